@@ -1,0 +1,1 @@
+"""Pure values and functions: no clock, no subprocess, no network, no randomness, no torch."""

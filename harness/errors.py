@@ -1,0 +1,71 @@
+"""The exceptions this program raises on purpose; each carries a problem, a remedy and an exit code.
+
+    HarnessError
+    +-- UsageError         2   the request or a configuration file is wrong
+    +-- EvidenceError      3   what a run left behind is missing, torn or malformed
+    +-- VetoError          4   the review forbids the run
+    +-- TamperedError      5   something signed or hashed is not what it was
+    +-- EnvironmentError_  6   this machine lacks something: an engine, a GPU, disk, a package source
+    +-- InterruptedError_  130 somebody pressed Ctrl-C
+
+A run that is not reproducible is a verdict, never an exception.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_CERTIFIED = 0
+EXIT_DIVERGED = 1
+EXIT_INTERNAL = 70
+
+
+class HarnessError(Exception):
+    """Something could not be decided or done; `str()` is what a person reads."""
+
+    exit_code: ClassVar[int] = EXIT_INTERNAL
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """The problem, then the remedy on a line of its own."""
+        return f"{self.problem}\n  remedy: {self.remedy}" if self.remedy else self.problem
+
+
+class UsageError(HarnessError):
+    """The command line, an experiment, a lock or a path is wrong."""
+
+    exit_code = 2
+
+
+class EvidenceError(HarnessError):
+    """Evidence is missing or cannot be read: the verdict is INCONCLUSIVE."""
+
+    exit_code = 3
+
+
+class VetoError(HarnessError):
+    """A rule of the review forbids the run."""
+
+    exit_code = 4
+
+
+class TamperedError(HarnessError):
+    """Bytes do not match the digest that was recorded for them."""
+
+    exit_code = 5
+
+
+class EnvironmentError_(HarnessError):
+    """This machine cannot do what was asked."""
+
+    exit_code = 6
+
+
+class InterruptedError_(HarnessError):
+    """Ctrl-C: containers are removed, finished runs are kept."""
+
+    exit_code = 130

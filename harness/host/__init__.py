@@ -1,0 +1,1 @@
+"""Effects: the engine, the builder, inputs, the runner, git, the store. Nothing is decided here."""

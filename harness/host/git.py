@@ -1,0 +1,90 @@
+"""Git, by its command: which commit this is, whether the tree is clean, and a clean export of the code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import EnvironmentError_, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """A checkout: `commit` has 40 hex digits; `changed` lists up to 20 paths that differ from it."""
+
+    root: Path
+    commit: str
+    changed: tuple[str, ...]
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the working tree differs from the commit."""
+        return bool(self.changed)
+
+
+def read_checkout(root: Path) -> Checkout:
+    """The state of the checkout at `root`.
+
+    Raises:
+        EnvironmentError_: there is no git command.
+        UsageError: no repository, no commit, or a shallow clone, which cannot say which commit is whose child.
+    """
+    if shutil.which("git") is None:
+        raise EnvironmentError_("there is no `git` command", "install git: every run records the commit it came from")
+    inside = _git(root, "rev-parse", "--show-toplevel", check=False)
+    if inside.returncode != 0:
+        reason = inside.stderr.strip().splitlines()[0] if inside.stderr.strip() else "not a git repository"
+        remedy = "a certificate names a commit: work in a clone, or run `git init && git add -A && git commit`"
+        raise UsageError(f"{root.name}: {reason}", remedy)
+    if Path(inside.stdout.strip()).resolve() != root.resolve():
+        raise UsageError(f"{root.name} is not the top of its repository", f"run in {inside.stdout.strip()}")
+    head = _git(root, "rev-parse", "--verify", "HEAD^{commit}", check=False)
+    if head.returncode != 0:
+        raise UsageError("this repository has no commit yet", "commit the code first: a certificate names a commit")
+    if _git(root, "rev-parse", "--is-shallow-repository").stdout.strip() == "true":
+        raise UsageError(
+            "this clone is shallow: the certificate's commit could not be replayed from its history",
+            "run `git fetch --unshallow` (in GitHub Actions: actions/checkout with fetch-depth: 0)",
+        )
+    status = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all").stdout
+    changed = tuple(entry[3:] for entry in status.split("\0") if len(entry) > 3)[:20]
+    return Checkout(root=root, commit=head.stdout.strip(), changed=changed)
+
+
+def export(checkout: Checkout, target: Path) -> None:
+    """Write the code to `target`: the commit's files, or, from a dirty tree, the working tree's."""
+    target.mkdir(parents=True)
+    if checkout.is_dirty:
+        _copy_working_tree(checkout.root, target)
+        return
+    archive = target.with_suffix(".tar")
+    try:
+        _git(checkout.root, "archive", "--format=tar", "-o", str(archive), checkout.commit)
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _copy_working_tree(root: Path, target: Path) -> None:
+    names = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
+    for name in filter(None, names.split("\0")):
+        source = root / name
+        if source.is_file() and not source.is_symlink():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+
+
+def _git(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment["LC_ALL"] = "C"
+    result = subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+    if check and result.returncode != 0:
+        raise EnvironmentError_(f"git {arguments[0]} failed: {result.stderr.strip()[:300]}", "look at the repository")
+    return result

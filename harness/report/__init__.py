@@ -1,0 +1,1 @@
+"""Presenters: console, markdown, HTML, JUnit. They decide nothing."""

@@ -1,0 +1,80 @@
+"""Git: commits, dirty trees, shallow clones and exports, on real repositories."""
+
+import subprocess
+
+import pytest
+
+from harness.errors import EnvironmentError_, UsageError
+from harness.host.git import export, read_checkout
+
+
+def git(root, *arguments):
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(root), *arguments],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def repository(tmp_path):
+    root = tmp_path / "project"
+    root.mkdir()
+    git(root, "init", "-q")
+    (root / "train.py").write_text("print(1)\n")
+    (root / ".gitignore").write_text("runs/\n")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "first")
+    return root
+
+
+def test_a_clean_tree_names_its_commit(repository):
+    checkout = read_checkout(repository)
+    assert len(checkout.commit) == 40
+    assert not checkout.is_dirty
+
+
+@pytest.mark.parametrize("change", ["edit", "new"])
+def test_an_edited_or_new_file_makes_it_dirty(repository, change):
+    (repository / ("train.py" if change == "edit" else "other.py")).write_text("print(2)\n")
+    checkout = read_checkout(repository)
+    assert checkout.changed == ("train.py",) if change == "edit" else ("other.py",)
+
+
+def test_ignored_files_do_not_make_it_dirty(repository):
+    (repository / "runs").mkdir()
+    (repository / "runs" / "x").write_text("")
+    assert not read_checkout(repository).is_dirty
+
+
+def test_a_clean_tree_exports_the_commit_and_a_dirty_one_the_working_tree(repository, tmp_path):
+    export(read_checkout(repository), tmp_path / "clean")
+    assert (tmp_path / "clean" / "train.py").read_text() == "print(1)\n"
+    (repository / "train.py").write_text("print(2)\n")
+    export(read_checkout(repository), tmp_path / "dirty")
+    assert (tmp_path / "dirty" / "train.py").read_text() == "print(2)\n"
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_no_repository_is_a_clear_error(tmp_path):
+    with pytest.raises(UsageError, match="git init"):
+        read_checkout(tmp_path)
+
+
+def test_a_repository_without_a_commit_is_a_clear_error(tmp_path):
+    git(tmp_path, "init", "-q")
+    with pytest.raises(UsageError, match="no commit yet"):
+        read_checkout(tmp_path)
+
+
+def test_a_shallow_clone_is_refused_with_its_remedy(repository, tmp_path):
+    (repository / "train.py").write_text("print(3)\n")
+    git(repository, "commit", "-qam", "second")
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{repository}", "shallow")
+    with pytest.raises(UsageError, match="--unshallow"):
+        read_checkout(tmp_path / "shallow")
+
+
+def test_without_a_git_command_the_error_says_so(repository, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(EnvironmentError_, match="no `git` command"):
+        read_checkout(repository)
