@@ -1,0 +1,108 @@
+"""All runs of one certify, side by side where there are cores: straight, rerun, interrupted, and the controls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from harness.core.experiment import Experiment
+from harness.core.run import Fault, RunRecord
+from harness.host.trajectory import Setting, copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
+
+STRAIGHT, RERUN, RESUMED = "straight", "rerun", "resumed"
+CONTROL_PARAM, CONTROL_OPTIM = "control-param", "control-optim"
+
+Records = dict[str, tuple[RunRecord, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """Which trajectories are run. `flip_step` is where the live parameter bit is flipped."""
+
+    trajectories: tuple[str, ...]
+    flip_step: int
+    num_parallel: int
+
+
+def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) -> Campaign:
+    """What has to run for this experiment; pure."""
+    names = [STRAIGHT]
+    if experiment.interruptions:
+        names.append(RESUMED)
+    if "rerun" in experiment.policy.required and experiment.policy.rerun == "second_run":
+        names.append(RERUN)
+    if with_controls:
+        names.append(CONTROL_PARAM)
+        if experiment.interruptions:
+            names.append(CONTROL_OPTIM)
+    return Campaign(
+        trajectories=tuple(names),
+        flip_step=min(2, experiment.steps),
+        num_parallel=max(1, min(3, cores // _threads(experiment, cores))),
+    )
+
+
+def run_campaign(setting: Setting, campaign: Campaign) -> Records:
+    """Run every trajectory of the campaign.
+
+    Raises:
+        InterruptedError_: Ctrl-C; every container is gone, finished runs stay.
+    """
+    with ThreadPoolExecutor(max_workers=campaign.num_parallel) as pool:
+        futures: dict[str, Future[tuple[RunRecord, ...]]] = {}
+
+        def submit(name: str, work: Callable[[], tuple[RunRecord, ...]]) -> None:
+            if name in campaign.trajectories:
+                futures[name] = pool.submit(work)
+
+        def branch_off() -> None:
+            # The control resumes from what the first kill left, so it is copied before the resume changes it.
+            if CONTROL_OPTIM in campaign.trajectories:
+                copy_trajectory(setting, RESUMED, CONTROL_OPTIM)
+                submit(CONTROL_OPTIM, lambda: _control_optim(setting))
+
+        submit(STRAIGHT, lambda: run_straight(setting, STRAIGHT))
+        submit(RESUMED, lambda: run_interrupted(setting, RESUMED, branch_off))
+        submit(RERUN, lambda: run_straight(setting, RERUN))
+        submit(CONTROL_PARAM, lambda: _control_param(setting, campaign.flip_step))
+        try:
+            _drain(futures)
+        except BaseException:
+            setting.cancel.set()
+            raise
+        return {name: futures[name].result() for name in campaign.trajectories if name in futures}
+
+
+def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> None:
+    """Wait for all, also for those that others submit meanwhile; the first failure ends the waiting."""
+    while True:
+        current = list(futures.values())
+        for future in wait(current, timeout=0.5, return_when=FIRST_EXCEPTION).done:
+            future.result()
+        if len(futures) == len(current) and all(future.done() for future in current):
+            return
+
+
+def _control_param(setting: Setting, step: int) -> tuple[RunRecord, ...]:
+    stop = min(step + 1, setting.experiment.steps)
+    return run_straight(setting, CONTROL_PARAM, (Fault(kind="flip_param", step=step), Fault(kind="stop", step=stop)))
+
+
+def _control_optim(setting: Setting) -> tuple[RunRecord, ...]:
+    first_kill = setting.experiment.interruptions[0].step
+    stop = min(first_kill + 1, setting.experiment.steps)
+    faults = (Fault(kind="flip_optim", step=first_kill), Fault(kind="stop", step=stop))
+    return run_resume_of_copy(setting, CONTROL_OPTIM, faults)
+
+
+def _threads(experiment: Experiment, cores: int) -> int:
+    """Threads that one run uses, as it declares them."""
+    declared = experiment.environment.get("OMP_NUM_THREADS", "")
+    return int(declared) if declared.isdigit() and int(declared) > 0 else max(1, cores)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,287 @@
+"""Trajectories: the runs that form one training, executed in order in one sandbox, each leaving its evidence behind.
+
+A trajectory's folder holds `output/` (what the pipeline writes), `runs/<n>/` (what the recorder writes), `log-<n>.txt`
+and `run-<n>.json` (what the host saw). Only the first two are seen by the process, and of `runs/` only its own folder
+is writable to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.core.experiment import Experiment
+from harness.core.run import Fault, RunRecord
+from harness.errors import InterruptedError_
+from harness.host.sandbox import Order, Outcome, Place, Sandbox, owner, render
+
+_TAIL_BYTES = 1 << 20
+
+
+class Listener(Protocol):
+    """Who is told of steps and kills while they happen."""
+
+    def step(self, trajectory: str, run: int, step: int, total: int, loss: float) -> None:
+        """A step was recorded."""
+
+    def kill(self, trajectory: str, run: int, kind: str, step: int) -> None:
+        """A run died at its fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Everything that the runs of one certify have in common.
+
+    Attributes:
+        folder: `runs/<experiment>/<run id>`.
+        inputs: where each input lies, by name.
+        cancel: set when somebody pressed Ctrl-C; every run ends and its container is removed.
+    """
+
+    experiment: Experiment
+    name: str
+    run_id: str
+    commit: str
+    sandbox: Sandbox
+    folder: Path
+    code: Path
+    config: Path
+    recorder: Path
+    inputs: Mapping[str, Path]
+    prepared: Path | None
+    listener: Listener
+    cancel: threading.Event
+
+    def places(self) -> dict[str, Place]:
+        """What every process sees, read-only."""
+        places = {
+            "code": Place(outside=self.code, inside="/code"),
+            "config": Place(outside=self.config, inside="/config/config.json"),
+            "recorder": Place(outside=self.recorder, inside="/recorder"),
+        }
+        if self.prepared is not None:
+            places["prepared"] = Place(outside=self.prepared, inside="/prepared")
+        return places | input_places(self.inputs, self.folder)
+
+    def cancel_if_asked(self) -> None:
+        """End this run when somebody pressed Ctrl-C.
+
+        Raises:
+            InterruptedError_: somebody did.
+        """
+        if self.cancel.is_set():
+            raise InterruptedError_("interrupted", "finished runs are kept; start again when you like")
+
+    def environment(self) -> dict[str, str]:
+        """What every process is given before its interpreter starts."""
+        return base_environment(self.experiment, self.commit)
+
+
+def base_environment(experiment: Experiment, commit: str) -> dict[str, str]:
+    """The declared environment over the defaults that repeatable Python needs."""
+    defaults = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+    return {**defaults, **experiment.environment, "HARNESS_COMMIT": commit}
+
+
+def input_places(inputs: Mapping[str, Path], folder: Path) -> dict[str, Place]:
+    """The folder `{inputs}` and, below it, each input; on the host they are links in `<folder>/inputs`."""
+    root = folder / "inputs"
+    root.mkdir(exist_ok=True)
+    places = {"inputs": Place(outside=root, inside="/inputs")}
+    for name, path in sorted(inputs.items()):
+        with contextlib.suppress(FileExistsError):
+            (root / name).symlink_to(path)
+        places[f"inputs/{name}"] = Place(outside=path, inside=f"/inputs/{name}")
+    return places
+
+
+def run_straight(setting: Setting, name: str, faults: tuple[Fault, ...] = ()) -> tuple[RunRecord, ...]:
+    """A trajectory of one run from nothing; `faults` are those of a control."""
+    return (_run(setting, name, 1, "run", faults),)
+
+
+def run_interrupted(setting: Setting, name: str, after_first: Any = None) -> tuple[RunRecord, ...]:
+    """A trajectory that is killed at every interruption of the experiment and resumed after each.
+
+    It stops early when a run did not die as planned: nothing after that would answer the question.
+
+    Args:
+        setting: what the runs have in common.
+        name: of the trajectory.
+        after_first: called when the first run has died, before the resume; a control copies its folder then.
+    """
+    records: list[RunRecord] = []
+    kills = [interruption.fault for interruption in setting.experiment.interruptions]
+    for number, fault in enumerate([*kills, None], start=1):
+        mode = "run" if number == 1 else "resume"
+        record = _run(setting, name, number, mode, (fault,) if fault else ())
+        records.append(record)
+        if fault is not None and not record.is_planned_kill:
+            break
+        if number == 1 and after_first is not None:
+            after_first()
+    return tuple(records)
+
+
+def run_resume_of_copy(setting: Setting, name: str, faults: tuple[Fault, ...]) -> tuple[RunRecord, ...]:
+    """Resume once from a copy of another trajectory's folder as `copy_trajectory` left it."""
+    first = read_record(setting.folder / name / "run-1.json")
+    return (dataclasses.replace(first, trajectory=name), _run(setting, name, 2, "resume", faults))
+
+
+def copy_trajectory(setting: Setting, source: str, name: str) -> None:
+    """Copy what a killed trajectory has left so far, for a control that resumes from it."""
+    shutil.copytree(setting.folder / source, setting.folder / name, symlinks=True)
+    _give_away(setting.folder / name / "output")
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read back what `_run` wrote; the host wrote it, so it is trusted."""
+    fields = json.loads(path.read_text())
+    faults = tuple(Fault(**fault) for fault in fields.pop("faults"))
+    return RunRecord(**{**fields, "faults": faults, "argv": tuple(fields["argv"])})
+
+
+def _run(setting: Setting, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
+    folder = setting.folder / trajectory
+    own = folder / "runs" / str(number)
+    own.mkdir(parents=True)
+    (folder / "output").mkdir(exist_ok=True)
+    _give_away(own, folder / "output")
+    order = _order(setting, folder, number, mode, faults)
+    watch = _Watch(setting, trajectory, number, own)
+    outcome = setting.sandbox.execute(order, watch)
+    watch.finish()
+    record = _record(trajectory, number, mode, render(order, setting.sandbox), faults, outcome)
+    if record.is_planned_kill:
+        setting.listener.kill(trajectory, number, faults[-1].kind, faults[-1].step)
+    path = folder / f"run-{number}.json"
+    path.write_text(json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True) + "\n")
+    return record
+
+
+def _order(setting: Setting, folder: Path, number: int, mode: str, faults: tuple[Fault, ...]) -> Order:
+    experiment = setting.experiment
+    places = setting.places()
+    places["output"] = Place(outside=folder / "output", inside="/out/output", is_writable=True)
+    for earlier in range(1, number + 1):
+        places[f"runs/{earlier}"] = Place(
+            outside=folder / "runs" / str(earlier), inside=f"/out/runs/{earlier}", is_writable=earlier == number
+        )
+    own = setting.sandbox.path(places[f"runs/{number}"])
+    inject = f"{setting.sandbox.path(places['recorder'])}/inject"
+    environment = setting.environment()
+    chained = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{inject}:{chained}" if chained else inject
+    environment["HARNESS_RUN_DIR"] = own
+    environment["HARNESS_FAULTS"] = json.dumps([fault.to_json() for fault in faults])
+    return Order(
+        name=f"{setting.run_id}/{folder.name}/{number}",
+        argv=experiment.run if mode == "run" else experiment.resume,
+        places=places,
+        environment=environment,
+        memory_bytes=int(experiment.memory_gib * (1 << 30)),
+        timeout_s=experiment.timeout_s,
+        log=folder / f"log-{number}.txt",
+    )
+
+
+def _record(
+    trajectory: str, number: int, mode: str, argv: tuple[str, ...], faults: tuple[Fault, ...], outcome: Outcome
+) -> RunRecord:
+    killed_by = None
+    if faults and outcome.exit_code == 137:
+        killed_by = "outside" if outcome.was_killed_outside else "self"
+    return RunRecord(
+        trajectory=trajectory,
+        number=number,
+        mode=mode,
+        argv=argv,
+        faults=faults,
+        exit_code=outcome.exit_code,
+        oom_killed=outcome.oom_killed,
+        killed_by=killed_by,
+        error=outcome.error,
+        settings=outcome.settings,
+        volatile=outcome.volatile,
+        seconds=round(outcome.seconds, 3),
+    )
+
+
+def _give_away(*folders: Path) -> None:
+    """Make folders, and what lies in them, the unprivileged user's."""
+    if os.geteuid() != 0:
+        return
+    uid, gid = owner()
+    for folder in folders:
+        os.chown(folder, uid, gid)
+        for path in folder.rglob("*"):
+            os.chown(path, uid, gid, follow_symlinks=False)
+
+
+class _Watch:
+    """Follows a run's progress, and says when the host must send the kill."""
+
+    def __init__(self, setting: Setting, trajectory: str, number: int, folder: Path) -> None:
+        self._setting = setting
+        self._trajectory = trajectory
+        self._number = number
+        self._progress = _Tail(folder / "progress.jsonl")
+        self._events = _Tail(folder / "events.jsonl")
+
+    def __call__(self) -> bool:
+        self._setting.cancel_if_asked()
+        self._tell_steps()
+        return any(row.get("kind") == "fault" and row.get("waiting") is True for row in self._events.rows())
+
+    def finish(self) -> None:
+        """Tell what came between the last look and the end."""
+        self._tell_steps()
+
+    def _tell_steps(self) -> None:
+        for row in self._progress.rows():
+            step, loss = row.get("step"), row.get("loss")
+            if isinstance(step, int) and isinstance(loss, int | float):
+                total = self._setting.experiment.steps
+                self._setting.listener.step(self._trajectory, self._number, step, total, float(loss))
+
+
+class _Tail:
+    """New rows of a file that an untrusted process writes: regular files only, bounded, malformed rows skipped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return []
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return []
+            data = os.pread(descriptor, _TAIL_BYTES, self._offset)
+        finally:
+            os.close(descriptor)
+        whole = data[: data.rfind(b"\n") + 1]
+        if not whole and len(data) == _TAIL_BYTES:
+            whole = data
+        self._offset += len(whole)
+        return [row for line in whole.splitlines() if isinstance(row := _decode(line), dict)]
+
+
+def _decode(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
