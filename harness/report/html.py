@@ -1,0 +1,202 @@
+"""report.html: one page that says what was asked, what was found, how much was compared and what was not.
+
+Self-contained: no script, nothing loaded, figures inline. Every text of a verdict is untrusted and escaped by jinja2.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from harness.report import sections, wording
+from harness.report.curves import Curve
+from harness.report.equality import MAX_CELLS, EqualityMap, equality_maps, stream_note
+from harness.report.fields import bounded, duration, flag, line, table, text, texts
+from harness.report.lines import FEW_STEPS, MARKERS, Drawing, Kill, kills
+from harness.report.losses import loss_figure
+from harness.report.resources import resources_figure
+
+MAX_BYTES = 2_000_000
+# (rows of a list, characters of a text, levels): tried in turn until the page is small enough.
+_LIMITS = ((200, 2000, 12), (40, 300, 8), (8, 80, 5))
+_TONES = {
+    "CERTIFIED": "good",
+    "DIVERGED": "bad",
+    "TAMPERED": "bad",
+    "VETOED": "bad",
+    "INCONCLUSIVE": "unsure",
+    wording.NOT_CHECKED: "none",
+}
+_FINAL_STATE = {True: "equal", False: "different", None: ""}
+_LISTS = ("interruptions", "restored", "files", "problems", "not_checked")
+
+
+def render_report(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve] = ()) -> str:
+    """The page for any verdict, even one with almost nothing in it; below 2 MB.
+
+    Args:
+        verdict: `verdict.json`; missing keys and values of a wrong type are shown as absent.
+        manifest: `manifest.json`, of which environment, image, inputs and runs are shown.
+        curves: one per run; controls among them are not plotted.
+    """
+    verdict, manifest = (value if isinstance(value, dict) else {} for value in (verdict, manifest))
+    template = _template()
+    page = ""
+    for max_rows, max_chars, depth in _LIMITS:
+        shown_verdict, shown_manifest = (
+            bounded(value, max_rows=max_rows, max_chars=max_chars, depth=depth) for value in (verdict, manifest)
+        )
+        left_out = {
+            key: len(verdict[key]) - max_rows
+            for key in _LISTS
+            if isinstance(verdict.get(key), list) and len(verdict[key]) > max_rows
+        }
+        page = template.render(**_page(shown_verdict, shown_manifest, curves), left_out=left_out)
+        if len(page.encode()) < MAX_BYTES:
+            break
+    return page
+
+
+@functools.cache
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["figure_text"] = _figure_text
+    return environment.get_template("report.html")
+
+
+def _figure_text(svg: str, name: str, title: str, description: str) -> Any:
+    """The SVG with the `<title>` and `<desc>` that its `aria-labelledby` names; the texts are escaped."""
+    from markupsafe import Markup
+
+    named = Markup('<title id="{0}-title">{1}</title><desc id="{0}-desc">{2}</desc>').format(name, title, description)
+    opening, bracket, content = svg.partition(">")
+    return Markup(opening + bracket) + named + Markup(content)
+
+
+def _page(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]) -> dict[str, Any]:
+    """Everything the template shows, as plain texts and lists; the template makes no choice but how it looks."""
+    word = wording.overall(verdict)
+    found_kills = kills(verdict)
+    return {
+        "title": wording.title_of(verdict),
+        "verdict": word,
+        "tone": _TONES[word],
+        "summary": wording.summary_of(verdict),
+        "facts": _facts(verdict, manifest),
+        "compared": wording.compared_text(verdict.get("compared")),
+        "final_state": _FINAL_STATE[flag(verdict, "final_state_equal")],
+        "oracles": [(oracle, _TONES[oracle.verdict]) for oracle in wording.oracle_texts(verdict)],
+        "problems": texts(verdict.get("problems")),
+        "divergence_sentence": wording.divergence_sentence(verdict),
+        "divergence": wording.divergence_rows(verdict),
+        "cause": _cause(verdict),
+        "losses": _figure(loss_figure(curves, found_kills)),
+        "loss_notes": _loss_notes(verdict),
+        "legend": _legend(curves),
+        "resources": _figure(resources_figure(curves, found_kills)),
+        "maps": [_map(found, found_kills) for found in equality_maps(verdict, manifest, curves)],
+        "interruptions": sections.interruptions(verdict),
+        "restored": sections.restored(verdict),
+        "testimony": sections.testimony(verdict),
+        "controls_failed": flag(table(verdict.get("control")), "failed_as_it_must"),
+        "controls": sections.controls(verdict),
+        "files": sections.files(verdict),
+        "runs": sections.runs(manifest),
+        "environment": sections.environment(manifest),
+        "image": sections.image(manifest),
+        "inputs": sections.inputs(manifest),
+        "experiment": sections.pretty(manifest.get("experiment")),
+        "not_checked": texts(verdict.get("not_checked")),
+        "claims": wording.claims(verdict),
+        "non_claims": wording.non_claims(),
+    }
+
+
+def _facts(verdict: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    """The line under the banner: which run this was."""
+    volatile = table(manifest.get("volatile"))
+    seconds = sections.total_seconds(manifest)
+    facts = [
+        ("Run", line(verdict.get("run_id"))),
+        ("Commit", wording.commit_of(verdict)),
+        ("Runner", line(verdict.get("runner"))),
+        ("Image", line(table(manifest.get("image")).get("name"))),
+        ("Started", line(volatile.get("started"))),
+        ("Took", duration(seconds) if seconds else ""),
+        ("Exit code", line(verdict.get("exit_code"))),
+        ("Harness", line(table(manifest.get("harness")).get("version"))),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _cause(verdict: dict[str, Any]) -> dict[str, Any] | None:
+    cause = table(verdict.get("cause"))
+    if not cause:
+        return None
+    return {
+        "class": line(cause.get("class")),
+        "title": text(cause.get("title")) or "Cause not named",
+        "evidence": texts(cause.get("evidence")),
+        "ruled_out": texts(cause.get("ruled_out")),
+        "fix": text(cause.get("fix")),
+    }
+
+
+def _figure(drawing: Drawing | None) -> dict[str, Any] | None:
+    """The figure's SVG is ours (numbers and fixed words only), so it goes into the page unescaped."""
+    from markupsafe import Markup
+
+    if drawing is None:
+        return None
+    return {
+        "wide": Markup(drawing.wide),
+        "narrow": Markup(drawing.narrow),
+        "title": drawing.title,
+        "description": drawing.description,
+    }
+
+
+def _loss_notes(verdict: dict[str, Any]) -> list[tuple[str, str]]:
+    oracles = table(verdict.get("oracles"))
+    names = (("resume", "straight and resumed"), ("rerun", "straight and its rerun"))
+    return [(name, stream_note(verdict, "loss", key)) for key, name in names if key in oracles]
+
+
+def _legend(curves: Sequence[Curve]) -> dict[str, Any]:
+    """Which lines the plots have; the marker of each resumed run as long as the shapes do not repeat."""
+    drawn = {curve.trajectory for curve in curves if curve.steps}
+    resumed = sorted({curve.run for curve in curves if curve.steps and curve.trajectory == "resumed"})
+    span = max((curve.steps[-1] - curve.steps[0] for curve in curves if curve.steps), default=0)
+    marked = span <= FEW_STEPS and len(resumed) <= len(MARKERS)
+    return {
+        "straight": "straight" in drawn,
+        "rerun": "rerun" in drawn,
+        "resumed": "resumed" in drawn,
+        "markers": [(MARKERS[(run - 1) % len(MARKERS)], run) for run in resumed] if marked else [],
+        "validation": any(curve.eval_steps for curve in curves),
+    }
+
+
+def _map(found: EqualityMap, found_kills: Sequence[Kill]) -> dict[str, Any]:
+    """One map with its spans as shares of the width, and where on it the kills fell, in per cent."""
+    lines = []
+    for row in found.rows:
+        spans = [(span.state, span.first - 1, span.last - span.first + 1) for span in row.spans]
+        lines.append({"stream": row.stream, "note": row.note, "spans": spans})
+    places = [(kill.position - 0.5) / found.num_steps * 100 for kill in found_kills if found.oracle == "resume"]
+    return {
+        "oracle": found.oracle,
+        "num_steps": found.num_steps,
+        "rows": lines,
+        "ticks": found.num_steps <= MAX_CELLS,
+        "kills": [f"{place:.2f}" for place in places if 0 <= place <= 100],
+    }

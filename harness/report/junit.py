@@ -1,0 +1,136 @@
+"""junit.xml: one test suite per oracle, one for the controls, one for the verdict, so that CI shows what failed.
+
+DIVERGED is a failure, INCONCLUSIVE an error (nothing was decided), NOT_CHECKED is skipped.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET  # only written here, never parsed
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from harness.report import sections, wording
+from harness.report.fields import bounded, line, table, texts
+
+_OUTCOMES = {
+    "CERTIFIED": "",
+    "DIVERGED": "failure",
+    "VETOED": "failure",
+    "TAMPERED": "failure",
+    "INCONCLUSIVE": "error",
+    wording.NOT_CHECKED: "skipped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One test case; `outcome` is empty, `failure`, `error` or `skipped`."""
+
+    name: str
+    outcome: str
+    message: str
+    details: str = ""
+
+
+def render_junit(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
+    """The XML of any verdict; every text in it is escaped and has only characters that XML allows."""
+    verdict, manifest = (bounded(value) if isinstance(value, dict) else {} for value in (verdict, manifest))
+    experiment = wording.title_of(verdict)
+    seconds = sections.total_seconds(manifest)
+    root = ET.Element("testsuites", {"name": f"harness certify {experiment}", "time": f"{seconds:.3f}"})
+    totals = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    for name, cases in _suites(verdict):
+        suite = ET.SubElement(root, "testsuite", {"name": f"{experiment}.{name}"})
+        counts = _fill(suite, f"{experiment}.{name}", cases)
+        for key, amount in counts.items():
+            suite.set(key, str(amount))
+            totals[key] += amount
+        suite.set("time", "0")
+    for key, amount in totals.items():
+        root.set(key, str(amount))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _fill(suite: ET.Element, class_name: str, cases: list[_Case]) -> dict[str, int]:
+    counts = {"tests": len(cases), "failures": 0, "errors": 0, "skipped": 0}
+    plural = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+    for case in cases:
+        element = ET.SubElement(suite, "testcase", {"classname": class_name, "name": case.name, "time": "0"})
+        if case.outcome:
+            counts[plural[case.outcome]] += 1
+            child = ET.SubElement(element, case.outcome, {"message": case.message})
+            if case.outcome != "skipped":
+                child.set("type", "DIVERGED" if case.outcome == "failure" else "INCONCLUSIVE")
+            child.text = case.details or None
+        elif case.message:
+            ET.SubElement(element, "system-out").text = case.message
+    return counts
+
+
+def _suites(verdict: dict[str, Any]) -> Iterator[tuple[str, list[_Case]]]:
+    for oracle in wording.oracle_texts(verdict):
+        cases = [_oracle_case(verdict, oracle)]
+        if oracle.key == "resume":
+            cases += _resume_cases(verdict, oracle)
+        yield oracle.key, cases
+    if controls := _control_cases(verdict):
+        yield "controls", controls
+    yield "verdict", [_verdict_case(verdict)]
+
+
+def _oracle_case(verdict: dict[str, Any], oracle: wording.OracleText) -> _Case:
+    name = oracle.question or oracle.title
+    outcome = _OUTCOMES[oracle.verdict]
+    message = oracle.reason or f"{wording.words(oracle.verdict)}, compared: {oracle.compared}"
+    is_guilty = line(table(verdict.get("first_divergence")).get("oracle")) == oracle.key
+    return _Case(name, outcome, message, _divergence(verdict) if outcome == "failure" and is_guilty else "")
+
+
+def _divergence(verdict: dict[str, Any]) -> str:
+    """The first divergence, the cause and the fix as lines."""
+    cause = table(verdict.get("cause"))
+    lines = [wording.divergence_sentence(verdict)]
+    lines += [f"{label}: {value}" for label, value in wording.divergence_rows(verdict)]
+    if cause:
+        lines.append(f"cause: {line(cause.get('title')) or line(cause.get('class'))}")
+        lines += [f"evidence: {entry}" for entry in texts(cause.get("evidence"))]
+        lines += [f"ruled out: {entry}" for entry in texts(cause.get("ruled_out"))]
+        lines.append(f"fix: {line(cause.get('fix'))}")
+    return "\n".join(entry for entry in lines if entry)
+
+
+def _resume_cases(verdict: dict[str, Any], oracle: wording.OracleText) -> list[_Case]:
+    """Kills that landed, states that came back, files that are equal.
+
+    A difference is a failure only where the oracle says DIVERGED: elsewhere nobody knows whose fault it is.
+    """
+    outcomes = {"good": "", "bad": "failure" if oracle.verdict == "DIVERGED" else "error", "none": "skipped"}
+    cases = []
+    for row in sections.interruptions(verdict):
+        # A kill that missed decided nothing: an error, not a failure.
+        outcome = {"good": "", "bad": "error", "none": "skipped"}[row["tone"]]
+        cases.append(_Case(f"kill {row['number']} lands {row['place']}", outcome, row["ending"]))
+    for row in sections.restored(verdict):
+        message = f"{row['equal']} tensors equal"
+        details = "\n".join(row["different"])
+        name = f"run {row['run']} has the state of its checkpoint"
+        cases.append(_Case(name, outcomes[row["tone"]], message, details))
+    for row in sections.files(verdict):
+        cases.append(_Case(f"{row['path']} is equal", outcomes[row["tone"]], f"{row['outcome']} {row['content']}"))
+    return cases
+
+
+def _control_cases(verdict: dict[str, Any]) -> list[_Case]:
+    outcomes = {"good": "", "bad": "error", "none": "skipped"}
+    return [
+        _Case(f"{row['title']}: seen", outcomes[row["tone"]], row["detail"] or row["outcome"])
+        for row in sections.controls(verdict)
+    ]
+
+
+def _verdict_case(verdict: dict[str, Any]) -> _Case:
+    word = wording.overall(verdict)
+    details = "\n".join(texts(verdict.get("problems")))
+    return _Case(f"{wording.title_of(verdict)} is certified", _OUTCOMES[word], wording.summary_of(verdict), details)

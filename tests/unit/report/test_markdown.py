@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import re
+
+import hostile
+import pytest
+import report_data as data
+
+from harness.report.markdown import MAX_BYTES, escaped, render_summary
+
+_OWN_TAGS = {"<br>", "<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
+
+
+def test_the_summary_begins_with_the_verdict() -> None:
+    first = render_summary(data.CERTIFIED, data.MANIFEST).splitlines()[0]
+    assert first == "## ✅ CERTIFIED: tiny"
+
+
+def test_a_diverged_summary_says_where_why_and_how_to_mend_it() -> None:
+    page = render_summary(data.DIVERGED, data.MANIFEST)
+    assert "First difference at step 7, in stream rng" in page
+    assert "The random number generators were not restored" in page
+    assert "Save torch.get\\_rng\\_state()" in page
+    assert "| <code>loss</code> | same bits at 24 of 24 steps | differs from step 7, at 18 of 24 steps |" in page
+
+
+def test_an_inconclusive_summary_gives_its_reasons() -> None:
+    page = render_summary(data.INCONCLUSIVE, {})
+    assert "- straight, run 1: the engine stopped answering" in page
+    assert "same bits" not in page
+
+
+def test_an_empty_verdict_is_inconclusive() -> None:
+    assert render_summary({}, {}).startswith("## ❓ INCONCLUSIVE: unnamed experiment")
+
+
+@pytest.mark.parametrize("attack", hostile.ATTACKS)
+def test_hostile_texts_bring_no_markup(attack: str) -> None:
+    page = render_summary(hostile.with_texts(data.DIVERGED, attack), hostile.with_texts(data.MANIFEST, attack))
+    page.encode()
+    assert set(re.findall(r"<[^>]*>", page)) <= _OWN_TAGS
+    assert "](" not in page.replace("\\](", "")
+    assert "://" not in page
+    assert "@" not in page
+    headings = [line for line in page.splitlines() if line.startswith("#")]
+    assert len(headings) == len({line.split(" ")[1] for line in headings}) or len(headings) <= 8
+
+
+@pytest.mark.parametrize("attack", hostile.ATTACKS)
+def test_hostile_texts_do_not_break_a_table(attack: str) -> None:
+    page = render_summary(hostile.with_texts(data.DIVERGED, attack), {})
+    width = 0
+    for line in page.splitlines():
+        cells = len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) if line.startswith("|") else 0
+        assert not width or not cells or cells == width, line
+        width = cells
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a*b_c", "a\\*b\\_c"),
+        ("- x", "\\- x"),
+        ("1. x", "1\\. x"),
+        ("0.1.0", "0.1.0"),
+        ("<b>", "&lt;b&gt;"),
+        (None, ""),
+    ],
+)
+def test_escaping_keeps_plain_text_plain(text: object, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+def test_a_summary_of_any_size_stays_below_one_mebibyte() -> None:
+    text = "|<&*" * 50_000
+    verdict = hostile.with_texts(data.DIVERGED, text) | {
+        "files": [{"path": text, "role": text, "content": text, "equal": None}] * 3000,
+        "problems": [text] * 3000,
+        "not_checked": [text] * 3000,
+        "interruptions": [data.interruption(text, 3, 1, 2, signal=text)] * 3000,
+    }
+    page = render_summary(verdict, {})
+    assert len(page.encode()) < MAX_BYTES
+    assert page.startswith("## ❌ DIVERGED")
+
+
+@pytest.mark.parametrize("path", hostile.places(data.DIVERGED), ids=str)
+def test_a_verdict_with_a_place_missing_or_of_a_wrong_type_is_still_shown(path: tuple) -> None:
+    assert render_summary(hostile.without(data.DIVERGED, path), {}).startswith("## ")
+    for value in hostile.ODD_VALUES:
+        assert render_summary(hostile.replaced(data.DIVERGED, path, value), {}).startswith("## ")
