@@ -1,0 +1,111 @@
+"""What the tests of pipelines/lora look at: real trainings, made once by the interpreter that has torch."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PIPELINE = HERE.parents[2] / "pipelines" / "lora"
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}  # fmt: skip
+
+
+def load(path):
+    """Import a file under a name of its own: `config` and `data` are not names to share with other tests."""
+    name = f"lora_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def config_module():
+    """pipelines/lora/config.py, which needs no torch."""
+    return load(PIPELINE / "config.py")
+
+
+@pytest.fixture(scope="session")
+def miniature():
+    """The dictionary, the configuration and the scenarios."""
+    return load(HERE / "miniature.py")
+
+
+@pytest.fixture(scope="session")
+def torch_python():
+    """The interpreter in HARNESS_TEST_TORCH_PYTHON, or this one, if it has torch and peft."""
+    python = os.environ.get("HARNESS_TEST_TORCH_PYTHON") or sys.executable
+    look = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('torch', 'transformers', 'peft'))))"
+    if subprocess.run([python, "-c", look], check=False).returncode:
+        pytest.skip(f"{python} has no torch and peft; name one that has in HARNESS_TEST_TORCH_PYTHON")
+    return python
+
+
+@pytest.fixture(scope="session")
+def call(torch_python):
+    """Run a script of the pipeline or of these tests; returns the finished process."""
+
+    def run(script, *arguments, **options):
+        command = [torch_python, str(script), *map(str, arguments)]
+        environment = {**os.environ, **ENVIRONMENT}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)
+
+    return run
+
+
+def parsed(process):
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+@pytest.fixture(scope="session")
+def pieces(call):
+    """What scripts/pieces.py saw."""
+    return parsed(call(HERE / "scripts" / "pieces.py", PIPELINE))
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory):
+    """The folder that inputs, prepared data and trainings lie in."""
+    return tmp_path_factory.mktemp("lora")
+
+
+@pytest.fixture(scope="session")
+def trainings(call, miniature, work):
+    """What scripts/train_and_kill.py left of every scenario."""
+    miniature.write_wordnet(work / "inputs" / "wordnet" / "usr" / "share" / "wordnet")
+    scenarios = {}
+    for name, scenario in miniature.SCENARIOS.items():
+        runs = []
+        for run in scenario["runs"]:
+            changes = {**scenario.get("config", {}), **run.get("config", {})}
+            runs.append({**run, "config": miniature.config_with(**changes)})
+        scenarios[name] = {"runs": runs}
+    refused = miniature.REFUSED_PREPARATIONS.items()
+    (work / "inputs" / "empty").mkdir()
+    miniature.write_wordnet(work / "inputs" / "malformed" / "usr" / "share" / "wordnet", shift=1)
+    document = {
+        "config": miniature.CONFIG,
+        "scenarios": scenarios,
+        "preparations": {name: miniature.config_with(**changes) for name, changes in refused},
+    }
+    return parsed(call(HERE / "scripts" / "train_and_kill.py", PIPELINE, work, input=json.dumps(document)))
+
+
+@pytest.fixture(scope="session")
+def adapter(trainings):
+    """What peft saw of the straight training's adapter."""
+    return trainings["adapter"]
+
+
+@pytest.fixture(scope="session")
+def scenario(trainings):
+    """Return what a scenario left, by its name."""
+    return trainings["scenarios"].__getitem__

@@ -1,0 +1,147 @@
+import json
+from pathlib import Path
+
+import pytest
+
+IDENTICAL_TO_STRAIGHT = [
+    "again", "killed in windows", "killed twice in one epoch", "killed before any checkpoint",
+    "killed in the first write", "torn", "after the end", "latest damaged",
+    "killed after the epoch's latest", "killed after the epoch's file", "killed before the epoch's best",
+]  # fmt: skip
+
+
+def exits(result):
+    return [run["exit"] for run in result["runs"]]
+
+
+def steps(result):
+    return [record for record in result["metrics"] if record["kind"] == "step"]
+
+
+@pytest.mark.parametrize("name", IDENTICAL_TO_STRAIGHT)
+def test_every_trajectory_leaves_the_same_adapter_checkpoints_and_metrics(scenario, name):
+    straight, other = scenario("straight"), scenario(name)
+    killed = name not in ("again", "after the end")
+    assert (-9 in exits(other)) == killed
+    assert exits(other)[-1] == 0, other["runs"][-1]["err"]
+    assert other["content"] == straight["content"]
+
+
+def test_a_straight_training_writes_all_that_it_owes(scenario):
+    files = set(scenario("straight")["content"])
+    losses = [r["validation_loss"] for r in scenario("straight")["metrics"] if r["kind"] == "epoch"]
+    epochs = {f"checkpoints/mini_epoch{n}_loss{loss:.4f}.pt" for n, loss in enumerate(losses, start=1)}
+    assert len(epochs) == 2
+    assert files >= epochs | {
+        "checkpoints/latest.pt", "checkpoints/best.pt", "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json", "metrics.jsonl", "config.json", "environment.json",
+    }  # fmt: skip
+    assert not [name for name in files if name.endswith(".tmp")]
+
+
+def test_another_seed_gives_another_adapter(scenario):
+    adapter = "adapter/adapter_model.safetensors"
+    assert scenario("other seed")["content"][adapter] != scenario("straight")["content"][adapter]
+
+
+def test_a_short_window_at_an_epochs_end_makes_a_step(scenario):
+    recorded = steps(scenario("straight"))
+    assert [record["step"] for record in recorded] == [1, 2, 3, 4, 5, 6]
+    assert [record["epoch"] for record in recorded] == [1, 1, 1, 2, 2, 2]
+
+
+def test_accumulation_changes_memory_and_not_the_result(scenario):
+    one_by_one, at_once = steps(scenario("one by one")), steps(scenario("nine at once"))
+    assert [r["tokens"] for r in one_by_one] == [r["tokens"] for r in at_once]
+    assert [r["loss"] for r in one_by_one] == pytest.approx([r["loss"] for r in at_once], rel=1e-5)
+    assert at_once[-1]["loss"] < at_once[0]["loss"]
+
+
+def test_the_training_learns(scenario):
+    losses = [r["validation_loss"] for r in scenario("straight")["metrics"] if "validation_loss" in r]
+    assert len(losses) == 3
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_loader_workers_change_nothing(scenario):
+    adapter = "adapter/adapter_model.safetensors"
+    assert scenario("workers")["content"][adapter] == scenario("straight")["content"][adapter]
+
+
+def test_how_much_is_validated_changes_nothing_in_the_training(scenario):
+    adapter = "adapter/adapter_model.safetensors"
+    assert scenario("validated on less")["content"][adapter] == scenario("straight")["content"][adapter]
+    assert steps(scenario("validated on less")) == steps(scenario("straight"))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_resumes_to_the_same_bits(scenario, precision):
+    straight, killed = scenario(precision), scenario(f"{precision} killed")
+    assert exits(straight) == [0], straight["runs"][0]["err"]
+    assert exits(killed) == [-9, 0]
+    assert killed["content"] == straight["content"]
+    assert straight["content"]["checkpoints/latest.pt"] != scenario("straight")["content"]["checkpoints/latest.pt"]
+
+
+def test_learning_rates_warm_up_and_follow_half_a_cosine(scenario):
+    rates = [record["lr"] / 0.02 for record in steps(scenario("straight"))]
+    assert rates == pytest.approx([0.0, 1.0, 0.9045084, 0.6545084, 0.3454915, 0.0954915])
+
+
+def test_a_resume_says_where_it_goes_on_and_what_it_rejected(scenario):
+    assert "resuming from latest.pt: step 2" in scenario("killed twice in one epoch")["runs"][1]["out"]
+    assert "rejected latest.pt.tmp: an unfinished write" in scenario("killed in the first write")["runs"][1]["out"]
+    damaged = scenario("latest damaged")["runs"][1]["out"]
+    assert "rejected latest.pt: its bytes do not have the recorded SHA-256" in damaged
+    assert "resuming from mini_epoch1" in damaged
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("all damaged", ["no sound checkpoint", "SHA-256", "start over"]),
+        ("another configuration", ["training.epochs = 2", "says 3"]),
+        ("metrics lost", ["metrics.jsonl holds 0 lines"]),
+        ("not empty", ["holds a training already", "--resume"]),
+        ("no target", ["no linear module", "query", "exist: down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj"]),
+        ("zero steps", ["zero steps"]),
+        ("unknown key", ["training.learning_rat", "did you mean training.learning_rate?"]),
+        ("more pairs than there are", ["data.pairs_per_epoch is 21", "only 20"]),
+        ("nothing prepared", ["no data", "prepare.py"]),
+        ("diverging", ["loss", "step 3 is", "lower training.learning_rate"]),
+    ],
+)
+def test_what_can_be_put_right_is_an_error_with_a_remedy_and_code_2(scenario, name, words):
+    last = scenario(name)["runs"][-1]
+    assert last["exit"] == 2
+    assert "Traceback" not in last["err"]
+    assert "remedy: " in last["err"]
+    for word in words:
+        assert word in last["err"]
+
+
+def test_steps_and_epochs_are_logged_with_all_their_figures(scenario):
+    path = Path(scenario("straight")["folder"]) / "output" / "metrics.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    step = next(record for record in records if record["kind"] == "step")
+    assert step.keys() >= {
+        "step", "epoch", "loss", "lr", "grad_norm", "tokens", "skipped", "seconds", "tokens_per_s", "rss_bytes",
+        "vram_bytes",
+    }  # fmt: skip
+    epoch = next(record for record in records if record["kind"] == "epoch")
+    assert epoch.keys() >= {"loss", "validation_loss", "best_loss", "best_step", "rss_bytes", "vram_bytes", "seconds"}
+    saved = [path for record in records if record["kind"] == "checkpoint" for path in record["paths"]]
+    assert saved[0] == "checkpoints/latest.pt"
+    assert "checkpoints/best.pt" in saved
+
+
+def test_the_environment_is_written_down(scenario):
+    path = Path(scenario("straight")["folder"]) / "output" / "environment.json"
+    described = json.loads(path.read_text())
+    assert described.keys() >= {"cuda", "cudnn", "driver", "gpu", "commit", "packages", "python", "threads"}
+    assert described["packages"]["torch"]
+
+
+def test_the_whole_configuration_is_written_down(scenario, config_module, miniature):
+    path = Path(scenario("straight")["folder"]) / "output" / "config.json"
+    assert json.loads(path.read_text()) == config_module.parse_config(miniature.CONFIG).as_dict()
