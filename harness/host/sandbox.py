@@ -35,11 +35,15 @@ POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A folder or file that the process sees. `inside` is its path in a container."""
+    """A folder or file that the process sees. `inside` is its path in a container.
+
+    A place that is not mounted is only a name for what others are mounted below.
+    """
 
     outside: Path
     inside: str
     is_writable: bool = False
+    is_mounted: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +163,7 @@ def _options(order: Order, argv: tuple[str, ...]) -> dict[str, Any]:
     mounts = [
         Mount(target=place.inside, source=str(place.outside), type="bind", read_only=not place.is_writable)
         for place in order.places.values()
+        if place.is_mounted
     ]
     uid, gid = owner()
     return {

@@ -93,10 +93,13 @@ def base_environment(experiment: Experiment, commit: str) -> dict[str, str]:
 
 
 def input_places(inputs: Mapping[str, Path], folder: Path) -> dict[str, Place]:
-    """The folder `{inputs}` and, below it, each input; on the host they are links in `<folder>/inputs`."""
+    """The folder `{inputs}` and, below it, each input; on the host they are links in `<folder>/inputs`.
+
+    In a container that folder is not mounted: its links would lead to paths that exist on the host only.
+    """
     root = folder / "inputs"
     root.mkdir(exist_ok=True)
-    places = {"inputs": Place(outside=root, inside="/inputs")}
+    places = {"inputs": Place(outside=root, inside="/inputs", is_mounted=False)}
     for name, path in sorted(inputs.items()):
         with contextlib.suppress(FileExistsError):
             (root / name).symlink_to(path)

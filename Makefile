@@ -1,0 +1,51 @@
+# Two commands do all on a fresh machine: `make certify EXP=tiny` and `make test`.
+# make returns 2 whatever went wrong: the verdict is in runs/<EXP>/latest/verdict.json and on the last line.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.lock-installed
+HARNESS := $(BIN)/python -m harness
+
+.PHONY: help certify plan build doctor setup lint test test-unit test-integration bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+# An experiment's name comes from the command line: it reaches the shell as a variable, never as text of the recipe.
+certify: export EXP_NAME := $(EXP)
+certify: $(STAMP) ## certify EXP=name [RUNNER=docker|host] [ENGINE=none] [PLAN=1] [ALLOW_DIRTY=1]
+	@[ -n "$$EXP_NAME" ] || { echo "error: which experiment? make certify EXP=tiny" >&2; exit 2; }
+	@$(HARNESS) certify -- "$$EXP_NAME"
+
+build: $(STAMP) ## build IMAGE=cpu twice from nothing and compare the ids
+	@$(HARNESS) build --check $(or $(IMAGE),cpu)
+
+doctor: $(STAMP) ## what this machine can do, and the remedy for the rest
+	@$(HARNESS) doctor
+
+setup: $(STAMP) ## the harness's own environment, from its hashed lock
+
+$(STAMP): lockfiles/harness.lock
+	@bash .ci/venv "$(PYTHON)" "$(VENV)" lockfiles/harness.lock
+	@touch $@
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check harness pipelines tests
+	$(BIN)/mypy harness
+
+test: lint test-unit test-integration ## everything: lint, unit tests, then the integration tests on a real engine
+
+test-unit: $(STAMP) ## no engine needed
+	$(BIN)/python -m pytest -q tests/unit
+
+test-integration: $(STAMP) ## real engine, real kills; installs and starts an engine as `make certify` does
+	$(BIN)/python -m pytest -q --durations=15 tests/integration
+
+bench: $(STAMP) ## what a run costs beyond its bare training; ratios measured side by side
+	$(BIN)/python -m tests.bench
+
+clean: ## remove the environment and all runs (the cache and the images stay)
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,94 @@
+"""The manifest: everything that one certify stood on, as one JSON document; what may differ next time stands apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.core.digest import Digest
+from harness.core.evidence import TrajectoryEvidence
+from harness.core.experiment import Experiment
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Materials:
+    """What went into the runs.
+
+    Attributes:
+        code: sha256 over the sorted paths and contents of the exported code.
+        image: id, size, locks and rebuild record; for the host runner the interpreter and its lock.
+        prepared: sha256 of each prepared file.
+        host: the machine.
+    """
+
+    commit: str
+    is_dirty: bool
+    code: Digest
+    recorder: Digest
+    image: Mapping[str, Any]
+    prepared: Mapping[str, str]
+    host: Mapping[str, Any]
+
+
+def build_manifest(
+    *,
+    name: str,
+    run_id: str,
+    runner: str,
+    version: str,
+    experiment: Experiment,
+    materials: Materials,
+    trajectories: tuple[TrajectoryEvidence, ...],
+    volatile: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The manifest as a JSON value; only what stands under `volatile` depends on the clock or on chance."""
+    runs = [run.record for trajectory in trajectories for run in trajectory.runs]
+    return {
+        "schema": SCHEMA,
+        "harness": {"version": version, "recorder": str(materials.recorder)},
+        "name": name,
+        "experiment": experiment.to_json(),
+        "experiment_digest": str(experiment.digest),
+        "runner": runner,
+        "commit": materials.commit,
+        "dirty": materials.is_dirty,
+        "code": {"sha256": str(materials.code)},
+        "image": dict(materials.image),
+        "inputs": {key: value.model_dump(exclude_none=True) for key, value in sorted(experiment.inputs.items())},
+        "prepared": dict(sorted(materials.prepared.items())),
+        "environment": {"host": dict(materials.host), "process": _process_facts(trajectories)},
+        "runs": [_run(dataclasses.asdict(record)) for record in runs],
+        "trajectories": {trajectory.name: _trajectory(trajectory) for trajectory in trajectories},
+        "volatile": {
+            "run_id": run_id,
+            **volatile,
+            "runs": [{"run": f"{r.trajectory}/{r.number}", "seconds": r.seconds, **r.volatile} for r in runs],
+        },
+    }
+
+
+def _run(record: dict[str, Any]) -> dict[str, Any]:
+    """A run without its volatile fields."""
+    return {key: value for key, value in record.items() if key not in {"volatile", "seconds"}}
+
+
+def _trajectory(trajectory: TrajectoryEvidence) -> dict[str, Any]:
+    heads = [str(run.ledger.head) if run.ledger else None for run in trajectory.runs]
+    return {
+        "ledgers": heads,
+        "files": {file.path: {"role": file.role, "content": str(file.content_digest)} for file in trajectory.files},
+    }
+
+
+def _process_facts(trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, Any]:
+    """What the first run's process said of itself: versions and threads."""
+    for trajectory in trajectories:
+        for run in trajectory.runs:
+            for event in run.events:
+                if event.kind == "process":
+                    return {key: value for key, value in sorted(event.fields.items()) if key not in {"pid", "argv"}}
+    return {}

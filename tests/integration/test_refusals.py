@@ -1,0 +1,88 @@
+"""It must be able to say no: six pipelines with one planted bug each, in real containers, and the clean one."""
+
+import pytest
+
+pytestmark = pytest.mark.engine
+
+EXPERIMENT = """
+schema: 1
+image: cpu
+run: [python, tests/mutants/train.py, --config, "{{config}}", --output, "{{output}}"]
+resume: [python, tests/mutants/train.py, --config, "{{config}}", --output, "{{output}}", --resume]
+config: {{seed: 7, steps: 16, lr: 0.01, batch_size: 6, save_every: 3, accumulation: 2, bug: {bug}}}
+steps: 16
+outputs: [model.safetensors]
+checkpoints: ["checkpoints/*.pt"]
+environment: {{OMP_NUM_THREADS: "1", ATEN_CPU_CAPABILITY: avx2}}
+interruptions:
+  - {{kind: micro_batch, step: 8, micro_batch: 1}}
+  - {{kind: after_step, step: 11, by: outside}}
+policy: {{required: [rerun, resume], rerun: prefix}}
+"""
+
+
+@pytest.fixture(scope="module")
+def judged(client, shared_project):
+    """Certify a mutant once, whichever tests ask for it."""
+    answers = {}
+
+    def certify(bug):
+        if bug not in answers:
+            name = f"mutant-{bug}".replace("_", "-")
+            shared_project.experiment(name, EXPERIMENT.format(bug=bug))
+            answer = shared_project.harness("certify", name, RUNNER="docker")
+            answers[bug] = answer, shared_project.verdict(name)
+        return answers[bug]
+
+    return certify
+
+
+def test_the_clean_pipeline_is_certified(judged):
+    answer, verdict = judged("null")
+    assert (answer.code, verdict["verdict"], answer.last_line) == (0, "CERTIFIED", "VERDICT: CERTIFIED"), answer.out
+    assert [kill["resumed_after_step"] for kill in verdict["interruptions"]] == [6, 9]
+    assert {check["name"] for check in verdict["control"]["checks"]} == {
+        "tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim",
+    }  # fmt: skip
+    assert verdict["control"]["failed_as_it_must"]
+
+
+@pytest.mark.parametrize(
+    ("bug", "stream", "cause"),
+    [
+        ("forgets_rng", "rng", "rng_not_restored"),
+        ("forgets_moments", "optim", "optimizer_state_not_restored"),
+        ("replays_first_batches", "data", "data_position_not_restored"),
+    ],
+)
+def test_a_resume_that_forgets_is_named_with_step_and_stream(judged, bug, stream, cause):
+    answer, verdict = judged(bug)
+    assert (answer.code, verdict["verdict"]) == (1, "DIVERGED"), answer.out
+    assert verdict["oracles"]["resume"]["verdict"] == "DIVERGED"
+    assert verdict["oracles"]["rerun"]["verdict"] == "CERTIFIED"
+    first = verdict["first_divergence"]
+    assert (first["trajectory"], first["run"], first["step"], first["stream"]) == ("resumed", 2, 7, stream)
+    assert verdict["cause"]["class"] == cause
+    assert stream in answer.out
+
+
+def test_a_pipeline_that_ignores_its_checkpoint_is_refused_although_its_bits_agree(judged):
+    answer, verdict = judged("starts_over")
+    assert (answer.code, verdict["verdict"]) == (1, "DIVERGED"), answer.out
+    assert verdict["cause"]["class"] == "checkpoint_ignored"
+    assert verdict["final_state_equal"] is True
+
+
+def test_an_unseeded_call_is_the_reruns_fault_not_the_resumes(judged):
+    answer, verdict = judged("unseeded")
+    assert (answer.code, verdict["verdict"]) == (1, "DIVERGED"), answer.out
+    assert verdict["oracles"]["rerun"]["verdict"] == "DIVERGED"
+    assert verdict["oracles"]["resume"]["verdict"] == "INCONCLUSIVE"
+    assert verdict["first_divergence"]["step"] == 1
+
+
+def test_a_training_that_moves_nothing_is_inconclusive(judged):
+    answer, verdict = judged("zero_lr")
+    assert (answer.code, verdict["verdict"], answer.last_line) == (3, "INCONCLUSIVE", "VERDICT: INCONCLUSIVE")
+    moved = next(check for check in verdict["control"]["checks"] if check["name"] == "weights_moved")
+    assert not moved["failed_as_it_must"]
