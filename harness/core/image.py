@@ -1,0 +1,134 @@
+"""Images: the canonical configuration, the id that is its digest, and the key of everything an image is
+made from.
+
+An image's id is the sha256 of its canonical configuration, which names its layers by digest: `docker
+images` shows the same value where the engine uses configuration digests for ids, and calls it by another
+name elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.core.lockfile import digest_of
+from harness.errors import UsageError
+
+REPOSITORY = "repro-harness"
+_CONFIG_KEYS = ("Cmd", "Entrypoint", "Env", "ExposedPorts", "Labels", "StopSignal", "User", "Volumes", "WorkingDir")
+_BASE_ARGUMENT = re.compile(r"^ARG\s+BASE=(\S+)\s*$", re.MULTILINE)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDifference:
+    """One path that two builds of an image do not agree on, and how: an example is `content from byte 17`."""
+
+    path: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildRecord:
+    """Two builds of an image from nothing: what the *rebuild* oracle may cite.
+
+    `built_at` are UTC times (ISO 8601) of the two ends and `seconds` the two durations; `key` is the
+    image's key.
+    """
+
+    image: str
+    key: str
+    image_ids: tuple[str, ...]
+    built_at: tuple[str, ...]
+    seconds: tuple[float, ...]
+    differences: tuple[FileDifference, ...] = ()
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether every build gave the same id; never true of fewer than two builds."""
+        return len(self.image_ids) > 1 and len(set(self.image_ids)) == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """An image that is in the engine.
+
+    `image_id` is the digest of its canonical configuration, the same everywhere; `engine_id` is what this
+    engine calls it; a container is run from `tag`. `seconds` is per stage, in order. `rebuild` is the
+    record of a double build of the same key that gave the same id, if there is one.
+    """
+
+    name: str
+    image_id: str
+    engine_id: str
+    tag: str
+    key: str
+    size_bytes: int
+    seconds: tuple[tuple[str, float], ...]
+    was_cached: bool
+    rebuild: RebuildRecord | None = None
+
+
+def check_name(name: str) -> str:
+    """The name of an image, as it stands in a path and a tag.
+
+    Raises:
+        UsageError: it is no such name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for an image", "use lower-case letters, digits, dots and dashes")
+    return name
+
+
+def base_name(dockerfile: str, source: str) -> str:
+    """The base lock that a Dockerfile asks for with `ARG BASE=<name>`.
+
+    Raises:
+        UsageError: there is no such line.
+    """
+    found = _BASE_ARGUMENT.search(dockerfile)
+    if not found:
+        problem = f"{source} does not say which base it stands on"
+        raise UsageError(problem, "begin it with `ARG BASE=<name of a lock in lockfiles/>` and `FROM ${BASE}`")
+    return check_name(found[1])
+
+
+def image_key(materials: Mapping[str, bytes]) -> str:
+    """The digest of everything that an image is a function of: named byte strings, in any order."""
+    hasher = hashlib.sha256()
+    for name in sorted(materials):
+        hasher.update(f"{name} {digest_of(materials[name])}\n".encode())
+    return "sha256:" + hasher.hexdigest()
+
+
+def canonical_config(config: Mapping[str, Any], diff_ids: tuple[str, ...]) -> bytes:
+    """The canonical configuration: platform, what a container inherits, and the layers. No history and no
+    times.
+
+    Args:
+        config: an OCI or Docker image configuration, decoded; of it only what matters to a container is kept.
+        diff_ids: the digests of the canonical layers, lowest first.
+
+    Raises:
+        UsageError: the configuration names no platform.
+    """
+    inherited = config.get("config") or {}
+    if not config.get("architecture") or not config.get("os"):
+        raise UsageError("the image's configuration names no platform", "build it again")
+    kept = {key: inherited[key] for key in _CONFIG_KEYS if inherited.get(key)}
+    value = {
+        "architecture": config["architecture"],
+        "config": kept,
+        "os": config["os"],
+        "rootfs": {"diff_ids": list(diff_ids), "type": "layers"},
+    }
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def image_tag(name: str, image_id: str) -> str:
+    """The tag an image is kept under: `repro-harness/<name>:<first 12 digits of its id>`."""
+    return f"{REPOSITORY}/{name}:{image_id.removeprefix('sha256:')[:12]}"

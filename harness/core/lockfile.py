@@ -1,0 +1,211 @@
+"""Lockfiles: what was resolved, read into frozen values.
+
+Two kinds stand in `lockfiles/`. `<image>.lock` is pip-compile's output: wheels, each `==` and hashed.
+`base-<suite>.lock` is the list of Debian packages that an image's root file system is unpacked from, one
+line each. A lock is read strictly: what is not pinned and hashed is an error that names the line, because
+an image is a function of its locks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from harness.errors import UsageError
+
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
+_HASH_OPTION = re.compile(r"\s--hash[= ](\S+)")
+_SIZE_HEADER = re.compile(r"^# wheels: (\d+) files, (\d+) bytes$", re.MULTILINE)
+_DEBIAN_FIELD = {
+    "name": re.compile(r"[a-z0-9][a-z0-9+.-]+"),
+    "version": re.compile(r"[A-Za-z0-9.+:~-]+"),
+    "architecture": re.compile(r"amd64|all"),
+    "size": re.compile(r"[1-9][0-9]{0,11}"),
+    "sha256": _SHA256,
+    "pool path": re.compile(r"pool/(?!.*\.\.)[A-Za-z0-9.+:~_/%-]+\.deb"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """One locked distribution. `hashes` are `sha256:<hex>`, sorted: any one of them will do."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+    marker: str = ""
+
+    @property
+    def local_label(self) -> str:
+        """The local version label (`cpu` of `2.13.0+cpu`), or "": such builds come from an index of their own."""
+        return self.version.partition("+")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lockfile:
+    """A wheel lock. `digest` is that of the file; `num_wheels` and `wheels_bytes` are 0 where it does not say."""
+
+    pins: tuple[Pin, ...]
+    digest: str
+    num_wheels: int = 0
+    wheels_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasePackage:
+    """One Debian package of a base; `pool_path` is relative to a mirror, whichever that is."""
+
+    name: str
+    version: str
+    architecture: str
+    size_bytes: int
+    sha256: str
+    pool_path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseLock:
+    """The packages of a base system, sorted by name."""
+
+    packages: tuple[BasePackage, ...]
+    digest: str
+
+    @property
+    def size_bytes(self) -> int:
+        """What has to be fetched when nothing is cached."""
+        return sum(package.size_bytes for package in self.packages)
+
+
+def parse_lock(text: str, source: str) -> Lockfile:
+    """Read a wheel lock.
+
+    Args:
+        text: the file's text.
+        source: what to call it in an error, normally its path.
+
+    Raises:
+        UsageError: a line is not a requirement, is not pinned with `==`, has no sha256, or a name comes
+        twice.
+    """
+    pins: dict[str, Pin] = {}
+    for number, line in _logical_lines(text):
+        pin = _parse_pin(line, f"{source}, line {number}")
+        if pin.name in pins:
+            raise UsageError(f"{source}, line {number}: {pin.name} is locked twice", "compile the lock again")
+        pins[pin.name] = pin
+    size = _SIZE_HEADER.search(text)
+    return Lockfile(
+        pins=tuple(pins[name] for name in sorted(pins)),
+        digest=digest_of(text.encode()),
+        num_wheels=int(size[1]) if size else 0,
+        wheels_bytes=int(size[2]) if size else 0,
+    )
+
+
+def render_pins(pins: tuple[Pin, ...]) -> str:
+    """Requirements for pip, one line each: `parse_lock(render_pins(p), s).pins == p` for sorted pins."""
+    lines = []
+    for pin in pins:
+        marker = f" ; {pin.marker}" if pin.marker else ""
+        lines.append(f"{pin.name}=={pin.version}{marker} " + " ".join(f"--hash={value}" for value in pin.hashes))
+    return "".join(line + "\n" for line in lines)
+
+
+def parse_base_lock(text: str, source: str) -> BaseLock:
+    """Read a base lock: `name version architecture size sha256 pool-path` on each line.
+
+    Raises:
+        UsageError: naming the line and the field that is not as it must be.
+    """
+    packages: dict[str, BasePackage] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        where = f"{source}, line {number}"
+        package = _parse_package(line.split(), where)
+        if package.name in packages:
+            raise UsageError(f"{where}: {package.name} is locked twice", "remove one of the two lines")
+        packages[package.name] = package
+    if not packages:
+        raise UsageError(f"{source}: no package is locked", "write it with `harness lock`")
+    return BaseLock(packages=tuple(packages[name] for name in sorted(packages)), digest=digest_of(text.encode()))
+
+
+def render_base_lock(packages: tuple[BasePackage, ...], header: str) -> str:
+    """The text of a base lock; `header` is its comment, without the leading `#`."""
+    lines = [f"# {line}".rstrip() for line in header.splitlines()]
+    for item in sorted(packages, key=lambda package: package.name):
+        fields = (item.name, item.version, item.architecture, str(item.size_bytes), item.sha256, item.pool_path)
+        lines.append(" ".join(fields))
+    return "\n".join(lines) + "\n"
+
+
+def digest_of(data: bytes) -> str:
+    """`sha256:<hex>` of some bytes."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with backslash continuations joined and comments removed, with the number of their first line."""
+    parts: list[str] = []
+    start = 0
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = re.sub(r"(^|\s)#.*$", "", raw).rstrip()
+        if not parts:
+            start = number
+        continued = line.endswith("\\")
+        parts.append(line[:-1] if continued else line)
+        if continued:
+            continue
+        joined = " ".join(parts).strip()
+        parts = []
+        if joined:
+            yield start, joined
+    if any(part.strip() for part in parts):
+        yield start, " ".join(parts).strip()
+
+
+def _parse_pin(line: str, where: str) -> Pin:
+    if line.startswith("-"):
+        problem = f"{where}: an option ({line.split()[0]}) stands in a lock"
+        raise UsageError(problem, "a lock holds pinned requirements only; put options into pip's own configuration")
+    spec = _HASH_OPTION.split(line, maxsplit=1)[0].strip()
+    hashes = _HASH_OPTION.findall(line)
+    if _HASH_OPTION.sub("", line).strip() != spec:
+        raise UsageError(f"{where}: something follows the hashes", "write `name==version --hash=sha256:...`")
+    try:
+        requirement = Requirement(spec)
+    except InvalidRequirement as error:
+        raise UsageError(f"{where}: not a requirement: {spec!r} ({error})", "compile the lock again") from error
+    pinned = list(requirement.specifier)
+    if requirement.url or len(pinned) != 1 or pinned[0].operator != "==" or pinned[0].version.endswith("*"):
+        raise UsageError(f"{where}: {requirement.name} is not pinned with ==", "compile the lock again")
+    wrong = [value for value in hashes if not _SHA256.fullmatch(value)]
+    if wrong or not hashes:
+        found = wrong[0] if wrong else "none"
+        problem = f"{where}: {requirement.name} has no sha256 hash (found {found})"
+        raise UsageError(problem, "compile the lock with --generate-hashes")
+    return Pin(
+        name=canonicalize_name(requirement.name),
+        version=pinned[0].version,
+        hashes=tuple(sorted(set(hashes))),
+        marker=str(requirement.marker) if requirement.marker else "",
+    )
+
+
+def _parse_package(fields: list[str], where: str) -> BasePackage:
+    if len(fields) != len(_DEBIAN_FIELD):
+        problem = f"{where}: {len(fields)} fields instead of {len(_DEBIAN_FIELD)} ({', '.join(_DEBIAN_FIELD)})"
+        raise UsageError(problem, "write the lock with `harness lock`")
+    for (label, pattern), value in zip(_DEBIAN_FIELD.items(), fields, strict=True):
+        if not pattern.fullmatch(value):
+            raise UsageError(f"{where}: {value!r} is no {label}", "write the lock with `harness lock`")
+    name, version, architecture, size, sha256, pool_path = fields
+    return BasePackage(
+        name=name, version=version, architecture=architecture, size_bytes=int(size), sha256=sha256, pool_path=pool_path
+    )
