@@ -1,0 +1,227 @@
+"""The state machine of a recording: forwards, backwards and optimizer calls in, step records out.
+
+A step opens at the first training forward after the previous one and closes when every optimizer in use has stepped.
+With several optimizers it closes when each has stepped once (a *round*); one that another one overtakes is idle.
+"""
+
+import time
+
+from _harness_recorder import faults as fault_points
+from _harness_recorder import ledger
+from _harness_recorder.session import Session, guarded
+
+MAX_EVALS_BEFORE_TRAINING = 10_000  # a process that only evaluates never writes them
+
+
+class OpenStep:
+    """What a step has gathered so far. Lists carry the micro-batch first, so that a step can be split."""
+
+    def __init__(self) -> None:
+        self.rng: object = None
+        self.data: list[tuple[int, object]] = []
+        self.losses: list[tuple[int, object]] = []
+        self.grads: list[tuple[int, object]] = []
+        self.num_micro_batches = 0
+        self.num_forwards = 0
+        self.has_grads = False  # taken since the last backward
+        self.is_skipped = True
+
+    def split(self, at: int) -> "OpenStep":
+        """Move what came after micro-batch `at` to a new step and return it."""
+        later = OpenStep()
+        for field in ("data", "losses", "grads"):
+            entries = getattr(self, field)
+            setattr(later, field, [(micro - at, value) for micro, value in entries if micro > at])
+            setattr(self, field, [(micro, value) for micro, value in entries if micro <= at])
+        later.num_micro_batches, self.num_micro_batches = self.num_micro_batches - at, at
+        later.has_grads = self.has_grads
+        return later
+
+
+class TrainingSession(Session):
+    """The recording of one process's training."""
+
+    def __init__(self, run: ledger.RunFolder, faults: list[dict]) -> None:
+        super().__init__(run, faults)
+        self.depth = 0  # inside the outermost module's call
+        self.is_in_backward = False
+        self.step: OpenStep | None = None
+        self.held: list | None = None  # a round that may already be over: micro-batches, digests after, rng of the next
+        self.stepped: list = []
+        self.idle: list = []
+        self.nested_steps = 0
+        self.num_updates = 0  # since a gradient scaler was asked to step
+        self.has_closure = False
+
+    # --- forwards and backwards -------------------------------------------------------------------------------------
+
+    @guarded
+    def before_forward(self, module: object, args: tuple, kwargs: dict) -> bool:
+        """Take note of the outermost module's call: a training forward if gradients are enabled, else evaluation.
+
+        Returns:
+            Whether it is an evaluation whose result `after_evaluation` wants to see.
+        """
+        if self.is_in_backward or self.torch._C._get_tracing_state() is not None:
+            return False
+        if not self.torch.is_grad_enabled():
+            if isinstance(module, self.torch.fx.GraphModule):
+                return False  # what torch.compile made of a training forward runs without gradients, too
+            if not self.is_started and len(self.evals) >= MAX_EVALS_BEFORE_TRAINING:
+                return False
+            self.evals.append((self.digest.launch(self.collect.inputs(args, kwargs)), None))
+            return True
+        if not self.has_closure:
+            self.nested_steps = 0  # an update that raised an error never said that it was over
+        if not self._open(module):
+            return False
+        step = self.step
+        micro = step.num_micro_batches + 1
+        step.num_forwards += 1
+        again = "" if step.num_forwards == 1 else f"+{step.num_forwards}."
+        items = self.collect.inputs(args, kwargs)
+        step.data.append((micro, self.digest.launch({f"{again}{name}": value for name, value in items.items()})))
+        return False
+
+    @guarded
+    def after_evaluation(self, result: object) -> None:
+        """Take the loss that an evaluation forward returned, if it returned one."""
+        loss = result
+        if isinstance(result, dict) or hasattr(result, "loss"):
+            loss = result["loss"] if isinstance(result, dict) and "loss" in result else getattr(result, "loss", None)
+        elif isinstance(result, list | tuple) and result:
+            loss = result[0]
+        if isinstance(loss, self.torch.Tensor) and loss.dim() == 0 and loss.is_floating_point():
+            self.evals[-1] = (self.evals[-1][0], loss.detach().clone())
+
+    @guarded
+    def before_backward(self, tensors: object) -> None:
+        """Keep the value handed to backward; it is read only when the step is over."""
+        if not self._open(None):
+            return
+        for tensor in tensors if isinstance(tensors, list | tuple) else [tensors]:
+            if isinstance(tensor, self.torch.Tensor) and self.digest.is_supported(tensor):
+                with self.torch.no_grad():
+                    self.step.losses.append((self.step.num_micro_batches + 1, tensor.detach().clone()))
+
+    @guarded
+    def after_backward(self) -> None:
+        """Count a micro-batch."""
+        if self.step is None:
+            return
+        self.step.num_micro_batches += 1
+        self.step.num_forwards = 0
+        self.step.has_grads = False
+        for fault in self._faults("micro_batch", self.completed + 1):
+            if fault["micro_batch"] == self.step.num_micro_batches:
+                fault_points.die(fault, self.run.event)
+
+    def _open(self, module: object) -> bool:
+        """Make sure that a step is open, and that the process has started and knows the module."""
+        if not self.is_started:
+            if self.torch.utils.data.get_worker_info() is not None:
+                self.is_active = False
+                return False
+            self._start(module)
+        elif module is not None and all(module is not known for known in self.collect.modules):
+            self.collect.add_module(module)
+        if self.step is None:
+            self._flush_evals()
+            for fault in self._faults("before_step", self.completed + 1):
+                fault_points.die(fault, self.run.event)
+            self.step = OpenStep()
+            self.step.rng = self.digest.launch(self.collect.rng())
+        elif self.held is not None and self.held[-1] is None:
+            self.held[-1] = self.digest.launch(self.collect.rng())
+        return True
+
+    # --- optimizers -------------------------------------------------------------------------------------------------
+
+    @guarded
+    def before_optimizer(self, optimizer: object, args: tuple, kwargs: dict) -> None:
+        """Take the gradients just before they are applied, unless something will change or has changed them."""
+        self.num_updates += 1
+        self.nested_steps += 1
+        if self.nested_steps > 1:
+            return
+        self.collect.add_optimizer(optimizer)
+        if self.held is not None and any(optimizer is known for known in self.stepped):
+            self._split()
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        self.has_closure = callable(closure)
+        if not self.has_closure and self._open(None):
+            self._take_grads(optimizer, getattr(optimizer, "grad_scale", None))
+
+    @guarded
+    def after_optimizer(self, optimizer: object) -> None:
+        """Close the step, or the optimizer's part of it."""
+        self.nested_steps = max(0, self.nested_steps - 1)
+        if self.nested_steps or not self._open(None):
+            return
+        if self.has_closure:
+            self._take_grads(optimizer, None)
+            self.has_closure = False
+        found_inf = getattr(optimizer, "found_inf", None)
+        self._optimizer_done(optimizer, is_skipped=found_inf is not None and float(found_inf) != 0.0)
+
+    @guarded
+    def before_clip(self) -> None:
+        """Take the gradients before they are clipped."""
+        if self.nested_steps == 0 or self.has_closure:
+            self._take_grads(None, None)
+
+    @guarded
+    def scaler_skipped(self, optimizer: object) -> None:
+        """Close a step whose update a gradient scaler left out; its gradients are unscaled by now."""
+        if self._open(None):
+            self._take_grads(optimizer, None)
+            self._optimizer_done(optimizer, is_skipped=True)
+
+    def _take_grads(self, optimizer: object, scale: object) -> None:
+        if self.step is None or self.step.has_grads:
+            return
+        self.step.has_grads = optimizer is None or len(self.collect.live_optimizers()) < 2
+        only = None if self.step.has_grads else optimizer
+        self.step.grads.append((self.step.num_micro_batches, self.digest.launch(self.collect.grads(only, scale))))
+
+    def _optimizer_done(self, optimizer: object, is_skipped: bool) -> None:
+        self.collect.hold(optimizer)
+        self.stepped.append(optimizer)
+        self.idle = [other for other in self.idle if other is not optimizer]
+        self.step.is_skipped = self.step.is_skipped and is_skipped
+        for fault in self._faults("flip_param", self.completed + 1):
+            self._flip(fault, is_moment=False)
+            self.faults.remove(fault)
+        done = [*self.stepped, *self.idle]
+        if all(any(other is known for known in done) for _, other in self.collect.live_optimizers()):
+            self._close(self._after())
+        else:
+            self.held = [self.step.num_micro_batches, self._after(), None]
+
+    def _split(self) -> None:
+        """An optimizer steps again before the others did: its round was over, and the others are idle."""
+        at, after, rng = self.held
+        done = list(self.stepped)
+        self.idle = [o for _, o in self.collect.live_optimizers() if all(o is not known for known in done)]
+        later = self.step.split(at)
+        self._close(after)
+        later.rng = rng if rng is not None else self.digest.launch(self.collect.rng())
+        self.step = later
+
+    def _after(self) -> dict:
+        return self.records.after_update(self.collect)
+
+    def _close(self, after: dict) -> None:
+        self.completed += 1
+        self._report_not_seen()
+        step, self.step, self.held, self.stepped = self.step, None, None, []
+        self.records.step(self.completed, step, after, self._lap())
+        for fault in (*self._faults("after_step", self.completed), *self._faults("stop", self.completed)):
+            fault_points.die(fault, self.run.event)
+
+    def _lap(self) -> tuple[float, float]:
+        """Return the seconds since the last record, and how many of them were the recorder's own."""
+        now = time.perf_counter()
+        since, own = now - self.last_record_at, self.own_seconds + now - self.entered_at
+        self.last_record_at, self.own_seconds, self.entered_at = now, 0.0, now
+        return since, own
