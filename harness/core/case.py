@@ -1,0 +1,66 @@
+"""The case: everything that a verdict is made from, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.core.control import ControlCheck
+from harness.core.evidence import TrajectoryEvidence
+from harness.core.places import Difference, Place
+from harness.core.run import Fault
+
+Outcome = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuild:
+    """Ids of the same image built from nothing, each time; `source` says which builds these were."""
+
+    image_ids: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Everything that is judged.
+
+    Attributes:
+        runner: `docker` or `host`.
+        steps: optimizer steps that the experiment declares.
+        required: the oracles that a certificate needs.
+        rerun_mode: `second_run`, or `prefix` for the steps before the first kill.
+        straight: None if it never came to a run.
+        interruptions: the planned kills; the n-th is that of the n-th run of `resumed`.
+        is_random: whether their points were drawn at random; only then there is a bound.
+        controls: judged controls; those that are missing make the whole INCONCLUSIVE.
+        problems: what went wrong outside of the evidence; any makes the whole INCONCLUSIVE.
+        vetoes: why the review forbids the run.
+    """
+
+    experiment: str
+    run_id: str
+    commit: str
+    dirty: bool
+    runner: str
+    steps: int
+    required: tuple[str, ...] = ("rerun", "resume", "rebuild")
+    rerun_mode: str = "second_run"
+    straight: TrajectoryEvidence | None = None
+    rerun: TrajectoryEvidence | None = None
+    resumed: TrajectoryEvidence | None = None
+    interruptions: tuple[Fault, ...] = ()
+    is_random: bool = False
+    controls: tuple[ControlCheck, ...] = ()
+    rebuild: Rebuild | None = None
+    problems: tuple[str, ...] = ()
+    vetoes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """The first difference: in which oracle, and at which tensor."""
+
+    oracle: str
+    difference: Difference
+    place: Place

@@ -1,0 +1,76 @@
+"""Testimony: a ledger is what the training process says of itself; what lies on disk must be found in it.
+
+The host digests every tensor of the declared weights itself, and looks for it in the states that the ledger vouches
+for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from harness.core.digest import Digest
+from harness.core.evidence import TrajectoryEvidence
+from harness.core.places import state_tensors
+from harness.errors import EvidenceError
+
+_STREAMS = ("param", "buffer", "frozen")
+_MAX_MISSING = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """How many tensors of weights lie on disk, and how many of them the ledgers know; `missing` names the others."""
+
+    tensors_on_disk: int
+    found_in_ledger: int
+    missing: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+
+def hear(*trajectories: TrajectoryEvidence | None) -> Testimony:
+    """Look for every tensor of the declared safetensors outputs in the ledgers of its own trajectory.
+
+    The last state is looked at first; weights that were written earlier (the best ones) are found where they were made.
+    """
+    total = 0
+    missing: list[str] = []
+    problems: list[str] = []
+    for trajectory in trajectories:
+        if trajectory is None:
+            continue
+        wanted: dict[Digest, list[str]] = {}
+        for file in trajectory.files:
+            if file.role == "output" and file.content is not None and file.content.format == "safetensors":
+                for tensor in file.content.tensors:
+                    total += 1
+                    wanted.setdefault(tensor.digest, []).append(f"{trajectory.name}: {file.path}: {tensor.name}")
+        try:
+            for known in _states(trajectory):
+                if not wanted:
+                    break
+                for digest in [digest for digest in wanted if str(digest) in known]:
+                    del wanted[digest]
+        except EvidenceError as error:
+            problems.append(error.problem)
+        missing += [name for names in wanted.values() for name in names]
+    missing.sort()
+    return Testimony(
+        tensors_on_disk=total,
+        found_in_ledger=total - len(missing),
+        missing=tuple(missing[:_MAX_MISSING]),
+        problems=tuple(problems),
+    )
+
+
+def _states(trajectory: TrajectoryEvidence) -> Iterator[set[str]]:
+    """The digests of each recorded state, the last one first."""
+    for run in reversed(trajectory.runs):
+        if run.sidecar is None or run.ledger is None:
+            continue
+        places = sorted(run.sidecar.index, key=lambda key: (key[1], key[0] == "end", key[0] == "step"), reverse=True)
+        for at, step, stream in places:
+            if stream in _STREAMS:
+                phase = cast(Literal["start", "step", "end"], at)
+                yield {entry.digest for entry in (state_tensors(run, phase, step, stream) or {}).values()}

@@ -1,0 +1,405 @@
+"""The verdict: every oracle's answer, the controls and the testimony, put together into one of four words.
+
+CERTIFIED     every required oracle holds, every control failed as it must, nothing is missing
+DIVERGED      an oracle answered no
+INCONCLUSIVE  something is missing or went wrong that is not the pipeline's reproducibility
+VETOED        the review forbids the run
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from harness.core.case import Case as Case
+from harness.core.case import Divergence, Outcome
+from harness.core.case import Rebuild as Rebuild
+from harness.core.checkpoints import with_checkpoints
+from harness.core.control import CONTROLS, ControlCheck, check_weights_moved
+from harness.core.diagnosis import checkpoint_ignored, diagnose, image_differs
+from harness.core.diff import FileComparison, StreamSummary, summarise
+from harness.core.evidence import Amount, TrajectoryEvidence
+from harness.core.oracles import Judged, Oracle, judge_rebuild, judge_rerun, judge_resume
+from harness.core.places import Difference, Place, localise
+from harness.core.restored import Restored
+from harness.core.soundness import SIGXFSZ_EXIT_CODE, has_landed, run_problems, trajectory_problems
+from harness.core.symptom import Cause, Symptom
+from harness.core.testimony import Testimony, hear
+from harness.core.wording import not_checked, summarise_verdict
+
+SCHEMA = 1
+EXIT_CODES: dict[Outcome, int] = {"CERTIFIED": 0, "DIVERGED": 1, "INCONCLUSIVE": 3, "VETOED": 4}
+_STATIC_CONTROLS = ("tensor_bit", "ledger_digit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was decided, and everything that it stands on."""
+
+    case: Case
+    verdict: Outcome
+    summary: str
+    rerun: Oracle
+    resume: Oracle
+    rebuild: Oracle
+    compared: Amount
+    divergence: Divergence | None
+    streams: tuple[StreamSummary, ...]
+    is_final_state_equal: bool | None
+    cause: Cause | None
+    controls: tuple[ControlCheck, ...]
+    restored: tuple[Restored, ...]
+    testimony: Testimony
+    files: tuple[FileComparison, ...]
+    problems: tuple[str, ...]
+    not_checked: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Of the process."""
+        return EXIT_CODES[self.verdict]
+
+    @property
+    def controls_failed(self) -> bool:
+        """Whether every control that is needed was made and failed as it must."""
+        return not _control_problems(self.case, self.controls)
+
+
+def judge(case: Case) -> Verdict:
+    """Decide. Everything needed is in the case; equal cases give equal verdicts."""
+    rerun, resume, rebuild = _oracles(case)
+    controls = _with_weights_moved(case)
+    testimony = hear(case.straight, case.rerun, case.resumed)
+    problems = _problems(case, (rerun, resume, rebuild), controls, testimony)
+    diverged = next(((n, j) for n, j in (("rerun", rerun), ("resume", resume)) if j.oracle.verdict == "DIVERGED"), None)
+    is_diverged = diverged is not None or rebuild.oracle.verdict == "DIVERGED"
+    blind = any(check.name in _STATIC_CONTROLS and not check.failed_as_it_must for check in controls)
+    outcome: Outcome = "CERTIFIED"
+    if case.vetoes:
+        outcome = "VETOED"
+    elif is_diverged and not case.problems and not blind:
+        outcome = "DIVERGED"
+    elif problems or is_diverged:
+        outcome = "INCONCLUSIVE"
+    divergence, cause = None, None
+    streams: tuple[StreamSummary, ...] = ()
+    if diverged is not None and case.straight is not None:
+        divergence, cause = _explain(case.straight, *diverged, rerun)
+        streams = summarise(diverged[1].differences)
+    elif rebuild.oracle.verdict == "DIVERGED":
+        cause = image_differs(rebuild.oracle.image_ids)
+    return Verdict(
+        case=case,
+        verdict=outcome,
+        summary=summarise_verdict(case, outcome, (rerun, resume, rebuild), divergence, cause, problems),
+        rerun=rerun.oracle,
+        resume=resume.oracle,
+        rebuild=rebuild.oracle,
+        compared=rerun.oracle.compared + resume.oracle.compared,
+        divergence=divergence,
+        streams=streams,
+        is_final_state_equal=_final_state(rerun, resume),
+        cause=cause,
+        controls=controls,
+        restored=with_checkpoints(case.resumed, resume.restored),
+        testimony=testimony,
+        files=_files(rerun, resume),
+        problems=problems,
+        not_checked=not_checked(case, rerun, resume, rebuild, testimony),
+    )
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """`verdict.json` as a JSON value."""
+    case, cause = verdict.case, verdict.cause
+    return {
+        "schema": SCHEMA,
+        "experiment": case.experiment,
+        "run_id": case.run_id,
+        "commit": case.commit,
+        "dirty": case.dirty,
+        "runner": case.runner,
+        "verdict": verdict.verdict,
+        "exit_code": verdict.exit_code,
+        "summary": verdict.summary,
+        "oracles": {
+            "rerun": _oracle_json(verdict.rerun),
+            "resume": {
+                **_oracle_json(verdict.resume),
+                "resumes": [
+                    {
+                        "run": resume.run,
+                        "started_after_step": resume.started_after_step,
+                        "checkpoint_step": resume.checkpoint_step,
+                        "step_source": resume.step_source,
+                    }
+                    for resume in verdict.resume.resumes
+                ],
+            },
+            "rebuild": {**_oracle_json(verdict.rebuild), "image_ids": list(verdict.rebuild.image_ids)},
+        },
+        "interruptions": _interruptions_json(case),
+        "compared": verdict.compared.to_json(),
+        "first_divergence": _divergence_json(verdict.divergence),
+        "streams_that_differ": [
+            {"stream": s.stream, "first_step": s.first_step, "num_steps": s.num_steps} for s in verdict.streams
+        ],
+        "final_state_equal": verdict.is_final_state_equal,
+        "cause": None
+        if cause is None
+        else {
+            "class": cause.kind,
+            "title": cause.title,
+            "evidence": list(cause.evidence),
+            "ruled_out": list(cause.ruled_out),
+            "fix": cause.fix,
+        },
+        "control": {
+            "failed_as_it_must": verdict.controls_failed,
+            "checks": [
+                {"name": c.name, "failed_as_it_must": c.failed_as_it_must, "detail": c.detail} for c in verdict.controls
+            ],
+        },
+        "restored": [_restored_json(restored) for restored in verdict.restored],
+        "testimony": {
+            "tensors_on_disk": verdict.testimony.tensors_on_disk,
+            "found_in_ledger": verdict.testimony.found_in_ledger,
+            "missing": list(verdict.testimony.missing),
+        },
+        "files": [
+            {
+                "path": file.path,
+                "role": file.role,
+                "equal": file.is_equal,
+                "content": None if file.content is None else str(file.content),
+                "num_tensors": file.num_tensors,
+            }
+            for file in verdict.files
+        ],
+        "problems": list(verdict.problems),
+        "not_checked": list(verdict.not_checked),
+    }
+
+
+def _oracles(case: Case) -> tuple[Judged, Judged, Judged]:
+    required = frozenset(case.required)
+    ids = case.rebuild.image_ids if case.rebuild is not None else ()
+    source = case.rebuild.source if case.rebuild is not None else ""
+    rebuild = judge_rebuild(ids, source, is_required="rebuild" in required, is_given=case.rebuild is not None)
+    if case.straight is None:
+        rerun, resume = (
+            Judged(oracle=Oracle(verdict="NOT_CHECKED", required=name in required, reason="nothing was run"))
+            for name in ("rerun", "resume")
+        )
+        return rerun, resume, rebuild
+    straight = (*trajectory_problems(case.straight, steps=case.steps, kills=()), *_missing_outputs(case.straight))
+    second = trajectory_problems(case.rerun, steps=case.steps, kills=()) if case.rerun is not None else ()
+    resumed = (
+        trajectory_problems(case.resumed, steps=case.steps, kills=case.interruptions)
+        if case.resumed is not None
+        else ()
+    )
+    first_kill = case.interruptions[0] if case.interruptions else None
+    prefix = run_problems(case.resumed.runs[0], first_kill, case.steps) if case.resumed and case.resumed.runs else ()
+    rerun = judge_rerun(
+        case.straight,
+        case.rerun,
+        case.resumed,
+        is_second_run_wanted=case.rerun_mode == "second_run",
+        is_required="rerun" in required,
+        problems=(*straight, *second),
+        prefix_problems=prefix,
+    )
+    resume = judge_resume(
+        case.straight,
+        case.resumed,
+        is_required="resume" in required,
+        is_random=case.is_random,
+        problems=(*straight, *resumed),
+        rerun=rerun.oracle,
+    )
+    return rerun, resume, rebuild
+
+
+def _missing_outputs(straight: TrajectoryEvidence) -> tuple[str, ...]:
+    if not any(file.role == "output" for file in straight.files):
+        return ("straight: no file matches the declared outputs: there is nothing to compare",)
+    run = straight.runs[0] if straight.runs else None
+    if run is not None and run.ledger is not None and not all("param" in s.streams for s in run.ledger.steps):
+        return ("straight: the recorder saw no trainable parameters, so the ledger says too little",)
+    return ()
+
+
+def _with_weights_moved(case: Case) -> tuple[ControlCheck, ...]:
+    """The controls in their order; whether the weights moved needs nothing but the straight ledger."""
+    given = {check.name: check for check in case.controls}
+    if "weights_moved" not in given and case.straight is not None:
+        given["weights_moved"] = check_weights_moved(case.straight)
+    order = {name: place for place, name in enumerate(CONTROLS)}
+    return tuple(sorted(given.values(), key=lambda check: (order.get(check.name, len(order)), check.name)))  # type: ignore[call-overload]
+
+
+def _control_problems(case: Case, controls: tuple[ControlCheck, ...]) -> tuple[str, ...]:
+    needed = [name for name in CONTROLS if name != "flip_optim" or case.interruptions]
+    made = {check.name for check in controls}
+    missing = [f"control {name} was not made: whether the comparison can fail is not known" for name in needed
+               if name not in made]  # fmt: skip
+    passed = [f"control {c.name} did not fail as it must: {c.detail}" for c in controls if not c.failed_as_it_must]
+    return (*passed, *missing)
+
+
+def _problems(
+    case: Case, judged: tuple[Judged, ...], controls: tuple[ControlCheck, ...], testimony: Testimony
+) -> tuple[str, ...]:
+    """Every reason why this cannot be certified, apart from a divergence."""
+    found = [*case.problems, *case.vetoes]
+    for name, one in zip(("rerun", "resume", "rebuild"), judged, strict=True):
+        found += one.problems
+        if one.oracle.required and one.oracle.verdict == "NOT_CHECKED":
+            found.append(f"{name} is required and was not checked: {one.oracle.reason}")
+    if case.straight is None:
+        return tuple(dict.fromkeys(found or ["nothing was run"]))
+    found += _control_problems(case, controls)
+    found += testimony.problems
+    if testimony.missing:
+        total = testimony.tensors_on_disk
+        num = total - testimony.found_in_ledger
+        found.append(f"{num} of {total} tensors of the outputs are in no recorded state: {testimony.missing[0]}")
+    return tuple(dict.fromkeys(found))
+
+
+def _explain(
+    straight: TrajectoryEvidence, name: str, judged: Judged, rerun: Judged
+) -> tuple[Divergence | None, Cause | None]:
+    """The first difference and its cause. A run that started over has a cause even where no bit differs."""
+    other = judged.trajectory
+    if other is None:
+        return None, None
+    divergence = None
+    first = judged.differences[0] if judged.differences else None
+    if first is not None:
+        place = localise(first, straight.runs[0], other.runs[first.run - 1])
+        if first.phase == "file":
+            place = _file_place(first, judged.files)
+        divergence = Divergence(oracle=name, difference=first, place=place)
+    if judged.ignored is not None:
+        ignored = judged.ignored
+        is_equal = not judged.differences
+        cause = checkpoint_ignored(ignored.run, ignored.saved_step, num_saves=ignored.num_saves, is_equal=is_equal)
+        return divergence, cause
+    if first is None or divergence is None:
+        return None, None
+    comparison = next(c for c in judged.comparisons if c.run == first.run or first.phase == "file")
+    rerun_steps = rerun.oracle.compared.steps if rerun.oracle.verdict == "CERTIFIED" else 0
+    symptom = Symptom(
+        oracle=name,
+        straight=straight,
+        other=other,
+        comparison=comparison,
+        first=first,
+        place=divergence.place,
+        files=judged.files,
+        rerun_steps=rerun_steps,
+    )
+    return divergence, diagnose(symptom)
+
+
+def _file_place(first: Difference, files: tuple[FileComparison, ...]) -> Place:
+    file = next((file for file in files if file.is_equal is False and file.role == first.stream), None)
+    name = None if file is None else f"{file.path}: {file.different[0]}" if file.different else file.path
+    return Place(tensor=name, micro_batch=None, num_different=len(file.different) if file else 0, num_tensors=0,
+                 left=first.left, right=first.right)  # fmt: skip
+
+
+def _final_state(rerun: Judged, resume: Judged) -> bool | None:
+    """Whether all that was trained to the end ended the same; None if nothing else got there."""
+    is_known = False
+    for judged in (rerun, resume):
+        if judged.trajectory is None or judged.trajectory.last is None:
+            continue
+        ledger = judged.trajectory.last.ledger
+        has_end = ledger is not None and ledger.end is not None
+        if not has_end or judged.trajectory.last.record.number not in {c.run for c in judged.comparisons}:
+            continue
+        is_known = True
+        if any(d.phase == "end" or (d.phase == "file" and d.stream == "output") for d in judged.differences):
+            return False
+    return True if is_known else None
+
+
+def _files(rerun: Judged, resume: Judged) -> tuple[FileComparison, ...]:
+    """Each file once: the comparison that found it different, else the one that could not compare, else any."""
+    best: dict[str, FileComparison] = {}
+    rank = {False: 0, None: 1, True: 2}
+    for file in (*resume.files, *rerun.files):
+        known = best.get(file.path)
+        if known is None or rank[file.is_equal] < rank[known.is_equal]:
+            best[file.path] = file
+    return tuple(file for _, file in sorted(best.items()))
+
+
+def _oracle_json(oracle: Oracle) -> dict[str, Any]:
+    return {
+        "verdict": oracle.verdict,
+        "required": oracle.required,
+        "how": oracle.how,
+        "reason": oracle.reason,
+        "compared": oracle.compared.to_json(),
+        "bound": oracle.bound,
+    }
+
+
+def _interruptions_json(case: Case) -> list[dict[str, Any]]:
+    runs = case.resumed.runs if case.resumed is not None else ()
+    rows = []
+    for place, kill in enumerate(case.interruptions):
+        run = runs[place] if place < len(runs) else None
+        following = runs[place + 1] if place + 1 < len(runs) else None
+        code = run.record.exit_code if run is not None else None
+        has_start = following is not None and following.ledger is not None
+        rows.append(
+            {
+                "kind": kill.kind,
+                "step": kill.step,
+                "micro_batch": kill.micro_batch,
+                "byte": kill.byte,
+                "by": kill.by,
+                "run": place + 1,
+                "signal": {137: "SIGKILL", SIGXFSZ_EXIT_CODE: "SIGXFSZ"}.get(code) if code is not None else None,
+                "exit_code": code,
+                "oom_killed": run.record.oom_killed if run is not None else False,
+                "landed": run is not None and has_landed(run, kill),
+                "resumed_after_step": following.ledger.start.step if has_start else None,  # type: ignore[union-attr]
+            }
+        )
+    return rows
+
+
+def _divergence_json(divergence: Divergence | None) -> dict[str, Any] | None:
+    if divergence is None:
+        return None
+    at, place = divergence.difference, divergence.place
+    return {
+        "oracle": divergence.oracle,
+        "trajectory": at.trajectory,
+        "run": at.run,
+        "step": at.step,
+        "micro_batch": place.micro_batch,
+        "stream": at.stream,
+        "tensor": place.tensor,
+        "operator": None,
+        "left": place.left or at.left,
+        "right": place.right or at.right,
+    }
+
+
+def _restored_json(restored: Restored) -> dict[str, Any]:
+    return {
+        "run": restored.run,
+        "after_step": restored.after_step,
+        "num_tensors": restored.num_tensors,
+        "num_equal": restored.num_equal,
+        "different": list(restored.different[:20]),
+        "file": restored.file,
+        "num_in_file": restored.num_in_file,
+    }

@@ -1,0 +1,145 @@
+"""Zip archives as `torch.save` writes them: every member stored, none compressed; the places of their bytes.
+
+Format: APPNOTE 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.errors import EvidenceError
+
+_MAX_MEMBERS = 1 << 20
+_END = struct.Struct("<4s4H2LH")
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR_64 = struct.Struct("<4sLQL")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_FULL_32 = 0xFFFFFFFF
+_REMEDY = "the file is torn or was not written by torch.save: a complete one holds stored members only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One file of an archive: its bytes are `data[begin : begin + size]`; its CRC stands at `crc_at`."""
+
+    name: str
+    header: int
+    begin: int
+    size: int
+    crc: int
+    crc_at: int
+
+
+def read_zip(data: memoryview, name: str) -> dict[str, Member]:
+    """The members of an archive by name, every CRC checked.
+
+    Raises:
+        EvidenceError: torn, compressed, encrypted, with a member twice, with members that overlap, or a CRC is wrong.
+    """
+    try:
+        members = list(_members(data, name))
+    except struct.error:
+        raise _malformed(name, "a directory that is cut") from None
+    found = {member.name: member for member in members}
+    if len(found) != len(members):
+        raise _malformed(name, "the same member twice")
+    end = 0
+    for member in sorted(members, key=lambda member: member.header):
+        if member.header < end:
+            raise _malformed(name, f"members that overlap ({member.name[:80]!a})")
+        end = member.begin + member.size
+    for member in members:
+        if zlib.crc32(data[member.begin : member.begin + member.size]) != member.crc:
+            raise _malformed(name, f"member {member.name[:80]!a} with a wrong CRC")
+    return dict(sorted(found.items()))
+
+
+def _members(data: memoryview, name: str) -> Iterator[Member]:
+    count, offset, end = _directory(data, name)
+    if count > _MAX_MEMBERS:
+        raise _malformed(name, f"{count} members, at most {_MAX_MEMBERS} are read")
+    directory = offset
+    for _ in range(count):
+        if offset + _ENTRY.size > end:
+            raise _malformed(name, "a directory that is cut")
+        fields = _ENTRY.unpack_from(data, offset)
+        name_at = offset + _ENTRY.size
+        extra_at = name_at + fields[10]
+        following = extra_at + fields[11] + fields[12]
+        if fields[0] != b"PK\x01\x02" or following > end:
+            raise _malformed(name, "a directory that is cut")
+        if fields[3] & 1 or fields[4] != 0:
+            raise _malformed(name, "a compressed or encrypted member")
+        raw_name = bytes(data[name_at:extra_at])
+        sizes = _sizes_64(data[extra_at : extra_at + fields[11]], (fields[9], fields[8], fields[16]), name)
+        size, stored, header = sizes
+        if size != stored:
+            raise _malformed(name, "a member with two sizes")
+        begin = _begin(data, header, raw_name, name)
+        if begin + size > directory:
+            raise _malformed(name, "a member that ends outside the archive")
+        text = raw_name.decode("utf-8", "backslashreplace")
+        yield Member(name=text, header=header, begin=begin, size=size, crc=fields[7], crc_at=offset + 16)
+        offset = following
+
+
+def _directory(data: memoryview, name: str) -> tuple[int, int, int]:
+    """Number of entries, begin and end of the central directory."""
+    at = len(data) - _END.size
+    if at < 0:
+        raise _malformed(name, "no end of a directory")
+    fields = _END.unpack_from(data, at)
+    if fields[0] != b"PK\x05\x06" or fields[7] != 0:
+        raise _malformed(name, "no end of a directory")
+    count, size, begin = fields[4], fields[5], fields[6]
+    locator_at = at - _LOCATOR_64.size
+    if locator_at >= 0 and bytes(data[locator_at : locator_at + 4]) == b"PK\x06\x07":
+        at = _LOCATOR_64.unpack_from(data, locator_at)[2]
+        if at + _END_64.size > locator_at:
+            raise _malformed(name, "a directory outside the archive")
+        wide = _END_64.unpack_from(data, at)
+        if wide[0] != b"PK\x06\x06":
+            raise _malformed(name, "a directory outside the archive")
+        count, size, begin = wide[7], wide[8], wide[9]
+    if begin + size > at:
+        raise _malformed(name, "a directory outside the archive")
+    return count, begin, begin + size
+
+
+def _sizes_64(extra: memoryview, fields: tuple[int, int, int], name: str) -> tuple[int, int, int]:
+    """Size, stored size and header's offset, from the 64-bit extra field where the 32-bit ones are full."""
+    values = list(fields)
+    if _FULL_32 not in values:
+        return fields
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<2H", extra, at)
+        if kind == 1:
+            inner = at + 4
+            for position, value in enumerate(values):
+                if value == _FULL_32:
+                    if inner + 8 > min(len(extra), at + 4 + size):
+                        break
+                    values[position] = struct.unpack_from("<Q", extra, inner)[0]
+                    inner += 8
+            return values[0], values[1], values[2]
+        at += 4 + size
+    raise _malformed(name, "a member without its size")
+
+
+def _begin(data: memoryview, header: int, raw_name: bytes, name: str) -> int:
+    if header + _LOCAL.size > len(data):
+        raise _malformed(name, "a member that begins outside the archive")
+    fields = _LOCAL.unpack_from(data, header)
+    name_at = header + _LOCAL.size
+    if fields[0] != b"PK\x03\x04" or bytes(data[name_at : name_at + fields[9]]) != raw_name:
+        raise _malformed(name, "a member whose header is another's")
+    return int(name_at + fields[9] + fields[10])
+
+
+def _malformed(name: str, found: str) -> EvidenceError:
+    return EvidenceError(f"{name}: not a whole archive of torch.save: found {found}", _REMEDY)

@@ -1,0 +1,265 @@
+"""Reads the evidence that runs left in a folder. What a training process wrote there is hostile until it is read.
+
+No link is followed, nothing but regular files is opened, sizes and numbers are bounded, and every failure becomes a
+problem in words: a run without whole evidence is INCONCLUSIVE, never a traceback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import mmap
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from harness.core.content import read_content
+from harness.core.digest import sha256
+from harness.core.evidence import FileEvidence, Role, RunEvidence, TrajectoryEvidence
+from harness.core.ledger import MAX_FILE_BYTES, Bytes, parse_events, parse_ledger, parse_progress, parse_sidecar
+from harness.core.run import RunRecord
+from harness.errors import EvidenceError
+
+MAX_ENTRIES = 200_000
+MAX_DEPTH = 32
+MAX_DECLARED_BYTES = 1 << 40
+_MAX_PROGRESS_BYTES = 256 << 20
+_REMEDY = "a pipeline writes regular files below its output folder, and the recorder below runs/"
+T = TypeVar("T")
+
+
+def load_trajectory(
+    folder: Path,
+    name: str,
+    records: tuple[RunRecord, ...],
+    outputs: Iterable[str],
+    checkpoints: Iterable[str] = (),
+    volatile: Iterable[str] = (),
+) -> TrajectoryEvidence:
+    """Read everything that a trajectory left behind.
+
+    Args:
+        folder: with `output/` and `runs/<n>/`.
+        name: of the trajectory.
+        records: what the host saw of its runs, in order.
+        outputs: globs below `output/` (`*` within a folder, `**` across folders) of what must be equal.
+        checkpoints: globs of what is compared where both sides have it.
+        volatile: keys of files' values that may differ.
+    """
+    problems: list[str] = []
+    runs = tuple(_load_run(folder, record) for record in records)
+    output_globs, checkpoint_globs = tuple(outputs), tuple(checkpoints)
+    try:
+        paths = list(_walk(folder / "output", name))
+    except EvidenceError as error:
+        paths = []
+        problems.append(error.problem)
+    files = []
+    for path, is_regular in paths:
+        role = _role(path, output_globs, checkpoint_globs)
+        if role is not None and not is_regular:
+            problems.append(f"{name}: output/{_clean(path)} is no regular file, so it is not read")
+        elif role is not None:
+            files.append(_load_file(folder / "output", path, role, tuple(volatile)))
+    return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems))
+
+
+def read_confined(root: Path, relative: str, *, max_bytes: int) -> mmap.mmap | bytes:
+    """A regular file below `root`, mapped read-only; no part of the path below `root` may be a link.
+
+    Raises:
+        EvidenceError: missing, a link, no regular file, outside of `root`, or too large.
+    """
+    shown = _clean(f"{root.name}/{relative}")
+    descriptor = _open_below(root, relative, shown)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise EvidenceError(f"{shown} is no regular file", _REMEDY)
+        if status.st_size > max_bytes:
+            raise EvidenceError(f"{shown} has {status.st_size} bytes, at most {max_bytes} are read", _REMEDY)
+        if status.st_size == 0:
+            return b""
+        return mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise EvidenceError(f"{shown} cannot be read: {error.strerror}", _REMEDY) from error
+    finally:
+        os.close(descriptor)
+
+
+def _open_below(root: Path, relative: str, shown: str) -> int:
+    """Open step by step, so that no part of the path can be a link, whatever replaces it meanwhile."""
+    parts = relative.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise EvidenceError(f"{shown} leaves its folder", _REMEDY)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    current = -1
+    try:
+        current = os.open(root, flags | os.O_DIRECTORY)
+        for place, part in enumerate(parts):
+            last = place == len(parts) - 1
+            following = os.open(part, flags if last else flags | os.O_DIRECTORY, dir_fd=current)
+            os.close(current)
+            current = following
+    except OSError as error:
+        if current >= 0:
+            os.close(current)
+        raise EvidenceError(f"{shown} {_reason(error)}", _REMEDY) from error
+    return current
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return "is missing"
+    if error.errno in (errno.ELOOP, errno.EMLINK):
+        return "is a link, and links are not followed"
+    return f"cannot be opened: {error.strerror}"
+
+
+def _load_run(folder: Path, record: RunRecord) -> RunEvidence:
+    own = folder / "runs" / str(record.number)
+    name = f"{record.trajectory}/{record.number}"
+    # A process that was killed, by plan or not, may leave a torn last line; the exit code is judged elsewhere.
+    killed = record.exit_code != 0
+    evidence = RunEvidence(record=record, ledger=None)
+    problems: list[str] = []
+
+    def attempt(file: str, read: Callable[[Bytes, str], T], is_needed: bool, max_bytes: int) -> T | None:
+        try:
+            if not is_needed and not os.path.lexists(own / file):
+                return None
+            return read(read_confined(own, file, max_bytes=max_bytes), f"{name}/{file}")
+        except EvidenceError as error:
+            problems.append(error.problem if error.problem.startswith(name) else f"{name}: {error.problem}")
+            return None
+
+    try:
+        raw = read_confined(own, "ledger.jsonl", max_bytes=MAX_FILE_BYTES)
+        data = bytes(raw)
+    except EvidenceError as error:
+        problems.append(f"{name} left no ledger ({error.problem})")
+        data = b""
+    ledger = None
+    if data:
+        ledger = attempt("ledger.jsonl", lambda _, n: parse_ledger(data, n, killed=killed), True, MAX_FILE_BYTES)
+    elif not problems:
+        problems.append(f"{name} left an empty ledger")
+    events = attempt("events.jsonl", lambda d, n: parse_events(bytes(d), n, killed=killed), True, MAX_FILE_BYTES)
+    sidecar = attempt("tensors.jsonl", lambda d, n: parse_sidecar(d, n, killed=killed), False, MAX_FILE_BYTES)
+    progress = attempt(
+        "progress.jsonl", lambda d, n: parse_progress(bytes(d), n, killed=killed), False, _MAX_PROGRESS_BYTES
+    )
+    try:
+        extra = _extra_ledgers(own)
+    except EvidenceError as error:
+        extra = ()
+        problems.append(error.problem)
+    return dataclasses.replace(
+        evidence,
+        ledger=ledger,
+        ledger_bytes=data,
+        extra_ledgers=extra,
+        events=events or (),
+        sidecar=sidecar,
+        progress=progress or (),
+        problem="; ".join(problems) or None,
+    )
+
+
+def _extra_ledgers(folder: Path) -> tuple[str, ...]:
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for count, entry in enumerate(entries):
+                if count > MAX_ENTRIES:
+                    raise EvidenceError(f"{folder.name} holds more than {MAX_ENTRIES} files", _REMEDY)
+                if re.fullmatch(r"ledger-[0-9]{1,9}\.jsonl", entry.name):
+                    found.append(entry.name)
+    except OSError:
+        return ()
+    return tuple(sorted(found))
+
+
+def _walk(root: Path, name: str) -> Iterator[tuple[str, bool]]:
+    """Every path below `root` that is no folder, sorted, and whether it is a regular file; links are not entered."""
+    found: list[tuple[str, bool]] = []
+    folders = [("", 0)]
+    count = 0
+    if not stat.S_ISDIR(_mode(root)):
+        raise EvidenceError(f"{name}: there is no folder output", _REMEDY)
+    while folders:
+        relative, depth = folders.pop()
+        try:
+            with os.scandir(root / relative) as entries:
+                for entry in entries:
+                    count += 1
+                    if count > MAX_ENTRIES or depth > MAX_DEPTH:
+                        problem = f"{name}: output holds more than {MAX_ENTRIES} files or {MAX_DEPTH} levels of folders"
+                        raise EvidenceError(problem, _REMEDY)
+                    path = f"{relative}/{entry.name}" if relative else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append((path, depth + 1))
+                    else:
+                        found.append((path, entry.is_file(follow_symlinks=False)))
+        except OSError as error:
+            problem = f"{name}: output/{_clean(relative)} cannot be listed: {error.strerror}"
+            raise EvidenceError(problem, _REMEDY) from error
+    yield from sorted(found)
+
+
+def _clean(path: str) -> str:
+    """A path that can be written as UTF-8, whatever bytes it is made of."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
+
+
+def _load_file(root: Path, path: str, role: Role, volatile: tuple[str, ...]) -> FileEvidence:
+    shown = _clean(path)
+    try:
+        data = read_confined(root, path, max_bytes=MAX_DECLARED_BYTES)
+    except EvidenceError as error:
+        return FileEvidence(path=shown, role=role, size_bytes=0, sha256=None, content=None, problem=error.problem)
+    digest = sha256(memoryview(data))
+    try:
+        content, problem = read_content(shown, data, volatile), None
+    except EvidenceError as error:
+        content, problem = None, error.problem
+    return FileEvidence(
+        path=shown, role=role, size_bytes=len(data), sha256=digest, content=content, problem=problem
+    )  # fmt: skip
+
+
+def _role(path: str, outputs: tuple[str, ...], checkpoints: tuple[str, ...]) -> Role | None:
+    if any(_pattern(glob).fullmatch(path) for glob in outputs):
+        return "output"
+    return "checkpoint" if any(_pattern(glob).fullmatch(path) for glob in checkpoints) else None
+
+
+@lru_cache(maxsize=256)
+def _pattern(glob: str) -> re.Pattern[str]:
+    """A glob as an expression: `*` and `?` stay within a folder, `**/` crosses folders; a `.name` must be named."""
+    text = ""
+    place = 0
+    while place < len(glob):
+        if glob.startswith("**/", place):
+            text, place = text + r"(?:[^/]+/)*", place + 3
+        elif glob.startswith("**", place):
+            text, place = text + ".*", place + 2
+        else:
+            char = glob[place]
+            is_first = place == 0 or glob[place - 1] == "/"
+            text += (r"(?!\.)[^/]*" if is_first else "[^/]*") if char == "*" else "[^/]" if char == "?" else (
+                re.escape(char)
+            )  # fmt: skip
+            place += 1
+    return re.compile(text, re.DOTALL)
