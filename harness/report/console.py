@@ -209,9 +209,9 @@ class Progress:
         self._line(f"{name}: {detail}" if detail else name, "bold")
 
     def done(self, stage: str, seconds: float) -> None:
-        """A stage is over; its time is shown on a terminal only, so that logs can be compared."""
+        """A stage is over, after so many seconds."""
         self.close()
-        took = duration(seconds) if self._bars is not None else ""
+        took = duration(seconds)
         self._line(f"{stage}: done" + (f" in {took}" if took else ""), "green")
 
     def note(self, text: str) -> None:

@@ -87,11 +87,17 @@ def _oracle_text(key: str, oracle: dict[str, Any]) -> OracleText:
         required=oracle.get("required") is True,
         how=line(oracle.get("how")),
         reason=line(oracle.get("reason")),
-        compared=compared_text(oracle.get("compared")),
+        compared=_amount(oracle),
         bound=line(oracle.get("bound")),
         details=tuple(_resume_text(row) for row in rows(oracle.get("resumes")))
         + _image_texts(texts(oracle.get("image_ids"))),
     )
+
+
+def _amount(oracle: dict[str, Any]) -> str:
+    """How much one oracle compared; what is rebuilt is compared by its ids."""
+    ids = texts(oracle.get("image_ids"))
+    return count(len(ids), "image id") if ids else compared_text(oracle.get("compared"))
 
 
 def _resume_text(row: dict[str, Any]) -> str:

@@ -82,8 +82,9 @@ def test_no_git_and_a_shallow_clone_are_refused(project, tmp_path):
     project.git("init", "-q")
     project.commit()
     project.commit()
-    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{project.root}", str(tmp_path / "shallow")], check=True)
-    project.root = tmp_path / "shallow"
+    shallow = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{project.root}", str(shallow)], check=True)
+    project.root = shallow
     refused(project.harness("certify", "tiny"), 2, "shallow", "--unshallow")
 
 

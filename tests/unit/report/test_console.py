@@ -93,7 +93,7 @@ def test_a_verdict_with_a_place_missing_or_of_a_wrong_type_is_still_shown(path: 
         assert summary(verdict).splitlines()[-1].startswith("VERDICT: ")
 
 
-def test_plain_progress_has_no_time_and_no_escape() -> None:
+def test_plain_progress_has_the_time_of_a_stage_and_no_escape() -> None:
     stream = io.StringIO()
     with Progress(stream, clock=Clock()) as progress:
         progress.stage("straight", "24 steps")
@@ -108,7 +108,7 @@ def test_plain_progress_has_no_time_and_no_escape() -> None:
         "  resumed run 1: killed right after step 9",
         "  the image is cached",
         "warning: the tree is dirty\\x1b[31m",
-        "straight: done",
+        "straight: done in 41 s",
     ]
 
 

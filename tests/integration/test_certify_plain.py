@@ -1,0 +1,43 @@
+"""A loop that knows nothing of the harness: certified in containers, and on the host where there is no engine."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_plain_loop_has_forty_lines_and_no_word_of_the_harness():
+    source = (ROOT / "pipelines" / "plain" / "train.py").read_text()
+    lines = [line for line in source.partition('"""\n')[2].splitlines() if line.strip()]
+    assert len(lines) <= 40
+    assert not re.search("harness|recorder|ledger", source, re.IGNORECASE)
+
+
+@pytest.mark.engine
+def test_it_is_certified_in_containers(client, shared_project):
+    answer = shared_project.harness("certify", "plain", RUNNER="docker")
+    assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
+    verdict = shared_project.verdict("plain")
+    assert verdict["runner"] == "docker"
+    assert all(kill["landed"] and kill["exit_code"] == 137 for kill in verdict["interruptions"])
+
+
+def test_without_an_engine_the_host_serves_and_says_so_everywhere(shared_project):
+    experiment = (ROOT / "pipelines" / "experiments" / "plain.yaml").read_text()
+    shared_project.experiment("on-host", experiment.replace("[rerun, resume, rebuild]", "[rerun, resume]"))
+    answer = shared_project.harness("certify", "on-host", ENGINE="none")
+    assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
+    assert "WITHOUT containers" in answer.err
+    verdict, manifest = shared_project.verdict("on-host"), shared_project.manifest("on-host")
+    assert verdict["runner"] == "host"
+    assert any("isolation" in text or "container" in text for text in verdict["not_checked"])
+    assert manifest["runner"] == "host" and manifest["image"]["id"] is None
+    assert '"runner":"host"' in (shared_project.latest("on-host") / "certificate.json").read_text()
+
+
+def test_on_the_host_a_required_rebuild_that_cannot_be_checked_is_inconclusive(shared_project):
+    answer = shared_project.harness("certify", "plain", RUNNER="host")
+    assert (answer.code, answer.last_line) == (3, "VERDICT: INCONCLUSIVE"), answer.out
+    assert "rebuild is required" in answer.out
