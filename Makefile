@@ -38,8 +38,9 @@ lint: $(STAMP) ## ruff and mypy
 
 test: lint test-unit test-integration ## everything: lint, unit tests, then the integration tests on a real engine
 
-test-unit: $(STAMP) ## no engine needed
-	$(BIN)/python -m pytest -q tests/unit
+test-unit: $(STAMP) ## no engine needed; those of the pipelines use the host runner's own environment
+	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -q -n auto --durations=5 tests/unit
 
 test-integration: $(STAMP) ## real engine, real kills; installs and starts an engine as `make certify` does
 	$(BIN)/python -m pytest -q --durations=15 tests/integration

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import harness
 from harness.core.certificate import build_certificate
+from harness.core.content import Content
 from harness.core.control import ControlCheck
 from harness.core.digest import Digest, canonical_json, sha256
 from harness.core.evidence import TrajectoryEvidence
@@ -320,7 +321,8 @@ class _Attempt:
     ) -> tuple[Verdict, tuple[TrajectoryEvidence, ...]]:
         """Read what was left behind, look at the controls, and decide."""
         with self.stage("judge", "bit for bit"):
-            evidence = {name: self._load(name, runs) for name, runs in records.items()}
+            known: dict[tuple[str, Digest], Content] = {}
+            evidence = {name: self._load(name, runs, known) for name, runs in records.items()}
             checks = controls.check_all(evidence, self.folder, self.experiment.policy.volatile, planned, cached)
             self.case = dataclasses.replace(
                 self.case,
@@ -335,10 +337,10 @@ class _Attempt:
                 controls.keep(self.store, key, checks)
         return verdict, tuple(evidence.values())
 
-    def _load(self, name: str, runs: tuple[RunRecord, ...]) -> TrajectoryEvidence:
+    def _load(self, name: str, runs: tuple[RunRecord, ...], known: dict[tuple[str, Digest], Content]) -> TrajectoryEvidence:
         declared = self.experiment
         return load_trajectory(
-            self.folder / name, name, runs, declared.outputs, declared.checkpoints, declared.policy.volatile
+            self.folder / name, name, runs, declared.outputs, declared.checkpoints, declared.policy.volatile, known
         )
 
     def _log_ends(self, records: campaign.Records) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.core.evidence import RunEvidence, TrajectoryEvidence
 from harness.core.places import state_tensors
 from harness.core.restored import Restored
@@ -16,28 +18,27 @@ def with_checkpoints(resumed: TrajectoryEvidence | None, restored: tuple[Restore
 def _with_file(resumed: TrajectoryEvidence, restored: Restored) -> Restored:
     run = resumed.runs[restored.run - 1]
     read = [e.fields.get("path") for e in run.events if e.kind == "restore" and e.fields.get("ok") is True]
-    files = [(path, resumed.file(path)) for path in read if isinstance(path, str)]
-    path, file = next(((p, f) for p, f in reversed(files) if f is not None), (None, None))
-    if path is None and files:
-        path = files[-1][0]
-    saved_later = any(
-        event.kind == "save_end" and event.fields.get("path") == path
-        for later in resumed.runs[restored.run - 1 :]
-        for event in later.events
-    )
+    paths = [path for path in read if isinstance(path, str)]
+    path = next((path for path in reversed(paths) if resumed.file(path) is not None), paths[-1] if paths else None)
+    file = resumed.file(path) if path is not None else None
     num = None
-    if file is not None and file.content is not None and not saved_later:
-        num = _num_in_file(run, {str(tensor.digest) for tensor in file.content.tensors})
-    return Restored(
-        run=restored.run,
-        after_step=restored.after_step,
-        num_tensors=restored.num_tensors,
-        num_equal=restored.num_equal,
-        different=restored.different,
-        streams=restored.streams,
-        file=path,
-        num_in_file=num,
-    )
+    if file is not None and file.content is not None:
+        digests = {str(tensor.digest) for tensor in file.content.tensors}
+        if _is_still_of_step(resumed, restored, digests):
+            num = _num_in_file(run, digests)
+    return replace(restored, file=path, num_in_file=num)
+
+
+def _is_still_of_step(resumed: TrajectoryEvidence, restored: Restored, digests: set[str]) -> bool:
+    """Whether the file holds the weights that an earlier run had after that step: it was not written again later."""
+    for run in reversed(resumed.runs[: restored.run - 1]):
+        try:
+            tensors = state_tensors(run, "step", restored.after_step, "param") if run.ledger is not None else None
+        except EvidenceError:
+            return False
+        if tensors:
+            return all(tensor.digest in digests for tensor in tensors.values())
+    return False
 
 
 def _num_in_file(run: RunEvidence, digests: set[str]) -> int | None:

@@ -80,7 +80,15 @@ def _trajectory(trajectory: TrajectoryEvidence) -> dict[str, Any]:
     heads = [str(run.ledger.head) if run.ledger else None for run in trajectory.runs]
     return {
         "ledgers": heads,
-        "files": {file.path: {"role": file.role, "content": str(file.content_digest)} for file in trajectory.files},
+        "files": {
+            file.path: {
+                "role": file.role,
+                "size_bytes": file.size_bytes,
+                "sha256": file.sha256 and str(file.sha256),
+                "content": file.content_digest and str(file.content_digest),
+            }
+            for file in trajectory.files
+        },
     }
 
 

@@ -222,5 +222,3 @@ def _loss_micro_batch(difference: Difference, left: RunEvidence, right: RunEvide
         return None
     pairs = zip(one.loss, two.loss, strict=False)
     return next((place for place, (a, b) in enumerate(pairs, start=1) if a != b), None)
-
-

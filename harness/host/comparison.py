@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core.diff import compare_files, compare_run
+from harness.core.diff import compare_files, compare_run, spliced
 from harness.core.elementwise import FileDiff, diff_files
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.places import localise
@@ -63,6 +63,8 @@ def _load(folder: Path) -> TrajectoryEvidence:
 
 
 def _compare_folders(left: TrajectoryEvidence, right: TrajectoryEvidence) -> FolderDiff:
+    if len(left.runs) > 1:
+        left = spliced(left)
     straight = left.runs[0]
     if straight.ledger is None:
         raise EvidenceError(f"{straight.name}: {straight.problem or 'there is no ledger'}", "compare finished runs")

@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from harness.core.content import read_content
-from harness.core.digest import sha256
+from harness.core.content import Content, read_content
+from harness.core.digest import Digest, sha256
 from harness.core.evidence import FileEvidence, Role, RunEvidence, TrajectoryEvidence
 from harness.core.ledger import MAX_FILE_BYTES, Bytes, parse_events, parse_ledger, parse_progress, parse_sidecar
 from harness.core.run import RunRecord
@@ -39,6 +39,7 @@ def load_trajectory(
     outputs: Iterable[str],
     checkpoints: Iterable[str] = (),
     volatile: Iterable[str] = (),
+    known: dict[tuple[str, Digest], Content] | None = None,
 ) -> TrajectoryEvidence:
     """Read everything that a trajectory left behind.
 
@@ -49,10 +50,12 @@ def load_trajectory(
         outputs: globs below `output/` (`*` within a folder, `**` across folders) of what must be equal.
         checkpoints: globs of what is compared where both sides have it.
         volatile: keys of files' values that may differ.
+        known: contents by kind of file and sha256, read and added to: give several trajectories with the same
+            `volatile` the same one, and files with equal bytes are read once.
     """
     problems: list[str] = []
     runs = tuple(_load_run(folder, record) for record in records)
-    output_globs, checkpoint_globs = tuple(outputs), tuple(checkpoints)
+    output_globs, checkpoint_globs, keys = tuple(outputs), tuple(checkpoints), tuple(volatile)
     try:
         paths = list(_walk(folder / "output", name))
     except EvidenceError as error:
@@ -64,7 +67,7 @@ def load_trajectory(
         if role is not None and not is_regular:
             problems.append(f"{name}: output/{_clean(path)} is no regular file, so it is not read")
         elif role is not None:
-            files.append(_load_file(folder / "output", path, role, tuple(volatile)))
+            files.append(_load_file(folder / "output", path, role, keys, {} if known is None else known))
     return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems))
 
 
@@ -223,17 +226,23 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def _load_file(root: Path, path: str, role: Role, volatile: tuple[str, ...]) -> FileEvidence:
+def _load_file(
+    root: Path, path: str, role: Role, volatile: tuple[str, ...], known: dict[tuple[str, Digest], Content]
+) -> FileEvidence:
     shown = _clean(path)
     try:
         data = read_confined(root, path, max_bytes=MAX_DECLARED_BYTES)
     except EvidenceError as error:
         return FileEvidence(path=shown, role=role, size_bytes=0, sha256=None, content=None, problem=error.problem)
     digest = sha256(memoryview(data))
+    kind = path.rpartition("/")[2].rpartition(".")[2].lower()
+    content = known.get((kind, digest))
+    problem = None
     try:
-        content, problem = read_content(shown, data, volatile), None
+        if content is None:
+            content = known.setdefault((kind, digest), read_content(shown, data, volatile))
     except EvidenceError as error:
-        content, problem = None, error.problem
+        problem = error.problem
     return FileEvidence(
         path=shown, role=role, size_bytes=len(data), sha256=digest, content=content, problem=problem
     )  # fmt: skip

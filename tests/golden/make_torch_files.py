@@ -59,17 +59,22 @@ def checkpoint() -> dict:
         scheduler.step()
     return {
         "model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(),
-        "epoch": 3, "loss": 0.1, "best": float("inf"), "nothing": None, "done": False, "name": "tiny/1~é", "raw": b"\x00\xff",
+        "epoch": 3, "loss": 0.1, "best": float("inf"), "nothing": None, "done": False, "name": "tiny/1~é",
+        "raw": b"\x00\xff",
         "python": random.getstate(), "numpy": numpy.random.get_state(), "torch": torch.get_rng_state(),
         "names": {"b", "a"}, "pair": (1, 2.0), "ordered": collections.OrderedDict(z=1), "dtype": torch.float32,
-        "config": argparse.Namespace(lr=0.5), "size": torch.Size([2, 3]), "1": "text", 1: "number", "empty": {}, "list": [],
-        "number": 1 + 2j, "big": 1 << 80,
+        "config": argparse.Namespace(lr=0.5), "size": torch.Size([2, 3]), "1": "text", 1: "number",
+        "empty": {}, "list": [], "number": 1 + 2j, "big": 1 << 80,
     }  # fmt: skip
 
 
 def described(tensor: torch.Tensor) -> dict:
     data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape), "sha256": hashlib.sha256(data).hexdigest()}
+    return {
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+        "shape": list(tensor.shape),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
 
 
 def main() -> None:

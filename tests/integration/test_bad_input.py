@@ -122,6 +122,7 @@ def test_a_pipeline_that_refuses_its_configuration_is_inconclusive_with_its_own_
     document = yaml.safe_load(path.read_text())
     for block, values in change.items():
         document["config"][block].update(values)
+    document["policy"] = {"required": ["resume"]}
     project.experiment("refusing", yaml.safe_dump(document))
     answer = project.harness("certify", "refusing")
     assert answer.code == 3, answer.out + answer.err

@@ -51,7 +51,9 @@ def prepared(client, image, trained, tmp_path_factory):
     experiment = parse_experiment((ROOT / "pipelines" / "experiments" / "tiny.yaml").read_text(), "tiny.yaml")
     folder = tmp_path_factory.mktemp("prepared")
     folder.chmod(0o777)
-    wordnet = materialise(experiment.inputs["wordnet"].named("wordnet"), open_store(None, os.environ), ROOT, print)
+    wordnet = materialise(
+        experiment.inputs["wordnet"].named("wordnet"), open_store(None, os.environ), ROOT, print
+    )
     argv = "python pipelines/lora/prepare.py --config /config.json --inputs /inputs --output /prepared".split()
     mounts = [
         (trained / "code", "/code", "ro"), (trained / "config.json", "/config.json", "ro"),

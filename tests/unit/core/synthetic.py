@@ -149,7 +149,14 @@ class Process:
             if kill and kill.kind in ("after_step", "stop") and kill.step == number:
                 return self.die(kill, state)
             if number == 4:
-                self.ledger.append({"kind": "eval", "step": 4, "loss": ["0x1.8p+0"], "streams": {"eval": root({"1.ids": json_entry(4)})}})
+                self.ledger.append(
+                    {
+                        "kind": "eval",
+                        "step": 4,
+                        "loss": ["0x1.8p+0"],
+                        "streams": {"eval": root({"1.ids": json_entry(4)})},
+                    }
+                )
             if state.step % EVERY == 0 and not quirks.no_saves:
                 self.save(state, kill)
                 if self.is_dead:
@@ -173,12 +180,20 @@ class Process:
         lr = quirks.learning / state.schedule + noise("lr")
         mask = state.rng % 7 if quirks.draws else 3
         level = float(sum(p.sum() for p in state.params.values()))
-        losses = [float(np.float32(quirks.scale * (level + float(b[0]) / 8 + mask / 16 + noise("loss") * 2**4))) for b in batch]
-        grads = {n: (p / 2 + np.float32(sum(losses)) / 64 + np.float32(noise("grad") * 64)).astype("<f4") for n, p in state.params.items()}
+        losses = [
+            float(np.float32(quirks.scale * (level + float(b[0]) / 8 + mask / 16 + noise("loss") * 2**4)))
+            for b in batch
+        ]
+        grads = {
+            n: (p / 2 + np.float32(sum(losses)) / 64 + np.float32(noise("grad") * 64)).astype("<f4")
+            for n, p in state.params.items()
+        }
         for name in state.params:
             moment = state.moments.get(name, np.zeros(4, dtype="<f4"))
             state.moments[name] = (moment / 2 + grads[name] / 2 + np.float32(noise("optim"))).astype("<f4")
-            state.params[name] = (state.params[name] - np.float32(lr) * state.moments[name] * np.float32(0.01)).astype("<f4")
+            state.params[name] = (state.params[name] - np.float32(lr) * state.moments[name] * np.float32(0.01)).astype(
+                "<f4"
+            )
         if noise("param") or quirks.flip_param == number:
             first = min(state.params)
             state.params[first] = state.params[first].copy()
@@ -186,13 +201,22 @@ class Process:
         state.buffers["mean"] = (state.buffers["mean"] + np.float32(1 + noise("buffer") * 2**10)).astype("<f4")
         state.step = number
         streams = {
-            "data": {f"{i}.input_ids": entry(b) for i, b in enumerate(batch, 1)}, "rng": before,
+            "data": {f"{i}.input_ids": entry(b) for i, b in enumerate(batch, 1)},
+            "rng": before,
             "lr": {"optimizer0.0.lr": json_entry(float(lr).hex()), "scheduler0.last_epoch": json_entry(state.schedule)},
             "loss": {f"{i}.{i}": entry(np.array(loss, dtype="<f4")) for i, loss in enumerate(losses, 1)},
-            "grad": {n: entry(g) for n, g in grads.items()}, **self.after(state),
+            "grad": {n: entry(g) for n, g in grads.items()},
+            **self.after(state),
         }
-        self.record("step", number, streams, micro_batches=2, skipped=False, loss=[float(v).hex() for v in losses],
-                    lr=[float(lr).hex()])
+        self.record(
+            "step",
+            number,
+            streams,
+            micro_batches=2,
+            skipped=False,
+            loss=[float(v).hex() for v in losses],
+            lr=[float(lr).hex()],
+        )
         rows = self.folder.files.get("metrics.jsonl", b"")
         row = {"step": number, "loss": losses[0], "seconds": len(rows) / 7 + len(self.earlier)}
         if quirks.saves_rows_twice and self.earlier:
@@ -207,11 +231,18 @@ class Process:
         }
 
     def rng(self, state: State) -> dict:
-        return {"torch": entry(np.frombuffer(struct.pack("<q", state.rng), dtype="u1")), "python": json_entry(state.python)}
+        return {
+            "torch": entry(np.frombuffer(struct.pack("<q", state.rng), dtype="u1")),
+            "python": json_entry(state.python),
+        }
 
     def whole(self, kind: str, state: State, **extra: object) -> None:
-        streams = {"rng": self.rng(state), "lr": {"optimizer0.0.lr": json_entry(state.schedule)}, **self.after(state),
-                   "frozen": {n: entry(f) for n, f in state.frozen.items()}}
+        streams = {
+            "rng": self.rng(state),
+            "lr": {"optimizer0.0.lr": json_entry(state.schedule)},
+            **self.after(state),
+            "frozen": {n: entry(f) for n, f in state.frozen.items()},
+        }
         step = state.step
         if kind == "start" and self.quirks.claims_step is not None:
             step = state.step = self.quirks.claims_step
@@ -266,7 +297,11 @@ def safetensors(tensors: dict[str, np.ndarray], metadata: dict[str, str] | None 
     body = b""
     for name, array in tensors.items():
         data = array.tobytes()
-        header[name] = {"dtype": names[array.dtype.str], "shape": list(array.shape), "data_offsets": [len(body), len(body) + len(data)]}
+        header[name] = {
+            "dtype": names[array.dtype.str],
+            "shape": list(array.shape),
+            "data_offsets": [len(body), len(body) + len(data)],
+        }
         body += data
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -274,7 +309,9 @@ def safetensors(tensors: dict[str, np.ndarray], metadata: dict[str, str] | None 
 
 
 def checkpoint(state: State) -> bytes:
-    tensors = {f"model.{n}": p for n, p in state.params.items()} | {f"optim.{n}.exp_avg": m for n, m in state.moments.items()}
+    tensors = {f"model.{n}": p for n, p in state.params.items()} | {
+        f"optim.{n}.exp_avg": m for n, m in state.moments.items()
+    }
     return safetensors(tensors, {"step": str(state.step), "rng": str(state.rng)})
 
 
@@ -293,9 +330,18 @@ def restore(folder: Files, quirks: Quirks) -> State:
 
 def record_of(trajectory: str, number: int, kill: Fault | None, **changes: object) -> RunRecord:
     record = RunRecord(
-        trajectory=trajectory, number=number, mode="run" if number == 1 else "resume", argv=("python", "train.py"),
-        faults=(kill,) if kill else (), exit_code=137 if kill else 0, oom_killed=False,
-        killed_by=kill.by if kill else None, error=None, settings={}, volatile={}, seconds=1.0,
+        trajectory=trajectory,
+        number=number,
+        mode="run" if number == 1 else "resume",
+        argv=("python", "train.py"),
+        faults=(kill,) if kill else (),
+        exit_code=137 if kill else 0,
+        oom_killed=False,
+        killed_by=kill.by if kill else None,
+        error=None,
+        settings={},
+        volatile={},
+        seconds=1.0,
     )
     return replace(record, **changes)
 
@@ -323,7 +369,11 @@ def files_of(folder: Files, volatile: tuple[str, ...] = ("seconds",)) -> tuple[F
             except Exception as error:
                 content, problem = None, str(error)
             digest = Digest("sha256", hashlib.sha256(data).hexdigest())
-            files.append(FileEvidence(path=path, role=role, size_bytes=len(data), sha256=digest, content=content, problem=problem))
+            files.append(
+                FileEvidence(
+                    path=path, role=role, size_bytes=len(data), sha256=digest, content=content, problem=problem
+                )
+            )
     return tuple(files)
 
 
@@ -342,7 +392,9 @@ def start_state(quirks: Quirks) -> State:
     return state
 
 
-def straight(name: str = "straight", quirks: Quirks = Quirks(), kill: Fault | None = None, **changes: object) -> TrajectoryEvidence:
+def straight(
+    name: str = "straight", quirks: Quirks = Quirks(), kill: Fault | None = None, **changes: object
+) -> TrajectoryEvidence:
     folder, process = Files(), None
     process = Process(folder, quirks)
     process.train(start_state(quirks), kill)
@@ -351,8 +403,12 @@ def straight(name: str = "straight", quirks: Quirks = Quirks(), kill: Fault | No
 
 
 def resumed(
-    kills: tuple[Fault, ...] = (KILL,), quirks: Quirks = Quirks(), first: Quirks = Quirks(), last_kill: Fault | None = None,
-    name: str = "resumed", **changes: object,
+    kills: tuple[Fault, ...] = (KILL,),
+    quirks: Quirks = Quirks(),
+    first: Quirks = Quirks(),
+    last_kill: Fault | None = None,
+    name: str = "resumed",
+    **changes: object,
 ) -> TrajectoryEvidence:
     """Run, die at every kill, resume each time with `quirks`; `changes` go into the last run's record."""
     folder, runs, ledgers = Files(), [], []
@@ -374,8 +430,17 @@ def good_controls(*without: str) -> tuple[ControlCheck, ...]:
 def case(**changes: object) -> Case:
     """A case that is certified; tests change one thing."""
     whole = Case(
-        experiment="tiny", run_id="r", commit="c" * 40, dirty=False, runner="docker", steps=STEPS,
-        straight=straight(), rerun=straight("rerun"), resumed=resumed(), interruptions=(KILL,),
-        controls=good_controls(), rebuild=Rebuild(image_ids=(IMAGE, IMAGE), source="two builds from nothing"),
+        experiment="tiny",
+        run_id="r",
+        commit="c" * 40,
+        dirty=False,
+        runner="docker",
+        steps=STEPS,
+        straight=straight(),
+        rerun=straight("rerun"),
+        resumed=resumed(),
+        interruptions=(KILL,),
+        controls=good_controls(),
+        rebuild=Rebuild(image_ids=(IMAGE, IMAGE), source="two builds from nothing"),
     )
     return replace(whole, **changes)

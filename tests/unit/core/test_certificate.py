@@ -10,7 +10,12 @@ from harness.core.verdict import judge, verdict_to_json
 
 FINISHED = datetime(2026, 11, 23, 6, 7, 8, 999, tzinfo=timezone(timedelta(hours=1)))
 MANIFEST = {
-    "image": {"name": "cpu", "id": "sha256:" + "1" * 64, "locks": {"cpu.lock": "sha256:" + "2" * 64}, "size_bytes": 1 << 60},
+    "image": {
+        "name": "cpu",
+        "id": "sha256:" + "1" * 64,
+        "locks": {"cpu.lock": "sha256:" + "2" * 64},
+        "size_bytes": 1 << 60,
+    },
     "environment": {"host": {"memory_bytes": 1 << 60, "load": float("nan"), "name": "\udc80"}},
     "trajectories": {"straight": {"files": {"adapter.safetensors": {"sha256": "sha256:" + "3" * 64}}}},
 }
@@ -29,7 +34,10 @@ def test_a_certificate_is_an_in_toto_statement_about_the_outputs_and_the_commit(
     assert statement["predicateType"] == PREDICATE_TYPE
     contents = {file["path"]: file["content"].removeprefix("sha256:") for file in document["files"]}
     assert statement["subject"] == [
-        {"name": "adapter.safetensors", "digest": {"sha256": "3" * 64, "contentSha256": contents["adapter.safetensors"]}},
+        {
+            "name": "adapter.safetensors",
+            "digest": {"sha256": "3" * 64, "contentSha256": contents["adapter.safetensors"]},
+        },
         {"name": "metrics.jsonl", "digest": {"contentSha256": contents["metrics.jsonl"]}},
         {"name": "commit of tiny", "digest": {"gitCommit": "c" * 40}},
     ]

@@ -19,7 +19,9 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "torch"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text())["tensors"]
 
 
-def archive(data: bytes, storages: dict[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED, **more: bytes) -> bytes:
+def archive(
+    data: bytes, storages: dict[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED, **more: bytes
+) -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as file:
         file.writestr("a/data.pkl", data)
@@ -72,7 +74,11 @@ def test_a_checkpoint_is_read_with_its_optimizer_generators_and_numbers():
     assert names["optimizer/state/0/exp_avg"].dtype == "float32"
     assert (names["torch"].dtype, names["torch"].shape) == ("uint8", (5056,))
     assert found["epoch"] == "3" and found["loss"] == "0.1" and found["best"] == "inf" and found["nothing"] == "null"
-    assert found["scheduler/last_epoch"] == "2" and found["python/0"] == "3" and len([p for p in found if p.startswith("python/1/")]) == 625
+    assert (
+        found["scheduler/last_epoch"] == "2"
+        and found["python/0"] == "3"
+        and len([p for p in found if p.startswith("python/1/")]) == 625
+    )
     assert found["raw"] == f"bytes:sha256:{hashlib.sha256(bytes([0, 255])).hexdigest()}"
     assert (found["names/0"], found["names/1"]) == ('"a"', '"b"')
     assert (found['"1"'], found["1"]) == ('"text"', '"number"')
@@ -81,7 +87,7 @@ def test_a_checkpoint_is_read_with_its_optimizer_generators_and_numbers():
 
 
 def test_the_old_format_of_torch_is_refused_with_its_remedy():
-    with pytest.raises(EvidenceError, match="before version 1.6") as caught:
+    with pytest.raises(EvidenceError, match=r"before version 1.6") as caught:
         read_content("legacy.pt", (GOLDEN / "legacy.pt").read_bytes())
     assert "_use_new_zipfile_serialization" in caught.value.remedy
 
@@ -260,7 +266,7 @@ def test_a_wrong_crc_is_refused():
 
 @pytest.mark.parametrize("size", [0, 3, 30, 200, 5000, 20_000])
 def test_a_torn_checkpoint_is_refused(size):
-    with pytest.raises(EvidenceError, match="torn|archive"):
+    with pytest.raises(EvidenceError, match=r"torn|archive"):
         read_content("x.pt", (GOLDEN / "checkpoint.pt").read_bytes()[:size])
 
 
@@ -268,7 +274,7 @@ def test_overlapping_members_are_refused():
     data = bytearray(archive(pickle.dumps(1), {"0": b"12345678"}))
     first, second = data.index(b"PK\x01\x02"), data.rindex(b"PK\x01\x02")
     data[second + 42 : second + 46] = data[first + 42 : first + 46]
-    with pytest.raises(EvidenceError, match="another's|overlap"):
+    with pytest.raises(EvidenceError, match=r"another's|overlap"):
         read_content("x.pt", bytes(data))
 
 

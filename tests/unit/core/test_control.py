@@ -82,7 +82,9 @@ def test_a_training_without_parameters_moves_nothing():
     trajectory = straight()
     ledger = trajectory.runs[0].ledger
     empty = replace(ledger, start=replace(ledger.start, counts={**ledger.start.counts, "param": 0}))
-    assert not check_weights_moved(replace(trajectory, runs=(replace(trajectory.runs[0], ledger=empty),))).failed_as_it_must
+    assert not check_weights_moved(
+        replace(trajectory, runs=(replace(trajectory.runs[0], ledger=empty),))
+    ).failed_as_it_must
 
 
 def flipped(step=3, **quirks):
@@ -114,9 +116,7 @@ def test_a_control_whose_flip_never_took_place_shows_nothing():
     assert not check.failed_as_it_must and "no bit was flipped" in check.detail
 
 
-@pytest.mark.parametrize(
-    "change", [{"exit_code": 1}, {"oom_killed": True}, {"error": "the engine stopped answering"}]
-)
+@pytest.mark.parametrize("change", [{"exit_code": 1}, {"oom_killed": True}, {"error": "the engine stopped answering"}])
 def test_a_control_that_did_not_run_as_planned_shows_nothing(change):
     trajectory = flipped()
     run = replace(trajectory.runs[0], record=replace(trajectory.runs[0].record, **change))
@@ -153,7 +153,8 @@ def test_a_difference_in_another_tensor_than_the_changed_one_is_no_success():
     trajectory = changed_moment()
     run = trajectory.runs[1]
     events = tuple(
-        replace(e, fields={**e.fields, "tensor": "layers.2.weight.exp_avg"}) if "tensor" in e.fields else e for e in run.events
+        replace(e, fields={**e.fields, "tensor": "layers.2.weight.exp_avg"}) if "tensor" in e.fields else e
+        for e in run.events
     )
     check = judge_flip_optim(straight(), replace(trajectory, runs=(trajectory.runs[0], replace(run, events=events))))
     assert not check.failed_as_it_must and "different: optim.layers.0.weight.exp_avg" in check.detail

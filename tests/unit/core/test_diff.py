@@ -89,7 +89,12 @@ def test_a_step_beyond_the_straight_ones_is_a_problem(left):
 
 @pytest.mark.parametrize(
     ("change", "stream"),
-    [({"skipped": True}, "optim"), ({"micro_batches": 3}, "data"), ({"loss": ("0x1p+0",)}, "loss"), ({"lr": ("0x1p+0",)}, "lr")],
+    [
+        ({"skipped": True}, "optim"),
+        ({"micro_batches": 3}, "data"),
+        ({"loss": ("0x1p+0",)}, "loss"),
+        ({"lr": ("0x1p+0",)}, "lr"),
+    ],
 )
 def test_fields_count_as_well_as_roots(left, change, stream):
     steps = left.runs[0].ledger.steps
@@ -177,7 +182,9 @@ def test_a_parameter_that_is_named_later_does_not_count_at_the_restore(left):
 
 
 def test_optimizer_state_under_another_name_is_the_same_state(left):
-    renamed = Quirks(rename_at_start=(("optim", "layers.2.weight.exp_avg", "optimizer1.0.0.exp_avg"),), source="optimizer")
+    renamed = Quirks(
+        rename_at_start=(("optim", "layers.2.weight.exp_avg", "optimizer1.0.0.exp_avg"),), source="optimizer"
+    )
     assert compare_run(left, resumed(quirks=renamed), 2).differences == ()
 
 

@@ -77,7 +77,9 @@ def test_brain_floats_have_their_own_steps():
 def test_the_table_of_fp8_is_that_of_its_format():
     table = elementwise._E4M3FN
     assert (table[0x7E], table[0x08], table[0x01], table[0x38]) == (448.0, 2.0**-6, 2.0**-9, 1.0)
-    assert np.isnan(table[0x7F]) and np.isnan(table[0xFF]) and np.signbit(table[0x80]) and np.isfinite(table).sum() == 254
+    assert (
+        np.isnan(table[0x7F]) and np.isnan(table[0xFF]) and np.signbit(table[0x80]) and np.isfinite(table).sum() == 254
+    )
 
 
 def test_integers_at_both_ends_do_not_overflow():

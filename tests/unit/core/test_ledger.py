@@ -204,7 +204,9 @@ def test_a_line_that_is_no_sidecars_is_refused():
 
 
 def test_progress_takes_numbers_and_leaves_the_rest():
-    rows = parse_progress(b'{"loss":0.5,"rss_bytes":7,"step":1}\n{"loss":null,"lr":"x","step":2,"vram_bytes":-1}\n', "x")
+    rows = parse_progress(
+        b'{"loss":0.5,"rss_bytes":7,"step":1}\n{"loss":null,"lr":"x","step":2,"vram_bytes":-1}\n', "x"
+    )
     assert [(row.step, row.loss, row.rss_bytes) for row in rows] == [(1, 0.5, 7), (2, None, None)]
     assert rows[1].lr is None and rows[1].vram_bytes is None
 

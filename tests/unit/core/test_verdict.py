@@ -236,6 +236,33 @@ def test_a_run_that_skips_steps_is_a_problem():
     assert_inconclusive(document, "starts after step 5, but only 3 steps are recorded before it")
 
 
+def test_a_resume_after_the_last_step_compares_nothing():
+    kill = Fault(kind="after_write", step=STEPS)
+    document = judged(resumed=resumed((kill,)), interruptions=(kill,))
+    assert document["interruptions"][0]["resumed_after_step"] == STEPS
+    assert document["oracles"]["resume"]["reason"] == "nothing was compared: no step follows a resume"
+    assert_inconclusive(document, "no step follows a resume")
+
+
+@pytest.mark.parametrize(
+    ("kill", "step"),
+    [
+        (Fault(kind="micro_batch", step=7, micro_batch=1), 5),
+        (Fault(kind="before_step", step=7), 5),
+        (Fault(kind="after_step", step=6), 5),
+        (Fault(kind="after_write", step=6), 5),
+    ],
+)
+def test_a_kill_that_came_at_another_step_than_it_says_has_not_landed(kill, step):
+    trajectory = resumed()
+    events = tuple(
+        replace(e, fields={"fault": kill.to_json()}) if e.kind == "fault" else e for e in trajectory.runs[0].events
+    )
+    document = judged(resumed=with_run(trajectory, 1, events=events), interruptions=(kill,))
+    assert document["interruptions"][0]["landed"] is False
+    assert_inconclusive(document, f"({kill.kind} at step {kill.step}) came after step {step}")
+
+
 def test_a_repeated_step_must_equal_the_earlier_copy():
     document = judged(resumed=resumed(quirks=Quirks(noise=(5, "grad"))))
     assert (oracle(document, "rerun"), oracle(document, "resume")) == ("CERTIFIED", "DIVERGED")
@@ -368,7 +395,9 @@ def test_a_difference_in_the_ledger_stands_although_a_file_cannot_be_read():
 
 
 def test_nothing_compared_is_inconclusive():
-    document = verdict_to_json(judge(Case(experiment="t", run_id="r", commit="c", dirty=False, runner="docker", steps=3)))
+    document = verdict_to_json(
+        judge(Case(experiment="t", run_id="r", commit="c", dirty=False, runner="docker", steps=3))
+    )
     assert (document["verdict"], document["compared"]["steps"]) == ("INCONCLUSIVE", 0)
     assert document["problems"] and {oracle(document, name) for name in document["oracles"]} == {"NOT_CHECKED"}
 
@@ -467,7 +496,10 @@ def test_a_live_control_that_nondeterminism_spoils_does_not_hide_the_divergence(
 def test_weights_on_disk_that_no_ledger_knows_are_inconclusive():
     changed = straight(quirks=Quirks(learning=0.5)).files
     documents = [t.files for t in (straight(), straight("rerun"), resumed())]
-    swapped = [tuple(next(c for c in changed if c.path == f.path) if f.path == "adapter.safetensors" else f for f in fs) for fs in documents]
+    swapped = [
+        tuple(next(c for c in changed if c.path == f.path) if f.path == "adapter.safetensors" else f for f in fs)
+        for fs in documents
+    ]
     document = judged(
         straight=replace(straight(), files=swapped[0]),
         rerun=replace(straight("rerun"), files=swapped[1]),
@@ -500,7 +532,9 @@ def test_a_sidecar_that_its_ledger_does_not_vouch_for_proves_nothing():
 
 def test_the_checkpoint_that_was_read_is_compared_with_the_live_state():
     trajectory = resumed()
-    event = replace(trajectory.runs[1].events[0], kind="restore", fields={"path": "checkpoints/step4.safetensors", "ok": True})
+    event = replace(
+        trajectory.runs[1].events[0], kind="restore", fields={"path": "checkpoints/step4.safetensors", "ok": True}
+    )
     seen = with_run(trajectory, 2, events=(event, *trajectory.runs[1].events))
     assert judged(resumed=seen)["restored"] == [
         {"run": 2, "after_step": 4, "num_tensors": 10, "num_equal": 10, "different": [],
@@ -514,5 +548,4 @@ def test_a_checkpoint_that_was_written_again_later_is_not_compared():
     read = replace(first, kind="restore", fields={"path": "checkpoints/step6.safetensors", "ok": True})
     document = judged(resumed=with_run(trajectory, 2, events=(read, *trajectory.runs[1].events)))
     assert document["restored"][0]["num_in_file"] is None
-
-
+    assert document["restored"][0]["file"] == "checkpoints/step6.safetensors"

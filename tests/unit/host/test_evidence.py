@@ -128,9 +128,7 @@ def test_an_output_folder_that_is_a_link_is_not_entered(tmp_path):
     assert load(tmp_path).problems == ("straight: there is no folder output",)
 
 
-@pytest.mark.parametrize(
-    "how", [lambda p: p.symlink_to("/etc/passwd"), lambda p: os.mkfifo(p)], ids=["link", "fifo"]
-)
+@pytest.mark.parametrize("how", [lambda p: p.symlink_to("/etc/passwd"), lambda p: os.mkfifo(p)], ids=["link", "fifo"])
 def test_a_declared_output_that_is_no_regular_file_is_a_problem(tmp_path, how):
     write_straight(tmp_path)
     replaced(tmp_path / "straight" / "output" / "adapter.safetensors", how)
@@ -171,6 +169,18 @@ def test_a_torn_checkpoint_is_a_problem_of_that_file_alone(tmp_path):
     trajectory = load(tmp_path)
     torn = trajectory.file("checkpoints/step4.safetensors")
     assert torn.content is None and "malformed" in torn.problem and trajectory.problems == ()
+
+
+def test_files_with_equal_bytes_are_read_once(tmp_path, monkeypatch):
+    write_straight(tmp_path), write_straight(tmp_path, "rerun")
+    count, honest = [], evidence.read_content
+    monkeypatch.setattr(evidence, "read_content", lambda *args: count.append(args[0]) or honest(*args))
+    known = {}
+    one, two = (
+        load_trajectory(tmp_path / name, name, (record_of(name, 1, None),), OUTPUTS, CHECKPOINTS, VOLATILE, known)
+        for name in ("straight", "rerun")
+    )
+    assert len(count) == 6 and [f.content for f in one.files] == [f.content for f in two.files]
 
 
 def test_too_many_files_are_a_problem(tmp_path, monkeypatch):
