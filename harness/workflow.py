@@ -337,7 +337,9 @@ class _Attempt:
                 controls.keep(self.store, key, checks)
         return verdict, tuple(evidence.values())
 
-    def _load(self, name: str, runs: tuple[RunRecord, ...], known: dict[tuple[str, Digest], Content]) -> TrajectoryEvidence:
+    def _load(
+        self, name: str, runs: tuple[RunRecord, ...], known: dict[tuple[str, Digest], Content]
+    ) -> TrajectoryEvidence:
         declared = self.experiment
         return load_trajectory(
             self.folder / name, name, runs, declared.outputs, declared.checkpoints, declared.policy.volatile, known
