@@ -8,6 +8,7 @@ VETOED        the review forbids the run
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +112,7 @@ def judge(case: Case) -> Verdict:
 
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """`verdict.json` as a JSON value."""
-    case, cause = verdict.case, verdict.cause
+    case = verdict.case
     return {
         "schema": SCHEMA,
         "experiment": case.experiment,
@@ -126,39 +127,19 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
             "rerun": _oracle_json(verdict.rerun),
             "resume": {
                 **_oracle_json(verdict.resume),
-                "resumes": [
-                    {
-                        "run": resume.run,
-                        "started_after_step": resume.started_after_step,
-                        "checkpoint_step": resume.checkpoint_step,
-                        "step_source": resume.step_source,
-                    }
-                    for resume in verdict.resume.resumes
-                ],
+                "resumes": [dataclasses.asdict(resume) for resume in verdict.resume.resumes],
             },
             "rebuild": {**_oracle_json(verdict.rebuild), "image_ids": list(verdict.rebuild.image_ids)},
         },
         "interruptions": _interruptions_json(case),
         "compared": verdict.compared.to_json(),
         "first_divergence": _divergence_json(verdict.divergence),
-        "streams_that_differ": [
-            {"stream": s.stream, "first_step": s.first_step, "num_steps": s.num_steps} for s in verdict.streams
-        ],
+        "streams_that_differ": [dataclasses.asdict(stream) for stream in verdict.streams],
         "final_state_equal": verdict.is_final_state_equal,
-        "cause": None
-        if cause is None
-        else {
-            "class": cause.kind,
-            "title": cause.title,
-            "evidence": list(cause.evidence),
-            "ruled_out": list(cause.ruled_out),
-            "fix": cause.fix,
-        },
+        "cause": _cause_json(verdict.cause),
         "control": {
             "failed_as_it_must": verdict.controls_failed,
-            "checks": [
-                {"name": c.name, "failed_as_it_must": c.failed_as_it_must, "detail": c.detail} for c in verdict.controls
-            ],
+            "checks": [dataclasses.asdict(check) for check in verdict.controls],
         },
         "restored": [_restored_json(restored) for restored in verdict.restored],
         "testimony": {
@@ -166,16 +147,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
             "found_in_ledger": verdict.testimony.found_in_ledger,
             "missing": list(verdict.testimony.missing),
         },
-        "files": [
-            {
-                "path": file.path,
-                "role": file.role,
-                "equal": file.is_equal,
-                "content": None if file.content is None else str(file.content),
-                "num_tensors": file.num_tensors,
-            }
-            for file in verdict.files
-        ],
+        "files": [_file_json(file) for file in verdict.files],
         "problems": list(verdict.problems),
         "not_checked": list(verdict.not_checked),
     }
@@ -336,6 +308,28 @@ def _files(rerun: Judged, resume: Judged) -> tuple[FileComparison, ...]:
         if known is None or rank[file.is_equal] < rank[known.is_equal]:
             best[file.path] = file
     return tuple(file for _, file in sorted(best.items()))
+
+
+def _cause_json(cause: Cause | None) -> dict[str, Any] | None:
+    if cause is None:
+        return None
+    return {
+        "class": cause.kind,
+        "title": cause.title,
+        "evidence": list(cause.evidence),
+        "ruled_out": list(cause.ruled_out),
+        "fix": cause.fix,
+    }
+
+
+def _file_json(file: FileComparison) -> dict[str, Any]:
+    return {
+        "path": file.path,
+        "role": file.role,
+        "equal": file.is_equal,
+        "content": None if file.content is None else str(file.content),
+        "num_tensors": file.num_tensors,
+    }
 
 
 def _oracle_json(oracle: Oracle) -> dict[str, Any]:
