@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.lock-installed
 HARNESS := $(BIN)/python -m harness
 
-.PHONY: help certify plan build doctor setup lint test test-unit test-integration bench clean
+.PHONY: help certify build doctor setup lint test test-unit test-integration test-slow bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -43,7 +43,10 @@ test-unit: $(STAMP) ## no engine needed; those of the pipelines use the host run
 	    $(BIN)/python -m pytest -q -n auto --durations=5 tests/unit
 
 test-integration: $(STAMP) ## real engine, real kills; installs and starts an engine as `make certify` does
-	$(BIN)/python -m pytest -q --durations=15 tests/integration
+	$(BIN)/python -m pytest -q --durations=15 -m "not slow" tests/integration
+
+test-slow: $(STAMP) ## the tests that take many minutes: smollm2
+	$(BIN)/python -m pytest -q -m slow tests/integration
 
 bench: $(STAMP) ## what a run costs beyond its bare training; ratios measured side by side
 	$(BIN)/python -m tests.bench

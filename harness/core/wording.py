@@ -48,6 +48,7 @@ def not_checked(case: Case, rerun: Judged, resume: Judged, rebuild: Judged, test
         for name, one in (("rerun", rerun), ("resume", resume), ("rebuild", rebuild))
         if one.oracle.verdict == "NOT_CHECKED"
     ]
+    lines.append("the review of the pipeline's code: this version has none")
     lines += ["replay from an archived commit", "other hardware, another number of threads, another instruction set"]
     if case.interruptions and not case.is_random:
         lines.append(
@@ -57,7 +58,7 @@ def not_checked(case: Case, rerun: Judged, resume: Judged, rebuild: Judged, test
         lines.append(f"a second straight run to the end: rerun stands on {rerun.oracle.how} alone")
     lines.append("which operator a difference comes from")
     if case.runner == "host":
-        lines.append("isolation: the runs had no container")
+        lines.append("isolation and the image: the runs had no container")
     if case.dirty:
         lines.append("the commit: the working tree had uncommitted changes, so this cannot be replayed")
     lines += _unseen(case.straight)

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from harness.core.experiment import Experiment
 from harness.core.run import Fault, RunRecord
-from harness.errors import InterruptedError_
+from harness.errors import EvidenceError, InterruptedError_
 from harness.host.sandbox import Order, Outcome, Place, Sandbox, owner, render
 
 _TAIL_BYTES = 1 << 20
@@ -142,8 +142,16 @@ def run_resume_of_copy(setting: Setting, name: str, faults: tuple[Fault, ...]) -
 
 
 def copy_trajectory(setting: Setting, source: str, name: str) -> None:
-    """Copy what a killed trajectory has left so far, for a control that resumes from it."""
-    shutil.copytree(setting.folder / source, setting.folder / name, symlinks=True)
+    """Copy what a killed trajectory has left so far, for a control that resumes from it.
+
+    Raises:
+        EvidenceError: it left something that is no file, folder or link, or the disk is full.
+    """
+    try:
+        shutil.copytree(setting.folder / source, setting.folder / name, symlinks=True)
+    except OSError as error:
+        problem = f"what the first run of {source} left cannot be copied: {str(error)[:300]}"
+        raise EvidenceError(problem, "a pipeline writes regular files below its output folder") from error
     _give_away(setting.folder / name / "output")
 
 
