@@ -123,7 +123,7 @@ def _closing(verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[s
 def _print_plain(stream: TextIO, verdict: dict[str, Any], tables: list[_Table], closing: list[tuple[str, str]]) -> None:
     from tabulate import tabulate
 
-    _write(stream, f"{wording.title_of(verdict)}: {line(wording.summary_of(verdict))}")
+    _write(stream, line(wording.summary_of(verdict)))
     for title, header, rows in tables:
         _write(stream, f"\n{title}")
         _write(stream, tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True))

@@ -133,6 +133,8 @@ def place(interruption: dict[str, Any]) -> str:
         return f"{kind or 'unknown'} at step {step or '?'}"
     if kind == "micro_batch" and integer(interruption.get("micro_batch")) is None:
         pattern = "in the middle of step {step}"
+    if kind == "in_write" and integer(interruption.get("byte")) is None:
+        pattern = "inside a checkpoint's write, {step} steps complete"
     values = {key: line(interruption.get(key)) or "?" for key in ("micro_batch", "step", "byte")}
     return pattern.format(**values)
 
