@@ -45,7 +45,7 @@ def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) ->
 
 
 def run_campaign(setting: Setting, campaign: Campaign) -> Records:
-    """Run every trajectory of the campaign.
+    """Run every trajectory of the campaign; those that a failed straight run made pointless are missing.
 
     Raises:
         InterruptedError_: Ctrl-C; every container is gone, finished runs stay.
@@ -67,22 +67,33 @@ def run_campaign(setting: Setting, campaign: Campaign) -> Records:
         submit(RESUMED, lambda: run_interrupted(setting, RESUMED, branch_off))
         submit(RERUN, lambda: run_straight(setting, RERUN))
         submit(CONTROL_PARAM, lambda: _control_param(setting, campaign.flip_step))
+        is_whole = False
         try:
-            _drain(futures)
-        except BaseException:
-            setting.cancel.set()
-            raise
-        return {name: futures[name].result() for name in campaign.trajectories if name in futures}
+            is_whole = _drain(futures)
+        finally:
+            if not is_whole:
+                setting.cancel.set()
+                for future in futures.values():
+                    future.cancel()
+    finished = {name: future for name, future in futures.items() if not future.cancelled() and not future.exception()}
+    return {name: finished[name].result() for name in campaign.trajectories if name in finished}
 
 
-def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> None:
-    """Wait for all, also for those that others submit meanwhile; the first failure ends the waiting."""
+def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> bool:
+    """Wait for all, also for those that others submit meanwhile; the first exception ends the waiting.
+
+    Returns:
+        False when the straight run failed: nothing can be compared then, so the others are not worth their time.
+    """
     while True:
         current = list(futures.values())
         for future in wait(current, timeout=0.5, return_when=FIRST_EXCEPTION).done:
             future.result()
+        straight = futures[STRAIGHT]
+        if straight.done() and any(record.exit_code != 0 for record in straight.result()):
+            return False
         if len(futures) == len(current) and all(future.done() for future in current):
-            return
+            return True
 
 
 def _control_param(setting: Setting, step: int) -> tuple[RunRecord, ...]:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,12 @@ def test_the_control_resumes_from_what_the_first_kill_left(tmp_path):
     assert (first.trajectory, first.mode, second.mode) == (CONTROL_OPTIM, "run", "resume")
     assert [fault.kind for fault in second.faults] == ["flip_optim", "stop"]
     assert json.loads((tmp_path / CONTROL_OPTIM / "run-2.json").read_text())["number"] == 2
+
+
+def test_a_straight_run_that_fails_ends_the_others_at_once(tmp_path):
+    code = "import os, sys, time; sys.exit(3) if os.environ['HARNESS_FAULTS'] == '[]' else time.sleep(60)"
+    setting = setting_of(tmp_path, code)
+    started = time.monotonic()
+    records = run_campaign(setting, plan_campaign(setting.experiment, with_controls=True, cores=2))
+    assert time.monotonic() - started < 20
+    assert {name: [record.exit_code for record in runs] for name, runs in records.items()} == {"straight": [3]}
