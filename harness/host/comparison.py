@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,18 @@ def _load(folder: Path) -> TrajectoryEvidence:
     except (ValueError, KeyError, TypeError) as error:
         problem = f"{folder}: a run's record is malformed: {error}"
         raise EvidenceError(problem, "compare folders of a certify") from error
-    return load_trajectory(folder, folder.name, runs, outputs=("**",))
+    outputs, checkpoints, volatile = _declared(folder.resolve().parent / "manifest.json")
+    return load_trajectory(folder, folder.name, runs, outputs, checkpoints, volatile)
+
+
+def _declared(manifest: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Outputs, checkpoints and volatile keys as the experiment declared them; every file where nobody can tell."""
+    try:
+        experiment = json.loads(manifest.read_text(encoding="utf-8"))["experiment"]
+        volatile = experiment["policy"]["volatile"]
+        return tuple(experiment["outputs"]), tuple(experiment["checkpoints"]), tuple(volatile)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ("**",), (), ()
 
 
 def _compare_folders(left: TrajectoryEvidence, right: TrajectoryEvidence) -> FolderDiff:

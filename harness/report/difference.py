@@ -56,4 +56,10 @@ def _run_rows(shown: dict[str, Any]) -> list[tuple[str, ...]]:
         for d in shown["differences"]
     ]
     files = [file for file in shown["files"] if file["equal"] is False]
-    return streams + [("", "file", file["path"], ", ".join(file["different"]), "", "") for file in files]
+    return streams + [("", "file", file["path"], _few(file["different"]), "", "") for file in files]
+
+
+def _few(names: list[str]) -> str:
+    """The first two of many."""
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
