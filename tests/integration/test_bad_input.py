@@ -136,6 +136,8 @@ def test_ctrl_c_removes_the_containers_and_keeps_what_was_finished(client, proje
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", "--root", str(project.root), "certify", "long"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell that starts jobs in the background has SIGINT ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     mine = {"label": "repro-harness.run"}
     deadline = time.monotonic() + 120

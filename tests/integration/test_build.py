@@ -202,7 +202,11 @@ def test_a_build_that_is_interrupted_leaves_nothing(client, project, store, tidy
     command = [sys.executable, "-c", program, str(project), str(store.root), client.api.base_url]
     if client.api.base_url.startswith("http+docker"):
         command[-1] = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell that starts jobs in the background has SIGINT ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     for line in process.stdout:
         if "sleep 98765" in line:
             break

@@ -39,7 +39,7 @@ def run(client, image, argv, mounts, **environment):
         tmpfs={"/tmp": "rw,exec,mode=1777"},
         environment={"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
         volumes={str(outside): {"bind": inside, "mode": mode} for outside, inside, mode in mounts},
-        stdout=True, stderr=True,
+        stdout=True, stderr=False,
     ).decode()  # fmt: skip
 
 
@@ -70,8 +70,8 @@ def test_on_identical_batches_the_losses_agree_with_the_trainer_of_transformers(
         (prepared, "/prepared", "ro"),
     ]  # fmt: skip
     said = run(client, image, argv, mounts)
-    result = json.loads(said[said.index("{") : said.rindex("}") + 1])
-    assert result["num_steps"] == 20
+    result = json.loads(said)
+    assert result["steps"] == 20 and result["parity"]
     assert result["max_loss_difference"] <= result["noise"]["loss"] < 1e-5
     assert len(set(result["trainer"])) > 10, "the curve moves"
 
@@ -85,7 +85,7 @@ def test_the_adapter_loads_with_peft_and_generates(client, image, trained, prepa
         (trained / "code", "/code", "ro"), (trained / "config.json", "/config.json", "ro"),
         (prepared, "/prepared", "ro"), (trained / "straight" / "output" / "adapter", "/adapter", "ro"),
     ]  # fmt: skip
-    assert run(client, image, argv, mounts).strip()
+    assert len(run(client, image, argv, mounts).removesuffix("\n")) >= 12  # a byte a token, if only spaces
 
 
 def test_without_the_recorder_the_same_training_gives_the_same_bits(client, image, trained, prepared, tmp_path):
