@@ -1,86 +1,101 @@
 """What a run costs beyond its bare training: `make bench`. Ratios of runs that alternate within one session.
 
-For each experiment the same training runs in the same image, hardened container with recorder against a plain container
-without it, in turns. Reported are medians of the whole process's wall time, and what the recorder says of itself.
+For each experiment the same training runs in the same image and the same hardened container, with the recorder and
+without it, in turns (ROUNDS of them, 3 unless the environment says otherwise). Reported are medians of the whole
+process's wall time, and what the recorder says it took of each step.
 """
 
+import dataclasses
 import json
 import os
 import statistics
 import sys
 import tempfile
-import time
+import threading
 from pathlib import Path
 
 from tabulate import tabulate
 
-from harness.core.digest import canonical_json
-from harness.core.experiment import parse_experiment
+from harness.core.digest import canonical_json, sha256
 from harness.host import engine
 from harness.host.builder import build
-from harness.host.sandbox import ContainerSandbox, Order, Place, owner
+from harness.host.inputs import materialise
+from harness.host.preparation import prepare
+from harness.host.sandbox import ContainerSandbox
 from harness.host.store import open_store
-from harness.workflow import RECORDER
+from harness.host.trajectory import Setting, run_straight
+from harness.workflow import RECORDER, read_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))
+LONG = {"steps": 300, "save_every": 100}
+HEADER = ("training", "bare run, s", "recorded run, s", "ratio", "step, ms", "of it the recorder, ms")
 
 
-def order(folder: Path, experiment, *, with_recorder: bool) -> Order:
-    """One bare or recorded run of an experiment without inputs."""
-    (folder / "output").mkdir(parents=True)
-    (folder / "runs").mkdir()
-    for path in (folder / "output", folder / "runs"):
-        os.chown(path, *owner())
+class Quiet:
+    """Nobody is told of steps and kills."""
+
+    def step(self, *what):
+        pass
+
+    def kill(self, *what):
+        pass
+
+
+def say(text):
+    print(f"  {text}", file=sys.stderr)
+
+
+def setting_of(name, changes, store, sandbox, folder):
+    """An experiment with a changed configuration, ready to run from this working tree."""
+    experiment = read_experiment(ROOT, name)
+    experiment = experiment.model_copy(update={"config": {**experiment.config, **changes}})
+    folder.mkdir()
     config = folder / "config.json"
     config.write_bytes(canonical_json(experiment.config))
-    places = {
-        "code": Place(outside=ROOT, inside="/code"),
-        "config": Place(outside=config, inside="/config/config.json"),
-        "output": Place(outside=folder / "output", inside="/out/output", is_writable=True),
-        "runs": Place(outside=folder / "runs", inside="/out/runs/1", is_writable=True),
-        "recorder": Place(outside=RECORDER, inside="/recorder"),
-    }
-    environment = {"PYTHONHASHSEED": "0", **experiment.environment}
-    if with_recorder:
-        environment |= {"PYTHONPATH": "/recorder/inject", "HARNESS_RUN_DIR": "/out/runs/1", "HARNESS_FAULTS": "[]"}
-    return Order(
-        name="bench", argv=experiment.run, places=places, environment=environment, memory_bytes=8 << 30,
-        timeout_s=1200, log=folder / "log.txt",
+    inputs = {key: materialise(value.named(key), store, ROOT, say) for key, value in experiment.inputs.items()}
+    setting = Setting(
+        experiment=experiment, name=name, run_id="bench", commit="0" * 40, sandbox=sandbox, folder=folder, code=ROOT,
+        config=config, recorder=RECORDER, inputs=inputs, prepared=None, listener=Quiet(), cancel=threading.Event(),
     )  # fmt: skip
+    if experiment.prepare:
+        tree, _ = prepare(setting, store, sha256(canonical_json(["bench", experiment.to_json()])))
+        setting = dataclasses.replace(setting, prepared=tree)
+    return setting
 
 
-def main() -> None:
-    """Measure and print; also as JSON with `--json`."""
-    store = open_store(None, os.environ)
-    client = engine.ensure("auto", print)
-    sandbox = ContainerSandbox(build(client, "cpu", ROOT, store, print).engine_id)
+def measure(label, setting):
+    """One row: medians over rounds of a bare and a recorded run."""
+    nothing = setting.folder / "nothing"
+    nothing.mkdir()
+    bare_setting = dataclasses.replace(setting, recorder=nothing)  # nothing is injected from an empty folder
+    bare, recorded, steps, shares = [], [], [], []
+    for number in range(NUM_ROUNDS):
+        for chosen, kind, seconds in ((bare_setting, "bare", bare), (setting, "recorded", recorded)):
+            record = run_straight(chosen, f"{kind}-{number}")[0]
+            assert record.exit_code == 0, (setting.folder / f"{kind}-{number}" / "log-1.txt").read_text()
+            seconds.append(record.seconds)
+        assert not (setting.folder / f"bare-{number}" / "runs" / "1" / "ledger.jsonl").exists()
+        rows = (setting.folder / f"recorded-{number}" / "runs" / "1" / "progress.jsonl").read_text().splitlines()
+        steps += [1000 * json.loads(row)["seconds"] for row in rows]
+        shares += [1000 * json.loads(row)["recorder_seconds"] for row in rows]
+    plain, full = statistics.median(bare), statistics.median(recorded)
+    return label, plain, full, full / plain, statistics.median(steps), statistics.median(shares)
+
+
+def main():
+    store, client = open_store(None, os.environ), engine.ensure("auto", say)
+    sandbox = ContainerSandbox(build(client, "cpu", ROOT, store, say).engine_id)
     rows = []
-    for name, changes in (("plain", {}), ("plain, 300 steps", {"steps": 300, "save_every": 100})):
-        text = (ROOT / "pipelines" / "experiments" / "plain.yaml").read_text()
-        experiment = parse_experiment(text, "plain.yaml")
-        experiment = experiment.model_copy(update={"config": {**experiment.config, **changes}})
-        seconds = {True: [], False: []}
-        recorder_ms = []
-        for _ in range(NUM_ROUNDS):
-            for with_recorder in (True, False):
-                with tempfile.TemporaryDirectory() as scratch:
-                    folder = Path(scratch)
-                    folder.chmod(0o755)
-                    started = time.monotonic()
-                    outcome = sandbox.execute(order(folder, experiment, with_recorder=with_recorder), lambda: False)
-                    seconds[with_recorder].append(time.monotonic() - started)
-                    assert outcome.exit_code == 0, (folder / "log.txt").read_text()
-                    if with_recorder:
-                        lines = (folder / "runs" / "progress.jsonl").read_text().splitlines()
-                        recorder_ms += [1000 * json.loads(line)["recorder_seconds"] for line in lines]
-        bare, recorded = statistics.median(seconds[False]), statistics.median(seconds[True])
-        rows.append((name, bare, recorded, recorded / bare, statistics.median(recorder_ms)))
-    header = ("experiment", "bare run, s", "recorded run, s", "ratio", "recorder, ms a step")
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o755)
+        for label, name, changes in (("plain", "plain", {}), ("plain, 300 steps", "plain", LONG), ("tiny", "tiny", {})):
+            say(f"measuring {label}")
+            rows.append(measure(label, setting_of(name, changes, store, sandbox, Path(scratch) / label)))
     if "--json" in sys.argv:
-        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))
+        print(json.dumps([dict(zip(HEADER, row, strict=True)) for row in rows]))
     else:
-        print(tabulate(rows, headers=header, floatfmt=("", ".2f", ".2f", ".2f", ".1f")))
+        print(tabulate(rows, headers=HEADER, floatfmt=("", ".2f", ".2f", ".2f", ".1f", ".1f"), tablefmt="github"))
 
 
 if __name__ == "__main__":

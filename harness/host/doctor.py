@@ -16,7 +16,7 @@ from harness.host import engine
 from harness.host.git import read_checkout
 
 Level = Literal["ok", "warning", "missing"]
-_NEEDED_DISK_GB = 12
+_NEEDED_DISK_GB = 8
 _NEEDED_MEMORY_GB = 6
 
 
