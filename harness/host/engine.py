@@ -19,6 +19,7 @@ from harness.errors import EnvironmentError_
 MIN_API = (1, 41)
 START_TIMEOUT_S = 60
 PACKAGES = ("docker.io", "iptables")
+_PID_FILES = {"/var/run/docker.pid": "dockerd", "/var/run/docker/containerd/containerd.pid": "containerd"}
 Wanted = Literal["auto", "none"]
 
 
@@ -97,6 +98,8 @@ def _start(tell: Callable[[str], None]) -> None:
         subprocess.run(["systemctl", "start", "docker"], capture_output=True, check=False)
     if _answers(5):
         return
+    for file, program in _PID_FILES.items():
+        _drop_stale(Path(file), program)
     log = Path("/var/log/repro-harness-dockerd.log")
     with log.open("ab") as stream:
         daemon = subprocess.Popen(
@@ -107,6 +110,16 @@ def _start(tell: Callable[[str], None]) -> None:
         return
     tail = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
     raise EnvironmentError_(f"dockerd does not start: {tail[-600:]}", f"see {log}; {_remedy()}")
+
+
+def _drop_stale(file: Path, program: str) -> None:
+    """Remove a pid file whose process is another program by now; the daemon would take that one for itself."""
+    try:
+        pid = int(file.read_text())
+        if Path(f"/proc/{pid}/comm").read_text().strip() != program:
+            file.unlink()
+    except (OSError, ValueError):
+        return
 
 
 def _answers(seconds: float, daemon: subprocess.Popen[bytes] | None = None) -> bool:
