@@ -34,7 +34,7 @@ from harness.core.run import RunRecord
 from harness.core.verdict import Case, Rebuild, Verdict, judge, verdict_to_json
 from harness.errors import EnvironmentError_, HarnessError, InterruptedError_, UsageError
 from harness.host import campaign, controls, doctor, engine
-from harness.host.builder import build_for_certificate
+from harness.host.builder import build_for_certificate, peak_disk_bytes
 from harness.host.evidence import load_trajectory
 from harness.host.git import Checkout, export, read_checkout
 from harness.host.inputs import materialise
@@ -129,6 +129,7 @@ def plan(request: Request, store: Store) -> Plan:
         num_parallel=planned.num_parallel,
         is_image_cached=store.read_record("images", recipe.key) is not None,
         fetch_bytes=recipe.lock.wheels_bytes + recipe.base_lock.size_bytes,
+        disk_bytes=peak_disk_bytes(recipe),
         measured=store.read_record("timings", request.name) or {},
     )
 

@@ -42,6 +42,7 @@ def make_plan(
     num_parallel: int,
     is_image_cached: bool,
     fetch_bytes: int,
+    disk_bytes: int,
     measured: Mapping[str, float],
 ) -> Plan:
     """What a certify of this experiment would do.
@@ -54,6 +55,7 @@ def make_plan(
         num_parallel: how many runs go side by side.
         is_image_cached: whether the image is built already.
         fetch_bytes: what an image that is not would fetch.
+        disk_bytes: what building it needs at its worst moment.
         measured: seconds of each stage when it last ran here.
     """
     kills = ", ".join(f"{kill.kind} at step {kill.step} ({kill.by})" for kill in experiment.interruptions)
@@ -66,8 +68,7 @@ def make_plan(
             name="image",
             detail=f"{experiment.image}: {image}",
             seconds=1.0 if is_image_cached else measured.get("image"),
-            # Wheels, their unpacked files, the engine's copy and the archive that is rewritten.
-            disk_bytes=0 if is_image_cached else fetch_bytes * 9,
+            disk_bytes=0 if is_image_cached else disk_bytes,
         ),
         Stage(name="inputs", detail=", ".join(sorted(experiment.inputs)) or "none", seconds=measured.get("inputs")),
     ]

@@ -279,6 +279,16 @@ def _record(result: BuildResult) -> dict[str, Any]:
     return {"schema": 1, "image_id": result.image_id, "engine_id": result.engine_id, "tag": result.tag}
 
 
+def installed_bytes(recipe: Recipe) -> int:
+    """What an image's files take when they are unpacked, as far as its locks can tell."""
+    return int(recipe.lock.wheels_bytes * _EXPANSION) + 3 * recipe.base_lock.size_bytes
+
+
+def peak_disk_bytes(recipe: Recipe) -> int:
+    """What a build needs at its worst moment, in the cache and on the engine's side together."""
+    return (1 + _NUM_COPIES) * installed_bytes(recipe)
+
+
 def _announce(recipe: Recipe, store: Store, progress: Progress) -> None:
     """Say what will be fetched and needed, before anything is.
 
@@ -288,7 +298,7 @@ def _announce(recipe: Recipe, store: Store, progress: Progress) -> None:
     packages = recipe.base_lock.packages
     absent = sum(item.size_bytes for item in packages if not store.blob(item.sha256).exists())
     absent += 0 if have_wheels(recipe.lock, store) else recipe.lock.wheels_bytes
-    installed = int(recipe.lock.wheels_bytes * _EXPANSION) + 3 * recipe.base_lock.size_bytes
+    installed = installed_bytes(recipe)
     progress(
         f"{recipe.name}: {len(recipe.lock.pins)} wheels ({recipe.lock.wheels_bytes / 1e6:.0f} MB) and {len(packages)} "
         f"Debian packages ({recipe.base_lock.size_bytes / 1e6:.0f} MB), of which {absent / 1e6:.0f} MB are to be "
