@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 from harness.host.store import open_store
-from harness.host.wheels import host_venv
+from harness.host.venv import host_venv
 
 ROOT = Path(__file__).resolve().parents[1]
 
 if __name__ == "__main__":
-    lock = ROOT / "lockfiles" / "cpu.lock"
-    print(host_venv(lock, open_store(None, os.environ), lambda text: print(f"  {text}", file=sys.stderr)))
+    lock, store = ROOT / "lockfiles" / "cpu.lock", open_store(None, os.environ)
+    with store.in_use():
+        print(host_venv(lock, store, lambda text: print(f"  {text}", file=sys.stderr)))

@@ -1,16 +1,17 @@
 """Lockfiles: what was resolved, read into frozen values.
 
-Two kinds stand in `lockfiles/`. `<image>.lock` is pip-compile's output: wheels, each `==` and hashed.
-`base-<suite>.lock` is the list of Debian packages that an image's root file system is unpacked from, one
-line each. A lock is read strictly: what is not pinned and hashed is an error that names the line, because
-an image is a function of its locks.
+Two kinds stand in `lockfiles/`. `<image>.lock` is pip-compile's output, each distribution pinned and hashed, so that
+pip installs from it on any platform; below it a table names the one wheel of each that images take. `base-<suite>.lock`
+is the list of Debian packages that an image's root file system is unpacked from, one line each. A lock is read
+strictly: what is not pinned and hashed is an error that names the line, because an image is a function of its locks.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -18,9 +19,14 @@ from packaging.utils import canonicalize_name
 
 from harness.errors import UsageError
 
+IMAGE_TARGET = "cp311-linux-x86_64"  # what images run; with glibc up to bookworm's 2.36
+LABEL_INDEX = "https://download.pytorch.org/whl/"
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _HASH_OPTION = re.compile(r"\s--hash[= ](\S+)")
-_SIZE_HEADER = re.compile(r"^# wheels: (\d+) files, (\d+) bytes$", re.MULTILINE)
+_WHEEL_LINE = re.compile(r"^# wheel (\S+) ([A-Za-z0-9_.+!-]+\.whl) ([1-9][0-9]{0,11}) (sha256:[0-9a-f]{64})$")
+_AS_OF = re.compile(r"^# resolved as of (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$", re.MULTILINE)
+_INSTALLED = re.compile(r"^# installed: (\d{1,15}) bytes$", re.MULTILINE)
+_TARGET = re.compile(r"^# target: (\S+)$", re.MULTILINE)
 _DEBIAN_FIELD = {
     "name": re.compile(r"[a-z0-9][a-z0-9+.-]+"),
     "version": re.compile(r"[A-Za-z0-9.+:~-]+"),
@@ -32,13 +38,26 @@ _DEBIAN_FIELD = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """The one wheel of a distribution that images take; `sha256` is `sha256:<hex>`."""
+
+    filename: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """One locked distribution. `hashes` are `sha256:<hex>`, sorted: any one of them will do."""
+    """One locked distribution. `hashes` are `sha256:<hex>`, sorted: those of its files for every platform.
+
+    `wheel` is the file that the lock's target takes, None where the lock does not say.
+    """
 
     name: str
     version: str
     hashes: tuple[str, ...]
     marker: str = ""
+    wheel: Wheel | None = None
 
     @property
     def local_label(self) -> str:
@@ -48,12 +67,33 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lockfile:
-    """A wheel lock. `digest` is that of the file; `num_wheels` and `wheels_bytes` are 0 where it does not say."""
+    """A wheel lock.
+
+    `digest` is that of the file. `target` is the interpreter and platform that the wheels are for, and `as_of` the UTC
+    time (ISO 8601) that the resolver saw the index at; both are empty in a lock that was not written by the harness.
+    `installed_bytes` is about what the wheels take when installed and compiled, 0 where the lock does not say.
+    """
 
     pins: tuple[Pin, ...]
     digest: str
-    num_wheels: int = 0
-    wheels_bytes: int = 0
+    target: str = ""
+    as_of: str = ""
+    installed_bytes: int = 0
+
+    @property
+    def pins_digest(self) -> str:
+        """The digest of what is pinned, whatever comments the file has."""
+        return digest_of(render_pins(self.pins).encode())
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """The target's wheels, in the order of the pins."""
+        return tuple(pin.wheel for pin in self.pins if pin.wheel)
+
+    @property
+    def wheels_bytes(self) -> int:
+        """What has to be fetched when nothing is cached."""
+        return sum(wheel.size_bytes for wheel in self.wheels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,26 +129,36 @@ def parse_lock(text: str, source: str) -> Lockfile:
         source: what to call it in an error, normally its path.
 
     Raises:
-        UsageError: a line is not a requirement, is not pinned with `==`, has no sha256, or a name comes
-        twice.
+        UsageError: a line is not a requirement, is not pinned with `==`, has no sha256, or a name comes twice; or the
+            table of wheels names a distribution or a hash that is not locked.
     """
+    wheels = _parse_wheels(text, source)
     pins: dict[str, Pin] = {}
     for number, line in _logical_lines(text):
         pin = _parse_pin(line, f"{source}, line {number}")
         if pin.name in pins:
             raise UsageError(f"{source}, line {number}: {pin.name} is locked twice", "compile the lock again")
-        pins[pin.name] = pin
-    size = _SIZE_HEADER.search(text)
+        pins[pin.name] = _with_wheel(pin, wheels.pop(pin.name, None), source)
+    for name in sorted(wheels):
+        raise UsageError(f"{source}: a wheel of {name} is named, but {name} is not locked", "compile the lock again")
+    as_of, target, installed = (pattern.search(text) for pattern in (_AS_OF, _TARGET, _INSTALLED))
     return Lockfile(
         pins=tuple(pins[name] for name in sorted(pins)),
         digest=digest_of(text.encode()),
-        num_wheels=int(size[1]) if size else 0,
-        wheels_bytes=int(size[2]) if size else 0,
+        target=target[1] if target else "",
+        as_of=as_of[1] if as_of else "",
+        installed_bytes=int(installed[1]) if installed else 0,
     )
 
 
+def render_wheels(wheels: Mapping[str, Wheel]) -> str:
+    """The table of wheels that stands below the pins, by distribution."""
+    lines = [f"# wheel {name} {one.filename} {one.size_bytes} {one.sha256}\n" for name, one in sorted(wheels.items())]
+    return "".join(lines)
+
+
 def render_pins(pins: tuple[Pin, ...]) -> str:
-    """Requirements for pip, one line each: `parse_lock(render_pins(p), s).pins == p` for sorted pins."""
+    """Requirements for pip, one line each, with every hash."""
     lines = []
     for pin in pins:
         marker = f" ; {pin.marker}" if pin.marker else ""
@@ -150,6 +200,28 @@ def digest_of(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def _parse_wheels(text: str, source: str) -> dict[str, Wheel]:
+    wheels: dict[str, Wheel] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.startswith("# wheel "):
+            continue
+        found = _WHEEL_LINE.fullmatch(line)
+        if not found:
+            problem = f"{source}, line {number}: {line!r} names no wheel"
+            raise UsageError(problem, "write `# wheel <name> <file> <bytes> sha256:<hex>`, or compile the lock again")
+        if found[1] in wheels:
+            raise UsageError(f"{source}, line {number}: a second wheel of {found[1]}", "compile the lock again")
+        wheels[found[1]] = Wheel(filename=found[2], size_bytes=int(found[3]), sha256=found[4])
+    return wheels
+
+
+def _with_wheel(pin: Pin, wheel: Wheel | None, source: str) -> Pin:
+    if wheel and wheel.sha256 not in pin.hashes:
+        problem = f"{source}: the hash of {wheel.filename} is not among those of {pin.name}"
+        raise UsageError(problem, "somebody edited the lock by hand: compile it again")
+    return dataclasses.replace(pin, wheel=wheel)
+
+
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines with backslash continuations joined and comments removed, with the number of their first line."""
     parts: list[str] = []
@@ -183,7 +255,9 @@ def _parse_pin(line: str, where: str) -> Pin:
     except InvalidRequirement as error:
         raise UsageError(f"{where}: not a requirement: {spec!r} ({error})", "compile the lock again") from error
     pinned = list(requirement.specifier)
-    if requirement.url or len(pinned) != 1 or pinned[0].operator != "==" or pinned[0].version.endswith("*"):
+    # `===` is `==` without local versions: torch===2.13.0 is not 2.13.0+cpu.
+    is_pinned = len(pinned) == 1 and pinned[0].operator in ("==", "===") and not pinned[0].version.endswith("*")
+    if requirement.url or not is_pinned:
         raise UsageError(f"{where}: {requirement.name} is not pinned with ==", "compile the lock again")
     wrong = [value for value in hashes if not _SHA256.fullmatch(value)]
     if wrong or not hashes:

@@ -2,23 +2,28 @@ import pytest
 
 from harness.core.lockfile import (
     BasePackage,
+    Wheel,
     parse_base_lock,
     parse_lock,
     render_base_lock,
     render_pins,
+    render_wheels,
 )
 from harness.errors import UsageError
 
 A = "sha256:" + "a" * 64
 B = "sha256:" + "b" * 64
-GOOD = f"""#
-# wheels: 2 files, 1234 bytes
+WHEEL = Wheel(filename="torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl", size_bytes=1234, sha256=B)
+GOOD = f"""# installed: 4321 bytes
+# target: cp311-linux-x86_64
+# resolved as of 2026-11-23T08:00:00Z
+#
 Torch==2.13.0+cpu \\
     --hash={B} \\
     --hash={A}
     # via -r cpu.in
 zope.interface==1.0 ; python_version < "4" --hash={A}
-"""
+{render_wheels({"torch": WHEEL})}"""
 PACKAGE = BasePackage(
     name="libc6",
     version="1:2.36-9+deb12u1",
@@ -38,12 +43,42 @@ def test_a_lock_is_read_with_names_normalised_and_hashes_sorted():
     assert lock.pins[0].local_label == "cpu"
     assert lock.pins[1].local_label == ""
     assert lock.pins[1].marker == 'python_version < "4"'
-    assert (lock.num_wheels, lock.wheels_bytes) == (2, 1234)
+
+
+def test_a_lock_names_the_wheels_of_its_target_and_when_it_was_resolved():
+    lock = parse_lock(GOOD, "x.lock")
+    assert [pin.wheel for pin in lock.pins] == [WHEEL, None]
+    assert (lock.wheels, lock.wheels_bytes, lock.installed_bytes) == ((WHEEL,), 1234, 4321)
+    assert (lock.target, lock.as_of) == ("cp311-linux-x86_64", "2026-11-23T08:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (f"# wheel torch x.whl 12 {A[:-1]}", "names no wheel"),
+        (f"# wheel torch ../x.whl 12 {A}", "names no wheel"),
+        (f"# wheel torch x.whl 0 {A}", "names no wheel"),
+        (f"# wheel torch x.whl 12 {A}\n# wheel torch y.whl 12 {B}", "a second wheel of torch"),
+        (f"# wheel numpy x.whl 12 {A}", "numpy is not locked"),
+        (f"# wheel torch x.whl 12 sha256:{'c' * 64}", "the hash of x.whl is not among those of torch"),
+    ],
+)
+def test_a_table_of_wheels_that_was_edited_by_hand_is_refused(table, says):
+    with pytest.raises(UsageError, match=says):
+        parse_lock(f"torch==1 --hash={A} --hash={B}\n{table}\n", "x.lock")
+
+
+def test_three_equals_signs_pin_as_well():
+    (pin,) = parse_lock(f"torch===2.13.0 --hash={A}", "x.lock").pins
+    assert (pin.name, pin.version) == ("torch", "2.13.0")
 
 
 def test_rendered_pins_are_read_back_as_they_were():
-    pins = parse_lock(GOOD, "x.lock").pins
-    assert parse_lock(render_pins(pins), "x.lock").pins == pins
+    lock = parse_lock(GOOD, "x.lock")
+    again = parse_lock(render_pins(lock.pins) + render_wheels({"torch": WHEEL}), "x.lock")
+    assert again.pins == lock.pins
+    assert again.pins_digest == lock.pins_digest
+    assert again.digest != lock.digest
 
 
 def test_a_lock_without_requirements_is_read():
@@ -63,7 +98,7 @@ def test_comments_do_not_change_the_pins_but_the_digest():
         (f"torch --hash={A}", "not pinned"),
         (f"torch==2.* --hash={A}", "not pinned"),
         (f"torch==2,!=3 --hash={A}", "not pinned"),
-        (f"torch===2 --hash={A}", "not pinned"),
+        (f"torch==2.* --hash={A}", "not pinned"),
         (f"torch @ https://example.org/t.whl --hash={A}", "not pinned"),
         ("torch==2", "no sha256 hash"),
         ("torch==2 --hash=md5:" + "a" * 32, "no sha256 hash"),

@@ -1,35 +1,21 @@
-import shutil
-import subprocess
-
+import package_index
 import pytest
-from made_archives import wheel
 
-from harness.core.lockfile import Pin, digest_of, parse_lock, render_pins
+from harness.core.lockfile import Pin, Wheel, digest_of, parse_lock, render_pins, render_wheels
 from harness.errors import EnvironmentError_, UsageError
 from harness.host.store import Store
-from harness.host.wheels import check_wheels, fetch_wheels, have_wheels, host_venv
+from harness.host.wheels import absent_wheels, fetch_wheel, fetch_wheels, link_wheels
 
 NAME = "tiny_thing-1.0-py3-none-any.whl"
 
 
-def tiny(text=b"value = 7\n"):
-    info = "tiny_thing-1.0.dist-info"
-    return wheel(
-        ("tiny_thing.py", text),
-        (f"{info}/METADATA", b"Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n"),
-        (f"{info}/WHEEL", b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
-        (f"{info}/RECORD", f"tiny_thing.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n".encode()),
-    )
-
-
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """A folder that is all that pip knows: nothing is asked of a network."""
-    (tmp_path / "index").mkdir()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    return tmp_path / "index"
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with package_index.serving() as index:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{index.url}/simple")
+        yield index
 
 
 @pytest.fixture
@@ -37,110 +23,127 @@ def store(tmp_path):
     return Store(tmp_path / "cache")
 
 
-def lock_of(data):
-    pin = Pin(name="tiny-thing", version="1.0", hashes=(digest_of(data),))
-    return parse_lock(render_pins((pin,)), "x.lock")
+def lock_of(*datas, name="tiny-thing", version="1.0"):
+    hashes = tuple(sorted(digest_of(data) for data in datas))
+    wheel = Wheel(filename=NAME, size_bytes=len(datas[0]), sha256=digest_of(datas[0]))
+    text = render_pins((Pin(name=name, version=version, hashes=hashes),)) + render_wheels({name: wheel})
+    return parse_lock(text, "x.lock")
 
 
 def silent(_):
     pass
 
 
-def test_a_lock_is_fetched_once_and_kept(index, store):
-    (index / NAME).write_bytes(tiny())
-    lock = lock_of(tiny())
-    assert not have_wheels(lock, store)
+def test_a_wheel_is_fetched_once_and_kept_by_its_digest(index, store):
+    data = index.add("tiny_thing", "1.0")
+    lock = lock_of(data)
+    assert absent_wheels(lock, store) == lock.wheels
     (found,) = fetch_wheels(lock, store, silent)
-    assert found.read_bytes() == tiny()
-    (index / NAME).unlink()
+    assert (found, found.read_bytes()) == (store.blob(digest_of(data)), data)
+    index.files.clear()
     assert fetch_wheels(lock, store, silent) == (found,)
-    assert have_wheels(lock, store)
+    assert absent_wheels(lock, store) == ()
 
 
-def test_what_is_kept_does_not_depend_on_a_locks_comments(index, store):
-    (index / NAME).write_bytes(tiny())
-    fetch_wheels(lock_of(tiny()), store, silent)
-    assert have_wheels(parse_lock("# other\n" + render_pins(lock_of(tiny()).pins), "x.lock"), store)
+def test_only_the_wheel_that_the_lock_names_is_taken_whatever_other_hashes_it_allows(index, store):
+    offered = index.add("tiny_thing", "1.0", content=b"other = True\n")
+    with pytest.raises(UsageError, match="not the one that is locked"):
+        fetch_wheels(lock_of(b"the one that is named", offered), store, silent)
 
 
-def test_a_wheel_with_another_hash_is_not_fetched(index, store):
-    (index / NAME).write_bytes(tiny(b"value = 8\n"))
-    with pytest.raises(EnvironmentError_, match="HASHES"):
-        fetch_wheels(lock_of(tiny()), store, silent)
-    assert not have_wheels(lock_of(tiny()), store)
+def test_a_wheel_with_another_hash_is_refused_and_not_kept(index, store):
+    index.add("tiny_thing", "1.0", content=b"value = 8\n")
+    lock = lock_of(package_index.release("tiny_thing", "1.0")[1])
+    with pytest.raises(UsageError, match="not the one that is locked"):
+        fetch_wheels(lock, store, silent)
+    assert absent_wheels(lock, store) == lock.wheels
+    assert list((store.root / "scratch").iterdir()) == []
 
 
-def test_a_wheel_that_changed_in_the_cache_is_found(index, store):
-    (index / NAME).write_bytes(tiny())
-    (found,) = fetch_wheels(lock_of(tiny()), store, silent)
-    found.write_bytes(tiny(b"value = 8\n"))
-    with pytest.raises(UsageError, match="hash is not in the lock"):
-        fetch_wheels(lock_of(tiny()), store, silent)
+def test_a_wheel_that_changed_in_the_cache_is_fetched_again(index, store):
+    data = index.add("tiny_thing", "1.0")
+    (found,) = fetch_wheels(lock_of(data), store, silent)
+    found.write_bytes(b"half")
+    assert fetch_wheels(lock_of(data), store, silent)[0].read_bytes() == data
 
 
-def test_a_wheel_that_nobody_has_is_an_error_of_the_environment(index, store):
-    with pytest.raises(EnvironmentError_, match="tiny-thing"):
-        fetch_wheels(lock_of(tiny()), store, silent)
+def test_a_wheel_that_is_gone_is_named_with_what_to_do(index, store):
+    with pytest.raises(EnvironmentError_, match=r"no source has a wheel of tiny-thing===1\.0") as caught:
+        fetch_wheels(lock_of(b"x"), store, silent)
+    assert "HARNESS_ARCHIVE" in caught.value.remedy
 
 
-def test_a_local_build_that_pip_does_not_find_is_looked_for_in_the_index_of_its_label(index, store):
-    pin = Pin(name="tiny-thing", version="1.0+cpu", hashes=(digest_of(b""),))
+def test_a_wheel_that_is_gone_is_taken_from_an_archive(index, tmp_path):
+    data = package_index.release("tiny_thing", "1.0")[1]
+    archive = Store(tmp_path / "archive")
+    archive.blob(digest_of(data)).parent.mkdir(parents=True)
+    archive.blob(digest_of(data)).write_bytes(data)
+    store = Store(tmp_path / "cache", (archive.root,))
+    (found,) = fetch_wheels(lock_of(data), store, silent)
+    assert found == store.blob(digest_of(data)) and found.read_bytes() == data
+    assert not index.asked
+
+
+def test_an_archive_that_holds_something_else_is_named(index, tmp_path):
+    archive = Store(tmp_path / "archive")
+    archive.blob(digest_of(b"x")).parent.mkdir(parents=True)
+    archive.blob(digest_of(b"x")).write_bytes(b"y")
+    with pytest.raises(UsageError, match="sha256 is not the one"):
+        fetch_wheels(lock_of(b"x"), Store(tmp_path / "cache", (archive.root,)), silent)
+
+
+def test_a_yanked_wheel_that_is_locked_is_fetched_with_a_warning(index, store):
+    data = index.add("tiny_thing", "1.0", yanked="it eats gradients")
     told = []
-    with pytest.raises(EnvironmentError_):
-        fetch_wheels(parse_lock(render_pins((pin,)), "x.lock"), store, told.append)
-    assert told == ["fetching tiny-thing", "fetching tiny-thing from https://download.pytorch.org/whl/cpu"]
+    fetch_wheels(lock_of(data), store, told.append)
+    assert "warning: tiny-thing 1.0 is yanked: it eats gradients" in told
 
 
-def test_an_empty_lock_needs_no_wheels(index, store):
+def test_a_local_build_that_pip_does_not_find_is_looked_for_in_the_index_of_its_label(index, store, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(EnvironmentError_, match=r"tiny-thing"):
+        fetch_wheels(lock_of(b"x", version="1.0+cpu"), store, silent)
+    assert "/simple/tiny-thing/" in index.asked
+
+
+def test_a_lock_that_names_no_wheels_is_refused_with_the_command_that_writes_them(store):
+    lock = parse_lock(f"tiny-thing==1.0 --hash={digest_of(b'')}", "x.lock")
+    with pytest.raises(UsageError, match="which wheel of tiny-thing") as caught:
+        fetch_wheels(lock, store, silent)
+    assert "harness lock" in caught.value.remedy
+
+
+def test_an_empty_lock_needs_no_wheels(store):
     assert fetch_wheels(parse_lock("", "x.lock"), store, silent) == ()
 
 
-def test_a_fetch_that_was_broken_off_is_done_again(index, store):
-    (index / NAME).write_bytes(tiny())
-    (found,) = fetch_wheels(lock_of(tiny()), store, silent)
-    (found.parent / "complete").unlink()
-    found.write_bytes(b"half")
-    assert fetch_wheels(lock_of(tiny()), store, silent)[0].read_bytes() == tiny()
+def test_large_wheels_are_fetched_one_by_one_so_that_none_is_lost_with_another(index, store, monkeypatch):
+    monkeypatch.setattr("harness.host.wheels._LARGE_BYTES", 10)
+    data = {name: index.add(name, "1.0") for name in ("aa", "bb")}
+    index.files["bb-1.0-py3-none-any.whl"][0] = b"torn"
+    wheels = {
+        name: Wheel(filename=f"{name}-1.0-py3-none-any.whl", size_bytes=len(data[name]), sha256=digest_of(data[name]))
+        for name in data
+    }
+    pins = tuple(Pin(name=name, version="1.0", hashes=(wheels[name].sha256,)) for name in data)
+    lock = parse_lock(render_pins(pins) + render_wheels(wheels), "x.lock")
+    with pytest.raises(UsageError):
+        fetch_wheels(lock, store, silent)
+    assert [wheel.filename for wheel in absent_wheels(lock, store)] == ["bb-1.0-py3-none-any.whl"]
 
 
-@pytest.mark.parametrize(
-    ("names", "says"),
-    [
-        ([], "no wheel for tiny-thing"),
-        ([NAME, "other-1.0-py3-none-any.whl"], "other-1.0-py3-none-any.whl is not in the lock"),
-        (["tiny_thing-2.0-py3-none-any.whl"], "2.0-py3-none-any.whl is not in the lock"),
-        ([NAME, "tiny_thing-1.0-cp311-cp311-linux_x86_64.whl"], "is not in the lock"),
-        (["nonsense.whl"], "not the name of a wheel"),
-    ],
-)
-def test_wheels_that_are_not_those_of_the_lock_are_named(tmp_path, names, says):
-    for name in names:
-        (tmp_path / name).write_bytes(tiny())
-    with pytest.raises(UsageError, match=says):
-        check_wheels(lock_of(tiny()).pins, tmp_path)
+def test_a_single_wheel_is_downloaded_even_with_another_digest_so_that_both_can_be_named(index, tmp_path):
+    data = index.add("tiny_thing", "1.0")
+    (tmp_path / "one").mkdir()
+    assert fetch_wheel("tiny-thing", "1.0", "sha256:" + "0" * 64, tmp_path / "one").read_bytes() == data
 
 
-def test_the_hosts_environment_holds_what_the_lock_pins_and_is_made_once(index, store, tmp_path):
-    (index / NAME).write_bytes(tiny())
-    (tmp_path / "x.lock").write_text(render_pins(lock_of(tiny()).pins))
-    python = host_venv(tmp_path / "x.lock", store, silent)
-    command = [str(python), "-c", "import tiny_thing, sys; print(tiny_thing.value, sys.prefix)"]
-    out = subprocess.run(command, check=True, capture_output=True, text=True, env={}).stdout
-    assert out.split() == ["7", str(python.parents[1])]
-    shutil.rmtree(store.root / "wheels")
-    assert host_venv(tmp_path / "x.lock", store, silent) == python
-
-
-def test_an_environment_that_was_broken_off_is_made_again(index, store, tmp_path):
-    (index / NAME).write_bytes(tiny())
-    (tmp_path / "x.lock").write_text(render_pins(lock_of(tiny()).pins))
-    python = host_venv(tmp_path / "x.lock", store, silent)
-    (python.parents[1] / "complete").unlink()
-    next(python.parents[1].glob("lib/*/site-packages/tiny_thing.py")).unlink()
-    host_venv(tmp_path / "x.lock", store, silent)
-    subprocess.run([str(python), "-c", "import tiny_thing"], check=True, env={})
-
-
-def test_a_lock_that_cannot_be_read_is_named(store, tmp_path):
-    with pytest.raises(UsageError, match=r"gone\.lock cannot be read"):
-        host_venv(tmp_path / "gone.lock", store, silent)
+def test_wheels_are_laid_out_under_their_own_names(index, store, tmp_path):
+    data = index.add("tiny_thing", "1.0")
+    fetch_wheels(lock_of(data), store, silent)
+    (tmp_path / "names").mkdir()
+    link_wheels(lock_of(data), store, tmp_path / "names")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "names").iterdir()} == {NAME: data}
