@@ -14,12 +14,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
 
 from harness.core.digest import Digest, canonical_json, sha256
-from harness.core.experiment_input import Input, check_input
+from harness.core.experiment_input import KINDS, Input, RepoType, check_input
 from harness.core.run import Fault
 from harness.errors import UsageError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 MAX_BYTES = 1 << 20
+_OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)($|_)", re.IGNORECASE)
 
 OracleName = Literal["rerun", "resume", "rebuild"]
@@ -68,30 +69,51 @@ class Policy(_Block):
 
 
 class DeclaredInput(_Block):
-    """One of `file`, `pypi` (with `version`) and `deb` (with `version`); `sha256` is that of the file itself."""
+    """One of `file`, `pypi` and `deb` (with `version`), `hf` (with `revision`) and `https`; docs/guide/inputs.md."""
 
-    file: StrictStr | None = None
-    pypi: StrictStr | None = None
-    deb: StrictStr | None = None
-    version: StrictStr = ""
-    sha256: StrictStr
+    file: StrictStr | None = Field(default=None, description="A path below the project's root.")
+    pypi: StrictStr | None = Field(default=None, description="A Python package, of which the wheel's files are used.")
+    deb: StrictStr | None = Field(default=None, description="A Debian package, of which the files are used.")
+    hf: StrictStr | None = Field(default=None, description="A repository of the Hugging Face Hub: owner/name.")
+    https: StrictStr | None = Field(default=None, description="The URL of a file, with https://.")
+    version: StrictStr = Field(default="", description="The exact version of a package (`pypi`, `deb`).")
+    revision: StrictStr | None = Field(default=None, description="The commit of a repository: 40 hex digits (`hf`).")
+    files: Argv | None = Field(default=None, description="Globs of the files that are used (`hf`); all by default.")
+    repo_type: RepoType | None = Field(default=None, description="The kind of repository (`hf`); model by default.")
+    sha256: StrictStr = Field(description="Of the file, the wheel or the .deb; for `hf` of what sha256sum prints.")
 
     @model_validator(mode="after")
-    def _has_one_kind(self) -> DeclaredInput:
-        if sum(value is not None for value in (self.file, self.pypi, self.deb)) != 1:
-            raise ValueError("an input has exactly one of file, pypi and deb")
+    def _fits_together(self) -> DeclaredInput:
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"an input has exactly one of {', '.join(KINDS[:-1])} and {KINDS[-1]}")
+        if self.version and kinds[0] not in ("pypi", "deb"):
+            raise ValueError("`version` goes with pypi and deb; hf has `revision`, file and https have neither")
+        of_hf = [key for key in ("revision", "files", "repo_type") if getattr(self, key) is not None]
+        if of_hf and kinds[0] != "hf":
+            raise ValueError(f"`{of_hf[0]}` goes with hf, and only with it")
+        if kinds[0] == "hf" and self.revision is None:
+            raise ValueError("hf needs `revision`, the 40 hex digits of a commit")
         return self
 
     def named(self, name: str) -> Input:
-        """The input as the store takes it, checked."""
-        digest = self.sha256 if self.sha256.startswith("sha256:") else f"sha256:{self.sha256}"
-        for kind in ("file", "pypi", "deb"):
-            reference = getattr(self, kind)
-            if reference is not None:
-                return check_input(
-                    Input(name=name, kind=kind, reference=reference, sha256=digest, version=self.version)
-                )
-        raise UsageError(f"input {name!r} has no kind")
+        """The input as the store takes it, checked.
+
+        Raises:
+            UsageError: a field is malformed.
+        """
+        kind = next(kind for kind in KINDS if getattr(self, kind) is not None)
+        return check_input(
+            Input(
+                name=name,
+                kind=kind,
+                reference=getattr(self, kind),
+                sha256=self.sha256 if self.sha256.startswith("sha256:") else f"sha256:{self.sha256}",
+                version=self.revision or self.version,
+                patterns=self.files or (),
+                repo_type=self.repo_type or "model",
+            )
+        )
 
 
 class Experiment(_Block):
@@ -109,6 +131,7 @@ class Experiment(_Block):
     outputs: tuple[StrictStr, ...] = Field(min_length=1, description="Globs below {output}: what is compared.")
     checkpoints: tuple[StrictStr, ...] = Field(default=(), description="Globs below {output}.")
     environment: dict[StrictStr, StrictStr] = Field(default_factory=dict, description="Set before Python starts.")
+    gpus: Annotated[StrictInt, Field(ge=0, le=16)] = Field(default=0, description="GPUs that a process gets.")
     vram_budget_gib: Annotated[float, Field(gt=0)] = 24.0
     memory_gib: Annotated[float, Field(gt=0)] = Field(default=12.0, description="Memory a process may have.")
     timeout_s: Count = Field(default=7200, description="Seconds one process may run.")
@@ -130,6 +153,8 @@ class Experiment(_Block):
         for key in self.environment:
             if SECRET.search(key):
                 raise ValueError(f"environment: {key} looks like a secret; secrets never reach a container")
+            if key in _OF_GPUS:
+                raise ValueError(f"environment: {key} is set from the key `gpus`, by the UUIDs that are chosen")
         return self
 
     @property

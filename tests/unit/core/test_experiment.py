@@ -63,7 +63,7 @@ def test_a_minimal_experiment_is_read_with_its_defaults():
         ({"environment": {"HF_TOKEN": "x"}}, ["HF_TOKEN", "secret"]),
         ({"inputs": {"a": {"file": "/etc/passwd", "sha256": "0" * 64}}}, ["/etc/passwd"]),
         ({"inputs": {"a": {"pypi": "six", "version": "1.0", "sha256": "123"}}}, ["sha256"]),
-        ({"inputs": {"a": {"sha256": "0" * 64}}}, ["exactly one of file, pypi and deb"]),
+        ({"inputs": {"a": {"sha256": "0" * 64}}}, ["exactly one of file, pypi, deb, hf and https"]),
     ],
 )
 def test_a_mistake_is_named_with_its_key(changes, words):
