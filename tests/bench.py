@@ -19,9 +19,9 @@ from tabulate import tabulate
 from harness.core.digest import canonical_json, sha256
 from harness.host import engine
 from harness.host.builder import build
+from harness.host.container import ContainerSandbox
 from harness.host.inputs import materialise
 from harness.host.preparation import prepare
-from harness.host.sandbox import ContainerSandbox
 from harness.host.store import open_store
 from harness.host.trajectory import Setting, run_straight
 from harness.workflow import RECORDER, read_experiment

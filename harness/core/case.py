@@ -7,6 +7,7 @@ from typing import Literal
 
 from harness.core.control import ControlCheck
 from harness.core.evidence import TrajectoryEvidence
+from harness.core.interpreter import Environment
 from harness.core.places import Difference, Place
 from harness.core.run import Fault
 
@@ -34,6 +35,8 @@ class Case:
         interruptions: the planned kills; the n-th is that of the n-th run of `resumed`.
         is_random: whether their points were drawn at random; only then there is a bound.
         controls: judged controls; those that are missing make the whole INCONCLUSIVE.
+        gpus: the UUIDs that every process was given.
+        environment: without a container, the interpreter and how it differs from the image's lock.
         problems: what went wrong outside of the evidence; any makes the whole INCONCLUSIVE.
         vetoes: why the review forbids the run.
     """
@@ -53,6 +56,8 @@ class Case:
     is_random: bool = False
     controls: tuple[ControlCheck, ...] = ()
     rebuild: Rebuild | None = None
+    gpus: tuple[str, ...] = ()
+    environment: Environment | None = None
     problems: tuple[str, ...] = ()
     vetoes: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.core.digest import Digest
@@ -23,6 +23,8 @@ class Materials:
         image: id, size, locks and rebuild record; for the host runner the interpreter and its lock.
         prepared: sha256 of each prepared file.
         host: the machine.
+        gpu: the GPUs that every process was given, and how; empty for none.
+        interpreter: without a container, the Python and how it differs from the image's lock.
     """
 
     commit: str
@@ -32,6 +34,8 @@ class Materials:
     image: Mapping[str, Any]
     prepared: Mapping[str, str]
     host: Mapping[str, Any]
+    gpu: Mapping[str, Any] = field(default_factory=dict)
+    interpreter: Mapping[str, Any] | None = None
 
 
 def build_manifest(
@@ -60,7 +64,7 @@ def build_manifest(
         "image": dict(materials.image),
         "inputs": {key: value.model_dump(exclude_none=True) for key, value in sorted(experiment.inputs.items())},
         "prepared": dict(sorted(materials.prepared.items())),
-        "environment": {"host": dict(materials.host), "process": _process_facts(trajectories)},
+        "environment": _environment(materials, trajectories),
         "runs": [_run(dataclasses.asdict(record)) for record in runs],
         "trajectories": {trajectory.name: _trajectory(trajectory) for trajectory in trajectories},
         "volatile": {
@@ -69,6 +73,11 @@ def build_manifest(
             "runs": [{"run": f"{r.trajectory}/{r.number}", "seconds": r.seconds, **r.volatile} for r in runs],
         },
     }
+
+
+def _environment(materials: Materials, trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, Any]:
+    groups = {"host": dict(materials.host), "process": _process_facts(trajectories), "gpu": dict(materials.gpu)}
+    return groups if materials.interpreter is None else {**groups, "interpreter": dict(materials.interpreter)}
 
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,14 @@ def run_problems(run: RunEvidence, kill: Fault | None, steps: int) -> tuple[str,
     return tuple(problems)
 
 
+def gpu_problems(straight: TrajectoryEvidence, num_gpus: int) -> tuple[str, ...]:
+    """Whether a training that was given GPUs used none: bits of a CPU say nothing of an experiment on a GPU."""
+    progress = [row for run in straight.runs for row in run.progress]
+    if num_gpus == 0 or not progress or any(row.vram_bytes for row in progress):
+        return ()
+    return (f"straight: the training was given {num_gpus} GPUs and took no memory on any: it ran on the CPU",)
+
+
 def has_landed(run: RunEvidence, kill: Fault) -> bool:
     """Whether the run died at its planned point and of nothing else."""
     return not list(_exit_problems(run, kill)) and not run.record.oom_killed and not run.record.error

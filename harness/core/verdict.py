@@ -23,7 +23,7 @@ from harness.core.evidence import Amount, TrajectoryEvidence
 from harness.core.oracles import Judged, Oracle, judge_rebuild, judge_rerun, judge_resume
 from harness.core.places import Difference, Place, localise
 from harness.core.restored import Restored
-from harness.core.soundness import SIGXFSZ_EXIT_CODE, has_landed, run_problems, trajectory_problems
+from harness.core.soundness import SIGXFSZ_EXIT_CODE, gpu_problems, has_landed, run_problems, trajectory_problems
 from harness.core.symptom import Cause, Symptom
 from harness.core.testimony import Testimony, hear
 from harness.core.wording import not_checked, summarise_verdict
@@ -120,6 +120,8 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "commit": case.commit,
         "dirty": case.dirty,
         "runner": case.runner,
+        "gpus": list(case.gpus),
+        "environment": None if case.environment is None else case.environment.to_json(),
         "verdict": verdict.verdict,
         "exit_code": verdict.exit_code,
         "summary": verdict.summary,
@@ -232,6 +234,7 @@ def _problems(
     if case.straight is None:
         return tuple(dict.fromkeys(found or ["nothing was run"]))
     found += _control_problems(case, controls)
+    found += gpu_problems(case.straight, len(case.gpus))
     found += testimony.problems
     if testimony.missing:
         total = testimony.tensors_on_disk

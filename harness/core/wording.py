@@ -25,7 +25,8 @@ def summarise_verdict(
         said = ("when it is run again", f"when it is killed {times} and resumed", "when its image is rebuilt")
         held = [text for text, one in zip(said, judged, strict=True) if one.oracle.verdict == "CERTIFIED"]
         text = held[0] if len(held) == 1 else f"{', '.join(held[:-1])} and {held[-1]}" if held else "as far as required"
-        return f"{case.experiment} gives the same bits {text}."
+        where = "" if _is_locked(case) else ", in an environment that is NOT the locked one"
+        return f"{case.experiment} gives the same bits {text}{where}."
     if outcome == "DIVERGED":
         title = cause.title if cause is not None else "it does not give the same bits"
         if divergence is None:
@@ -59,6 +60,9 @@ def not_checked(case: Case, rerun: Judged, resume: Judged, rebuild: Judged, test
     lines.append("which operator a difference comes from")
     if case.runner == "host":
         lines.append("isolation and the image: the runs had no container")
+    if case.environment is not None and not case.environment.difference.is_empty:
+        lines.append(f"the locked environment ({case.environment.lock}): {case.environment.difference.summary()}")
+    lines += _given_up(case)
     if case.dirty:
         lines.append("the commit: the working tree had uncommitted changes, so this cannot be replayed")
     lines += _unseen(case.straight)
@@ -70,6 +74,21 @@ def not_checked(case: Case, rerun: Judged, resume: Judged, rebuild: Judged, test
         once = {f.path for t in (case.straight, case.resumed) for f in t.files if f.role == "checkpoint"} - both
         lines += [f"checkpoint {path}: only one side has it" for path in sorted(once)[:20]]
     return tuple(dict.fromkeys(lines))
+
+
+def _is_locked(case: Case) -> bool:
+    return case.environment is None or case.environment.difference.is_empty
+
+
+def _given_up(case: Case) -> list[str]:
+    """What a sandbox had to give up of its isolation, as each run recorded it."""
+    runs = [run for one in (case.straight, case.rerun, case.resumed) if one is not None for run in one.runs]
+    given_up = [(str(run.record.settings["fallback"]), run.name) for run in runs if run.record.settings.get("fallback")]
+    lines = []
+    for text in sorted({text for text, _ in given_up}):
+        names = [name for other, name in given_up if other == text]
+        lines.append(f"the isolation in full: {text} ({len(names)} of {len(runs)} runs)")
+    return lines
 
 
 def _unseen(straight: TrajectoryEvidence | None) -> list[str]:

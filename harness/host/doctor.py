@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.core.advisories import Component, affecting, upstream_version
+from harness.core.cuda import cuda_stack
+from harness.core.gpu import HAND_OUT_REMEDY, GpuRequest, check_driver, describe
 from harness.errors import HarnessError
-from harness.host import engine
+from harness.host import engine, gpu
 from harness.host.git import read_checkout
+from harness.host.wheels import read_lock
 
+CUDA_LOCK = Path("lockfiles") / "cuda.lock"
 Level = Literal["ok", "warning", "missing"]
 _NEEDED_DISK_GB = 8
 _NEEDED_MEMORY_GB = 6
@@ -36,7 +41,10 @@ def examine(root: Path, cache: Path) -> tuple[Finding, ...]:
         _python,
         lambda: _git(root),
         _engine,
-        _gpu,
+        _runc,
+        lambda: _gpu(root),
+        _toolkit,
+        _gpu_access,
         lambda: _disk(cache),
         _memory,
         _processor,
@@ -53,36 +61,8 @@ def host_facts() -> dict[str, Any]:
         "kernel": platform.release(),
         "machine": platform.machine(),
         "system": _system(),
-        "gpus": gpus(),
+        "gpus": gpu.inventory().to_json(),
     }
-
-
-def gpus() -> list[dict[str, Any]]:
-    """The NVIDIA GPUs by NVML: model, UUID, memory, driver and the CUDA version it supports; empty without a driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        driver = pynvml.nvmlSystemGetDriverVersion()
-        cuda = pynvml.nvmlSystemGetCudaDriverVersion()
-        found = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            found.append(
-                {
-                    "name": pynvml.nvmlDeviceGetName(handle),
-                    "uuid": pynvml.nvmlDeviceGetUUID(handle),
-                    "memory_bytes": int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-                    "driver": driver,
-                    "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
-                }
-            )
-        return found
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _python() -> Finding:
@@ -114,16 +94,80 @@ def _engine() -> Finding:
     return Finding(name="engine", level="ok", found=f"Docker Engine {version['Version']}, API {version['ApiVersion']}")
 
 
-def _gpu() -> Finding:
-    found = gpus()
-    if not found:
-        return Finding(
-            name="gpu",
-            level="warning",
-            found="no NVIDIA driver answers",
-            remedy="CPU experiments need none; for the others install the driver and nvidia-container-toolkit",
-        )
-    return Finding(name="gpu", level="ok", found=", ".join(f"{gpu['name']} (driver {gpu['driver']})" for gpu in found))
+def _gpu(root: Path) -> Finding:
+    """The GPUs and their driver, held against what the CUDA image's lock needs."""
+    found = gpu.inventory()
+    if found.problem:
+        remedy = f"{found.remedy} (CPU experiments need no GPU)"
+        return Finding(name="gpu", level="warning", found=found.problem, remedy=remedy)
+    shown = f"{describe(found.gpus)}; driver {found.driver}, up to CUDA {found.cuda}"
+    try:
+        stack = cuda_stack(read_lock(root / CUDA_LOCK)) if (root / CUDA_LOCK).is_file() else None
+        if stack is not None and stack.min_driver:
+            check_driver(found.driver, stack.min_driver, stack.cuda, "cuda")
+            shown += f" ({CUDA_LOCK.name} brings CUDA {stack.cuda}, which needs driver {stack.min_driver})"
+    except HarnessError as error:
+        return Finding(name="gpu", level="warning", found=f"{shown}; {error.problem}", remedy=error.remedy)
+    if not found.gpus:
+        return Finding(name="gpu", level="warning", found=shown, remedy="see `nvidia-smi` and the kernel's log")
+    return Finding(name="gpu", level="ok", found=shown)
+
+
+def _toolkit() -> Finding:
+    """The NVIDIA Container Toolkit, and the container escapes that are known of its version."""
+    said = gpu.toolkit_version()
+    if said is None:
+        if gpu.inventory().problem:
+            return Finding(name="toolkit", level="ok", found="no NVIDIA Container Toolkit, and no GPU to hand out")
+        found = "no NVIDIA Container Toolkit: containers get no GPU"
+        return Finding(name="toolkit", level="warning", found=found, remedy=HAND_OUT_REMEDY)
+    return _against_advisories("toolkit", "nvidia-container-toolkit", said)
+
+
+def _runc() -> Finding:
+    """The runtime under the engine, and the container escapes that are known of its version."""
+    try:
+        components = engine.connect(timeout_s=10).version().get("Components") or []
+    except HarnessError as error:
+        return Finding(name="runc", level="ok", found=f"not looked at: {error.problem}")
+    for component in components:
+        if component.get("Name") == "runc":
+            package = (component.get("Details") or {}).get("GitCommit") or ""
+            said = component.get("Version") or "unknown"
+            # Debian's engine gives the package's version where upstream's gives a commit.
+            is_version = upstream_version(package) is not None
+            return _against_advisories("runc", "runc", f"runc {package if is_version else said}")
+    return Finding(name="runc", level="ok", found="the engine names no runc")
+
+
+def _gpu_access() -> Finding:
+    """How the engine would hand out the first GPU."""
+    gpus = gpu.inventory().gpus
+    if not gpus:
+        return Finding(name="gpu access", level="ok", found="nothing to hand out")
+    try:
+        request = gpu.routed(engine.connect(timeout_s=10), GpuRequest(uuids=(gpus[0].uuid,), chosen_by="doctor"))
+    except HarnessError as error:
+        return Finding(name="gpu access", level="warning", found=error.problem, remedy=error.remedy)
+    found = {"cdi": "the engine hands out GPUs by CDI", "nvidia": "the engine hands out GPUs by the toolkit's hook"}
+    return Finding(name="gpu access", level="ok", found=found[request.route or "nvidia"])
+
+
+def _against_advisories(name: str, component: Component, said: str) -> Finding:
+    version = upstream_version(said)
+    if version is None:
+        remedy = "see docs/gpu.md for the versions with known container escapes"
+        return Finding(name=name, level="warning", found=f"{said[:120]}: its version cannot be read", remedy=remedy)
+    hits = affecting(component, version)
+    if not hits:
+        return Finding(name=name, level="ok", found=f"{said}: no container escape is known of {version}")
+    by_fix: dict[tuple[str, ...], list[str]] = {}
+    for hit in hits:
+        by_fix.setdefault(hit.fixed, []).append(hit.id)
+    known = "; ".join(f"{', '.join(ids)} (fixed in {', '.join(fixed)})" for fixed, ids in by_fix.items())
+    found = f"{said}: upstream's {version} has known container escapes: {known}"
+    remedy = "update it, unless your distribution mended it without a new number: see its security tracker for these"
+    return Finding(name=name, level="warning", found=found, remedy=remedy)
 
 
 def _disk(cache: Path) -> Finding:

@@ -1,12 +1,12 @@
-"""Where one process runs: a hardened container, or a process of the host. Both take the same order, give one outcome.
+"""Where one process runs: what every sandbox takes and gives, and the one that is a process of the host.
 
-A container has no network, a read-only root, no capabilities, no new privileges, an unprivileged user, an init process
-and bounds on memory and processes. The flags in force are read back from the engine, never assumed.
+`container` has the other one, a hardened container. Both take the same order and give one outcome.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -17,20 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import docker
-import requests
-from docker.errors import DockerException
-from docker.types import LogConfig, Mount
-
+from harness.core.gpu import GpuRequest
+from harness.core.gpu_faults import fault_in
 from harness.core.run import SIGKILL_EXIT_CODE
-from harness.errors import EnvironmentError_
+from harness.core.soundness import SIGXFSZ_EXIT_CODE
 
 TRAINER_UID = 1000
-PIDS_LIMIT = 1024
-TMP_BYTES = 2 << 30
-LOG_BYTES = 64 << 20
-LABEL = "repro-harness.run"
 POLL_S = 0.1
+_TAIL_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,138 +103,27 @@ def render(order: Order, sandbox: Sandbox) -> tuple[str, ...]:
     return tuple(rendered)
 
 
-class ContainerSandbox:
-    """One fresh container an order."""
-
-    kind = "docker"
-
-    def __init__(self, image_id: str) -> None:
-        self._image_id = image_id
-
-    def path(self, place: Place) -> str:
-        """The path by which the process sees a place."""
-        return place.inside
-
-    def execute(self, order: Order, watch: Watch) -> Outcome:
-        """Run the order in a container that is removed afterwards."""
-        # A client of its own: orders run side by side, and a connection serves one of them at a time.
-        try:
-            client = docker.from_env(timeout=120)
-        except (DockerException, OSError) as failure:
-            raise EnvironmentError_(f"the engine does not answer: {failure}", "start it again") from failure
-        container = None
-        started = time.monotonic()
-        try:
-            container = client.containers.create(self._image_id, **_options(order, render(order, self)))
-            container.start()
-            was_killed, error = _wait(container, order, watch, started)
-            seconds = time.monotonic() - started
-            container.reload()
-            _write_log(container, order.log)
-            return _outcome(container.attrs, was_killed=was_killed, error=error, seconds=seconds)
-        except (DockerException, requests.RequestException, OSError) as failure:
-            return Outcome(
-                exit_code=-1,
-                oom_killed=False,
-                was_killed_outside=False,
-                error=f"the engine failed: {str(failure)[:300]}",
-                seconds=time.monotonic() - started,
-                settings={},
-            )
-        finally:
-            if container is not None:
-                with contextlib.suppress(DockerException, requests.RequestException, OSError):
-                    container.remove(force=True, v=True)
-            client.close()
-
-
 def owner() -> tuple[int, int]:
     """The user and group that own what a container writes: unprivileged, also when the harness is root."""
     return (TRAINER_UID, TRAINER_UID) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
 
 
-def _options(order: Order, argv: tuple[str, ...]) -> dict[str, Any]:
-    mounts = [
-        Mount(target=place.inside, source=str(place.outside), type="bind", read_only=not place.is_writable)
-        for place in order.places.values()
-        if place.is_mounted
-    ]
-    uid, gid = owner()
-    return {
-        "command": list(argv),
-        "entrypoint": [],
-        "working_dir": order.places["code"].inside,
-        "environment": {"HOME": "/tmp", **order.environment},
-        "mounts": mounts,
-        "user": f"{uid}:{gid}",
-        "network_mode": "none",
-        "read_only": True,
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "init": True,
-        "pids_limit": PIDS_LIMIT,
-        "mem_limit": order.memory_bytes,
-        "memswap_limit": order.memory_bytes,
-        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={TMP_BYTES}"},
-        "shm_size": 1 << 30,
-        "ipc_mode": "private",
-        "log_config": LogConfig(type="json-file", config={"max-size": str(LOG_BYTES), "max-file": "1"}),
-        "labels": {LABEL: order.name},
-        "hostname": "trainer",
-    }
+def gpu_defaults(gpus: GpuRequest | None) -> dict[str, str]:
+    """How CUDA numbers several GPUs unless an experiment says otherwise: by the bus, not by their speed."""
+    return {} if gpus is None else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
-def _wait(container: Any, order: Order, watch: Watch, started: float) -> tuple[bool, str | None]:
-    """Watch until the container has ended: whether it was killed from outside, and why it cannot be judged."""
-    was_killed = False
-    while True:
-        container.reload()
-        if container.status not in {"running", "created", "restarting"}:
-            return was_killed, None
-        if not was_killed and watch():
-            was_killed = True
-            container.kill(signal="SIGKILL")
-        if time.monotonic() - started > order.timeout_s:
-            container.kill(signal="SIGKILL")
-            return was_killed, f"it ran longer than timeout_s: {order.timeout_s}"
-        time.sleep(POLL_S)
-
-
-def _outcome(attrs: dict[str, Any], *, was_killed: bool, error: str | None, seconds: float) -> Outcome:
-    state, host, config = attrs["State"], attrs["HostConfig"], attrs["Config"]
-    mounts = {m["Destination"]: "rw" if m["RW"] else "ro" for m in attrs["Mounts"]}
-    settings = {
-        "image": attrs["Image"],
-        "user": config["User"],
-        "network_mode": host["NetworkMode"],
-        "read_only_root": host["ReadonlyRootfs"],
-        "cap_drop": host["CapDrop"],
-        "security_opt": host["SecurityOpt"],
-        "init": host["Init"],
-        "pids_limit": host["PidsLimit"],
-        "memory_bytes": host["Memory"],
-        "memory_swap_bytes": host["MemorySwap"],
-        "privileged": host["Privileged"],
-        "ipc_mode": host["IpcMode"],
-        "tmpfs": host["Tmpfs"],
-        "mounts": dict(sorted(mounts.items())),
-        "device_requests": host.get("DeviceRequests"),
-    }
-    return Outcome(
-        exit_code=int(state["ExitCode"]),
-        oom_killed=bool(state["OOMKilled"]),
-        was_killed_outside=was_killed,
-        error=error or (state["Error"] or None),
-        seconds=seconds,
-        settings=settings,
-        volatile={"container_id": attrs["Id"], "started": state["StartedAt"], "finished": state["FinishedAt"]},
-    )
-
-
-def _write_log(container: Any, path: Path) -> None:
-    with path.open("wb") as log:
-        for chunk in container.logs(stdout=True, stderr=True, stream=True):
-            log.write(chunk)
+def with_gpu_fault(outcome: Outcome, log: Path) -> Outcome:
+    """The outcome, with the reason why a process that failed failed for want of its GPU, if its log names one."""
+    if outcome.error is not None or outcome.exit_code in (0, SIGKILL_EXIT_CODE, SIGXFSZ_EXIT_CODE):
+        return outcome
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            fault = fault_in(stream.read().decode("utf-8", "replace"))
+    except OSError:
+        return outcome
+    return dataclasses.replace(outcome, error=fault) if fault else outcome
 
 
 class HostSandbox:
@@ -248,8 +131,9 @@ class HostSandbox:
 
     kind = "host"
 
-    def __init__(self, python: Path) -> None:
+    def __init__(self, python: Path, gpus: GpuRequest | None = None) -> None:
         self._python = python
+        self._gpus = gpus
 
     def path(self, place: Place) -> str:
         """The path by which the process sees a place."""
@@ -289,21 +173,29 @@ class HostSandbox:
                 process.wait()
                 shutil.rmtree(home, ignore_errors=True)
         code = process.returncode
-        return Outcome(
+        outcome = Outcome(
             exit_code=128 - code if code < 0 else code,
             # Without a control group nobody can tell our SIGKILL from the kernel's: an unplanned one is taken for it.
             oom_killed=False,
             was_killed_outside=was_killed,
             error=error,
             seconds=time.monotonic() - started,
-            settings={"isolation": "none", "python": str(self._python.name)},
+            settings=self._settings(),
             volatile={"pid": process.pid},
         )
+        return outcome if self._gpus is None else with_gpu_fault(outcome, order.log)
+
+    def _settings(self) -> dict[str, Any]:
+        gpus = [] if self._gpus is None else list(self._gpus.uuids)
+        return {"isolation": "none", "python": str(self._python.name), "gpus": gpus}
 
     def _environment(self, order: Order, home: Path) -> dict[str, str]:
-        kept = {key: os.environ[key] for key in ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES") if key in os.environ}
+        kept = {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
         path = f"{self._python.parent}:/usr/local/bin:/usr/bin:/bin"
-        return {**kept, "PATH": path, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8", **order.environment}
+        own = {**kept, "PATH": path, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8"}
+        # Empty hides every GPU: a process that asked for none sees none, as in a container.
+        visible = "" if self._gpus is None else ",".join(self._gpus.uuids)
+        return {**own, **gpu_defaults(self._gpus), **order.environment, "CUDA_VISIBLE_DEVICES": visible}
 
 
 def describe_exit(exit_code: int) -> str:

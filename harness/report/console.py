@@ -30,8 +30,16 @@ _COLOURS = {
 }
 _MAX_ROWS = 40
 _MAX_CHARS = 600
+_MAX_NAMED = 5
 _MIN_INTERVAL_S = 1.0
 _SHARES = 10
+_LABEL_STYLES = {
+    "environment": "bold yellow",
+    "differs": "red",
+    "cause": "red",
+    "problem": "yellow",
+    "fix": "green",
+}
 _Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
@@ -104,7 +112,7 @@ def _tables(verdict: dict[str, Any]) -> list[_Table]:
 def _closing(verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[str, object]) -> list[tuple[str, str]]:
     """(label, text) after the tables: where it differs and why, what kept it from a certificate, what was written."""
     cause = table(verdict.get("cause"))
-    found = [("differs", wording.divergence_sentence(verdict))]
+    found = [("environment", _environment(verdict)), ("differs", wording.divergence_sentence(verdict))]
     if cause:
         name = line(cause.get("class"))
         found.append(("cause", line(cause.get("title")) + (f" ({name})" if name else "")))
@@ -118,6 +126,15 @@ def _closing(verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[s
     found.append(("took", duration(sections.total_seconds(manifest) or None)))
     found += [(clean(str(name)), clean(str(path))) for name, path in paths.items()]
     return [(label, shown) for label, shown in found if shown]
+
+
+def _environment(verdict: dict[str, Any]) -> str:
+    """The difference to the lock, with the first of the packages by name."""
+    found = wording.environment_rows(verdict)
+    named = [f"{kind} {name}" + (f" {before} -> {now}" if before and now else "") for kind, name, before, now in found]
+    more = f" and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
+    sentence = wording.environment_sentence(verdict)
+    return f"{sentence} ({', '.join(named[:_MAX_NAMED])}{more})" if sentence else ""
 
 
 def _print_plain(stream: TextIO, verdict: dict[str, Any], tables: list[_Table], closing: list[tuple[str, str]]) -> None:
@@ -156,7 +173,7 @@ def _print_rich(
         console.print(shown)
     grid = Table.grid(padding=(0, 2))
     for label, value in closing:
-        style = {"differs": "red", "cause": "red", "problem": "yellow", "fix": "green"}.get(label, "")
+        style = _LABEL_STYLES.get(label, "")
         grid.add_row(Text(label, style="bright_black"), Text(value, style=style, overflow="fold"))
     console.print(grid)
     console.print()

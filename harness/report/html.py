@@ -94,6 +94,8 @@ def _page(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Cu
         "facts": _facts(verdict, manifest),
         "compared": wording.compared_text(verdict.get("compared")),
         "final_state": _FINAL_STATE[flag(verdict, "final_state_equal")],
+        "difference_sentence": wording.environment_sentence(verdict),
+        "difference": wording.environment_rows(verdict),
         "oracles": [(oracle, _TONES[oracle.verdict]) for oracle in wording.oracle_texts(verdict)],
         "problems": texts(verdict.get("problems")),
         "divergence_sentence": wording.divergence_sentence(verdict),

@@ -30,7 +30,8 @@ def render_summary(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
     """The summary of any verdict; every text in it is escaped."""
     verdict, manifest = (value if isinstance(value, dict) else {} for value in (verdict, manifest))
     shown, known = (bounded(value, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS) for value in (verdict, manifest))
-    blocks = [_heading(shown), _oracles(shown), _divergence(shown), _problems(shown), _equality(shown, known)]
+    blocks = [_heading(shown), _environment(shown), _oracles(shown), _divergence(shown), _problems(shown)]
+    blocks += [_equality(shown, known)]
     blocks += [_interruptions(shown), _controls(shown), _files(shown), _not_checked(shown), _provenance(shown, known)]
     page = "\n\n".join(block for block in blocks if block) + "\n"
     return page if len(page.encode()) <= MAX_BYTES else _cut(blocks)
@@ -79,6 +80,16 @@ def _heading(verdict: dict[str, Any]) -> str:
         f"Compared: {wording.compared_text(verdict.get('compared'))}.",
     ]
     return "\n\n".join(lines)
+
+
+def _environment(verdict: dict[str, Any]) -> str:
+    """A warning that cannot be overlooked, and every package that differs from the lock."""
+    found = wording.environment_rows(verdict)
+    if not found:
+        return ""
+    rows = [(escaped(kind), code(name), code(locked), code(now)) for kind, name, locked, now in found]
+    warning = f"> [!WARNING]\n> {escaped(wording.environment_sentence(verdict))}."
+    return warning + "\n\n" + _details("Environment", _rows(("", "Package", "Locked", "Found"), rows))
 
 
 def _oracles(verdict: dict[str, Any]) -> str:

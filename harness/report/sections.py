@@ -130,7 +130,7 @@ def _ended(row: dict[str, Any]) -> str:
 def environment(manifest: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Groups of (key, value): host, process, GPU, in that order, then anything else that was recorded."""
     given = table(manifest.get("environment"))
-    names = {"host": "Machine", "process": "Process", "gpu": "GPU"}
+    names = {"host": "Machine", "process": "Process", "gpu": "GPU", "interpreter": "Interpreter"}
     keys = [key for key in names if key in given] + [key for key in given if key not in names]
     groups = []
     for key in keys:

@@ -184,6 +184,29 @@ def divergence_sentence(verdict: dict[str, Any]) -> str:
     return "First difference " + ", ".join(parts) if parts else ""
 
 
+def environment_rows(verdict: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What differs from the lock: (kind, name, locked, found); empty for the locked environment and for containers."""
+    difference = table(verdict, "environment", "difference")
+    found = []
+    if python := table(difference.get("python")):
+        found.append(("changed", "python", line(python.get("locked")), line(python.get("found"))))
+    for kind in ("missing", "changed", "added"):
+        for row in rows(difference.get(kind)):
+            found.append((kind, line(row.get("name")) or "?", line(row.get("locked")), line(row.get("found"))))
+    return found
+
+
+def environment_sentence(verdict: dict[str, Any]) -> str:
+    """That the runs had another environment than the locked one, with how many packages; empty if they had not."""
+    if not environment_rows(verdict):
+        return ""
+    environment = table(verdict.get("environment"))
+    counts = table(environment.get("counts"))  # of all packages, however many rows a presenter shows
+    amounts = [f"{counts[kind]} {kind}" for kind in ("missing", "changed", "added") if integer(counts.get(kind))]
+    python, lock = line(environment.get("python")) or "?", line(environment.get("lock")) or "the image's lock"
+    return f"NOT the locked environment: Python {python} against {lock}: {', '.join(amounts) or 'another Python'}"
+
+
 def claims(verdict: dict[str, Any]) -> list[str]:
     """What this verdict claims, one sentence per certified oracle; empty if none is certified."""
     certified = {oracle.key: oracle for oracle in oracle_texts(verdict) if oracle.verdict == "CERTIFIED"}

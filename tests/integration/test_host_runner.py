@@ -1,0 +1,108 @@
+"""The host runner with an interpreter that somebody gives: the locked one, one that differs, and what is none."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.host.store import open_store
+from harness.host.venv import host_venv
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def locked_python():
+    """The interpreter of the environment that the harness makes from the lock."""
+    return host_venv(ROOT / "lockfiles" / "cpu.lock", open_store(None, os.environ), print)
+
+
+def site_packages(python):
+    return next((python.parent.parent / "lib").glob("python3.*")) / "site-packages"
+
+
+@pytest.fixture(scope="module")
+def changed_python(locked_python, tmp_path_factory):
+    """An environment with every locked package but gguf, another PyYAML, and one that is not locked."""
+    folder = tmp_path_factory.mktemp("given") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    own = site_packages(python)
+    for path in site_packages(locked_python).iterdir():
+        if not path.name.lower().startswith(("gguf", "pyyaml", "__pycache__")):
+            (own / path.name).symlink_to(path)
+    for name, version in (("PyYAML", "5.4.1"), ("Not.In_The-Lock", "1.0")):
+        info = own / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return python
+
+
+def test_the_locked_interpreter_is_certified_without_a_difference(shared_project, locked_python):
+    answer = shared_project.harness("certify", "plain", "--python", str(locked_python))
+    assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
+    verdict, manifest = shared_project.verdict("plain"), shared_project.manifest("plain")
+    assert verdict["runner"] == manifest["runner"] == "host"
+    environment = verdict["environment"]
+    assert environment["kind"] == "given" and environment["is_locked"] is True
+    assert environment["difference"] == {"python": None, "missing": [], "added": [], "changed": []}
+    assert manifest["environment"]["interpreter"] == environment
+    assert manifest["volatile"]["interpreter"] == str(locked_python)
+    assert "NOT" not in verdict["summary"]
+    assert not any("locked environment" in text for text in verdict["not_checked"])
+
+
+def test_an_interpreter_that_differs_is_certified_and_every_document_says_what_differs(shared_project, changed_python):
+    answer = shared_project.harness("certify", "plain", HARNESS_PYTHON=str(changed_python))
+    assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
+    verdict = shared_project.verdict("plain")
+    assert {name: one["verdict"] for name, one in verdict["oracles"].items()} == {
+        "rerun": "CERTIFIED", "resume": "CERTIFIED", "rebuild": "NOT_CHECKED",
+    }  # fmt: skip
+    difference = verdict["environment"]["difference"]
+    assert [row["name"] for row in difference["missing"]] == ["gguf"]
+    assert [(row["name"], row["found"]) for row in difference["changed"]] == [("pyyaml", "5.4.1")]
+    assert difference["added"] == [{"name": "not-in-the-lock", "found": "1.0"}]
+    assert verdict["environment"]["is_locked"] is False
+    assert "NOT the locked one" in verdict["summary"]
+    assert any("pyyaml 5.4.1 instead of" in text for text in verdict["not_checked"])
+    assert shared_project.manifest("plain")["environment"]["interpreter"]["difference"] == difference
+    folder = shared_project.latest("plain")
+    documents = [answer.out, (folder / "summary.md").read_text(), (folder / "report.html").read_text()]
+    for text in documents:
+        assert "NOT the locked environment" in text and "pyyaml" in text and "gguf" in text
+    certificate = (folder / "certificate.json").read_text()
+    assert '"name":"pyyaml"' in certificate and "5.4.1" in json.dumps(json.loads(certificate))
+
+
+def test_controls_of_one_environment_are_not_cited_for_another(shared_project, locked_python, changed_python):
+    folder = shared_project.latest("plain")
+    assert (folder / "control-param").exists(), "the changed environment's own controls were made"
+
+
+def test_without_one_the_environment_made_from_the_lock_serves_and_is_checked(shared_project):
+    answer = shared_project.harness("certify", "plain", RUNNER="host")
+    assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
+    environment = shared_project.verdict("plain")["environment"]
+    assert environment["kind"] == "lock" and environment["lock"] == "cpu.lock"
+    assert environment["counts"] == {"missing": 0, "changed": 0, "added": 0}
+
+
+def test_an_interpreter_and_a_container_contradict_each_other(shared_project, locked_python):
+    answer = shared_project.harness("certify", "plain", "--python", str(locked_python), RUNNER="docker")
+    assert answer.code == 2 and "RUNNER=docker" in answer.err
+
+
+def test_what_is_no_interpreter_ends_in_words_and_in_a_verdict(shared_project, tmp_path):
+    answer = shared_project.harness("certify", "plain", "--python", str(tmp_path))
+    assert answer.code == 2 and "folder" in answer.err and "remedy" in answer.err
+    verdict = shared_project.verdict("plain")
+    assert (verdict["verdict"], verdict["exit_code"]) == ("INCONCLUSIVE", 2)
+
+
+def test_the_plan_names_the_host_when_an_interpreter_is_given(shared_project, locked_python):
+    answer = shared_project.harness("certify", "plain", "--plan", "--python", str(locked_python))
+    assert answer.code == 0 and "host runner" in answer.out

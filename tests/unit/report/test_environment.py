@@ -1,0 +1,79 @@
+"""An environment that is not the locked one is shown by every presenter, and the locked one by none."""
+
+import copy
+import io
+
+import pytest
+from hostile import ATTACKS
+from report_data import CERTIFIED
+
+from harness.report.console import print_summary
+from harness.report.html import render_report
+from harness.report.markdown import render_summary
+from harness.report.wording import environment_rows, environment_sentence
+
+
+def verdict(python=None, missing=(), changed=(), added=(), **fields):
+    difference = {
+        "python": python,
+        "missing": [{"name": name, "locked": "1.0"} for name in missing],
+        "changed": [{"name": name, "locked": "1.0", "found": "2.0"} for name in changed],
+        "added": [{"name": name, "found": "2.0"} for name in added],
+    }
+    counts = {"missing": len(missing), "changed": len(changed), "added": len(added)}
+    environment = {"kind": "given", "lock": "cpu.lock", "python": "3.11.7", "counts": counts, "difference": difference}
+    return {**copy.deepcopy(CERTIFIED), "environment": {**environment, **fields}}
+
+
+def shown(document):
+    """What the three presenters write."""
+    stream = io.StringIO()
+    print_summary(document, {}, {}, stream=stream)
+    return {"console": stream.getvalue(), "markdown": render_summary(document, {}), "html": render_report(document, {})}
+
+
+def test_every_presenter_names_the_packages_and_how_many_differ():
+    document = verdict(missing=["gguf"], changed=["torch", "numpy"])
+    for name, text in shown(document).items():
+        assert "NOT the locked environment: Python 3.11.7 against cpu.lock: 1 missing, 2 changed" in text, name
+        assert all(package in text for package in ("gguf", "torch", "numpy")), name
+
+
+def test_the_numbers_are_those_of_all_packages_and_not_of_the_rows_that_are_shown():
+    document = verdict(added=[f"package-{number}" for number in range(900)])
+    for name, text in shown(document).items():
+        assert "900 added" in text, name
+
+
+def test_the_locked_environment_and_a_container_are_not_mentioned():
+    for document in (verdict(), copy.deepcopy(CERTIFIED), {**copy.deepcopy(CERTIFIED), "environment": None}):
+        assert environment_sentence(document) == ""
+        assert not any("NOT the locked" in text for text in shown(document).values())
+
+
+def test_another_python_alone_is_a_difference():
+    document = verdict(python={"locked": "3.11", "found": "3.12"})
+    assert environment_rows(document) == [("changed", "python", "3.11", "3.12")]
+    assert "another Python" in environment_sentence(document)
+
+
+def test_the_warning_stands_above_the_oracles():
+    document = verdict(missing=["gguf"])
+    markdown, html = render_summary(document, {}), render_report(document, {})
+    assert markdown.index("[!WARNING]") < markdown.index("| Oracle |")
+    assert html.index("Not the locked environment") < html.index("The questions")
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_names_of_packages_are_not_trusted(text):
+    document = verdict(added=[text], lock=text, python=text)
+    pages = shown(document)
+    assert all("<script" not in pages[name] and "<img src=x" not in pages[name] for name in ("html", "markdown"))
+    assert "\x1b" not in "".join(pages.values())
+
+
+@pytest.mark.parametrize("value", [3, "x", [], {"difference": 3}, {"difference": {"missing": "x", "changed": [1]}}])
+def test_anything_malformed_is_an_absent_environment(value):
+    document = {**copy.deepcopy(CERTIFIED), "environment": value}
+    assert environment_sentence(document) == ""
+    assert "VERDICT: CERTIFIED" in shown(document)["console"]
