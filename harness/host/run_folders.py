@@ -1,0 +1,89 @@
+"""The folders that runs left in checkouts: `runs/<experiment>/<run id>/`, and which of them the archive names."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.core.garbage import KeptRun
+from harness.errors import UsageError
+from harness.host.disk_sizes import delete, walk
+
+_RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{7}-[0-9a-f]{4}")
+_REMOVED = ".removed-"
+_MAX_CITING = 64 << 20
+
+
+def run_folders(roots: Iterable[Path]) -> tuple[Path, ...]:
+    """Every run's folder in these checkouts, sorted; folders that are links, or lie behind one, are none."""
+    return tuple(path for path in _folders(roots) if _RUN_ID.fullmatch(path.name))
+
+
+def half_removed(roots: Iterable[Path]) -> tuple[Path, ...]:
+    """What is left of runs whose removal was interrupted."""
+    return tuple(path for path in _folders(roots) if path.name.startswith(_REMOVED))
+
+
+def read_run(path: Path) -> KeptRun:
+    """What there is to know of a run's folder to decide whether it stays."""
+    verdict: Any = None
+    with contextlib.suppress(OSError, ValueError):
+        verdict = json.loads((path / "verdict.json").read_text(encoding="utf-8"))
+    latest = path.parent / "latest"
+    return KeptRun(
+        checkout=str(path.parents[2]),
+        experiment=path.parent.name,
+        run_id=path.name,
+        verdict=str(verdict.get("verdict", "")) if isinstance(verdict, dict) else "",
+        is_finished=(path / "manifest.json").is_file(),
+        is_latest=latest.is_symlink() and str(latest.readlink()) == path.name,
+        written_at=max((status.st_mtime for status in walk(path)), default=0.0),
+    )
+
+
+def cited_runs(root: Path) -> Iterator[str]:
+    """The run ids that names and contents of the files in a checkout's `manifests/` hold.
+
+    Raises:
+        UsageError: a file is too large to be looked through.
+    """
+    for folder, _, names in os.walk(root / "manifests"):
+        for path in (Path(folder) / name for name in names):
+            yield from _RUN_ID.findall(str(path.relative_to(root)))
+            if not path.is_file():
+                continue
+            if path.stat().st_size > _MAX_CITING:
+                raise UsageError(f"{path} is too large to see which runs it names", "keep it outside manifests/")
+            yield from _RUN_ID.findall(path.read_bytes().decode("utf-8", "replace"))
+
+
+def discard_run(path: Path) -> None:
+    """Remove a run's folder; whatever interrupts this, no half of a run keeps its name.
+
+    Raises:
+        OSError: something in it cannot be deleted.
+    """
+    if not path.name.startswith(_REMOVED):
+        path = path.rename(path.with_name(_REMOVED + path.name))
+    delete(path)
+
+
+def _folders(roots: Iterable[Path]) -> Iterator[Path]:
+    for root in sorted(roots):
+        for experiment in entries(root / "runs"):
+            for path in entries(experiment):
+                if _RUN_ID.fullmatch(path.name.removeprefix(_REMOVED)) and stat.S_ISDIR(path.lstat().st_mode):
+                    yield path
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing where there is no folder or only a link to one."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return sorted(folder.iterdir())
