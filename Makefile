@@ -9,19 +9,22 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.lock-installed
 HARNESS := $(BIN)/python -m harness
 
-.PHONY: help certify build doctor setup lint test test-unit test-integration test-slow bench clean
+.PHONY: help certify build doctor setup lint test test-unit test-integration test-slow bench bench-build gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # An experiment's name comes from the command line: it reaches the shell as a variable, never as text of the recipe.
 certify: export EXP_NAME := $(EXP)
-certify: $(STAMP) ## certify EXP=name [RUNNER=docker|host] [ENGINE=none] [PLAN=1] [ALLOW_DIRTY=1]
+certify: $(STAMP) ## certify EXP=name [RUNNER=docker|host] [GPU=uuid] [HARNESS_PYTHON=path] [ENGINE=none] [PLAN=1] [ALLOW_DIRTY=1]
 	@[ -n "$$EXP_NAME" ] || { echo "error: which experiment? make certify EXP=tiny" >&2; exit 2; }
 	@$(HARNESS) certify -- "$$EXP_NAME"
 
 build: $(STAMP) ## build IMAGE=cpu twice from nothing and compare the ids
 	@$(HARNESS) build --check $(or $(IMAGE),cpu)
+
+gc: $(STAMP) ## free images, caches and runs that nothing refers to [DRY_RUN=1]
+	@$(HARNESS) gc
 
 doctor: $(STAMP) ## what this machine can do, and the remedy for the rest
 	@$(HARNESS) doctor
@@ -40,7 +43,7 @@ test: lint test-unit test-integration ## everything: lint, unit tests, then the 
 
 test-unit: $(STAMP) ## no engine needed; those of the pipelines use the host runner's own environment
 	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
-	    $(BIN)/python -m pytest -q -n auto --durations=5 tests/unit
+	    $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=5 tests/unit
 
 test-integration: $(STAMP) ## real engine, real kills; installs and starts an engine as `make certify` does
 	$(BIN)/python -m pytest -q --durations=15 -m "not slow" tests/integration
@@ -50,6 +53,9 @@ test-slow: $(STAMP) ## the tests that take many minutes: smollm2
 
 bench: $(STAMP) ## what a run costs beyond its bare training; ratios measured side by side
 	$(BIN)/python -m tests.bench
+
+bench-build: $(STAMP) ## what building an image costs beyond fetching, installing and writing it once
+	$(BIN)/python -m tests.bench_build
 
 clean: ## remove the environment and all runs (the cache and the images stay)
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import harness
 from harness import errors
 from harness.host.store import Store, open_store
+
+if TYPE_CHECKING:
+    from harness.core.lint import Finding
 
 _ROOT_HELP = "The project's checkout."
 
@@ -55,12 +59,31 @@ def _store() -> Store:
     show_envvar=True,
     help="`auto` uses the engine that answers or, as root on Debian or Ubuntu, installs docker.io and starts it.",
 )
+@click.option(
+    "--gpu", metavar="UUID|INDEX,...", envvar="GPU", show_envvar=True, help="Which GPUs; else the least used are taken."
+)
+@click.option(
+    "--python",
+    "interpreter",
+    type=click.Path(path_type=Path),
+    envvar="HARNESS_PYTHON",
+    show_envvar=True,
+    help="Train with this interpreter, on the host. How it differs from the image's lock stands in the verdict.",
+)
 @click.option("--allow-dirty", is_flag=True, envvar="ALLOW_DIRTY", show_envvar=True, help="Certify uncommitted code.")
 @click.option("--plan", "only_plan", is_flag=True, envvar="PLAN", help="Print what would run, with time and disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print verdict.json on stdout instead of the summary.")
 @click.pass_obj
 def certify(
-    root: Path, experiment: str, runner: Any, wanted: Any, allow_dirty: bool, only_plan: bool, as_json: bool
+    root: Path,
+    experiment: str,
+    runner: Any,
+    wanted: Any,
+    gpu: str | None,
+    interpreter: Path | None,
+    allow_dirty: bool,
+    only_plan: bool,
+    as_json: bool,
 ) -> int:
     """Run EXPERIMENT straight, run it killed and resumed, compare everything bit for bit, and give a verdict.
 
@@ -71,7 +94,15 @@ def certify(
     from harness.core.plan import render_plan
     from harness.report.console import Progress, print_summary
 
-    request = workflow.Request(root=root, name=experiment, runner=runner, engine=wanted, allow_dirty=allow_dirty)
+    request = workflow.Request(
+        root=root,
+        name=experiment,
+        runner=runner,
+        engine=wanted,
+        allow_dirty=allow_dirty,
+        gpu=gpu,
+        python=interpreter,
+    )
     if only_plan:
         click.echo(render_plan(workflow.plan(request, _store())))
         return 0
@@ -87,35 +118,92 @@ def certify(
 @cli.command()
 @click.argument("image")
 @click.option("--check", is_flag=True, help="Build twice from nothing; the ids must be equal, else say what differs.")
+@click.option(
+    "--second-engine",
+    "other",
+    default="",
+    metavar="ADDRESS",
+    help="With --check: an engine that does the second build, as in DOCKER_HOST. Without it, root gets one started.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the image as an OCI layout as well, for skopeo, podman and archives.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
-def build(root: Path, image: str, check: bool) -> int:
-    """Build IMAGE (a folder in images/) from its lockfiles, without network."""
-    from harness.host import builder, engine
+def build(root: Path, image: str, check: bool, other: str, output: Path | None, as_json: bool) -> int:
+    """Build IMAGE (a folder in images/) from its lockfiles, without network.
 
-    client = engine.ensure("auto", _tell)
-    result = builder.build(client, image, root, _store(), _tell, check=check)
-    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds)
-    click.echo(f"{result.tag} {result.image_id} {result.size_bytes / 1e6:,.0f} MB")
-    click.echo(f"unchanged, already built ({stages})" if result.was_cached else stages)
-    if not check:
-        return 0
-    record = result.rebuild
-    for built in record.image_ids if record else ():
-        click.echo(f"built from nothing: {built}")
-    for difference in record.differences if record else ():
-        click.echo(f"  differs: {difference.path}: {difference.how}")
-    return 0 if record and record.is_identical else errors.EXIT_DIVERGED
+    What an earlier build left is used, unless --check is given. Exit code 1 when two builds differ.
+    """
+    from harness.host import builder, engine, git, oci, roots
+    from harness.report.build import print_build
+
+    if other and not check:
+        raise click.UsageError("--second-engine goes with --check")
+    store = _store()
+    with store.in_use():
+        roots.remember_checkout(store, root)
+        client = engine.ensure("auto", _tell)
+        result = builder.build(client, image, root, store, _tell, check=check, other=other)
+        if output:
+            digest = oci.write_oci(client, result, git.clean_commit(root), output, store)
+            _tell(f"{output}: OCI layout, manifest {digest}")
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(result), indent=1))
+    else:
+        print_build(result, is_check=check)
+    is_identical = result.rebuild is not None and result.rebuild.is_identical
+    return 0 if is_identical or not check else errors.EXIT_DIVERGED
 
 
 @cli.command()
-@click.argument("image")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--upgrade", is_flag=True, help="Resolve as of now, and take newer versions than are locked.")
+@click.option("--check", is_flag=True, help="Change nothing; look whether images can be built of the locks.")
+@click.option(
+    "--export",
+    "kind",
+    type=click.Choice(["requirements", "conda", "cyclonedx"]),
+    help="Print the lock for pip, for conda, or as a bill of materials. Changes nothing.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings of --check as JSON.")
 @click.pass_obj
-def lock(root: Path, image: str) -> int:
-    """Resolve lockfiles/IMAGE.in into lockfiles/IMAGE.lock, every wheel with its hashes."""
-    from harness.host.resolver import write_lock
+def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: Any, as_json: bool) -> int:
+    """Resolve lockfiles/NAME.in into lockfiles/NAME.lock, everything pinned, every file with its hashes.
 
-    click.echo(f"wrote {write_lock(root, image, _store(), _tell)}")
+    With --check, NAME may be left out: the locks of all images and bases are looked at then. Exit code 2 if something
+    is wrong with one of them.
+    """
+    from harness.host import locks, resolver, roots
+
+    if sum((upgrade, check, kind is not None)) > 1 or (as_json and not check):
+        raise click.UsageError("--upgrade, --check and --export exclude each other; --json goes with --check")
+    if not check and (len(names) != 1 if kind else not names):
+        raise click.UsageError("which lock? for example: harness lock cpu")
+    store = _store()
+    with store.in_use():
+        if kind:
+            click.echo(locks.export_lock(root, names[0], kind, store, _tell), nl=False)
+        elif check:
+            return _print_findings(locks.check_locks(root, names, store, _tell), as_json)
+        else:
+            roots.remember_checkout(store, root)
+            for name in names:
+                click.echo(f"wrote {resolver.write_lock(root, name, store, _tell, upgrade=upgrade)}")
     return 0
+
+
+def _print_findings(findings: tuple[Finding, ...], as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.id}  {finding.where}: {finding.problem}\n         remedy: {finding.remedy}")
+        click.echo(f"{len(findings)} findings" if findings else "nothing is wrong with the locks")
+    return errors.UsageError.exit_code if findings else 0
 
 
 @cli.command()
@@ -144,8 +232,6 @@ def diff(a: Path, b: Path, as_json: bool) -> int:
 @click.pass_obj
 def doctor(root: Path, as_json: bool) -> int:
     """Look at what this machine can do, and say the remedy for the rest. Changes nothing."""
-    import dataclasses
-
     from harness.host.doctor import examine
 
     findings = examine(root, _store().root)
@@ -158,6 +244,39 @@ def doctor(root: Path, as_json: bool) -> int:
                 click.echo(f"{'':<19} remedy: {finding.remedy}")
     missing = any(finding.level == "missing" for finding in findings)
     return errors.EnvironmentError_.exit_code if missing else 0
+
+
+@cli.command()
+@click.option("--dry-run", is_flag=True, envvar="DRY_RUN", show_envvar=True, help="Only list what would go.")
+@click.option("--json", "as_json", is_flag=True, help="Print what goes as JSON.")
+@click.pass_obj
+def gc(root: Path, dry_run: bool, as_json: bool) -> int:
+    """Free images, caches and runs that no checkout on this machine refers to.
+
+    Referred to is what the locks, images and experiments name of every checkout that used the cache and still exists.
+    Of its runs, each experiment keeps the newest, the newest that was certified, and those that a file in manifests/
+    names. Prepared inputs and controls cannot be attributed to a checkout: they go when they were not used for 30 days.
+    An image that a container is made from stays. Nothing goes while another command works with the cache.
+    """
+    from harness.host import engine
+    from harness.host.garbage import collect
+
+    try:
+        client = engine.connect()
+    except errors.EnvironmentError_:
+        client = None
+    result = collect(root, _store(), client, _tell, dry_run=dry_run)
+    if as_json:
+        items = [dataclasses.asdict(item) for item in result.items]
+        summary = {"dry_run": dry_run, "size_bytes": result.size_bytes, "notes": result.notes, "items": items}
+        click.echo(json.dumps(summary, indent=1))
+        return 0
+    for item in result.items:
+        click.echo(f"{item.kind:<15} {item.size_bytes / 1e6:>9,.1f} MB  {item.name}")
+    for note in result.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"{'would free' if dry_run else 'freed'} {result.size_bytes / 1e6:,.1f} MB ({len(result.items)} things)")
+    return 0
 
 
 def _tell(text: str) -> None:

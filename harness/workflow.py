@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import harness
 from harness.core.certificate import build_certificate
@@ -31,25 +31,35 @@ from harness.core.experiment import Experiment, check_name, parse_experiment
 from harness.core.manifest import Materials, build_manifest
 from harness.core.plan import Plan, make_plan
 from harness.core.run import RunRecord
-from harness.core.verdict import Case, Rebuild, Verdict, judge, verdict_to_json
-from harness.errors import EnvironmentError_, HarnessError, InterruptedError_, UsageError
+from harness.core.verdict import Case, Verdict, judge, verdict_to_json
+from harness.errors import HarnessError, InterruptedError_, UsageError
 from harness.host import campaign, controls, doctor, engine
-from harness.host.builder import build_for_certificate, peak_disk_bytes
+from harness.host.container import ContainerSandbox
+from harness.host.estimate import peak_disk_bytes
 from harness.host.evidence import load_trajectory
 from harness.host.git import Checkout, export, read_checkout
 from harness.host.inputs import materialise
+from harness.host.locks import export_lock
 from harness.host.preparation import last_lines, preparation_key, prepare
 from harness.host.recipe import read_recipe
-from harness.host.sandbox import ContainerSandbox, HostSandbox, Sandbox, describe_exit
+from harness.host.roots import remember_checkout
+from harness.host.runner import Ready, Runner, Wish, make_ready
+from harness.host.sandbox import Sandbox, describe_exit
 from harness.host.store import Store, disk_errors, file_digest, write_atomically
 from harness.host.trajectory import Setting
-from harness.host.wheels import host_venv
 from harness.report.console import Progress
 from harness.report.documents import curves_of, write_reports
 
-Runner = Literal["auto", "docker", "host"]
 RECORDER = Path(harness.__file__).resolve().parent.parent / "pipelines" / "recorder"
-DOCUMENTS = ("report.html", "verdict.json", "manifest.json", "certificate.json", "summary.md", "junit.xml")
+DOCUMENTS = (
+    "report.html",
+    "verdict.json",
+    "manifest.json",
+    "certificate.json",
+    "summary.md",
+    "junit.xml",
+    "sbom.cdx.json",
+)
 EXPERIMENTS = Path("pipelines") / "experiments"
 
 
@@ -63,6 +73,8 @@ class Request:
         runner: `auto` takes containers where an engine can be had, and says when it does not.
         engine: `none` refuses to use or install one.
         allow_dirty: certify an uncommitted tree; the certificate says that it cannot be replayed.
+        gpu: which GPUs, by UUID or NVML index, separated by commas; None leaves the choice to the harness.
+        python: an interpreter to train with, on the host; it is compared with the image's lock.
     """
 
     root: Path
@@ -70,6 +82,23 @@ class Request:
     runner: Runner = "auto"
     engine: engine.Wanted = "auto"
     allow_dirty: bool = False
+    gpu: str | None = None
+    python: Path | None = None
+
+    def checked(self, experiment: Experiment) -> Request:
+        """The same request with the runner that it implies.
+
+        Raises:
+            UsageError: it contradicts itself or the experiment.
+        """
+        if self.gpu is not None and experiment.gpus == 0:
+            raise UsageError(f"--gpu is given, and {self.name} asks for no GPU", "set its key `gpus`, or leave it out")
+        if self.python is None:
+            return self
+        if self.runner == "docker":
+            problem = "--python is given, and RUNNER=docker: a container has the image's own interpreter"
+            raise UsageError(problem, "leave one of the two out (--python, or HARNESS_PYTHON)")
+        return dataclasses.replace(self, runner="host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,16 +117,8 @@ class Result:
     @property
     def documents(self) -> dict[str, Path]:
         """What a person may want to open, by name."""
-        return {name.partition(".")[0]: self.folder / name for name in DOCUMENTS}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ready:
-    """A sandbox with what the manifest says about it."""
-
-    sandbox: Sandbox
-    image_id: str
-    facts: Mapping[str, Any]
+        found = {name.partition(".")[0]: self.folder / name for name in DOCUMENTS}
+        return {name: path for name, path in found.items() if path.is_file()}
 
 
 def read_experiment(root: Path, name: str) -> Experiment:
@@ -118,9 +139,10 @@ def read_experiment(root: Path, name: str) -> Experiment:
 def plan(request: Request, store: Store) -> Plan:
     """What `certify` would do; nothing is run, fetched or started."""
     experiment = read_experiment(request.root, request.name)
+    request = request.checked(experiment)
     recipe = read_recipe(request.root, experiment.image)
     runner = request.runner if request.runner != "auto" else ("host" if request.engine == "none" else "docker")
-    planned = campaign.plan_campaign(experiment, with_controls=True, cores=campaign.cores())
+    planned = _campaign(experiment, with_controls=True)
     return make_plan(
         name=request.name,
         experiment=experiment,
@@ -128,7 +150,7 @@ def plan(request: Request, store: Store) -> Plan:
         trajectories=planned.trajectories,
         num_parallel=planned.num_parallel,
         is_image_cached=store.read_record("images", recipe.key) is not None,
-        fetch_bytes=recipe.lock.wheels_bytes + recipe.base_lock.size_bytes,
+        fetch_bytes=recipe.lock.wheels_bytes + recipe.base_bytes,
         disk_bytes=peak_disk_bytes(recipe),
         measured=store.read_record("timings", request.name) or {},
     )
@@ -142,19 +164,28 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
             written as a verdict as well.
     """
     experiment = read_experiment(request.root, request.name)
+    request = request.checked(experiment)
     checkout = read_checkout(request.root)
     if checkout.is_dirty and not request.allow_dirty:
         raise UsageError(
             f"the working tree has uncommitted changes ({', '.join(checkout.changed[:3])} ...)",
             "commit them, or give --allow-dirty (ALLOW_DIRTY=1): the certificate then says it cannot be replayed",
         )
+    remember_checkout(store, request.root)
     attempt = _begin(request, experiment, checkout, store, progress)
     try:
-        return attempt.go()
+        with store.in_use():
+            return attempt.go()
     except (HarnessError, KeyboardInterrupt) as failure:
         error = failure if isinstance(failure, HarnessError) else InterruptedError_("interrupted", "start again")
         attempt.give_up(error)
         raise error from failure
+
+
+def _campaign(experiment: Experiment, *, with_controls: bool) -> campaign.Campaign:
+    planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=campaign.cores())
+    # Runs side by side would share one GPU's memory, and what one of them takes is missing to the others.
+    return dataclasses.replace(planned, num_parallel=1) if experiment.gpus else planned
 
 
 def _begin(request: Request, experiment: Experiment, checkout: Checkout, store: Store, progress: Progress) -> _Attempt:
@@ -211,6 +242,8 @@ class _Attempt:
             image=ready.facts,
             prepared=prepared,
             host=doctor.host_facts(),
+            gpu=ready.gpu,
+            interpreter=None if ready.environment is None else ready.environment.to_json(),
         )
         verdict, evidence = self.judge(records, planned, cached, key)
         return self.write(verdict, evidence, materials)
@@ -224,45 +257,38 @@ class _Attempt:
         self.seconds[name] = round(time.monotonic() - began, 3)
         self.progress.done(name, self.seconds[name])
 
-    def make_sandbox(self) -> _Ready:
-        """Containers of the built image, or, where no engine can be had and none was asked for, the host."""
-        if self.request.runner == "host":
-            return self._host_sandbox("RUNNER=host was asked for")
-        try:
-            client = engine.ensure(self.request.engine, self.progress.note)
-        except EnvironmentError_ as error:
-            if self.request.runner == "docker":
-                raise
-            self.progress.warn(f"{error.problem}: certifying WITHOUT containers, on this host; the verdict says so")
-            return self._host_sandbox(error.problem)
-        name, is_required = self.experiment.image, "rebuild" in self.experiment.policy.required
-        with self.stage("image", f"{name}: locked base, locked wheels, no network"):
-            built = build_for_certificate(
-                client, name, self.request.root, self.store, self.progress.note, rebuild_required=is_required
-            )
-        client.close()
-        rebuild = built.rebuild and Rebuild(
-            image_ids=built.rebuild.image_ids, source=f"two builds from nothing, {' and '.join(built.rebuild.built_at)}"
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+        self.progress.note(text)
+
+    def warn(self, text: str) -> None:
+        """Something that a person should look at."""
+        self.progress.warn(text)
+
+    def make_sandbox(self) -> Ready:
+        """Containers of the built image, or a process of the host, with the GPUs that are asked for."""
+        wish = Wish(
+            root=self.request.root,
+            image=self.experiment.image,
+            num_gpus=self.experiment.gpus,
+            runner=self.request.runner,
+            engine=self.request.engine,
+            gpu=self.request.gpu,
+            python=self.request.python,
+            is_rebuild_required="rebuild" in self.experiment.policy.required,
         )
-        facts = {"name": name, "id": built.image_id, "key": built.key, "size_bytes": built.size_bytes}
-        sandbox = ContainerSandbox(built.engine_id)
-        self.case = dataclasses.replace(self.case, runner=sandbox.kind, rebuild=rebuild or None)
-        return _Ready(sandbox=sandbox, image_id=built.image_id, facts={**facts, "locks": self._locks()})
-
-    def _host_sandbox(self, why: str) -> _Ready:
-        lock = self.request.root / "lockfiles" / f"{self.experiment.image}.lock"
-        with self.stage("environment", f"a virtual environment from {lock.name}"):
-            python = host_venv(lock, self.store, self.progress.note)
-        sandbox = HostSandbox(python)
-        # There is no image that could be built again; the verdict lists that under what was not checked.
-        required = tuple(name for name in self.case.required if name != "rebuild")
-        self.case = dataclasses.replace(self.case, runner=sandbox.kind, required=required)
-        facts = {"name": None, "id": None, "why_no_container": why, "locks": self._locks()}
-        return _Ready(sandbox=sandbox, image_id=f"host:{file_digest(lock)}", facts=facts)
-
-    def _locks(self) -> dict[str, str]:
-        folder = self.request.root / "lockfiles"
-        return {path.name: file_digest(path) for path in sorted(folder.glob("*.lock"))}
+        ready = make_ready(wish, self.store, self)
+        # Without a container there is no image to build again; the verdict lists that under what was not checked.
+        required = tuple(n for n in self.case.required if n != "rebuild" or ready.sandbox.kind == ContainerSandbox.kind)
+        self.case = dataclasses.replace(
+            self.case,
+            runner=ready.sandbox.kind,
+            required=required,
+            rebuild=ready.rebuild,
+            gpus=ready.gpus,
+            environment=ready.environment,
+        )
+        return ready
 
     def fetch_inputs(self) -> dict[str, Path]:
         """Every input, fetched and verified."""
@@ -279,6 +305,9 @@ class _Attempt:
         with self.stage("code", f"commit {self.checkout.commit[:12]}{state}"), disk_errors("exporting the code"):
             export(self.checkout, self.folder / "code")
             (self.folder / "config.json").write_bytes(canonical_json(self.experiment.config) + b"\n")
+            if self.case.runner == "docker":
+                bill = export_lock(self.folder / "code", self.experiment.image, "cyclonedx", self.store, self.note)
+                (self.folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
             return _tree_digest(self.folder / "code"), _tree_digest(RECORDER)
 
     def make_setting(self, sandbox: Sandbox, inputs: Mapping[str, Path]) -> Setting:
@@ -299,7 +328,7 @@ class _Attempt:
             cancel=threading.Event(),
         )
 
-    def prepare_inputs(self, setting: Setting, ready: _Ready, code: Digest) -> tuple[Setting, dict[str, str]]:
+    def prepare_inputs(self, setting: Setting, ready: Ready, code: Digest) -> tuple[Setting, dict[str, str]]:
         """The conversion of inputs, where one is declared."""
         if not self.experiment.prepare:
             return setting, {}
@@ -310,8 +339,7 @@ class _Attempt:
 
     def run(self, setting: Setting, *, with_controls: bool) -> tuple[campaign.Records, campaign.Campaign]:
         """Every trajectory."""
-        cores = campaign.cores()
-        planned = campaign.plan_campaign(self.experiment, with_controls=with_controls, cores=cores)
+        planned = _campaign(self.experiment, with_controls=with_controls)
         with self.stage("runs", f"{', '.join(planned.trajectories)}; {planned.num_parallel} side by side"):
             return campaign.run_campaign(setting, planned), planned
 
@@ -365,6 +393,7 @@ class _Attempt:
             "started": self.started.isoformat(timespec="seconds"),
             "finished": finished.isoformat(timespec="seconds"),
             "seconds": self.seconds,
+            **({"interpreter": str(self.request.python)} if self.request.python else {}),
         }
         manifest = build_manifest(
             name=self.request.name,

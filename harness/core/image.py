@@ -20,7 +20,6 @@ from harness.errors import UsageError
 
 REPOSITORY = "repro-harness"
 _CONFIG_KEYS = ("Cmd", "Entrypoint", "Env", "ExposedPorts", "Labels", "StopSignal", "User", "Volumes", "WorkingDir")
-_BASE_ARGUMENT = re.compile(r"^ARG\s+BASE=(\S+)\s*$", re.MULTILINE)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -36,8 +35,8 @@ class FileDifference:
 class RebuildRecord:
     """Two builds of an image from nothing: what the *rebuild* oracle may cite.
 
-    `built_at` are UTC times (ISO 8601) of the two ends and `seconds` the two durations; `key` is the
-    image's key.
+    `built_at` are UTC times (ISO 8601) of the two ends, `seconds` the two durations and `engines` what did them; `key`
+    is the image's key.
     """
 
     image: str
@@ -45,12 +44,19 @@ class RebuildRecord:
     image_ids: tuple[str, ...]
     built_at: tuple[str, ...]
     seconds: tuple[float, ...]
+    engines: tuple[str, ...]
     differences: tuple[FileDifference, ...] = ()
 
     @property
     def is_identical(self) -> bool:
         """Whether every build gave the same id; never true of fewer than two builds."""
         return len(self.image_ids) > 1 and len(set(self.image_ids)) == 1
+
+    @property
+    def summary(self) -> str:
+        """In words, how it was built and when."""
+        where = "two engines" if len(set(self.engines)) > 1 else "one engine"
+        return f"two builds from nothing on {where}, {' and '.join(self.built_at)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,19 +90,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def base_name(dockerfile: str, source: str) -> str:
-    """The base lock that a Dockerfile asks for with `ARG BASE=<name>`.
-
-    Raises:
-        UsageError: there is no such line.
-    """
-    found = _BASE_ARGUMENT.search(dockerfile)
-    if not found:
-        problem = f"{source} does not say which base it stands on"
-        raise UsageError(problem, "begin it with `ARG BASE=<name of a lock in lockfiles/>` and `FROM ${BASE}`")
-    return check_name(found[1])
-
-
 def image_key(materials: Mapping[str, bytes]) -> str:
     """The digest of everything that an image is a function of: named byte strings, in any order."""
     hasher = hashlib.sha256()
@@ -105,18 +98,23 @@ def image_key(materials: Mapping[str, bytes]) -> str:
     return "sha256:" + hasher.hexdigest()
 
 
-def canonical_config(config: Mapping[str, Any], diff_ids: tuple[str, ...]) -> bytes:
+def canonical_config(
+    config: Mapping[str, Any], diff_ids: tuple[str, ...], labels: Mapping[str, str] | None = None
+) -> bytes:
     """The canonical configuration: platform, what a container inherits, and the layers. No history and no
     times.
 
     Args:
         config: an OCI or Docker image configuration, decoded; of it only what matters to a container is kept.
         diff_ids: the digests of the canonical layers, lowest first.
+        labels: added to those that the configuration has.
 
     Raises:
         UsageError: the configuration names no platform.
     """
-    inherited = config.get("config") or {}
+    inherited = dict(config.get("config") or {})
+    if labels:
+        inherited["Labels"] = {**(inherited.get("Labels") or {}), **labels}
     if not config.get("architecture") or not config.get("os"):
         raise UsageError("the image's configuration names no platform", "build it again")
     kept = {key: inherited[key] for key in _CONFIG_KEYS if inherited.get(key)}

@@ -28,6 +28,8 @@ _TYPE_FLAGS: dict[Kind, bytes] = {
 }  # fmt: skip
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
+_MOUNT_FILES = {".dockerenv", "dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf"}
+_MOUNT_FOLDERS = {"dev", "dev/pts", "dev/shm", "etc", "proc", "sys"}
 _MAX_SIZE = 8**11 - 1
 _MAX_ID = 8**7 - 1
 
@@ -38,6 +40,9 @@ class Entry:
 
     `path` and a hard link's `link` are relative to the layer's root, without `./` or a trailing slash.
     `mode` holds the permission bits (12 of them). `xattrs` are sorted by name.
+
+    A sparse file has `extents`: (position in the file, number of bytes) of its parts, which lie in `archive` one after
+    another; everything between them is zeros. A layer is written without holes.
     """
 
     path: str
@@ -51,6 +56,7 @@ class Entry:
     xattrs: tuple[tuple[str, bytes], ...] = ()
     archive: str = ""
     offset: int = 0
+    extents: tuple[tuple[int, int], ...] = ()
 
 
 def canonical(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -62,7 +68,7 @@ def canonical(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     Raises:
         UsageError: hard links form a circle.
     """
-    return _ordered(_named_files(entries))
+    return ordered(named_files(entries))
 
 
 def squash(layers: Iterable[Iterable[Entry]], below: Iterable[Iterable[Entry]] = ()) -> tuple[Entry, ...]:
@@ -78,10 +84,10 @@ def squash(layers: Iterable[Iterable[Entry]], below: Iterable[Iterable[Entry]] =
     under = _with_parents(entry.path for layer in below for entry in layer)
     merged: dict[str, Entry] = {}
     for layer in layers:
-        members = _named_files(layer)
+        members = named_files(layer)
         for path in sorted(members, key=order_key):
             _lay(members[path], merged, under)
-    return _ordered(merged)
+    return ordered(merged)
 
 
 def order_key(path: str) -> tuple[tuple[bool, str], ...]:
@@ -130,7 +136,20 @@ def padding(size: int) -> bytes:
     return b"\0" * (-size % BLOCK)
 
 
-def _named_files(entries: Iterable[Entry]) -> dict[str, Entry]:
+def whiteout(path: str) -> Entry:
+    """The member that hides a path of the layers below."""
+    folder, _, name = path.rpartition("/")
+    return Entry(path=clean_path(f"{folder}/{_WHITEOUT}{name}".lstrip("/")), kind="file")
+
+
+def is_engines_own(entry: Entry) -> bool:
+    """Whether this is a point that an engine makes in every container to mount something on."""
+    if entry.kind == "file":
+        return entry.size == 0 and entry.path in _MOUNT_FILES
+    return entry.path in _MOUNT_FOLDERS if entry.kind == "dir" else entry.path == "etc/mtab"
+
+
+def named_files(entries: Iterable[Entry]) -> dict[str, Entry]:
     """Entries by path, hard links as files with their owner's content: (archive, offset) says which are one file."""
     by_path = {entry.path: entry for entry in entries}
     files = {}
@@ -152,7 +171,7 @@ def _owner(entry: Entry, by_path: dict[str, Entry]) -> Entry | None:
     return None if found is entry else found
 
 
-def _ordered(files: dict[str, Entry]) -> tuple[Entry, ...]:
+def ordered(files: dict[str, Entry]) -> tuple[Entry, ...]:
     """The entries in order, and files that share their content linked to the first of them."""
     first: dict[tuple[str, int], str] = {}
     ordered = []
@@ -161,7 +180,7 @@ def _ordered(files: dict[str, Entry]) -> tuple[Entry, ...]:
         name = first.setdefault((entry.archive, entry.offset), path) if entry.archive else path
         if name != path:
             # Owner, mode and attributes stay: an engine applies them for each link, and a chown drops capabilities.
-            entry = dataclasses.replace(entry, kind="hardlink", link=name, size=0, archive="", offset=0)
+            entry = dataclasses.replace(entry, kind="hardlink", link=name, size=0, archive="", offset=0, extents=())
         ordered.append(entry)
     return tuple(ordered)
 
@@ -181,8 +200,7 @@ def _lay(entry: Entry, merged: dict[str, Entry], under: set[str]) -> None:
         if hidden in under:
             merged[entry.path] = entry
         return
-    whiteout = clean_path(f"{folder}/{_WHITEOUT}{name}".lstrip("/"))
-    was_hidden = merged.pop(whiteout, None) is not None
+    was_hidden = merged.pop(whiteout(entry.path).path, None) is not None
     replaced = merged.get(entry.path)
     if entry.kind != "dir" and replaced is not None and replaced.kind == "dir":
         _remove_below(entry.path, merged)
@@ -216,7 +234,7 @@ def _encode(text: str) -> bytes:
 
 def _record(key: str, value: bytes) -> bytes:
     """`<length> <key>=<value>` and a line feed; the length counts itself."""
-    rest = b" " + key.encode() + b"=" + value + b"\n"
+    rest = b" " + _encode(key) + b"=" + value + b"\n"
     length = len(rest)
     while length != len(rest) + len(str(length)):
         length = len(rest) + len(str(length))

@@ -4,11 +4,11 @@ Nothing is installed: the packages' files are laid into one folder tree, merged-
 and written as one canonical layer, like the distroless images are. The maintainer scripts that do not run
 would have done this:
 
-- `ldconfig`: no `ld.so.cache`. The loader then searches its built-in paths, which hold every library of the
-base. - alternatives (`awk`, `pager`): not set up; `dash` ships `/bin/sh` itself and `python3` its own
-links. - `base-passwd`: the users and groups come from here instead: root, nobody, and `trainer` (1000) who
-trains. - byte-compiling Python's library: an image's Dockerfile does it, with the interpreter that will
-read it. - triggers, diversions, `debconf`: nothing in the locked packages needs them to run.
+- `ldconfig`: no `ld.so.cache`. The loader then searches its built-in paths, which hold every library of the base.
+- alternatives (`awk`, `pager`): not set up; `dash` ships `/bin/sh` itself and `python3` its own links.
+- `base-passwd`: the users and groups come from here instead: root, nobody, and `trainer` (1000) who trains.
+- byte-compiling Python's library: an image's Dockerfile does it, with the interpreter that will read it.
+- triggers, diversions, `debconf`: nothing in the locked packages needs them to run.
 
 Scanners find the packages in `var/lib/dpkg/status.d`. Documentation, manual pages and translations are left
 out; copyright files stay.
@@ -18,24 +18,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core.image import image_key, image_tag
+from harness.core.image import canonical_config, image_key, image_tag
 from harness.core.layer import Entry, canonical
 from harness.core.lockfile import BaseLock, BasePackage, digest_of
 from harness.errors import UsageError
 from harness.host.deb import read_control, unpack_data
 from harness.host.layers import encode, read_layer
 from harness.host.saved_image import CanonicalImage, CanonicalLayer
-from harness.host.store import Store, disk_errors
+from harness.host.store import Store, disk_errors, file_digest
 
-BASE_VERSION = b"1"
+BASE_VERSION = b"2"
 TRAINER = 1000
+BASE_LABEL = "repro-harness.base"
+_PLATFORM = {"architecture": "amd64", "os": "linux"}
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 _DROPPED = re.compile(r"usr/share/(doc/(?!.*/copyright$).*/.*|man/.*|locale/.*|info/.*|lintian/.*|bug/.*)")
 _PASSWD = f"""root:x:0:0:root:/root:/bin/sh
@@ -59,6 +60,50 @@ class Base:
     tag: str
 
 
+def cached_base(name: str, key: str, store: Store) -> Base | None:
+    """The base of a key, if its layer lies in the cache and is what its record says."""
+    layer, record = _layer_path(key, store), store.read_record("bases", key)
+    if record is None or not {"diff_id", "config"} <= record.keys() or not layer.is_file():
+        return None
+    if file_digest(layer) != record["diff_id"]:
+        return None
+    return _base(name, layer, str(record["diff_id"]), record["config"])
+
+
+def keep_base(name: str, key: str, entries: tuple[Entry, ...], config: Mapping[str, Any], store: Store) -> Base:
+    """Write a base's layer into the cache.
+
+    Args:
+        name: for its tag and its label.
+        key: the digest of what it is a function of.
+        entries: its files in canonical order.
+        config: an image configuration, of which `architecture`, `os` and what a container inherits count.
+        store: the cache.
+    """
+    layer = _layer_path(key, store)
+    hasher = hashlib.sha256()
+    with store.scratch("base") as folder:
+        with (folder / "layer").open("wb") as output:
+            for chunk in encode(entries):
+                hasher.update(chunk)
+                output.write(chunk)
+        (folder / "layer").replace(layer)
+    digest = "sha256:" + hasher.hexdigest()
+    store.write_record("bases", key, {"diff_id": digest, "config": config})
+    return _base(name, layer, digest, config)
+
+
+def _base(name: str, layer: Path, digest: str, config: Mapping[str, Any]) -> Base:
+    # Images and containers inherit the label, so that what a build that was killed left behind can be told.
+    text = canonical_config(config, (digest,), {BASE_LABEL: name})
+    image = CanonicalImage(digest_of(text), text, (CanonicalLayer(canonical(read_layer(layer)), digest),))
+    return Base(image, image_tag(name, image.image_id))
+
+
+def _layer_path(key: str, store: Store) -> Path:
+    return store.folder("bases") / f"{key.removeprefix('sha256:')}.tar"
+
+
 def base_key(lock: BaseLock) -> str:
     """The digest of everything that a base is a function of."""
     return image_key({"lock": lock.digest.encode(), "version": BASE_VERSION})
@@ -78,40 +123,12 @@ def build_base(name: str, lock: BaseLock, packages: tuple[Path, ...], store: Sto
         UsageError: a package is torn, or two packages hold one path.
     """
     key = base_key(lock)
-    layer = store.folder("bases") / f"{key.removeprefix('sha256:')}.tar"
-    record = store.read_record("bases", key)
     with store.locked("base"), disk_errors("unpacking the base"):
-        if afresh or record is None or not layer.is_file() or layer.stat().st_size != record.get("size"):
-            record = _write_layer(lock, packages, layer, store)
-            store.write_record("bases", key, record)
-    digest = str(record["diff_id"])
-    image = _image(CanonicalLayer(canonical(read_layer(layer)), digest))
-    return Base(image, image_tag(name, image.image_id))
-
-
-def _image(layer: CanonicalLayer) -> CanonicalImage:
-    value = {
-        "architecture": "amd64",
-        "config": {},
-        "os": "linux",
-        "rootfs": {"diff_ids": [layer.digest], "type": "layers"},
-    }
-    config = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    return CanonicalImage(digest_of(config), config, (layer,))
-
-
-def _write_layer(lock: BaseLock, packages: tuple[Path, ...], layer: Path, store: Store) -> dict[str, Any]:
-    with store.scratch("base") as folder:
-        entries = canonical(base_entries(lock, packages, folder))
-        hasher = hashlib.sha256()
-        temporary = folder / "layer"
-        with temporary.open("wb") as output:
-            for chunk in encode(entries):
-                hasher.update(chunk)
-                output.write(chunk)
-        size = temporary.stat().st_size
-        temporary.replace(layer)
-    return {"diff_id": "sha256:" + hasher.hexdigest(), "size": size}
+        if not afresh and (found := cached_base(name, key, store)):
+            return found
+        with store.scratch("packages") as folder:
+            entries = canonical(base_entries(lock, packages, folder))
+            return keep_base(name, key, entries, _PLATFORM, store)
 
 
 def base_entries(lock: BaseLock, packages: tuple[Path, ...], folder: Path) -> list[Entry]:

@@ -1,9 +1,7 @@
-"""Building images: locks and a Dockerfile in, one canonical image in the engine out, the same wherever it
-is built.
+"""Building images: locks and a Dockerfile in, one canonical image in the engine out, the same wherever it is built.
 
-The stages: fetch what the locks name, unpack the base, let the engine run the Dockerfile without a network
-and without its cache, save the result, rewrite it canonically, load that. What the engine built on the way
-is removed, and so is everything after a failure or Ctrl-C.
+What an earlier build of the same key left is used. To show that an image is a function of its locks it is built twice
+from nothing, on two engines where that can be done, and the two are compared.
 """
 
 from __future__ import annotations
@@ -11,79 +9,58 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import time
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import docker
 
-from harness.core.image import (
-    REPOSITORY,
-    BuildResult,
-    FileDifference,
-    RebuildRecord,
-    image_tag,
-)
+from harness.core.image import BuildResult, FileDifference, RebuildRecord, image_tag
 from harness.core.layer import squash
-from harness.errors import EnvironmentError_
-from harness.host.base import build_base
-from harness.host.debian import fetch_packages
-from harness.host.engine_images import (
-    LoadedImage,
-    engine_faults,
-    find_image,
-    load_image,
-    remove_images,
-    run_dockerfile,
-    save_image,
-)
-from harness.host.layers import differences, encode
-from harness.host.recipe import Recipe, build_context, read_recipe
-from harness.host.saved_image import CanonicalImage, rewrite, spool
-from harness.host.store import Progress, Store, disk_errors
-from harness.host.wheels import fetch_wheels, have_wheels
-
-_EXPANSION = 4.5  # installed and compiled size over the size of the wheels (measured: PyTorch for a CPU)
-_NUM_COPIES = 4  # of the installed files on the engine's side at the worst moment
-
-
-@dataclass(slots=True)
-class _Stages:
-    """How long each stage took."""
-
-    seconds: list[tuple[str, float]] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def measured(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.seconds.append((name, round(time.monotonic() - start, 2)))
-
-    def total(self) -> float:
-        return round(sum(seconds for _, seconds in self.seconds), 2)
+from harness.core.lint import Finding, lint_lock
+from harness.core.lockfile import digest_of
+from harness.errors import EnvironmentError_, UsageError
+from harness.host.engine import connect
+from harness.host.engine_images import LoadedImage, engine_faults, find_image, load_image, save_image
+from harness.host.estimate import announce
+from harness.host.from_nothing import Materials, Stages, built_from_nothing, fetch
+from harness.host.layers import differences
+from harness.host.locks import fit
+from harness.host.recipe import Recipe, read_recipe
+from harness.host.saved_image import CanonicalImage, reread, spool
+from harness.host.second_engine import can_start, second_engine
+from harness.host.store import Progress, Store
 
 
 @dataclass(frozen=True, slots=True)
 class _Build:
-    """What one build from nothing gave, when it ended (UTC), and how long it took."""
+    """What one build from nothing gave, when it ended (UTC), how long it took, and which engine did it."""
 
     image_id: str
     built_at: str
     seconds: float
+    engine: str
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> _Build:
         """The build that an image's record tells of."""
-        return cls(str(record["image_id"]), str(record["built_at"]), float(record["seconds"]))
+        values = (str(record["image_id"]), str(record["built_at"]), float(record["seconds"]), str(record["engine"]))
+        return cls(*values)
 
 
 def build(
-    client: docker.DockerClient, name: str, root: Path, store: Store, progress: Progress, *, check: bool = False
+    client: docker.DockerClient,
+    name: str,
+    root: Path,
+    store: Store,
+    progress: Progress,
+    *,
+    check: bool = False,
+    other: str = "",
 ) -> BuildResult:
     """Have the image `name` in the engine: from an earlier build of the same key, or built now.
 
@@ -93,7 +70,9 @@ def build(
         root: the project's root, normally a clean export of a commit.
         store: the cache.
         progress: told in one line what happens.
-        check: build it twice from nothing and compare; the outcome is recorded and in the result's `rebuild`.
+        check: build it twice from nothing, the second time on another engine if there can be one, and compare; the
+            outcome is recorded and in the result's `rebuild`.
+        other: the address of an engine for the second build; without it, one is started here where that can be done.
 
     Raises:
         UsageError: the Dockerfile or a lock is wrong, or a hash does not match.
@@ -106,7 +85,7 @@ def build(
         with store.locked(f"image-{name}", lambda: progress(f"waiting: {name} is being built already")):
             if not check and (cached := _cached(client, recipe, store)):
                 return cached
-            return _build(client, recipe, store, progress, check=check)
+            return _build(client, recipe, store, progress, check=check, other=other)
 
 
 def build_for_certificate(
@@ -129,12 +108,11 @@ def build_for_certificate(
         with store.locked(f"image-{name}", lambda: progress(f"waiting: {name} is being built already")):
             cached = _cached(client, recipe, store)
             if cached is None:
-                return _build(client, recipe, store, progress, check=rebuild_required)
+                return _build(client, recipe, store, progress, check=rebuild_required, other="")
             if cached.rebuild or not rebuild_required:
                 return cached
-            _announce(recipe, store, progress)
             earlier = _Build.read(store.read_record("images", recipe.key) or {})
-            rebuild = _check(client, recipe, store, progress, earlier, None)
+            rebuild = _build_again(client, recipe, store, progress, earlier)
             return dataclasses.replace(cached, rebuild=rebuild)
 
 
@@ -150,78 +128,112 @@ def read_rebuild(store: Store, key: str, image_id: str) -> RebuildRecord | None:
             image_ids=tuple(value["image_ids"]),
             built_at=tuple(value["built_at"]),
             seconds=tuple(value["seconds"]),
+            engines=tuple(value["engines"]),
             differences=tuple(FileDifference(**one) for one in value["differences"]),
         )
     except (KeyError, TypeError):
         return None
 
 
-@contextlib.contextmanager
-def _built(
-    client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress, stages: _Stages
-) -> Iterator[CanonicalImage]:
-    """One build from nothing. The image's contents lie in a scratch folder and are gone when this ends."""
-    with stages.measured("fetch"):
-        packages = fetch_packages(recipe.base_lock.packages, store, os.environ, progress)
-        wheels = fetch_wheels(recipe.lock, store, progress)
-    with stages.measured("base"):
-        progress(f"unpacking {recipe.base_name}")
-        base = build_base(recipe.base_name, recipe.base_lock, packages, store, afresh=True)
-        load_image(client, base.image, base.tag)
-    with store.scratch("image") as folder, disk_errors("building the image"):
-        temporary = f"{REPOSITORY}/building:{uuid.uuid4().hex}"
-        try:
-            with stages.measured("build"):
-                context = encode(build_context(recipe, wheels, folder))
-                run_dockerfile(client, context, base.tag, temporary, progress)
-            with stages.measured("save"):
-                progress("saving what the engine built")
-                saved = spool(save_image(client, temporary), folder)
-        finally:
-            remove_images(client, [temporary])
-        with stages.measured("rewrite"):
-            progress("rewriting it canonically")
-            image = rewrite(saved, {layer.digest: layer for layer in base.image.layers})
-        yield image
-
-
 def _build(
-    client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress, *, check: bool
+    client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress, *, check: bool, other: str
 ) -> BuildResult:
-    """Build once or twice, and load the first build's image."""
-    _announce(recipe, store, progress)
-    stages = _Stages()
-    with _built(client, recipe, store, progress, stages) as image:
-        first = _Build(image.image_id, _now(), stages.total())
-        rebuild = _check(client, recipe, store, progress, first, image) if check else None
-        tag = image_tag(recipe.name, image.image_id)
-        with stages.measured("load"):
-            progress(f"loading {tag}")
-            loaded = load_image(client, image, tag)
-    result = _result(recipe, loaded, image.image_id, stages, rebuild)
+    """Build from nothing, once or twice, and load what the first build gave."""
+    has_room = announce(client, recipe, store, progress, check=check)
+    stages = Stages()
+    with contextlib.ExitStack() as stack:
+        with stages.measured("fetch"):
+            materials = _materials(client, recipe, store, progress)
+        rebuild = None
+        if check:
+            made = _again(client, recipe, materials, store, progress, other, side_by_side=has_room)
+            again = stack.enter_context(made)
+        with built_from_nothing(client, recipe, materials, store, progress, stages) as image:
+            first = _Build(image.image_id, _now(), stages.total(), _engine_name(client))
+            tag = image_tag(recipe.name, image.image_id)
+            with stages.measured("load"):
+                progress(f"loading {tag}")
+                loaded = load_image(client, image, tag)
+        if check:
+            with stages.measured("second build"):
+                rebuild = _compare(client, recipe, store, progress, first, again)
+    result = _result(recipe, loaded, first.image_id, stages, rebuild)
     if rebuild is None or rebuild.is_identical:
         store.write_record("images", recipe.key, {**_record(result), **dataclasses.asdict(first)})
-    return dataclasses.replace(result, rebuild=rebuild or read_rebuild(store, recipe.key, image.image_id))
+    return dataclasses.replace(result, rebuild=rebuild or read_rebuild(store, recipe.key, first.image_id))
 
 
-def _check(
+def _build_again(
+    client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress, first: _Build
+) -> RebuildRecord:
+    """Build an image that an earlier build left once more, and compare."""
+    announce(client, recipe, store, progress, check=False)
+    materials = _materials(client, recipe, store, progress)
+    with _again(client, recipe, materials, store, progress, "", side_by_side=False) as again:
+        return _compare(client, recipe, store, progress, first, again)
+
+
+_Again = Callable[[], tuple[CanonicalImage, _Build]]
+
+
+@contextlib.contextmanager
+def _again(
     client: docker.DockerClient,
     recipe: Recipe,
+    materials: Materials,
     store: Store,
     progress: Progress,
-    first: _Build,
-    image: CanonicalImage | None,
+    other: str,
+    *,
+    side_by_side: bool,
+) -> Iterator[_Again]:
+    """The second build: on another engine if there can be one, at once if there is room, else when it is asked for."""
+    with contextlib.ExitStack() as stack:
+        # Leaving stops the engine first, which ends a build on it, and then waits for the thread.
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+        contents = stack.enter_context(contextlib.ExitStack())
+        second = _second(client, other, stack, store, progress)
+
+        def build_it() -> tuple[CanonicalImage, _Build]:
+            stages = Stages()
+            tell = _prefixed(progress, "second build: ")
+            made = built_from_nothing(second, recipe, materials, store, tell, stages)
+            image = contents.enter_context(made)
+            return image, _Build(image.image_id, _now(), stages.total(), _engine_name(second))
+
+        if side_by_side and second is not client:
+            yield pool.submit(build_it).result
+        else:
+            yield build_it
+
+
+def _second(
+    client: docker.DockerClient, other: str, stack: contextlib.ExitStack, store: Store, progress: Progress
+) -> docker.DockerClient:
+    """The engine of the second build: the one that is named, one that is started here, or else the first one."""
+    if other:
+        return stack.enter_context(contextlib.closing(connect(address=other)))
+    why = "that takes root, dockerd, and an engine of this machine"
+    if can_start():
+        try:
+            return stack.enter_context(second_engine(store, progress, str(client.info().get("Driver"))))
+        except EnvironmentError_ as error:
+            why = error.problem
+    progress(f"no second engine can be started here ({why}): both builds are on this one")
+    return client
+
+
+def _compare(
+    client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress, first: _Build, again: _Again
 ) -> RebuildRecord:
-    """Build once more from nothing, compare, and record the outcome; `image` is None if the engine has the first."""
-    progress(f"built: {first.image_id}; building {recipe.name} again from nothing")
-    stages = _Stages()
-    with _built(client, recipe, store, progress, stages) as again:
-        second = _Build(again.image_id, _now(), stages.total())
-        found: tuple[FileDifference, ...] = ()
-        if first.image_id != second.image_id:
-            with store.scratch("first") as folder:
-                tag = image_tag(recipe.name, first.image_id)
-                found = _differences(image or rewrite(spool(save_image(client, tag), folder), {}), again)
+    """Hold the second build against the first, whose image the engine has, and record the outcome."""
+    progress(f"built: {first.image_id}; from nothing again:")
+    image, second = again()
+    found: tuple[FileDifference, ...] = ()
+    if first.image_id != second.image_id:
+        with store.scratch("first") as folder:
+            tag = image_tag(recipe.name, first.image_id)
+            found = _differences(reread(spool(save_image(client, tag), folder)), image)
     progress(f"built again: {second.image_id}")
     record = RebuildRecord(
         image=recipe.name,
@@ -229,10 +241,42 @@ def _check(
         image_ids=(first.image_id, second.image_id),
         built_at=(first.built_at, second.built_at),
         seconds=(first.seconds, second.seconds),
+        engines=(first.engine, second.engine),
         differences=found,
     )
     store.write_record("rebuilds", recipe.key, {"schema": 1, **dataclasses.asdict(record)})
     return record
+
+
+def _materials(client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress) -> Materials:
+    """Have what a build needs; before, the lock is held against itself, and afterwards against what its wheels need.
+
+    Raises:
+        UsageError: naming what does not go together: somebody edited the lock by hand.
+        EnvironmentError_: something cannot be had.
+    """
+    source = f"{recipe.name}.lock"
+    _refuse(lint_lock(recipe.lock, source))
+    materials = fetch(client, recipe, store, dict(os.environ), progress)
+    _refuse(fit(recipe.lock, recipe.base_lock, store, source))
+    return materials
+
+
+def _refuse(findings: tuple[Finding, ...]) -> None:
+    if findings:
+        told = "\n  ".join(f"{finding.where}: {finding.problem}" for finding in findings[:8])
+        raise UsageError(f"the lock does not hold together:\n  {told}", findings[0].remedy)
+
+
+def _engine_name(client: docker.DockerClient) -> str:
+    info = client.info()
+    # Engines before 25 take their ID from a key of the machine, so the data root is what tells two of them apart.
+    identity = digest_of(f"{info.get('ID')} {info.get('DockerRootDir')}".encode()).removeprefix("sha256:")[:12]
+    return f"Docker Engine {info.get('ServerVersion')} ({info.get('Driver')}, {identity})"
+
+
+def _prefixed(progress: Progress, prefix: str) -> Progress:
+    return lambda text: progress(prefix + text)
 
 
 def _differences(first: CanonicalImage, second: CanonicalImage) -> tuple[FileDifference, ...]:
@@ -248,19 +292,19 @@ def _cached(client: docker.DockerClient, recipe: Recipe, store: Store) -> BuildR
     """The result of an earlier build, if the engine still has that image."""
     start = time.monotonic()
     record = store.read_record("images", recipe.key)
-    if not record or not {"image_id", "engine_id", "tag", "built_at", "seconds"} <= record.keys():
+    if not record or not {"image_id", "engine_id", "tag", "built_at", "seconds", "engine"} <= record.keys():
         return None
     found = find_image(client, record["tag"])
     if found is None or found.engine_id != record["engine_id"]:
         return None
-    stages = _Stages([("look up", round(time.monotonic() - start, 3))])
+    stages = Stages([("look up", round(time.monotonic() - start, 3))])
     result = _result(recipe, found, record["image_id"], stages, None)
     rebuild = read_rebuild(store, recipe.key, record["image_id"])
     return dataclasses.replace(result, was_cached=True, rebuild=rebuild)
 
 
 def _result(
-    recipe: Recipe, loaded: LoadedImage, image_id: str, stages: _Stages, rebuild: RebuildRecord | None
+    recipe: Recipe, loaded: LoadedImage, image_id: str, stages: Stages, rebuild: RebuildRecord | None
 ) -> BuildResult:
     return BuildResult(
         name=recipe.name,
@@ -277,38 +321,6 @@ def _result(
 
 def _record(result: BuildResult) -> dict[str, Any]:
     return {"schema": 1, "image_id": result.image_id, "engine_id": result.engine_id, "tag": result.tag}
-
-
-def installed_bytes(recipe: Recipe) -> int:
-    """What an image's files take when they are unpacked, as far as its locks can tell."""
-    return int(recipe.lock.wheels_bytes * _EXPANSION) + 3 * recipe.base_lock.size_bytes
-
-
-def peak_disk_bytes(recipe: Recipe) -> int:
-    """What a build needs at its worst moment, in the cache and on the engine's side together."""
-    return (1 + _NUM_COPIES) * installed_bytes(recipe)
-
-
-def _announce(recipe: Recipe, store: Store, progress: Progress) -> None:
-    """Say what will be fetched and needed, before anything is.
-
-    Raises:
-        EnvironmentError_: the cache's disk has not enough room.
-    """
-    packages = recipe.base_lock.packages
-    absent = sum(item.size_bytes for item in packages if not store.blob(item.sha256).exists())
-    absent += 0 if have_wheels(recipe.lock, store) else recipe.lock.wheels_bytes
-    installed = installed_bytes(recipe)
-    progress(
-        f"{recipe.name}: {len(recipe.lock.pins)} wheels ({recipe.lock.wheels_bytes / 1e6:.0f} MB) and {len(packages)} "
-        f"Debian packages ({recipe.base_lock.size_bytes / 1e6:.0f} MB), of which {absent / 1e6:.0f} MB are to be "
-        f"fetched; needs about {installed / 1e9:.1f} GB in the cache and {_NUM_COPIES * installed / 1e9:.1f} GB on "
-        "the engine's disk while it builds"
-    )
-    free = shutil.disk_usage(store.root).free
-    if free < installed + absent:
-        problem = f"{store.root} has {free / 1e9:.1f} GB free, {(installed + absent) / 1e9:.1f} GB are needed"
-        raise EnvironmentError_(problem, "free some disk space, or set HARNESS_CACHE to a larger disk")
 
 
 def _now() -> str:

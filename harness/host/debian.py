@@ -1,9 +1,9 @@
 """Debian's package archive: where a mirror is, fetching locked packages from it, and writing a base's lock.
 
-No host is named here. A mirror is taken from `$HARNESS_DEBIAN_MIRROR`, else from this machine's own apt
-configuration. Only bookworm's `main` suite is locked, never its security suite: what a finished release
-holds stays on the mirrors, while a security update disappears from them when the next one comes, and an
-image without a network needs it least.
+No host is named here. Mirrors are taken from `$HARNESS_DEBIAN_MIRROR`, else from this machine's own apt configuration;
+what they no longer have is looked for in the archives of `$HARNESS_ARCHIVE` and at `$HARNESS_DEBIAN_SNAPSHOT`. Only
+bookworm's `main` suite is locked, never its security suite: what a finished release holds stays on the mirrors, while a
+security update disappears from them when the next one comes, and an image without a network needs it least.
 """
 
 from __future__ import annotations
@@ -29,13 +29,19 @@ _INSTALL = re.compile(r"^Inst (\S+) \((\S+) .*\[(\w+)\]\)", re.MULTILINE)
 
 
 def mirrors(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The mirrors to try, best first: the one that is set, else those that apt is configured with.
+    """The mirrors to try, best first: those that are set, else apt's own, and the snapshot archive that is set.
+
+    Each is the folder that holds `pool/`; several are separated by spaces.
 
     Raises:
         EnvironmentError_: there is none.
     """
-    if chosen := environment.get("HARNESS_DEBIAN_MIRROR"):
-        return (chosen.rstrip("/"),)
+    snapshots = tuple(place.rstrip("/") for place in environment.get("HARNESS_DEBIAN_SNAPSHOT", "").split())
+    chosen = tuple(place.rstrip("/") for place in environment.get("HARNESS_DEBIAN_MIRROR", "").split())
+    return (*(chosen or _apts_mirrors(is_needed=not snapshots)), *snapshots)
+
+
+def _apts_mirrors(*, is_needed: bool) -> tuple[str, ...]:
     found: dict[str, None] = {}
     template = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     targets = _ask("apt-get", "indextargets", "--format", template, "Created-By: Packages") if _has_apt() else ""
@@ -43,7 +49,7 @@ def mirrors(environment: Mapping[str, str]) -> tuple[str, ...]:
     for origin, _, uri in sorted((line for line in lines if len(line) == 3), key=lambda line: line[1]):
         if origin == "Debian":
             found.setdefault(uri.rstrip("/"))
-    if not found:
+    if not found and is_needed:
         raise EnvironmentError_("no mirror of Debian is known here: apt has none", _NO_MIRROR)
     return tuple(found)
 
@@ -61,7 +67,7 @@ def fetch_packages(
     """
     wanted = tuple(packages)
     with store.locked("debian", lambda: progress("waiting for another process that fetches Debian packages")):
-        missing = [package for package in wanted if not store.blob(package.sha256).exists()]
+        missing = [package for package in wanted if not store.find(package.sha256)]
         if missing:
             total = sum(package.size_bytes for package in missing)
             progress(f"fetching {len(missing)} Debian packages, {total / 1e6:.0f} MB")
@@ -138,8 +144,14 @@ def _fetch(missing: list[BasePackage], store: Store, places: tuple[str, ...]) ->
             if not missing:
                 return
     names = ", ".join(f"{package.name} {package.version}" for package in missing[:5])
-    problem = f"no mirror gave {len(missing)} of the locked packages: {names}{' ...' if len(missing) > 5 else ''}"
-    remedy = "set HARNESS_DEBIAN_MIRROR to a mirror or a snapshot archive that has them, or lock the base again"
+    problem = (
+        f"{len(missing)} of the locked Debian packages are not to be had: {names}{' ...' if len(missing) > 5 else ''}\n"
+        f"  looked for in the cache{', in the archives' if store.archives else ''} and at {', '.join(places)}"
+    )
+    remedy = (
+        "set HARNESS_DEBIAN_SNAPSHOT to the folder of a snapshot archive that has them, or HARNESS_ARCHIVE to a folder "
+        "with their blobs; or lock the base again, which makes another image"
+    )
     raise EnvironmentError_(problem, remedy)
 
 

@@ -23,20 +23,22 @@ _PID_FILES = {"/var/run/docker.pid": "dockerd", "/var/run/docker/containerd/cont
 Wanted = Literal["auto", "none"]
 
 
-def connect(timeout_s: int = 600) -> docker.DockerClient:
+def connect(timeout_s: int = 600, address: str = "") -> docker.DockerClient:
     """A client of the engine that answers (DOCKER_HOST is respected).
 
     Args:
         timeout_s: limit of one request; saving or loading an image of several GB takes minutes.
+        address: of the engine, as in DOCKER_HOST; "" for the one that the environment names.
 
     Raises:
         EnvironmentError_: none answers, or it is too old.
     """
     try:
-        client = docker.from_env(timeout=timeout_s)
+        client = docker.DockerClient(address, timeout=timeout_s) if address else docker.from_env(timeout=timeout_s)
         version = client.version()
     except (DockerException, OSError, ValueError) as error:
-        raise EnvironmentError_(f"no Docker Engine answers ({_reason(error)})", _remedy()) from error
+        where = f" at {address}" if address else ""
+        raise EnvironmentError_(f"no Docker Engine answers{where} ({_reason(error)})", _remedy()) from error
     api = tuple(int(part) for part in str(version.get("ApiVersion", "0.0")).split(".")[:2])
     if api < MIN_API:
         raise EnvironmentError_(f"the engine speaks API {version['ApiVersion']}, 1.41 is needed", "use Engine 20.10 on")

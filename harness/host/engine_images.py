@@ -10,7 +10,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,13 @@ from harness.host.store import Progress
 _PATIENCE_S = 3600
 _NUM_TRIES = 50
 _LAYER_LINE = re.compile(r"^ ---> ([0-9a-f]{12,64})$", re.MULTILINE)
+_CONTAINER_LINE = re.compile(r"^ ---> Running in ([0-9a-f]{12,64})$", re.MULTILINE)
+_AGAIN = "see whether it still runs, then try again: the next build removes what this one has left in it"
 _FULL = ("no space left on device", "disk quota exceeded")
+_OFFLINE = (
+    "temporary failure in name resolution", "temporary failure resolving", "name or service not known",
+    "could not resolve host", "unable to resolve host", "no such host", "network is unreachable",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +75,51 @@ def load_image(client: docker.DockerClient, image: CanonicalImage, tag: str) -> 
 
 
 def run_dockerfile(
-    client: docker.DockerClient, context: Iterable[bytes], base: str, tag: str, progress: Progress
+    client: docker.DockerClient,
+    context: Iterable[bytes],
+    base: str,
+    tag: str,
+    progress: Progress,
+    remember: Callable[[str], None],
 ) -> None:
     """Build a context's Dockerfile on a base, without network or cache, and tag the result.
 
-    Whatever happens, the containers and intermediate images of this build are gone afterwards.
+    Whatever happens, the containers and intermediate images of this build are gone afterwards, if the engine lives.
+
+    Args:
+        client: the engine.
+        context: the build context, a tar archive.
+        base: the base's tag.
+        tag: for the result.
+        progress: told of each step.
+        remember: told what the engine makes on the way, as soon as it says so.
 
     Raises:
         UsageError: a step of the Dockerfile failed; the end of its output is in the problem.
-        EnvironmentError_: the engine's disk is full.
+        EnvironmentError_: the engine's disk is full, or it stopped.
     """
     intermediate: dict[str, None] = {}
     output: list[str] = []
+    remember(f"image {tag}")
+    stands_on = find_image(client, base)
+    base_id = stands_on.engine_id.removeprefix("sha256:") if stands_on else ""
     try:
         with contextlib.closing(_build_messages(client, context, base, tag)) as messages:
             for message in messages:
                 text = str(message.get("stream", ""))
-                intermediate.update(dict.fromkeys(_LAYER_LINE.findall(text)))
+                for name in _CONTAINER_LINE.findall(text):
+                    remember(f"container {name}")
+                for name in _LAYER_LINE.findall(text):
+                    if not base_id.startswith(name):
+                        intermediate[name] = None
+                        remember(f"image {name}")
                 output = [*output, text][-40:]
                 if text.startswith("Step "):
+                    output = [text]
                     progress(text.strip().splitlines()[0][:110])
                 _raise_error(message, "building the image", "".join(output))
     finally:
-        _remove_intermediate(client, intermediate, (base, tag))
+        _remove_intermediate(client, intermediate, tag)
 
 
 def save_image(client: docker.DockerClient, tag: str) -> Iterator[bytes]:
@@ -128,8 +156,18 @@ def engine_faults() -> Iterator[None]:
     except docker.errors.DockerException as error:
         raise EnvironmentError_(f"the engine cannot be used: {error}", "run `harness doctor`") from error
     except requests.RequestException as error:
-        problem = f"the engine stopped answering: {error}"
-        raise EnvironmentError_(problem, "see whether it still runs, then try again") from error
+        raise EnvironmentError_(f"the engine stopped answering ({_reason(error)})", _AGAIN) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system said; the HTTP libraries wrap it several times."""
+    inner = error
+    while wrapped := next((one for one in inner.args if isinstance(one, BaseException)), None):
+        inner = wrapped
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror.lower()
+    cut_off = isinstance(error, requests.exceptions.ChunkedEncodingError)
+    return "in the middle of an answer" if cut_off else str(error)[:200]
 
 
 @contextlib.contextmanager
@@ -166,30 +204,54 @@ def _build_messages(
             raise _fault(response.text.strip()[-500:], "the engine refused to build")
         for line in response.iter_lines():
             if line.strip():
-                yield json.loads(line)
+                yield _decoded(line)
 
 
-def _remove_intermediate(client: docker.DockerClient, names: Iterable[str], tags: tuple[str, ...]) -> None:
-    """Remove what a build left, all but the images under these tags; a build that was cut off needs a moment to end."""
-    found = [find_image(client, tag) for tag in tags]
-    kept = [image.engine_id.removeprefix("sha256:") for image in found if image]
-    left = [name for name in names if not any(image_id.startswith(name) for image_id in kept)]
-    is_cut_off = found[-1] is None
+def _decoded(line: bytes) -> dict[str, Any]:
+    """A message of the engine.
+
+    Raises:
+        EnvironmentError_: it is half of one.
+    """
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise EnvironmentError_("the engine stopped in the middle of an answer", _AGAIN)
+    return value
+
+
+def _remove_intermediate(client: docker.DockerClient, names: Iterable[str], tag: str) -> None:
+    """Remove what a build left, all but its result; a build that was cut off needs a moment to end."""
+    result = find_image(client, tag)
+    left = [name for name in names if not (result and result.engine_id.removeprefix("sha256:").startswith(name))]
     for _ in range(_NUM_TRIES):
         left = remove_images(client, left)
-        if not left or not is_cut_off:
+        if not left or result:
             return
         time.sleep(0.2)
 
 
 def _raise_error(message: dict[str, Any], doing: str, output: str = "") -> None:
+    """Raise what a message tells of, if it does; `output` is what the step that failed has written."""
     error = message.get("error")
     if not error:
         return
-    if any(sign in (error + output).lower() for sign in _FULL):
+    if any(sign in error.lower() for sign in _FULL):
         raise _fault(error, doing)
     lines = [line for line in output.splitlines() if line.strip()][-12:]
     problem = "\n  ".join([f"{doing}: {error}", *lines])
+    said = output.lower()
+    if any(sign in said for sign in _FULL):
+        remedy = "free some of the engine's disk, for example with `docker image prune`"
+        raise EnvironmentError_(f"{problem}\n  no space was left for this step on the engine's disk", remedy)
+    if any(sign in said for sign in _OFFLINE):
+        remedy = (
+            "add what the step needs to the image's .in file and run `harness lock`, or put it into images/<name>/; "
+            "data and models are inputs of an experiment"
+        )
+        raise UsageError(f"{problem}\n  this step reached for a network; while an image is built there is none", remedy)
     raise UsageError(problem, "correct the Dockerfile or the lock, then build again")
 
 

@@ -55,6 +55,15 @@ def read_checkout(root: Path) -> Checkout:
     return Checkout(root=root, commit=head.stdout.strip(), changed=changed)
 
 
+def clean_commit(root: Path) -> str:
+    """The commit that the files at `root` are those of, or "" where no commit is."""
+    try:
+        checkout = read_checkout(root)
+    except (EnvironmentError_, UsageError):
+        return ""
+    return "" if checkout.is_dirty else checkout.commit
+
+
 def export(checkout: Checkout, target: Path) -> None:
     """Write the code to `target`: the commit's files, or, from a dirty tree, the working tree's."""
     target.mkdir(parents=True)

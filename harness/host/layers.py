@@ -8,10 +8,12 @@ copied from there, a mebibyte at a time.
 from __future__ import annotations
 
 import hashlib
+import io
 import tarfile
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from harness.core.image import FileDifference
 from harness.core.layer import BLOCK, END_OF_ARCHIVE, Entry, Kind, clean_path, header, padding
@@ -21,7 +23,7 @@ CHUNK = 1 << 20
 _KINDS: dict[bytes, Kind] = {
     tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.LNKTYPE: "hardlink", tarfile.SYMTYPE:
     "symlink", tarfile.CHRTYPE: "char", tarfile.BLKTYPE: "block", tarfile.DIRTYPE: "dir", tarfile.FIFOTYPE:
-    "fifo",
+    "fifo", tarfile.GNUTYPE_SPARSE: "file",
 }  # fmt: skip
 _XATTR = "SCHILY.xattr."
 
@@ -34,16 +36,17 @@ def read_layer(archive: Path) -> list[Entry]:
     """
     size = archive.stat().st_size
     entries = []
+    options: dict[str, Any] = {"mode": "r:", "encoding": "utf-8", "errors": "surrogateescape"}
     try:
-        with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as members:
+        with archive.open("rb", 0) as raw, tarfile.open(fileobj=_Archive(raw, size), **options) as members:
             for member in members:
                 members.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every one it has seen
                 entry = _entry(member, archive)
-                if entry.kind == "file" and entry.offset + entry.size > size:
+                if entry.kind == "file" and entry.offset + _stored_size(entry, archive) > size:
                     raise _torn(archive, f"{entry.path} is cut short")
                 if entry.path:
                     entries.append(entry)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:  # tarfile lets the last two through
         raise _torn(archive, str(error)) from error
     return entries
 
@@ -116,8 +119,10 @@ def differences(first: Iterable[Entry], second: Iterable[Entry]) -> tuple[FileDi
 
 def _entry(member: tarfile.TarInfo, archive: Path) -> Entry:
     kind = _KINDS.get(member.type)
-    if kind is None or member.issparse():
+    if kind is None:
         raise _torn(archive, f"{member.name!r} is of a kind that is not supported ({member.type!r})")
+    if min(member.size, member.uid, member.gid, member.devmajor, member.devminor) < 0:
+        raise _torn(archive, f"a number of {member.name!r} is negative")
     xattrs = {
         key.removeprefix(_XATTR): value.encode("utf-8", "surrogateescape")
         for key, value in member.pax_headers.items()
@@ -137,7 +142,33 @@ def _entry(member: tarfile.TarInfo, archive: Path) -> Entry:
         xattrs=tuple(sorted(xattrs.items())),
         archive=str(archive) if is_file else "",
         offset=member.offset_data if is_file else 0,
+        extents=_extents(member),
     )
+
+
+def _extents(member: tarfile.TarInfo) -> tuple[tuple[int, int], ...]:
+    """The parts of a sparse file; for one that is a single hole an empty part, so that it can be told from others."""
+    if not member.issparse():
+        return ()
+    parts = cast("list[tuple[int, int]]", member.sparse)  # what the type stubs call bytes
+    return tuple((start, length) for start, length in parts if length) or ((member.size, 0),)
+
+
+def _stored_size(entry: Entry, archive: Path) -> int:
+    """How many bytes of a file lie in the archive: all of them, or the parts of a sparse file.
+
+    Raises:
+        UsageError: its parts overlap or lie outside of it.
+    """
+    if not entry.extents:
+        return entry.size
+    end = stored = 0
+    for position, length in entry.extents:
+        if position < end or length < 0 or position + length > entry.size:
+            raise _torn(archive, f"the parts of the sparse file {entry.path} overlap or lie outside of it")
+        end = position + length
+        stored += length
+    return stored
 
 
 def _torn(archive: Path, how: str) -> UsageError:
@@ -172,6 +203,40 @@ def _first_difference(left: Entry, right: Entry) -> int | None:
             source.close()
 
 
+def _filled(stream: BinaryIO, entry: Entry) -> Iterator[bytes]:
+    """A sparse file with zeros in its holes, cut where any other file is: two are compared piece by piece."""
+    parts = deque(entry.extents)
+    for position in range(0, entry.size, CHUNK):
+        piece = bytearray(min(CHUNK, entry.size - position))
+        while parts and parts[0][0] < position + len(piece):
+            start, length = parts.popleft()
+            taken = min(length, position + len(piece) - start)
+            piece[start - position : start - position + taken] = _exactly(stream, taken, entry)
+            if taken < length:
+                parts.appendleft((start + taken, length - taken))
+        yield bytes(piece)
+
+
+def _exactly(stream: BinaryIO, size: int, entry: Entry) -> bytes:
+    piece = stream.read(size)
+    if len(piece) != size:
+        problem = f"{entry.path} became shorter while it was read"
+        raise EnvironmentError_(problem, "let nothing write to the cache or to images/ during a build")
+    return piece
+
+
+class _Archive(io.BufferedReader):
+    """An archive of which never more is read at once than it holds, however much a header asks for."""
+
+    def __init__(self, raw: io.FileIO, size: int) -> None:
+        super().__init__(raw)
+        self._size = size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes."""
+        return super().read(-1 if size is None else min(size, self._size))
+
+
 class _Source:
     """Reads entries' contents, keeping the archive that was last used open."""
 
@@ -181,18 +246,15 @@ class _Source:
 
     def read(self, entry: Entry) -> Iterator[bytes]:
         """The contents of a file in pieces; nothing for other kinds."""
-        left = entry.size
-        if not left:
+        if not entry.size:
             return
         stream = self._open(entry.archive)
         stream.seek(entry.offset)
-        while left:
-            piece = stream.read(min(left, CHUNK))
-            if not piece:
-                problem = f"{entry.path} became shorter while it was read"
-                raise EnvironmentError_(problem, "let nothing write to the cache or to images/ during a build")
-            left -= len(piece)
-            yield piece
+        if entry.extents:
+            yield from _filled(stream, entry)
+            return
+        for position in range(0, entry.size, CHUNK):
+            yield _exactly(stream, min(CHUNK, entry.size - position), entry)
 
     def close(self) -> None:
         """Let go of the archive."""

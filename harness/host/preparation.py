@@ -32,6 +32,7 @@ def prepare(setting: Setting, store: Store, key: Digest) -> tuple[Path, dict[str
     kept = store.folder("prepared") / key.hex
     marker = kept / "files.json"
     if marker.is_file():
+        os.utime(marker)  # what was not used for long is collected
         return kept / "tree", dict(json.loads(marker.read_text()))
     workspace = setting.folder / "prepare"
     with ThreadPoolExecutor(max_workers=2) as pool:

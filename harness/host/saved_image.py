@@ -12,19 +12,24 @@ import io
 import itertools
 import json
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.core.image import canonical_config
-from harness.core.layer import END_OF_ARCHIVE, Entry, clean_path, header, padding, squash
+from harness.core.layer import END_OF_ARCHIVE, Entry, canonical, clean_path, header, padding, squash
 from harness.core.lockfile import digest_of
 from harness.errors import EnvironmentError_
 from harness.host.layers import CHUNK, encode, encoded_size, layer_digest, read_layer
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_TORN = (
+    tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, FileNotFoundError, ValueError, LookupError, TypeError,
+    AttributeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +76,18 @@ def spool(stream: Iterable[bytes], folder: Path) -> SavedImage:
                     _write(content, _file(folder, path))
         manifest = json.loads(_file(folder, "manifest.json").read_bytes())[0]
         config = json.loads(_file(folder, manifest["Config"]).read_bytes())
-        layers = [_file(folder, links.get(name, name)) for name in manifest["Layers"]]
-    except (tarfile.TarError, EOFError, ValueError, KeyError, IndexError, FileNotFoundError) as error:
+        layers = tuple(_plain(_file(folder, links.get(name, name))) for name in manifest["Layers"])
+        diff_ids = tuple(config["rootfs"]["diff_ids"])
+    except _TORN as error:
         raise EnvironmentError_(f"the engine's archive of the image is torn: {error!r}", "build again") from error
-    return SavedImage(config, tuple(_plain(layer) for layer in layers))
+    if len(diff_ids) != len(layers):
+        raise EnvironmentError_("the engine's archive of the image names other layers than it holds", "build again")
+    return SavedImage(config, layers)
 
 
-def rewrite(saved: SavedImage, known: Mapping[str, CanonicalLayer]) -> CanonicalImage:
+def rewrite(
+    saved: SavedImage, known: Mapping[str, CanonicalLayer], labels: Mapping[str, str] | None = None
+) -> CanonicalImage:
     """Make an image canonical: its base as it is, everything above it as one sorted layer without times or history.
 
     One layer, because how many steps a Dockerfile has is not part of what it makes; and because what a step removes is
@@ -86,16 +96,33 @@ def rewrite(saved: SavedImage, known: Mapping[str, CanonicalLayer]) -> Canonical
     Args:
         saved: the image.
         known: layers that are canonical already, by digest; those at the bottom are kept.
+        labels: what the image says of itself, beside the labels it has.
     """
-    diff_ids = saved.config.get("rootfs", {}).get("diff_ids", [])
-    if len(diff_ids) != len(saved.layers):
-        raise EnvironmentError_("the engine's archive of the image names other layers than it holds", "build again")
+    diff_ids = saved.config["rootfs"]["diff_ids"]
     kept = tuple(known[digest] for digest in itertools.takewhile(known.__contains__, diff_ids))
     above = (read_layer(path) for path in saved.layers[len(kept) :])
     entries = squash(above, [layer.entries for layer in kept])
     layers = (*kept, CanonicalLayer(entries, layer_digest(entries))) if entries else kept
-    config = canonical_config(saved.config, tuple(layer.digest for layer in layers))
+    config = canonical_config(saved.config, tuple(layer.digest for layer in layers), labels)
     return CanonicalImage(digest_of(config), config, layers)
+
+
+def reread(saved: SavedImage) -> CanonicalImage:
+    """A canonical image that an engine had and saved: its layers as they are.
+
+    Raises:
+        EnvironmentError_: it is not canonical.
+    """
+    layers = tuple(CanonicalLayer(entries, layer_digest(entries)) for entries in map(_canonical_entries, saved.layers))
+    digests = tuple(layer.digest for layer in layers)
+    if digests != tuple(saved.config["rootfs"]["diff_ids"]):
+        raise EnvironmentError_("the engine saved other layers than it was given", "remove the image, build it again")
+    config = canonical_config(saved.config, digests)
+    return CanonicalImage(digest_of(config), config, layers)
+
+
+def _canonical_entries(layer: Path) -> tuple[Entry, ...]:
+    return canonical(read_layer(layer))
 
 
 def load_stream(image: CanonicalImage, tag: str) -> Iterator[bytes]:

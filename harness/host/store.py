@@ -24,18 +24,38 @@ from harness.errors import EnvironmentError_, UsageError
 
 Progress = Callable[[str], None]
 _LOCK = ".lock"
+_USE = "use.lock"
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A cache folder; `open_store` makes one."""
+    """A cache folder; `open_store` makes one. `archives` are folders with blobs laid out alike, only read."""
 
     root: Path
+    archives: tuple[Path, ...] = ()
 
     def blob(self, digest: str) -> Path:
         """Where the file with this digest (`sha256:<hex>`) lies, or would lie."""
         digits = digest.removeprefix("sha256:")
         return self.root / "sha256" / digits[:2] / digits
+
+    def find(self, digest: str) -> Path | None:
+        """The blob with this digest, verified, if it is here or in an archive, from which it is copied.
+
+        One that is not what its name says is removed: it can be fetched again.
+        """
+        blob = self.blob(digest)
+        if blob.is_file():
+            if file_digest(blob) == digest:
+                return blob
+            blob.unlink()
+        for archive in self.archives:
+            path = Store(archive).blob(digest)
+            if path.is_file():
+                with self.scratch("archive") as scratch:
+                    copy = Path(shutil.copyfile(path, scratch / "blob"))
+                    return self.add(copy, digest, str(path))
+        return None
 
     def add(self, path: Path, digest: str, what: str) -> Path:
         """Move a file (on the cache's file system) in, verified.
@@ -98,6 +118,34 @@ class Store:
                 fcntl.flock(stream, fcntl.LOCK_UN)  # closing alone leaves it to a child that was forked meanwhile
 
     @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Work with the cache: nothing is collected from it meanwhile. Any number of processes may at once."""
+        with (self.folder("locks") / _USE).open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            try:
+                yield
+            finally:
+                fcntl.flock(stream, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the cache for oneself.
+
+        Raises:
+            EnvironmentError_: somebody works with it.
+        """
+        with (self.folder("locks") / _USE).open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                problem = f"another process works with the cache {self.root}"
+                raise EnvironmentError_(problem, "wait until every certify and build has ended") from error
+            try:
+                yield
+            finally:
+                fcntl.flock(stream, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
         """An empty folder on the cache's file system, removed at the end, whatever happens."""
         parent = self.folder("scratch")
@@ -126,7 +174,10 @@ def open_store(path: Path | None, environment: Mapping[str, str]) -> Store:
     except OSError as error:
         problem = f"the cache folder {root} cannot be made: {error.strerror}"
         raise EnvironmentError_(problem, "set HARNESS_CACHE to a folder that can be written") from error
-    return Store(root.resolve())
+    archives = [Path(part) for part in environment.get("HARNESS_ARCHIVE", "").split(os.pathsep) if part]
+    if missing := [path for path in archives if not path.is_dir()]:
+        raise EnvironmentError_(f"HARNESS_ARCHIVE names {missing[0]}, which is no folder", "correct or unset it")
+    return Store(root.resolve(), tuple(archives))
 
 
 def file_digest(path: Path) -> str:

@@ -152,7 +152,7 @@ def test_a_certificate_gets_a_record_of_two_builds_by_building_what_is_missing(c
     told = []
     second = build_for_certificate(client, "tiny", project, store, told.append, rebuild_required=True)
     assert second.rebuild.image_ids == (first.image_id, first.image_id)
-    assert len([line for line in told if line.startswith("Step 1/")]) == 1
+    assert len([line for line in told if "Step 1/" in line]) == 1
     third = build_for_certificate(client, "tiny", project, store, told.clear, rebuild_required=True)
     assert third.rebuild == second.rebuild
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from harness.core.image import RebuildRecord, base_name, canonical_config, check_name, image_key, image_tag
+from harness.core.image import RebuildRecord, canonical_config, check_name, image_key, image_tag
 from harness.core.lockfile import digest_of
 from harness.errors import UsageError
 
@@ -72,16 +72,6 @@ def test_the_key_depends_on_every_name_and_every_byte_and_not_on_the_order():
     assert len({image_key(value) for value in [one, *others]}) == 5
 
 
-def test_a_dockerfile_names_its_base():
-    assert base_name("# x\nARG BASE=base-bookworm\nFROM ${BASE}\n", "Dockerfile") == "base-bookworm"
-
-
-@pytest.mark.parametrize("text", ["FROM debian:12\n", "# ARG BASE=x\n", "ARG BASE\n", "ARG BASE=../x\n"])
-def test_a_dockerfile_that_names_no_base_is_refused(text):
-    with pytest.raises(UsageError):
-        base_name(text, "Dockerfile")
-
-
 @pytest.mark.parametrize("name", ["", "..", "a/b", "CPU", "-x", "a" * 64, "a\n"])
 def test_a_name_that_is_no_image_is_refused(name):
     with pytest.raises(UsageError, match="no name for an image"):
@@ -94,9 +84,25 @@ def test_a_tag_shows_the_first_digits_of_the_id():
 
 def test_only_two_equal_ids_are_an_identical_rebuild():
     def record(*ids):
-        return RebuildRecord(image="cpu", key="k", image_ids=ids, built_at=("t",) * len(ids), seconds=(1.0,) * len(ids))
+        return RebuildRecord(image="cpu", key="k", image_ids=ids, built_at=("t",) * len(ids), seconds=(1.0,) * len(ids),
+                             engines=("e",) * len(ids))  # fmt: skip
 
     assert record("a", "a").is_identical
     assert not record("a", "b").is_identical
     assert not record("a").is_identical
     assert not record().is_identical
+
+
+@pytest.mark.parametrize(("engines", "words"), [(("a", "b"), "on two engines"), (("a", "a"), "on one engine")])
+def test_a_rebuild_tells_whether_two_engines_did_it(engines, words):
+    record = RebuildRecord(
+        image="cpu", key="k", image_ids=("i", "i"), built_at=("t1", "t2"), seconds=(1, 1), engines=engines
+    )
+    assert words in record.summary and "t1 and t2" in record.summary
+
+
+def test_labels_are_added_to_those_that_the_configuration_has():
+    config = {"architecture": "amd64", "os": "linux", "config": {"Labels": {"a": "1", "b": "2"}}}
+    found = json.loads(canonical_config(config, LAYERS, {"b": "3", "c": "4"}))
+    assert found["config"]["Labels"] == {"a": "1", "b": "3", "c": "4"}
+    assert config["config"]["Labels"] == {"a": "1", "b": "2"}

@@ -81,13 +81,35 @@ def test_a_link_in_an_images_folder_is_refused(project):
         read_recipe(project, "tiny")
 
 
-def test_the_context_holds_the_images_files_the_pins_and_the_wheels(project, tmp_path):
-    (tmp_path / "a-1-py3-none-any.whl").write_bytes(b"wheel")
-    entries = build_context(read_recipe(project, "tiny"), (tmp_path / "a-1-py3-none-any.whl",), tmp_path)
+def test_the_context_holds_the_images_files_the_common_ones_the_chosen_wheels_and_their_pins(project, tmp_path):
+    (project / "images" / "common.py").write_text("common\n")
+    lock = project / "lockfiles" / "tiny.lock"
+    lock.write_text(f"a==1 --hash={HASH} --hash=sha256:{'b' * 64}\n# wheel a a-1-py3-none-any.whl 5 {HASH}\n")
+    (tmp_path / "blob").write_bytes(b"wheel")
+    entries = build_context(read_recipe(project, "tiny"), (tmp_path / "blob",), tmp_path)
     contents = {entry.path: b"".join(read_contents(entry)) for entry in entries if entry.kind == "file"}
     assert contents == {
         "Dockerfile": b"ARG BASE=base-x\nFROM ${BASE}\n",
         "script.py": b"pass\n",
+        "common.py": b"common\n",
         "requirements.lock": f"a==1 --hash={HASH}\n".encode(),
         "wheels/a-1-py3-none-any.whl": b"wheel",
     }
+
+
+def test_an_image_says_which_locks_and_which_base_it_is_made_from(project):
+    recipe = read_recipe(project, "tiny")
+    assert recipe.labels == {
+        "org.opencontainers.image.base.name": "base-x",
+        "repro-harness.lock": recipe.lock.digest,
+        "repro-harness.base-lock": recipe.base_lock.digest,
+    }
+
+
+def test_an_image_on_a_registrys_base_needs_no_base_lock_and_names_the_digest(project):
+    before = key(project)
+    (project / "images" / "tiny" / "Dockerfile").write_text(f"ARG BASE=debian@{HASH}\nFROM ${{BASE}}\n")
+    (project / "lockfiles" / "base-x.lock").unlink()
+    recipe = read_recipe(project, "tiny")
+    assert (recipe.base_lock, recipe.base.digest, recipe.key != before) == (None, HASH, True)
+    assert recipe.labels["org.opencontainers.image.base.digest"] == HASH

@@ -5,7 +5,10 @@ import threading
 import time
 from pathlib import Path
 
+from harness.core.gpu import GpuRequest
 from harness.host.sandbox import HostSandbox, Order, Place, describe_exit
+
+UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
 
 
 def order(tmp_path, code, **changes):
@@ -26,8 +29,8 @@ def order(tmp_path, code, **changes):
     return Order(**{**fields, **changes})
 
 
-def run(tmp_path, code, watch=lambda: False, **changes):
-    return HostSandbox(Path(sys.executable)).execute(order(tmp_path, code, **changes), watch)
+def run(tmp_path, code, watch=lambda: False, gpus=None, **changes):
+    return HostSandbox(Path(sys.executable), gpus).execute(order(tmp_path, code, **changes), watch)
 
 
 def test_places_environment_and_log_reach_the_process(tmp_path):
@@ -75,3 +78,42 @@ def test_an_exception_of_the_watcher_ends_the_process(tmp_path):
     assert done.is_set()
     time.sleep(0.2)
     assert not (tmp_path / "late").exists()
+
+
+SHOW = "import os; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')), os.environ.get('CUDA_DEVICE_ORDER'))"
+
+
+def test_a_process_that_was_given_no_gpu_sees_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    outcome = run(tmp_path, SHOW)
+    assert (tmp_path / "log.txt").read_text().split() == ["''", "None"]
+    assert outcome.settings["gpus"] == []
+
+
+def test_gpus_are_given_by_uuid_whatever_the_caller_has_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    outcome = run(tmp_path, SHOW, gpus=GpuRequest(uuids=(UUID, "GPU-2"), chosen_by="test"))
+    assert (tmp_path / "log.txt").read_text().split() == [f"'{UUID},GPU-2'", "PCI_BUS_ID"]
+    assert outcome.settings["gpus"] == [UUID, "GPU-2"]
+
+
+def test_an_experiment_may_say_how_cuda_numbers_its_gpus_and_not_which_they_are(tmp_path):
+    environment = {"CUDA_DEVICE_ORDER": "FASTEST_FIRST", "CUDA_VISIBLE_DEVICES": "7"}
+    run(tmp_path, SHOW, gpus=GpuRequest(uuids=(UUID,), chosen_by="test"), environment=environment)
+    assert (tmp_path / "log.txt").read_text().split() == [f"'{UUID}'", "FASTEST_FIRST"]
+
+
+LOST = "import sys; sys.exit('RuntimeError: CUDA error: unspecified launch failure')"
+
+
+def test_a_process_that_lost_its_gpu_cannot_be_judged(tmp_path):
+    outcome = run(tmp_path, LOST, gpus=GpuRequest(uuids=(UUID,), chosen_by="test"))
+    assert outcome.exit_code == 1 and outcome.error.startswith("the GPU was lost: ")
+
+
+def test_the_same_words_of_a_process_without_a_gpu_or_of_one_that_ended_well_mean_nothing(tmp_path):
+    assert run(tmp_path, LOST).error is None
+    gpus = GpuRequest(uuids=(UUID,), chosen_by="test")
+    assert run(tmp_path, "print('CUDA out of memory')", gpus=gpus).error is None
+    killed = run(tmp_path, "import os; print('CUDA out of memory', flush=True); os.kill(os.getpid(), 9)", gpus=gpus)
+    assert (killed.exit_code, killed.error) == (137, None)

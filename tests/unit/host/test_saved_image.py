@@ -1,15 +1,16 @@
 import hashlib
 import io
+import itertools
 import json
 import tarfile
 
 import pytest
 from made_archives import member, saved, tar
 
-from harness.core.layer import canonical
+from harness.core.layer import Entry, canonical
 from harness.errors import EnvironmentError_
-from harness.host.layers import encode, layer_digest, read_layer
-from harness.host.saved_image import CanonicalLayer, load_stream, rewrite, spool
+from harness.host.layers import encode, encoded_size, layer_digest, read_layer
+from harness.host.saved_image import CanonicalImage, CanonicalLayer, load_stream, rewrite, spool
 
 BASE = tar(member("etc", kind="dir"), member("etc/old", b"old"), mtime=0)
 UPPER = tar(member("etc", kind="dir"), member("etc/.wh.old"), member("new", b"n" * 5000))
@@ -92,7 +93,18 @@ def test_a_torn_stream_is_an_error_of_the_environment(tmp_path, share):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"not an archive" * 100, tar(member("manifest.json", b"{}")), tar(member("a", b""))]
+    "data",
+    [
+        b"",
+        b"not an archive" * 100,
+        tar(member("a", b"")),
+        *(tar(member("manifest.json", text)) for text in (b"{}", b"[]", b"[7]", b'["x"]', b"null", b"{", b"\xff")),
+        *(
+            tar(member("manifest.json", b'[{"Config": "c", "Layers": []}]'), member("c", text))
+            for text in (b"[]", b"7")
+        ),
+        tar(member("manifest.json", b'[{"Config": "c", "Layers": [7]}]'), member("c", b"{}")),
+    ],
 )
 def test_a_stream_that_is_no_image_is_an_error_of_the_environment(tmp_path, data):
     with pytest.raises(EnvironmentError_):
@@ -102,3 +114,26 @@ def test_a_stream_that_is_no_image_is_an_error_of_the_environment(tmp_path, data
 def test_layers_and_digests_that_do_not_match_in_number_are_refused(tmp_path):
     with pytest.raises(EnvironmentError_, match="other layers"):
         rewrite(spooled(tmp_path, "x", saved([BASE], {"rootfs": {"type": "layers", "diff_ids": []}})), {})
+
+
+def test_a_compressed_layer_that_is_torn_is_an_error_of_the_environment(tmp_path):
+    whole = saved([BASE], layout="oci")
+    start = whole.index(b"\x1f\x8b")
+    for number, (position, byte) in enumerate(((3, 0xFF), (30, 0xFF), (60, 0))):
+        torn = bytearray(whole)
+        torn[start + position : start + position + 8] = bytes([byte]) * 8
+        with pytest.raises(EnvironmentError_, match="torn"):
+            spooled(tmp_path, str(number), bytes(torn))
+
+
+def test_a_layer_above_eight_gibibytes_is_streamed_with_its_size(tmp_path):
+    size = 9 << 30
+    with (tmp_path / "big").open("wb") as stream:
+        stream.truncate(size)
+    entry = Entry(path="big", kind="file", size=size, archive=str(tmp_path / "big"))
+    image = CanonicalImage("sha256:" + "0" * 64, b"{}", (CanonicalLayer((entry,), "sha256:" + "1" * 64),))
+    start = b"".join(itertools.islice(load_stream(image, "x:1"), 3))
+    with tarfile.open(fileobj=io.BytesIO(start)) as archive:
+        folder, layer = archive.next(), archive.next()
+    assert (folder.name, layer.name, layer.size) == ("layers", f"layers/{'1' * 64}.tar", encoded_size((entry,)))
+    assert len(start) < 4 << 20

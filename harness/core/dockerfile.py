@@ -1,0 +1,108 @@
+"""Dockerfiles: which base one stands on, and the refusal of steps that reach for a network.
+
+A build has no network inside its steps; but `FROM name`, `COPY --from=image` and `ADD https://...` are fetched by the
+engine itself, outside of them, and what they bring is not in any lock. They are refused before anything is built.
+Reference: https://docs.docker.com/reference/dockerfile/
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from dockerfile_parse import DockerfileParser
+
+from harness.errors import UsageError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_REPOSITORY = re.compile(r"[a-z0-9]+([._:/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REMOTE = re.compile(r"([a-z][a-z0-9+.-]*://|git@)", re.IGNORECASE)
+_PIN = "begin it with `ARG BASE=<name of a base lock, or image@sha256:digest>` and `FROM ${BASE}`"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseReference:
+    """What an image stands on: a base lock's name, or a registry's repository with the digest of the image there."""
+
+    name: str
+    digest: str = ""
+
+    @property
+    def pull(self) -> str:
+        """What an engine pulls: `repository@sha256:...`."""
+        return f"{self.name}@{self.digest}"
+
+
+def read_base(text: str, source: str) -> BaseReference:
+    """The base that a Dockerfile stands on, once nothing in it reaches for a network.
+
+    Args:
+        text: the Dockerfile.
+        source: what to call it in an error, normally its path.
+
+    Raises:
+        UsageError: it names no base, one without a digest, or has a step that would fetch something.
+    """
+    base: BaseReference | None = None
+    stages: list[str] = []
+    for step in _steps(text, source):
+        where = f"{source}, line {step['startline'] + 1}"
+        name, value = step["instruction"], step["value"]
+        if name == "ARG" and not stages and value.startswith("BASE="):
+            base = parse_base(value.removeprefix("BASE=").strip("\"'"), where)
+        elif name == "FROM":
+            stages.append(_stage(value, stages, where))
+        elif name == "ADD" and any(_REMOTE.match(word) for word in value.split()):
+            raise UsageError(f"{where}: ADD fetches {value.split()[0]}", "an image gets its files from its locks only")
+        elif name == "COPY":
+            _check_copy(value, stages, where)
+    if base is None or not stages:
+        raise UsageError(f"{source} does not say which base it stands on", _PIN)
+    return base
+
+
+def parse_base(value: str, where: str) -> BaseReference:
+    """Read the value of `ARG BASE=`.
+
+    Raises:
+        UsageError: it is neither the name of a lock nor an image with its digest.
+    """
+    if _NAME.fullmatch(value):
+        return BaseReference(value)
+    name, _, digest = value.partition("@")
+    if not _REPOSITORY.fullmatch(name):
+        raise UsageError(f"{where}: {value!r} names no base", _PIN)
+    if not _DIGEST.fullmatch(digest):
+        problem = f"{where}: the base {value} has no digest; what a tag points at can change"
+        remedy = f"pin it as {name}@sha256:<64 hex digits>; `skopeo inspect docker://{name}` prints the digest"
+        raise UsageError(problem, remedy)
+    repository, colon, tag = name.rpartition(":")
+    return BaseReference(repository if colon and "/" not in tag else name, digest)
+
+
+def _steps(text: str, source: str) -> list[dict[str, Any]]:
+    try:
+        parser = DockerfileParser(fileobj=io.BytesIO(text.encode()))
+        return [step for step in parser.structure if step["instruction"] != "COMMENT"]
+    except (ValueError, KeyError, IndexError) as error:
+        raise UsageError(f"{source} is no Dockerfile: {error}", "see the reference of the format") from error
+
+
+def _stage(value: str, stages: list[str], where: str) -> str:
+    """The name of a stage, "" where it has none; it stands on the base, on an earlier stage, or on nothing."""
+    words = [word for word in value.split() if not word.startswith("--")]
+    if not words or (words[0] not in ("${BASE}", "$BASE", "scratch") and words[0].lower() not in stages):
+        problem = f"{where}: FROM {value} is not pinned by this project"
+        raise UsageError(problem, _PIN)
+    return words[2].lower() if len(words) == 3 else ""
+
+
+def _check_copy(value: str, stages: list[str], where: str) -> None:
+    for word in value.split():
+        if word.startswith("--from="):
+            origin = word.removeprefix("--from=").lower()
+            if origin not in stages and not (origin.isdecimal() and int(origin) < len(stages) - 1):
+                raise UsageError(f"{where}: COPY takes files from the image {origin}", "copy from a stage of this file")
