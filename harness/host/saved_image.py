@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import gzip
 import io
-import itertools
 import json
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.core.image import canonical_config
-from harness.core.layer import END_OF_ARCHIVE, Entry, canonical, clean_path, header, padding, squash
+from harness.core.layer import END_OF_ARCHIVE, Entry, canonical, clean_path, header, padding
 from harness.core.lockfile import digest_of
 from harness.errors import EnvironmentError_
 from harness.host.layers import CHUNK, encode, encoded_size, layer_digest, read_layer
@@ -83,28 +82,6 @@ def spool(stream: Iterable[bytes], folder: Path) -> SavedImage:
     if len(diff_ids) != len(layers):
         raise EnvironmentError_("the engine's archive of the image names other layers than it holds", "build again")
     return SavedImage(config, layers)
-
-
-def rewrite(
-    saved: SavedImage, known: Mapping[str, CanonicalLayer], labels: Mapping[str, str] | None = None
-) -> CanonicalImage:
-    """Make an image canonical: its base as it is, everything above it as one sorted layer without times or history.
-
-    One layer, because how many steps a Dockerfile has is not part of what it makes; and because what a step removes is
-    then really gone, so that nothing has to be copied from stage to stage.
-
-    Args:
-        saved: the image.
-        known: layers that are canonical already, by digest; those at the bottom are kept.
-        labels: what the image says of itself, beside the labels it has.
-    """
-    diff_ids = saved.config["rootfs"]["diff_ids"]
-    kept = tuple(known[digest] for digest in itertools.takewhile(known.__contains__, diff_ids))
-    above = (read_layer(path) for path in saved.layers[len(kept) :])
-    entries = squash(above, [layer.entries for layer in kept])
-    layers = (*kept, CanonicalLayer(entries, layer_digest(entries))) if entries else kept
-    config = canonical_config(saved.config, tuple(layer.digest for layer in layers), labels)
-    return CanonicalImage(digest_of(config), config, layers)
 
 
 def reread(saved: SavedImage) -> CanonicalImage:
