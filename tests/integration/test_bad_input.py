@@ -69,6 +69,9 @@ def test_make_hands_the_name_over_as_data_not_as_shell(tmp_path):
 def test_a_wrong_experiment_is_named_with_its_key(shared_project, text, words):
     shared_project.experiment("broken", text)
     refused(shared_project.harness("certify", "broken"), 2, "broken.yaml", *words)
+    # A checkout that cannot be read would stop every `gc` of the cache that it shares.
+    (shared_project.root / "pipelines" / "experiments" / "broken.yaml").unlink()
+    shared_project.commit("without it")
 
 
 def test_a_dirty_tree_is_refused_and_the_remedy_named(project):
