@@ -138,14 +138,14 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
 
     What an earlier build left is used, unless --check is given. Exit code 1 when two builds differ.
     """
-    from harness.host import builder, engine, git, oci, roots
+    from harness.host import builder, checkouts, engine, git, oci
     from harness.report.build import print_build
 
     if other and not check:
         raise click.UsageError("--second-engine goes with --check")
     store = _store()
     with store.in_use():
-        roots.remember_checkout(store, root)
+        checkouts.remember_checkout(store, root)
         client = engine.ensure("auto", _tell)
         result = builder.build(client, image, root, store, _tell, check=check, other=other)
         if output:
@@ -177,7 +177,7 @@ def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: A
     With --check, NAME may be left out: the locks of all images and bases are looked at then. Exit code 2 if something
     is wrong with one of them.
     """
-    from harness.host import locks, resolver, roots
+    from harness.host import checkouts, locks, resolver
 
     if sum((upgrade, check, kind is not None)) > 1 or (as_json and not check):
         raise click.UsageError("--upgrade, --check and --export exclude each other; --json goes with --check")
@@ -190,7 +190,7 @@ def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: A
         elif check:
             return _print_findings(locks.check_locks(root, names, store, _tell), as_json)
         else:
-            roots.remember_checkout(store, root)
+            checkouts.remember_checkout(store, root)
             for name in names:
                 click.echo(f"wrote {resolver.write_lock(root, name, store, _tell, upgrade=upgrade)}")
     return 0

@@ -34,6 +34,7 @@ from harness.core.run import RunRecord
 from harness.core.verdict import Case, Verdict, judge, verdict_to_json
 from harness.errors import HarnessError, InterruptedError_, UsageError
 from harness.host import campaign, controls, doctor, engine
+from harness.host.checkouts import remember_checkout
 from harness.host.container import ContainerSandbox
 from harness.host.estimate import peak_disk_bytes
 from harness.host.evidence import load_trajectory
@@ -42,7 +43,6 @@ from harness.host.inputs import materialise
 from harness.host.locks import export_lock
 from harness.host.preparation import last_lines, preparation_key, prepare
 from harness.host.recipe import read_recipe
-from harness.host.roots import remember_checkout
 from harness.host.runner import Ready, Runner, Wish, make_ready
 from harness.host.sandbox import Sandbox, describe_exit
 from harness.host.store import Store, disk_errors, file_digest, write_atomically

@@ -10,7 +10,6 @@ from harness.core.export import python_version, to_conda, to_requirements
 from harness.core.image import check_name
 from harness.core.lint import Finding, lint_lock, unmet
 from harness.core.lockfile import BaseLock, Lockfile, parse_base_lock
-from harness.core.sbom import sbom
 from harness.errors import UsageError
 from harness.host.metadata import licences_of, requirements_of
 from harness.host.recipe import read_recipe
@@ -63,6 +62,8 @@ def export_lock(root: Path, name: str, kind: Export, store: Store, progress: Pro
     base_lock = recipe.base_lock if recipe else None
     if kind == "conda":
         return to_conda(lock, base_lock, name)
+    from harness.core.sbom import sbom  # its library is slow to import, and builds come by here
+
     if recipe is None:
         raise UsageError(f"{name} is no image: there is no images/{name}/Dockerfile", "name an image")
     is_here = not absent_wheels(lock, store)

@@ -10,24 +10,17 @@ from pathlib import Path
 
 from harness.core.experiment import parse_experiment
 from harness.core.garbage import References
-from harness.core.lockfile import Lockfile, digest_of, parse_base_lock, parse_lock
+from harness.core.lockfile import Lockfile, parse_base_lock, parse_lock
 from harness.errors import EnvironmentError_, UsageError
 from harness.host.base import base_key
+from harness.host.checkouts import KIND, checkout_key
 from harness.host.recipe import Recipe, read_recipe
 from harness.host.registry import registry_key
 from harness.host.store import Store
 
-_KIND = "checkouts"
 _EXPERIMENTS = Path("pipelines") / "experiments"
 _LISTED = re.compile(rb"^([0-9a-f]{64})  ", re.MULTILINE)
 _MAX_LISTING = 64 << 20
-
-
-def remember_checkout(store: Store, root: Path) -> None:
-    """Record that a checkout uses the cache, so that what it names is not collected while it exists."""
-    path = str(root.resolve())
-    if (store.read_record(_KIND, _key(path)) or {}).get("path") != path:
-        store.write_record(_KIND, _key(path), {"path": path})
 
 
 def known_checkouts(store: Store, root: Path) -> dict[str, Path]:
@@ -40,9 +33,9 @@ def known_checkouts(store: Store, root: Path) -> dict[str, Path]:
     here = root.resolve()
     if not (here / "lockfiles").is_dir():
         raise UsageError(f"{here} is no checkout: it has no lockfiles/", "go to one, or name it with --root")
-    found = {_key(str(here)): here}
-    for file in sorted((store.root / _KIND).glob("*.json")):
-        record = store.read_record(_KIND, file.stem)
+    found = {checkout_key(str(here)): here}
+    for file in sorted((store.root / KIND).glob("*.json")):
+        record = store.read_record(KIND, file.stem)
         if record is None or not isinstance(record.get("path"), str):
             problem = f"{file} cannot be read, so a checkout that uses the cache is not known"
             raise EnvironmentError_(problem, "remove that file, then run any command of the harness in that checkout")
@@ -146,10 +139,6 @@ def _listed(blob: Path) -> Iterator[str]:
     if blob.stat().st_size > _MAX_LISTING:
         raise UsageError(f"{blob} is too large for the listing of an input", "remove it")
     return (value.decode() for value in _LISTED.findall(blob.read_bytes()))
-
-
-def _key(path: str) -> str:
-    return _digits(digest_of(path.encode(errors="surrogateescape")))
 
 
 def _digits(digest: str) -> str:
