@@ -12,9 +12,9 @@ import yaml
 
 from harness.core.cuda import cuda_stack
 from harness.core.lockfile import LABEL_INDEX, BaseLock, Lockfile, render_pins
+from harness.core.target import PYTHON
 from harness.errors import UsageError
 
-PYTHON = "3.11"
 _UPSTREAM = re.compile(r"(?:[0-9]+:)?([0-9]+\.[0-9]+\.[0-9]+)")
 
 

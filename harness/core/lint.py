@@ -17,10 +17,9 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from harness.core.cuda import MIN_LINUX_DRIVER, cuda_major, cuda_parts, cuda_stack, runtime_cuda, torch_label_cuda
-from harness.core.lockfile import IMAGE_TARGET, Lockfile, Pin
+from harness.core.lockfile import Lockfile, Pin
+from harness.core.target import GLIBC_MINOR, IMAGE_TARGET, PYTHON, platforms
 
-_GLIBC_MINOR = 36  # of Debian bookworm
-_OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}  # PEP 600
 _OF_THE_KERNEL = ("platform_release", "platform_version")
 _AGAIN = "compile the lock again: `harness lock`"
 _MARKER_ERRORS = (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion)
@@ -92,7 +91,7 @@ def _wheels(lock: Lockfile, source: str) -> Iterator[Finding]:
             problem = f"{pin.wheel.filename} is not {pin.name} {pin.version}"
             yield Finding(id="LOCK003", where=where, problem=problem, remedy=_AGAIN)
         if tags.isdisjoint(target_tags()):
-            problem = f"{pin.wheel.filename} does not run on {IMAGE_TARGET} with glibc 2.{_GLIBC_MINOR}"
+            problem = f"{pin.wheel.filename} does not run on {IMAGE_TARGET} with glibc 2.{GLIBC_MINOR}"
             remedy = "lock a version that has a wheel for it, and compile the lock on such a system"
             yield Finding(id="LOCK004", where=where, problem=problem, remedy=remedy)
 
@@ -137,14 +136,8 @@ def _torch(lock: Lockfile, source: str) -> Iterator[Finding]:
 @cache
 def target_tags() -> frozenset[Tag]:
     """Every tag of a wheel that runs on the target: CPython 3.11, x86_64, up to its glibc (PEP 425, 600)."""
-    platforms = []
-    for minor in range(_GLIBC_MINOR, 4, -1):
-        platforms.append(f"manylinux_2_{minor}_x86_64")
-        platforms += [f"{_OLD_NAMES[minor]}_x86_64"] if minor in _OLD_NAMES else []
-    platforms.append("linux_x86_64")
-    return frozenset(
-        (*cpython_tags((3, 11), ["cp311"], platforms), *compatible_tags((3, 11), "cp311", platforms)),
-    )
+    names = platforms()
+    return frozenset((*cpython_tags((3, 11), ["cp311"], names), *compatible_tags((3, 11), "cp311", names)))
 
 
 def _holds(marker: Marker, extra: str, python: str) -> bool | None:
@@ -164,7 +157,7 @@ def _holds(marker: Marker, extra: str, python: str) -> bool | None:
             "platform_system": "Linux",
             "platform_version": "",
             "python_full_version": version,
-            "python_version": "3.11",
+            "python_version": PYTHON,
             "sys_platform": "linux",
         }
         try:

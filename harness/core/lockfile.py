@@ -19,7 +19,6 @@ from packaging.utils import canonicalize_name
 
 from harness.errors import UsageError
 
-IMAGE_TARGET = "cp311-linux-x86_64"  # what images run; with glibc up to bookworm's 2.36
 LABEL_INDEX = "https://download.pytorch.org/whl/"
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _HASH_OPTION = re.compile(r"\s--hash[= ](\S+)")

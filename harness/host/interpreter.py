@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.core.interpreter import Environment, Interpreter, canonical_packages, compare_with_lock
-from harness.core.lockfile import IMAGE_TARGET
+from harness.core.target import IMAGE_TARGET
 from harness.errors import EnvironmentError_, UsageError
 from harness.host.store import Progress, Store
 from harness.host.venv import host_venv

@@ -15,11 +15,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.core.lockfile import IMAGE_TARGET, LABEL_INDEX
+from harness.core.lockfile import LABEL_INDEX
+from harness.core.target import GLIBC_MINOR, IMAGE_TARGET, PYTHON, platforms
 from harness.errors import EnvironmentError_, UsageError
 
 STRICT = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
-_GLIBC = range(36, 4, -1)  # of the base, bookworm's 2.36, down to the first manylinux
 _TIMEOUT_S = 7200
 _YANKED = re.compile(
     r"yanked version: '(\S+)' candidate \(version (\S+) at .*?\) Reason for being yanked: (.*?)(?= WARNING:|$)"
@@ -27,14 +27,13 @@ _YANKED = re.compile(
 _GONE = re.compile(r"No matching distribution found for ([^\s(]+)")
 
 
-def download(lines: Iterable[str], folder: Path, label: str = "", target: str = IMAGE_TARGET) -> tuple[str, ...]:
-    """Download wheels into a folder.
+def download(lines: Iterable[str], folder: Path, label: str = "") -> tuple[str, ...]:
+    """Download the wheels that images take into a folder.
 
     Args:
         lines: requirements, each with its hashes or all without.
         folder: where the wheels go.
         label: the local version label they share, or "".
-        target: `IMAGE_TARGET`, or else the interpreter that runs.
 
     Returns:
         A sentence for each yanked version among them.
@@ -46,7 +45,7 @@ def download(lines: Iterable[str], folder: Path, label: str = "", target: str = 
     requirements = folder / "requirements.txt"
     requirements.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     options = ("-q", "--no-cache-dir", "-d", str(folder), "--no-deps", "--only-binary", ":all:")
-    command = ("-m", "pip", "download", *options, *_target_options(target), "-r", str(requirements))
+    command = ("-m", "pip", "download", *options, *_target_options(), "-r", str(requirements))
     try:
         said = run_python(*command)
     except EnvironmentError_:
@@ -90,21 +89,17 @@ def host_target() -> str:
     is_linux = sys.platform == "linux" and platform.machine() == "x86_64"
     libc, version = platform.libc_ver()
     glibc = tuple(int(part) for part in re.findall(r"\d+", version)[:2]) if libc == "glibc" else (0,)
-    if is_linux and sys.version_info[:2] == (3, 11) and glibc >= (2, 36):
+    if is_linux and "{}.{}".format(*sys.version_info) == PYTHON and glibc >= (2, GLIBC_MINOR):
         return IMAGE_TARGET
     return f"cp{sys.version_info[0]}{sys.version_info[1]}-{sys.platform}-{platform.machine()}"
 
 
-def _target_options(target: str) -> tuple[str, ...]:
-    """What to tell pip about the interpreter that will use the wheels; nothing for the one that runs."""
-    if target != IMAGE_TARGET:
-        return ()
-    platforms = [f"manylinux_2_{minor}_x86_64" for minor in _GLIBC]
-    platforms += ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
-    options = ["--implementation", "cp", "--python-version", "3.11"]
+def _target_options() -> tuple[str, ...]:
+    """What to tell pip about the interpreter that will use the wheels: the image's, whichever runs here."""
+    options = ["--implementation", "cp", "--python-version", PYTHON]
     for abi in ("cp311", "abi3", "none"):
         options += ["--abi", abi]
-    for name in platforms:
+    for name in platforms():
         options += ["--platform", name]
     return tuple(options)
 

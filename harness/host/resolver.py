@@ -16,12 +16,14 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from harness.core.image import check_name
-from harness.core.lockfile import IMAGE_TARGET, LABEL_INDEX, Lockfile, Pin, Wheel, parse_lock, render_wheels
+from harness.core.lockfile import LABEL_INDEX, Lockfile, Pin, Wheel, parse_lock, render_wheels
+from harness.core.target import IMAGE_TARGET
 from harness.errors import EnvironmentError_, HarnessError, UsageError
 from harness.host.debian import write_base_lock
 from harness.host.estimate import unpacked_bytes
 from harness.host.pip import download, host_target, run_python
 from harness.host.store import Progress, Store, disk_errors, file_digest, write_atomically
+from harness.host.wheels import fetch_wheels
 
 _HEADERS = ("# wheel", "# builds with +", "# resolved", "# target: ", "# installed: ")
 _UNDATED = "does not provide upload-time"
@@ -59,6 +61,7 @@ def write_lock(root: Path, name: str, store: Store, progress: Progress, *, upgra
         text = _with_header(text, labels, is_image=is_image) + render_wheels(wheels)
         lock = parse_lock(text, target.name)
         if is_image:
+            fetch_wheels(lock, store, progress)
             text = f"# installed: {unpacked_bytes(lock, store)} bytes\n" + text
         write_atomically(target, text)
     progress(f"{target.name}: {len(lock.pins)} pins, {len(wheels)} wheels, {lock.wheels_bytes / 1e6:.0f} MB")
@@ -128,7 +131,7 @@ def _label(requirement: Requirement) -> str:
 
 
 def _choose(lock: Lockfile, before: Lockfile | None, store: Store, progress: Progress) -> dict[str, Wheel]:
-    """The target's wheel of every pin, each in the store; those that were chosen before stay."""
+    """The target's wheel of every pin; those that were chosen before stay, the others are in the store then."""
     pins = {pin.name: pin for pin in lock.pins if not pin.marker or Marker(pin.marker).evaluate()}
     known = {pin.name: pin for pin in before.pins} if before else {}
     chosen: dict[str, Wheel] = {}

@@ -7,7 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from harness.core.lockfile import IMAGE_TARGET, LABEL_INDEX, Lockfile, Pin, render_pins
+from harness.core.lockfile import LABEL_INDEX, Lockfile, Pin, render_pins
+from harness.core.target import IMAGE_TARGET
 from harness.errors import EnvironmentError_
 from harness.host.pip import STRICT, host_target, run_python
 from harness.host.store import Progress, Store, disk_errors

@@ -23,7 +23,8 @@ import docker
 import pytest
 from conftest import Answer, Project
 
-from harness.core.lockfile import IMAGE_TARGET, Pin, Wheel, parse_base_lock, render_pins, render_wheels
+from harness.core.lockfile import Pin, Wheel, parse_base_lock, render_pins, render_wheels
+from harness.core.target import IMAGE_TARGET
 from harness.host.debian import fetch_packages
 from harness.host.store import open_store
 

@@ -1,7 +1,8 @@
 import package_index
 import pytest
 
-from harness.core.lockfile import IMAGE_TARGET, digest_of, parse_lock
+from harness.core.lockfile import digest_of, parse_lock
+from harness.core.target import IMAGE_TARGET
 from harness.errors import EnvironmentError_, UsageError
 from harness.host.pip import host_target
 from harness.host.resolver import write_lock
@@ -148,3 +149,12 @@ def test_a_lock_whose_requirements_are_not_there_is_named(project, tmp_path, nam
 def test_a_name_that_climbs_is_refused(project, tmp_path):
     with pytest.raises(UsageError, match="no name"):
         write_lock(project, "../tiny", Store(tmp_path / "cache"), silent)
+
+
+@needs_the_images_python
+def test_a_lock_is_written_again_where_the_cache_is_empty(index, project, tmp_path):
+    data = index.add("tiny_thing", "1.0")
+    before = write_lock(project, "tiny", Store(tmp_path / "cache"), silent).read_text()
+    elsewhere = Store(tmp_path / "another machine's cache")
+    assert write_lock(project, "tiny", elsewhere, silent).read_text() == before
+    assert elsewhere.blob(digest_of(data)).read_bytes() == data
