@@ -24,11 +24,12 @@ import torch
 from config import Config, PipelineError
 from tracking import sync_folder, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 KEYS = frozenset(
     {
         "format", "experiment", "config", "seed", "epoch", "global_step", "micro_position", "loss", "best_loss",
-        "model", "optimizer", "scheduler", "scaler", "rng", "sampler", "progress", "metrics_lines",
+        "model", "optimizer", "scheduler", "scaler", "rng", "sampler", "early_stopping", "data", "progress",
+        "metrics_lines",
     }
 )  # fmt: skip
 

@@ -36,7 +36,8 @@ class DataConfig:
 
     `prompt` holds the places `{word}` and `{part}`. A pair longer than `max_length` tokens is left out when the
     data are prepared; nothing is cut off in training. `pairs_per_epoch` pairs, drawn from all `train_pairs`
-    without replacement, are called an epoch; null means all of them.
+    without replacement, are called an epoch; null means all of them. `batching` says which of them go together
+    (batching.py); packed, a row takes up to `pack_length` tokens, null means `max_length`.
     """
 
     input: str
@@ -45,7 +46,14 @@ class DataConfig:
     max_length: int
     prompt: str = "Define: {word} ({part})\n"
     pairs_per_epoch: int | None = None
+    batching: str = "shuffled"
+    pack_length: int | None = None
     num_workers: int = 0
+
+    @property
+    def row_length(self) -> int:
+        """Tokens that a packed row takes at most."""
+        return self.max_length if self.pack_length is None else self.pack_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +89,11 @@ class TrainingConfig:
     """The training itself. `accumulation` micro-batches form one window, a window makes one optimizer step.
 
     Each validation takes the first `validation_pairs` of the prepared ones; null means all of them.
+    `precision`: bf16 and fp16 are autocast, the trained weights stay float32. fp16 comes with a loss scaler and is
+    made for CUDA; a CPU computes the same training slowly. `gradient_checkpointing` computes activations again in
+    the backward pass instead of keeping them. A training ends early once `patience` validations (one at each epoch's
+    end) in a row have not lowered the loss by more than `min_delta`, in nats; null means never. The schedule does
+    not know of that: it is laid over all epochs.
     """
 
     epochs: int
@@ -96,6 +109,9 @@ class TrainingConfig:
     max_grad_norm: float = 1.0
     precision: str = "fp32"
     device: str = "cpu"
+    gradient_checkpointing: bool = False
+    patience: int | None = None
+    min_delta: float = 0.0
     save_every: int = 10
     validation_batch_size: int = 8
     validation_pairs: int | None = None
@@ -110,7 +126,18 @@ class DeterminismConfig:
     fill_uninitialized_memory: bool = True
     cudnn_deterministic: bool = True
     cudnn_benchmark: bool = False
+    mkldnn_deterministic: bool = True
     tf32: bool = False
+    reduced_precision_sums: bool = False
+    fixed_hash_seed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingConfig:
+    """Which trackers write besides metrics.jsonl (trackers.py); none changes a bit of the training."""
+
+    tensorboard: bool = True
+    wandb: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +151,7 @@ class Config:
     lora: LoraSettings
     training: TrainingConfig
     determinism: DeterminismConfig = field(default_factory=DeterminismConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values (dict, list, str, int, float, bool, None), defaults included."""
@@ -131,6 +159,7 @@ class Config:
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
+    "data.batching": ("shuffled", "bucketed", "packed"),
     "model.source": ("random", "gguf"),
     "model.attention": ("sdpa", "eager"),
     "training.schedule": ("linear", "cosine", "constant"),
@@ -143,6 +172,7 @@ AT_LEAST: dict[str, float] = {
     "training.micro_batch_size": 1, "training.accumulation": 1, "training.learning_rate": 0,
     "training.warmup_steps": 0, "training.weight_decay": 0, "training.max_grad_norm": 0,
     "training.save_every": 1, "training.validation_batch_size": 1, "training.validation_pairs": 1,
+    "training.patience": 1, "training.min_delta": 0,
     "determinism.threads": 1,
     "model.hidden_size": 1, "model.intermediate_size": 1, "model.num_layers": 1, "model.num_heads": 1,
     "model.num_kv_heads": 1,
@@ -181,6 +211,12 @@ def parse_config(document: object) -> Config:
             raise PipelineError(f"{key} is {value!r}", f"choose one of: {', '.join(choices)}")
     if not config.lora.dropout < 1:
         raise PipelineError(f"lora.dropout is {config.lora.dropout}", "choose a value from 0 up to, not including, 1")
+    if config.data.row_length < config.data.max_length:
+        raise PipelineError(
+            f"data.pack_length is {config.data.pack_length}, but a pair may have data.max_length = "
+            f"{config.data.max_length} tokens",
+            "raise data.pack_length: a pair is never cut",
+        )
     if not config.lora.target_modules:
         raise PipelineError("lora.target_modules is empty", "name the linear modules that get an adapter")
     if config.experiment in ("", ".", "..") or "/" in config.experiment:

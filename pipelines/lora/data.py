@@ -1,7 +1,8 @@
-"""The data: tokenized pairs, micro-batches, and an order that depends on nothing but seed and epoch."""
+"""The data: tokenized pairs, the tensors of a micro-batch, and the loader. Which pairs go together: batching.py."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from batching import EpochSampler
 from config import PipelineError
 from determinism import seed_worker
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, get_worker_info
 
 IGNORED = -100  # cross_entropy's default `ignore_index`: no loss for the prompt and the padding
+PADDING = -1
+WORKER_TIMEOUT_S = 300  # a micro-batch takes milliseconds: a worker that hangs is an error, not a pause
 Batch = dict[str, torch.Tensor]
 
 
@@ -55,6 +59,12 @@ def load_pairs(prepared: Path, split: str) -> list[Pair]:
     return pairs
 
 
+def digest(*splits: Sequence[Pair]) -> str:
+    """Name the prepared pairs by their content: a resume with other data must not go unnoticed."""
+    listed = [[[pair.input_ids, pair.prompt_length] for pair in split] for split in splits]
+    return "sha256:" + hashlib.sha256(json.dumps(listed).encode("ascii")).hexdigest()
+
+
 def collate(pairs: Sequence[Pair], pad_token_id: int) -> Batch:
     """Pad pairs on the right to the longest of them.
 
@@ -74,103 +84,93 @@ def collate(pairs: Sequence[Pair], pad_token_id: int) -> Batch:
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
+def collate_packed(rows: Sequence[Sequence[Pair]], pad_token_id: int) -> Batch:
+    """Put each row's pairs end to end and pad on the right to the longest row.
+
+    Returns `input_ids`, `labels`, `position_ids` and `segments`, all int64 [rows, longest]. Positions start at 0 with
+    each pair, segments number a row's pairs from 0, and padding is a segment of its own, PADDING: no pair may
+    attend to another. A pair's first token has no label, for what stands before it is another pair.
+    """
+    longest = max(sum(len(pair.input_ids) for pair in row) for row in rows)
+    shape = (len(rows), longest)
+    batch = {
+        "input_ids": torch.full(shape, pad_token_id, dtype=torch.int64),
+        "labels": torch.full(shape, IGNORED, dtype=torch.int64),
+        "position_ids": torch.zeros(shape, dtype=torch.int64),
+        "segments": torch.full(shape, PADDING, dtype=torch.int64),
+    }
+    for number, row in enumerate(rows):
+        start = 0
+        for segment, pair in enumerate(row):
+            stop = start + len(pair.input_ids)
+            answer = start + max(1, pair.prompt_length)
+            batch["input_ids"][number, start:stop] = torch.tensor(pair.input_ids)
+            batch["labels"][number, answer:stop] = batch["input_ids"][number, answer:stop]
+            batch["position_ids"][number, start:stop] = torch.arange(stop - start)
+            batch["segments"][number, start:stop] = segment
+            start = stop
+    return batch
+
+
 def num_targets(batch: Batch) -> int:
     """Count the tokens that have a loss. The first position predicts nothing: a label there does not count."""
     return int((batch["labels"][:, 1:] != IGNORED).sum())
 
 
-class EpochSampler(Sampler[list[int]]):
-    """Micro-batches of indices, shuffled anew in each epoch.
+class PackedRows:
+    """The pairs of a row, by the row's indices."""
 
-    The order of epoch e is the permutation from a generator of its own, seeded with seed + e. So it is known
-    without running the epochs before it, and a resume in the middle of an epoch skips indices: it draws the
-    same permutation and starts at `position`, with no data loaded and no global random number drawn.
-    """
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
 
-    def __init__(self, *, num_pairs: int, batch_size: int, seed: int, pairs_per_epoch: int | None = None) -> None:
-        if pairs_per_epoch is not None and pairs_per_epoch > num_pairs:
-            raise PipelineError(
-                f"data.pairs_per_epoch is {pairs_per_epoch}, but only {num_pairs} pairs are prepared",
-                "lower data.pairs_per_epoch",
-            )
-        self.num_pairs = num_pairs
-        self.batch_size = batch_size
-        self.seed = seed
-        self.pairs_per_epoch = num_pairs if pairs_per_epoch is None else pairs_per_epoch
-        self.epoch = 0
-        self.position = 0
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Number of micro-batches of a whole epoch; the last one may be smaller."""
-        return -(-self.pairs_per_epoch // self.batch_size)
-
-    def set_epoch(self, epoch: int, position: int = 0) -> None:
-        """Choose the epoch (0, 1, ...) and how many of its micro-batches are already done."""
-        self.epoch = epoch
-        self.position = position
-
-    def __len__(self) -> int:
-        return self.batches_per_epoch - self.position
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(self.num_pairs, generator=generator)[: self.pairs_per_epoch].tolist()
-        for start in range(self.position * self.batch_size, len(order), self.batch_size):
-            yield order[start : start + self.batch_size]
-
-    def state_dict(self, position: int) -> dict[str, int]:
-        """Return the state after `position` consumed micro-batches (a loader that prefetches has drawn more)."""
-        return {
-            "seed": self.seed, "epoch": self.epoch, "position": position, "num_pairs": self.num_pairs,
-            "batch_size": self.batch_size, "pairs_per_epoch": self.pairs_per_epoch,
-        }  # fmt: skip
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue where `state` was taken.
-
-        Raises:
-            PipelineError: the state belongs to other data or another order.
-        """
-        own = self.state_dict(0)
-        differing = [key for key in own if key not in ("epoch", "position") and own[key] != state.get(key)]
-        if differing:
-            raise PipelineError(
-                f"the checkpoint's sampler differs in {', '.join(differing)}",
-                "resume with the configuration and the prepared data that the checkpoint was made with",
-            )
-        self.set_epoch(state["epoch"], state["position"])
+    def __getitem__(self, row: tuple[int, ...]) -> tuple[Pair, ...]:
+        return tuple(self.pairs[index] for index in row)
 
 
 class PadTo:
-    """`collate` with a fixed pad token: an object, because a worker process must be able to receive it."""
+    """One of the collate functions with a fixed pad token: an object, for a worker process must be able to get it.
 
-    def __init__(self, pad_token_id: int) -> None:
+    A worker hands over arrays, not tensors (`as_tensors` turns them back): torch would pass tensors through shared
+    memory, of which a container has 64 MiB unless told otherwise, and through a socket below TMPDIR, whose path may
+    be too long for one; then the worker waits forever and the training with it.
+    """
+
+    def __init__(self, pad_token_id: int, is_packed: bool) -> None:
         self.pad_token_id = pad_token_id
+        self.is_packed = is_packed
 
-    def __call__(self, pairs: Sequence[Pair]) -> Batch:
-        return collate(pairs, self.pad_token_id)
+    def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
+        batch = (collate_packed if self.is_packed else collate)(rows, self.pad_token_id)
+        return batch if get_worker_info() is None else {name: tensor.numpy() for name, tensor in batch.items()}
+
+
+def as_tensors(batch: dict[str, Any]) -> Batch:
+    """Turn a micro-batch from a worker back into tensors; one of this process is left as it is."""
+    return {name: torch.as_tensor(values) for name, values in batch.items()}
 
 
 def make_loader(
     pairs: Sequence[Pair], sampler: EpochSampler, *, pad_token_id: int, num_workers: int
 ) -> DataLoader[Any]:
-    """Return a loader over what is left of the sampler's epoch.
+    """Return a loader over what is left of the sampler's epoch, in its order whatever the number of workers.
 
-    It has its own generator: without one, each new iterator would draw its workers' base seed from torch's global
-    generator, and a resumed training, which makes one iterator more, would see other dropout masks.
+    Nothing that happens in a worker is random; each is seeded all the same, so that what somebody adds there
+    repeats. The loader has its own generator: without one, each new iterator would draw its workers' base seed from
+    torch's global generator, and a resumed training, which makes one iterator more, would see other dropout masks.
     """
+    is_packed = sampler.batching == "packed"
     return DataLoader(
-        pairs,  # type: ignore[arg-type]
+        PackedRows(pairs) if is_packed else pairs,  # type: ignore[arg-type]
         batch_sampler=sampler,
-        collate_fn=PadTo(pad_token_id),
+        collate_fn=PadTo(pad_token_id, is_packed),
         num_workers=num_workers,
         worker_init_fn=seed_worker,
+        timeout=WORKER_TIMEOUT_S if num_workers else 0,
         generator=torch.Generator().manual_seed(sampler.seed + sampler.epoch),
     )
 
 
-def windows(batches: Iterator[Batch] | DataLoader[Any], size: int) -> Iterator[list[Batch]]:
+def windows(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
     """Group micro-batches into windows of `size`; the last one holds what the epoch has left."""
     window: list[Batch] = []
     for batch in batches:

@@ -1,12 +1,14 @@
 """Everything that makes two trainings draw and add up the same numbers: switches, seeds, generator states.
 
-Source for the switches: PyTorch's notes on reproducibility, https://docs.pytorch.org/docs/stable/notes/randomness.html
+Sources for the switches: PyTorch's notes on reproducibility and on numerical accuracy,
+https://docs.pytorch.org/docs/stable/notes/randomness.html and .../notes/numerical_accuracy.html
 """
 
 from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,9 +38,18 @@ def set_determinism(config: DeterminismConfig, device: str) -> None:
     torch.backends.cudnn.deterministic = config.cudnn_deterministic
     # Benchmark mode picks a kernel by measured time, so the choice, and with it the rounding, varies.
     torch.backends.cudnn.benchmark = config.cudnn_benchmark
-    # TF32 rounds the inputs of fp32 products to 10 bits of mantissa, if the GPU has it: say which one is meant.
+    # oneDNN's own nondeterministic algorithms, on a CPU.
+    torch.backends.mkldnn.deterministic = config.mkldnn_deterministic
+    # TF32 rounds the inputs of fp32 products to 10 bits of mantissa, if the GPU has it: say which one is meant. The
+    # first line is for products, cuBLAS's (`allow_tf32`) and oneDNN's, the second for cuDNN.
     torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = config.tf32
+    # A product in fp16 or bf16 that is split into parts may add these in 16 bits: which parts, and so the rounding,
+    # depends on the GPU and the shape. Sums stay in 32 bits, in cuBLAS and in plain attention.
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = config.reduced_precision_sums
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = config.reduced_precision_sums
+    torch.backends.cuda.matmul.allow_fp16_accumulation = config.reduced_precision_sums
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(config.reduced_precision_sums)
     if device == "cuda" and config.deterministic_algorithms:
         if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in (":4096:8", ":16:8"):
             raise PipelineError(
@@ -48,6 +59,24 @@ def set_determinism(config: DeterminismConfig, device: str) -> None:
         # The memory-efficient attention's backward adds with atomics; flash and plain attention are left.
         torch.backends.cuda.enable_mem_efficient_sdp(False)
         torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def require_hash_seed(config: DeterminismConfig) -> None:
+    """Refuse a Python that hashes strings in another way in each process.
+
+    The order of a set of strings then changes from run to run: peft keeps the target modules in one, and writes them
+    into adapter_config.json in its order. Python reads the variable before any of our code runs.
+
+    Raises:
+        PipelineError: PYTHONHASHSEED is not set, or is "random".
+    """
+    is_read = not sys.flags.ignore_environment
+    is_fixed = is_read and os.environ.get("PYTHONHASHSEED", "").isdigit()  # 0 switches the randomization off
+    if config.fixed_hash_seed and not is_fixed:
+        raise PipelineError(
+            "PYTHONHASHSEED is not set, so Python orders sets of strings by chance",
+            "set PYTHONHASHSEED=0 before Python starts (or determinism.fixed_hash_seed to false)",
+        )
 
 
 def seed_everything(seed: int) -> None:

@@ -60,6 +60,7 @@ def build_model(config: Config, prepared: Path) -> PeftModel:
     The adapter's weights depend on torch's generator, so seed before. Frozen are all base weights; trainable are
     `...lora_A.default.weight: [r, in]` and `...lora_B.default.weight: [out, r]`, float32.
     """
+    settings = config.training
     base = load_base(config, prepared)
     check_targets(base, config.lora)
     base.requires_grad_(False)
@@ -76,7 +77,52 @@ def build_model(config: Config, prepared: Path) -> PeftModel:
     )
     # Stands in adapter_config.json: a name, not this machine's path.
     model.peft_config["default"].base_model_name_or_path = config.model.name
+    if settings.precision != "fp32":
+        round_frozen_linears(model, half_type(settings.precision))
+    if settings.gradient_checkpointing:
+        # Not reentrant: the reentrant kind loses the graph where no input wants a gradient, and under a frozen base
+        # none does. Each layer is computed again with the generator's state of its first time: the same dropout.
+        model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": True})
     return model
+
+
+def half_type(precision: str) -> torch.dtype:
+    """Return the 16-bit type of a mixed precision."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def round_frozen_linears(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Hold the frozen linear modules' weights in 16 bits, as autocast would round them at each use.
+
+    The same values, so the same bits, for half the memory: autocast keeps no rounded copy of a frozen weight but
+    the one that each layer's backward needs, and that is as many again. Everything else stays float32, tied
+    embeddings too: autocast looks tokens up in float32.
+    """
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    for module in model.modules():
+        is_linear = isinstance(module, torch.nn.Linear) and not module.weight.requires_grad
+        if is_linear and id(module.weight) not in embeddings:
+            module.weight.data = module.weight.data.to(dtype)
+            if module.bias is not None:
+                module.bias.data = module.bias.data.to(dtype)
+
+
+def model_inputs(batch: dict[str, torch.Tensor], attention: str) -> dict[str, torch.Tensor]:
+    """Turn a micro-batch into the model's arguments; a packed one gets its attention mask here.
+
+    The mask, [rows, 1, to, from], lets a token see itself and those before it in its own segment, for the
+    attention "sdpa" as booleans, for "eager" as what is added to the scores, float32. Padding is a segment like any
+    other, so no token sees nothing: a softmax over nothing is NaN.
+    """
+    if "segments" not in batch:
+        return {name: batch[name] for name in ("input_ids", "attention_mask")}
+    segments = batch["segments"]
+    length = segments.shape[1]
+    is_same = segments[:, :, None] == segments[:, None, :]
+    mask = (is_same & torch.ones(length, length, dtype=torch.bool, device=segments.device).tril())[:, None]
+    if attention == "eager":
+        mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
+    return {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "attention_mask": mask}
 
 
 def check_targets(base: torch.nn.Module, lora: LoraSettings) -> None:

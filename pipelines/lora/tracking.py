@@ -2,7 +2,8 @@
 
 `metrics.jsonl` of a training that was killed and resumed equals that of a straight one, line by line, in all keys
 but the volatile ones. To that end every line up to a checkpoint is on the disk before the checkpoint is, the
-checkpoint holds their number, and a resume cuts the file back to it.
+checkpoint holds their number, and a resume cuts the file back to it. What it says also goes to the trackers that
+the configuration asks for (trackers.py).
 """
 
 from __future__ import annotations
@@ -17,22 +18,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from config import PipelineError
+import utilisation
+from config import Config, PipelineError
+from trackers import Trackers
 
-VOLATILE = ("seconds", "tokens_per_s", "rss_bytes", "vram_bytes")  # differ from run to run
+VOLATILE = (  # what differs from run to run
+    "seconds", "tokens_per_s", "rss_bytes", "vram_bytes", "vram_allocated_bytes", *utilisation.KEYS,
+)  # fmt: skip
 
 
 class Metrics:
-    """Appends JSON lines to `metrics.jsonl`, one write for each line, and counts them."""
+    """Appends JSON lines to `metrics.jsonl`, one write for each line, counts them, and passes them to the trackers."""
 
-    def __init__(self, path: Path, num_lines: int) -> None:
-        """Open the file and keep its first `num_lines` lines (0: start a new file).
+    def __init__(self, path: Path, num_lines: int, config: Config) -> None:
+        """Open the file and keep its first `num_lines` lines (0: start a new file); start the trackers.
 
         Raises:
-            PipelineError: the file has fewer lines than that.
+            PipelineError: the file has fewer lines than that, or a tracker cannot be started.
         """
         self.num_lines = num_lines
-        kept = b""
+        kept: list[bytes] = []
         if num_lines:
             lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # after the last "\n": torn or empty
             if len(lines) < num_lines:
@@ -40,30 +45,46 @@ class Metrics:
                     f"{path} holds {len(lines)} lines, the checkpoint was written after {num_lines}",
                     "restore the file, or start over in an empty --output",
                 )
-            kept = b"".join(line + b"\n" for line in lines[:num_lines])
-        write_atomically(path, kept)
+            kept = lines[:num_lines]
+        write_atomically(path, b"".join(line + b"\n" for line in kept))
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._utilisation = utilisation.Utilisation(config.training.device)
+        self._trackers = Trackers(config, path.parent, [json.loads(line) for line in kept])
 
     def write(self, kind: str, step: int, **values: Any) -> None:
-        """Append one record; `step` is the number of optimizer steps done."""
+        """Append one record; `step` is the number of optimizer steps done.
+
+        A step's record gets the load of CPU and GPU since the one before, an epoch's the mean over its steps.
+        """
+        if kind == "step":
+            values |= self._utilisation.read()
+        elif kind == "epoch":
+            values |= self._utilisation.mean()
         line = json.dumps({"kind": kind, "step": step, **values}, sort_keys=True, allow_nan=False) + "\n"
         os.write(self._file, line.encode("ascii"))
         self.num_lines += 1
+        self._trackers.write(kind, step, values)
 
     def flush(self) -> None:
-        """Return when every line is on the disk."""
+        """Return when every line is on the disk, and whatever of the trackers a resume cannot write again."""
         os.fsync(self._file)
+        self._trackers.flush()
 
     def close(self) -> None:
-        """Flush and close the file."""
-        self.flush()
+        """Flush and close the file and the trackers."""
+        os.fsync(self._file)
+        self._trackers.close()
         os.close(self._file)
 
 
 def memory(device: str) -> dict[str, int | None]:
-    """Return the peak memory of the process and, on a GPU, the peak that torch's allocator reserved, in bytes."""
-    vram = torch.cuda.max_memory_reserved() if device == "cuda" else None
-    return {"rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "vram_bytes": vram}
+    """Return peaks in bytes: of the process, and on a GPU of what torch's allocator reserved and what it gave out."""
+    on_cuda = device == "cuda"
+    return {
+        "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "vram_bytes": torch.cuda.max_memory_reserved() if on_cuda else None,
+        "vram_allocated_bytes": torch.cuda.max_memory_allocated() if on_cuda else None,
+    }
 
 
 def environment(device: str) -> dict[str, Any]:

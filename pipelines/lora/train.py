@@ -5,16 +5,17 @@
 One training, from top to bottom:
 
     switches and seeds  ->  frozen base + fresh adapter  ->  AdamW, schedule, scaler
-    for each epoch:     shuffle by seed + epoch
+    for each epoch:     order and micro-batches by seed + epoch (batching.py)
       for each window:  `accumulation` micro-batches forward and backward, clip, step, schedule
                         every `save_every` steps: latest.pt
-      at its end:       validate, then latest.pt, {exp}_epoch{N}_loss{L}.pt, and best.pt if it is the best
+      at its end:       validate, then latest.pt, {exp}_epoch{N}_loss{L}.pt, and best.pt if it is the best;
+                        the last epoch, if `patience` validations were no better
     adapter/            what PeftModel.from_pretrained loads
 
 A step's loss is the sum over the window's target tokens divided by their number, whatever the micro-batches'
 lengths: accumulation changes memory, not the result. An epoch whose micro-batches do not fill the last window
 makes a step of what is left, averaged over its own tokens; no window reaches into the next epoch.
-Checkpoints are taken between windows only, so no gradient has to be saved.
+Checkpoints are taken between windows only, so no gradient has to be saved (what is in them: state.py).
 
 Below {output}: metrics.jsonl, config.json, environment.json, checkpoints/, adapter/.
 Exit codes: 0 finished, 2 something to correct (the message says what).
@@ -26,109 +27,17 @@ import argparse
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import checkpoint
 import torch
 import tracking
-from config import EXIT_USAGE, Config, PipelineError, TrainingConfig, load_config
-from data import IGNORED, Batch, EpochSampler, Pair, load_pairs, make_loader, num_targets, windows
-from determinism import restore_rng, rng_state, seed_everything, set_determinism, untouched_rng
-from model import build_model, load_trainable, save_adapter, trainable
-from torch.optim.lr_scheduler import LambdaLR
-
-
-# ----------------------------------------------------------------------------- the parts of a training
-@dataclass(slots=True)
-class Progress:
-    """Where the training stands; saved in every checkpoint, so plain values only."""
-
-    epoch: int = 0  # epochs completed
-    micro_position: int = 0  # micro-batches of the current epoch consumed
-    global_step: int = 0  # optimizer steps done
-    tokens_seen: int = 0  # target tokens, all steps
-    loss: float | None = None  # of the last step
-    epoch_loss_sum: float = 0.0  # of the current epoch, summed over its target tokens
-    epoch_tokens: int = 0
-    validation_loss: float | None = None  # of the last validation
-    best_loss: float | None = None  # lowest validation loss of an epoch's end
-    best_step: int | None = None
-
-
-@dataclass(slots=True)
-class Training:
-    """All that a training consists of while it runs."""
-
-    config: Config
-    device: torch.device
-    model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: LambdaLR
-    scaler: torch.amp.GradScaler
-    sampler: EpochSampler
-    train_pairs: list[Pair]
-    validation_pairs: list[Pair]
-    progress: Progress
-
-
-def build_training(config: Config, prepared: Path) -> Training:
-    """Build a training at step 0. Seeds everything first: model and adapter depend on it."""
-    settings = config.training
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise PipelineError("training.device is cuda, but there is no CUDA device", "set it to cpu, or find a GPU")
-    set_determinism(config.determinism, settings.device)
-    seed_everything(config.seed)
-    train_pairs, validation_pairs = load_pairs(prepared, "train"), load_pairs(prepared, "validation")
-    sampler = EpochSampler(
-        num_pairs=len(train_pairs),
-        batch_size=settings.micro_batch_size,
-        seed=config.seed,
-        pairs_per_epoch=config.data.pairs_per_epoch,
-    )
-    num_steps = settings.epochs * steps_per_epoch(sampler, settings)
-    if num_steps == 0:
-        raise PipelineError("the training has zero steps", "set training.epochs to at least 1")
-    device = torch.device(settings.device)
-    model = build_model(config, prepared).to(device)
-    optimizer = torch.optim.AdamW(
-        trainable(model).values(),
-        lr=settings.learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-    )
-    return Training(
-        config=config,
-        device=device,
-        model=model,
-        optimizer=optimizer,
-        scheduler=LambdaLR(optimizer, lambda step: learning_rate_factor(step, num_steps, settings)),
-        scaler=torch.amp.GradScaler(settings.device, enabled=settings.precision == "fp16"),  # else it passes through
-        sampler=sampler,
-        train_pairs=train_pairs,
-        validation_pairs=validation_pairs[: settings.validation_pairs],
-        progress=Progress(),
-    )
-
-
-def steps_per_epoch(sampler: EpochSampler, settings: TrainingConfig) -> int:
-    """Count the optimizer steps of an epoch: full windows, and one more if micro-batches are left."""
-    return -(-sampler.batches_per_epoch // settings.accumulation)
-
-
-def learning_rate_factor(step: int, num_steps: int, settings: TrainingConfig) -> float:
-    """Return the share of the peak learning rate after `step` of `num_steps` steps, from 0 to 1.
-
-    It rises linearly from 0 over the warm-up, then falls to 0 at the end of the whole training: linearly, or along
-    half a cosine (Loshchilov & Hutter 2016, arXiv:1608.03983, without restarts). So with a warm-up the first step's
-    learning rate is 0, as in transformers' schedules.
-    """
-    if step < settings.warmup_steps:
-        return step / settings.warmup_steps
-    done = min(1.0, (step - settings.warmup_steps) / max(1, num_steps - settings.warmup_steps))
-    return {"linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done)), "constant": 1.0}[settings.schedule]
+from config import EXIT_USAGE, Config, PipelineError, load_config
+from data import IGNORED, Batch, as_tensors, make_loader, num_targets, windows
+from determinism import require_hash_seed, untouched_rng
+from model import half_type, model_inputs, save_adapter, trainable
+from state import Training, build_training, capture_state, restore_state, validation_sampler
 
 
 # ----------------------------------------------------------------------------- loss, step, validation
@@ -136,11 +45,12 @@ def loss_sum(training: Training, batch: Batch) -> torch.Tensor:
     """Run the model on a micro-batch; return the cross entropy summed over its target tokens, a float32 scalar."""
     settings = training.config.training
     batch = {name: tensor.to(training.device) for name, tensor in batch.items()}
-    half = torch.float16 if settings.precision == "fp16" else torch.bfloat16
-    with torch.autocast(training.device.type, dtype=half, enabled=settings.precision != "fp32"):
-        output = training.model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        )
+    inputs = model_inputs(batch, training.config.model.attention)
+    if settings.precision == "fp32":
+        output = training.model(**inputs, use_cache=False)
+    else:
+        with torch.autocast(training.device.type, dtype=half_type(settings.precision)):
+            output = training.model(**inputs, use_cache=False)
     # Position t predicts token t + 1: the labels move, for the logits are large, and the last position has none.
     targets = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
     return torch.nn.functional.cross_entropy(
@@ -150,7 +60,7 @@ def loss_sum(training: Training, batch: Batch) -> torch.Tensor:
 
 def train_step(training: Training, window: list[Batch]) -> dict[str, Any]:
     """Make one optimizer step from a window of micro-batches; return its metrics."""
-    progress, settings = training.progress, training.config.training
+    progress = training.progress
     training.model.train()
     num_tokens = sum(num_targets(batch) for batch in window)
     loss = 0.0
@@ -159,10 +69,22 @@ def train_step(training: Training, window: list[Batch]) -> dict[str, Any]:
         training.scaler.scale(share).backward()
         loss += share.item()
     require_finite(loss, f"the loss of step {progress.global_step + 1}")
+    record = {"loss": loss, "tokens": num_tokens, **update(training)}
+    progress.global_step += 1
+    progress.micro_position += len(window)
+    progress.tokens_seen += num_tokens
+    progress.loss = loss
+    progress.epoch_loss_sum += loss * num_tokens
+    progress.epoch_tokens += num_tokens
+    return record
+
+
+def update(training: Training) -> dict[str, Any]:
+    """Clip the accumulated gradients, step, schedule, and forget the gradients; return the step's own metrics."""
     training.scaler.unscale_(training.optimizer)
     # The norm is reported before clipping; max_grad_norm 0 means no clipping.
     grad_norm = torch.nn.utils.clip_grad_norm_(
-        trainable(training.model).values(), settings.max_grad_norm or math.inf
+        trainable(training.model).values(), training.config.training.max_grad_norm or math.inf
     ).item()
     learning_rate = training.scheduler.get_last_lr()[0]
     scale = training.scaler.get_scale()
@@ -172,17 +94,9 @@ def train_step(training: Training, window: list[Batch]) -> dict[str, Any]:
     if not skipped:
         training.scheduler.step()
     training.optimizer.zero_grad(set_to_none=True)
-
-    progress.global_step += 1
-    progress.micro_position += len(window)
-    progress.tokens_seen += num_tokens
-    progress.loss = loss
-    progress.epoch_loss_sum += loss * num_tokens
-    progress.epoch_tokens += num_tokens
     # JSON has no infinity; a norm that is not finite stands in a step that the scaler skipped.
     return {
-        "loss": loss, "lr": learning_rate, "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
-        "tokens": num_tokens, "skipped": skipped,
+        "lr": learning_rate, "grad_norm": grad_norm if math.isfinite(grad_norm) else None, "skipped": skipped,
     }  # fmt: skip
 
 
@@ -192,8 +106,7 @@ def validate(training: Training) -> float:
     The order is fixed, dropout is off, and the generators are given back as they were found: whether, when and on
     how much a training validates changes nothing in it.
     """
-    pairs, size = training.validation_pairs, training.config.training.validation_batch_size
-    sampler = EpochSampler(num_pairs=len(pairs), batch_size=size, seed=training.config.seed)
+    pairs, sampler = training.validation_pairs, validation_sampler(training)
     total, num_tokens = 0.0, 0
     with untouched_rng(), torch.no_grad():
         training.model.eval()
@@ -211,42 +124,7 @@ def require_finite(loss: float, name: str) -> None:
         raise PipelineError(f"{name} is {loss}", "lower training.learning_rate")
 
 
-# ----------------------------------------------------------------------------- state: out and in again
-def capture_state(training: Training, metrics: tracking.Metrics) -> checkpoint.State:
-    """Collect the complete state between two windows."""
-    progress = training.progress
-    return {
-        "format": checkpoint.FORMAT,
-        "experiment": training.config.experiment,
-        "config": training.config.as_dict(),
-        "seed": training.config.seed,
-        "epoch": progress.epoch,
-        "global_step": progress.global_step,
-        "micro_position": progress.micro_position,
-        "loss": progress.loss,
-        "best_loss": progress.best_loss,
-        "model": {name: parameter.detach() for name, parameter in trainable(training.model).items()},
-        "optimizer": training.optimizer.state_dict(),
-        "scheduler": training.scheduler.state_dict(),
-        "scaler": training.scaler.state_dict(),
-        "rng": rng_state(),
-        "sampler": training.sampler.state_dict(progress.micro_position),
-        "progress": asdict(progress),
-        "metrics_lines": metrics.num_lines,
-    }
-
-
-def restore_state(training: Training, state: checkpoint.State) -> None:
-    """Put a training back into a saved state; the generators last, when nothing is left that could draw."""
-    load_trainable(training.model, state["model"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.scheduler.load_state_dict(state["scheduler"])
-    training.scaler.load_state_dict(state["scaler"])
-    training.sampler.load_state_dict(state["sampler"])
-    training.progress = Progress(**state["progress"])
-    restore_rng(state["rng"])
-
-
+# ----------------------------------------------------------------------------- checkpoints
 def save_latest(training: Training, metrics: tracking.Metrics, output: Path) -> None:
     """Save between two epochs' ends: `latest.pt` only."""
     metrics.write("checkpoint", training.progress.global_step, paths=["checkpoints/latest.pt"])
@@ -278,6 +156,7 @@ def train_epoch(training: Training, metrics: tracking.Metrics, output: Path) -> 
     settings, progress = training.config.training, training.progress
     epoch, started = progress.epoch + 1, time.perf_counter()
     training.sampler.set_epoch(progress.epoch, progress.micro_position)
+    num_batches = training.sampler.num_batches(progress.epoch)
     loader = make_loader(
         training.train_pairs,
         training.sampler,
@@ -285,7 +164,7 @@ def train_epoch(training: Training, metrics: tracking.Metrics, output: Path) -> 
         num_workers=training.config.data.num_workers,
     )
     before = time.perf_counter()
-    for window in windows(loader, settings.accumulation):
+    for window in windows(map(as_tensors, loader), settings.accumulation):
         record = train_step(training, window)
         seconds = time.perf_counter() - before
         metrics.write(
@@ -297,7 +176,7 @@ def train_epoch(training: Training, metrics: tracking.Metrics, output: Path) -> 
             f"grad norm {record['grad_norm']}  {seconds:.2f} s",
             flush=True,
         )
-        at_epochs_end = progress.micro_position == training.sampler.batches_per_epoch
+        at_epochs_end = progress.micro_position == num_batches
         if progress.global_step % settings.save_every == 0 and not at_epochs_end:
             save_latest(training, metrics, output)
         before = time.perf_counter()
@@ -313,12 +192,16 @@ def finish_epoch(training: Training, metrics: tracking.Metrics, seconds: float) 
     progress.validation_loss = validate(training)
     if progress.best_loss is None or progress.validation_loss < progress.best_loss:
         progress.best_loss, progress.best_step = progress.validation_loss, progress.global_step
+    training.stopping.update(progress.validation_loss)
     metrics.write(
         "epoch", progress.global_step, epoch=progress.epoch, tokens=progress.epoch_tokens,
         loss=progress.epoch_loss_sum / progress.epoch_tokens, validation_loss=progress.validation_loss,
-        best_loss=progress.best_loss, best_step=progress.best_step, seconds=seconds, **tracking.memory(device),
+        best_loss=progress.best_loss, best_step=progress.best_step, num_stale=training.stopping.num_stale,
+        seconds=seconds, **tracking.memory(device),
     )  # fmt: skip
     print(f"epoch {progress.epoch}  validation loss {progress.validation_loss:.4f}", flush=True)
+    if training.stopping.is_due and progress.epoch < training.config.training.epochs:
+        print(f"ended early: no better in {training.stopping.num_stale} validations", flush=True)
     progress.epoch_loss_sum, progress.epoch_tokens = 0.0, 0
 
 
@@ -336,8 +219,9 @@ def train(config: Config, prepared: Path, output: Path, resume: bool = False) ->
     training = build_training(config, prepared)
     tracking.write_json(output / "config.json", config.as_dict())
     tracking.write_json(output / "environment.json", tracking.environment(config.training.device))
-    metrics = tracking.Metrics(output / "metrics.jsonl", 0 if state is None else state["metrics_lines"])
-    print("\n".join([*report, *(["starting at step 0"] if state is None else [])]), flush=True)
+    metrics = tracking.Metrics(output / "metrics.jsonl", 0 if state is None else state["metrics_lines"], config)
+    plan = f"{sum(training.steps)} steps in {config.training.epochs} epochs: {' + '.join(map(str, training.steps))}"
+    print("\n".join([*report, *(["starting at step 0"] if state is None else []), plan]), flush=True)
     if state is None:
         training.progress.validation_loss = validate(training)
         metrics.write("validation", 0, validation_loss=training.progress.validation_loss)
@@ -346,10 +230,10 @@ def train(config: Config, prepared: Path, output: Path, resume: bool = False) ->
         if training.progress.micro_position == 0:  # an epoch's end: a kill may have fallen between its files
             for name in epoch_files(training):
                 checkpoint.save(checkpoints / name, state)
-    while training.progress.epoch < config.training.epochs:
+    while not training.is_finished:
         train_epoch(training, metrics, output)
-    metrics.close()
     save_adapter(training.model, output / "adapter")
+    metrics.close()
     return training
 
 
@@ -363,7 +247,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the newest sound checkpoint in --output")
     options = parser.parse_args(arguments)
     try:
-        train(load_config(options.config), options.prepared, options.output, options.resume)
+        config = load_config(options.config)
+        require_hash_seed(config.determinism)
+        train(config, options.prepared, options.output, options.resume)
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE

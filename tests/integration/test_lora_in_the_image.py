@@ -9,6 +9,7 @@ import yaml
 
 from harness.core.elementwise import diff_files
 from harness.core.experiment import parse_experiment
+from harness.core.review.tracking_files import combine, read_tensorboard, read_wandb
 from harness.host.builder import build
 from harness.host.inputs import materialise
 from harness.host.store import open_store
@@ -103,3 +104,56 @@ def test_without_the_recorder_the_same_training_gives_the_same_bits(client, imag
     assert (trained / "straight" / "runs" / "1" / "ledger.jsonl").stat().st_size > 0
     assert not list(tmp_path.rglob("ledger*.jsonl"))
     assert diff_files("recorded", recorded.read_bytes(), "bare", bare.read_bytes()).is_equal
+
+
+def event_files(output):
+    """What the event files of a training show together."""
+    paths = sorted((output / "tracking" / "tensorboard").glob("events.out.tfevents.*"))
+    return combine(read_tensorboard(path.read_bytes(), path.name) for path in paths), len(paths)
+
+
+def points(run):
+    """Tag to steps; volatile numbers are at the same steps as all others."""
+    return {series.name: series.steps for series in run.series}
+
+
+def test_the_event_files_of_a_killed_training_show_every_step_once(trained):
+    straight, one = event_files(trained / "straight" / "output")
+    resumed, many = event_files(trained / "resumed" / "output")
+    assert (one, many) == (1, 4), "a file for each process: three were killed"
+    assert points(straight)["train/loss"] == tuple(range(1, 25))
+    assert points(straight)["validation/loss"] == (0, 8, 16, 24)
+    assert points(straight)["system/cpu_percent"] == tuple(range(1, 25))
+    assert points(resumed) == points(straight)
+    assert resumed.texts == straight.texts and resumed.config_keys == straight.config_keys
+
+
+def test_both_trackers_log_and_change_nothing_for_a_user_without_a_name_below_a_read_only_root(
+    client, image, trained, prepared, tmp_path
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)
+    document = yaml.safe_load((ROOT / "pipelines" / "experiments" / "tiny.yaml").read_text())
+    config = document["config"] | {"tracking": {"tensorboard": True, "wandb": True}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    mounts = {
+        trained / "code": ("/code", "ro"), tmp_path / "config.json": ("/config.json", "ro"),
+        prepared: ("/prepared", "ro"), tmp_path / "out": ("/out", "rw"),
+    }  # fmt: skip
+    places = {"{config}": "/config.json", "{inputs}": "/inputs", "{prepared}": "/prepared", "{output}": "/out"}
+    argv = [places.get(word, word) for word in document["run"]]
+    said = client.containers.run(
+        image, ["env", "--unset=HOME", *argv], network_mode="none", read_only=True, user="65123:65123", remove=True,
+        working_dir="/code", cap_drop=["ALL"], security_opt=["no-new-privileges"], init=True, pids_limit=1024,
+        tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777"}, environment=document["environment"], stderr=True,
+        volumes={str(outside): {"bind": inside, "mode": mode} for outside, (inside, mode) in mounts.items()},
+    ).decode()  # fmt: skip
+    assert "warning: " not in said, said
+    (path,) = (tmp_path / "out").rglob("*.wandb")
+    logged = read_wandb(path.read_bytes())
+    assert points(logged) == points(event_files(tmp_path / "out")[0])
+    assert points(logged)["train/loss"] == tuple(range(1, 25))
+    assert logged.torn_bytes == 0 and "training" in logged.config_keys
+    name = "adapter/adapter_model.safetensors"
+    recorded = (trained / "straight" / "output" / name).read_bytes()
+    assert diff_files("tiny", recorded, "with both trackers", (tmp_path / "out" / name).read_bytes()).is_equal

@@ -1,5 +1,6 @@
 """What the tests of pipelines/lora look at: real trainings, made once by the interpreter that has torch."""
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -65,21 +66,50 @@ def parsed(process):
     return json.loads(process.stdout)
 
 
+def once(work, name, make):
+    """What `make` returns, made by the first of several pytest workers and read by the others."""
+    result = work / f"{name}.result.json"
+    with (work / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not result.exists():
+            result.write_text(json.dumps(make()))
+    return json.loads(result.read_text())
+
+
 @pytest.fixture(scope="session")
-def pieces(call):
+def pieces(call, work):
     """What scripts/pieces.py saw."""
-    return parsed(call(HERE / "scripts" / "pieces.py", PIPELINE))
+    return once(work, "pieces", lambda: parsed(call(HERE / "scripts" / "pieces.py", PIPELINE)))
+
+
+@pytest.fixture(scope="session")
+def numerics(call, miniature, work):
+    """What scripts/numerics.py computed."""
+
+    def compute():
+        path = work / "numerics.json"
+        path.write_text(json.dumps(miniature.CONFIG))
+        return parsed(call(HERE / "scripts" / "numerics.py", PIPELINE, work, path))
+
+    return once(work, "numerics", compute)
 
 
 @pytest.fixture(scope="session")
 def work(tmp_path_factory):
-    """The folder that inputs, prepared data and trainings lie in."""
-    return tmp_path_factory.mktemp("lora")
+    """The folder that inputs, prepared data and trainings lie in; pytest's workers share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "lora"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def trainings(call, miniature, work):
     """What scripts/train_and_kill.py left of every scenario."""
+    return once(work, "trainings", lambda: train_and_kill(call, miniature, work))
+
+
+def train_and_kill(call, miniature, work):
     miniature.write_wordnet(work / "inputs" / "wordnet" / "usr" / "share" / "wordnet")
     scenarios = {}
     for name, scenario in miniature.SCENARIOS.items():
@@ -93,6 +123,7 @@ def trainings(call, miniature, work):
     miniature.write_wordnet(work / "inputs" / "malformed" / "usr" / "share" / "wordnet", shift=1)
     document = {
         "config": miniature.CONFIG,
+        "with other pairs": miniature.config_with(data__train_pairs=19),
         "scenarios": scenarios,
         "preparations": {name: miniature.config_with(**changes) for name, changes in refused},
     }

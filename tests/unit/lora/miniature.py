@@ -62,6 +62,7 @@ CONFIG = {
         "epochs": 2, "micro_batch_size": 3, "accumulation": 3, "learning_rate": 0.02, "warmup_steps": 1,
         "schedule": "cosine", "save_every": 2,
     },
+    "tracking": {"tensorboard": False, "wandb": False},  # test_tracking.py looks at these
 }  # fmt: skip
 
 
@@ -89,6 +90,43 @@ REFUSED_PREPARATIONS = {
     "no gguf": {"model__source": "gguf", "model__input": "empty"},
 }
 RESUME = {"resume": True}
+RECOMPUTED = {"training__gradient_checkpointing": True}
+PATIENT = {"training__epochs": 6, "training__patience": 2, "training__min_delta": 10.0}
+# Rows of two or three pairs.
+PACKED = {
+    "data__batching": "packed", "data__pack_length": 240, "training__micro_batch_size": 2,
+    "training__accumulation": 1,
+}  # fmt: skip
+ONE_BY_ONE = {"lora__dropout": 0.0, "training__micro_batch_size": 1, "training__accumulation": 4}
+AT_ONCE = {"lora__dropout": 0.0, "training__micro_batch_size": 4, "training__accumulation": 1}
+BATCHINGS = {"shuffled": {}, "bucketed": {"data__batching": "bucketed"}, "packed": PACKED}
+
+
+def straight_or_killed(kind, num_workers):
+    """A training with so many workers: straight without any, else killed in the middle of its second epoch."""
+    config = {**BATCHINGS[kind], "training__save_every": 1, "data__num_workers": num_workers}
+    if num_workers == 0:
+        return {"config": config, "runs": [{}]}
+    return {"config": config, "runs": [killed("backward", 6 if kind == "packed" else 11), RESUME]}
+
+
+# At this rate the third epoch is the best one. An epoch has 7 micro-batches: backward 21 is in the third's last step.
+FOUR_EPOCHS = {"training__epochs": 4, "training__learning_rate": 0.3}
+LEFT_ALONE = {
+    "the first epoch": {"keep": "mini_epoch1_*.pt"},
+    "the second epoch": {"keep": "mini_epoch2_*.pt"},
+    "the third epoch": {"keep": "mini_epoch3_*.pt"},
+    "the best": {"keep": "best.pt"},
+    "the latest": {"keep": "latest.pt", "kill": killed("backward", 21)},
+    "the latest of an epoch's end": {"keep": "latest.pt", "kill": killed("backward", 15)},
+}
+
+
+def left_alone(keep, kill=None):
+    """A training, then a resume from the only checkpoint that is left of it."""
+    return {"config": FOUR_EPOCHS, "runs": [kill or {}, {**RESUME, "keep": keep}]}
+
+
 SCENARIOS = {
     "straight": {"runs": [{}]},
     "again": {"runs": [{}]},
@@ -109,8 +147,8 @@ SCENARIOS = {
     "another configuration": {"runs": [killed("backward", 7), {"resume": True, "config": {"training__epochs": 3}}]},
     "metrics lost": {"runs": [killed("backward", 7), {"resume": True, "remove": ["metrics.jsonl"]}]},
     "not empty": {"runs": [killed("backward", 7), {}]},
-    "workers": {"config": {"data__num_workers": 2}, "runs": [{}]},
     "validated on less": {"config": {"training__validation_pairs": 1}, "runs": [{}]},
+    "validated with draws": {"runs": [{"fault": "draw", "count": 1}]},
     "other seed": {"config": {"seed": 6}, "runs": [{}]},
     "bf16": {"config": {"training__precision": "bf16"}, "runs": [{}]},
     "bf16 killed": {"config": {"training__precision": "bf16"}, "runs": [killed("backward", 9), RESUME]},
@@ -122,6 +160,21 @@ SCENARIOS = {
     "nine at once": {
         "config": {"lora__dropout": 0.0, "training__micro_batch_size": 9, "training__accumulation": 1}, "runs": [{}],
     },
+    "bf16 again": {"config": {"training__precision": "bf16"}, "runs": [{}]},
+    "recomputed": {"config": RECOMPUTED, "runs": [{}]},
+    "recomputed killed": {"config": RECOMPUTED, "runs": [killed("backward", 9), RESUME]},
+    "recomputed bf16": {"config": {**RECOMPUTED, "training__precision": "bf16"}, "runs": [{}]},
+    "stopped early": {"config": PATIENT, "runs": [{}]},
+    # Backward 18 is in the third and last epoch, when one validation was already no better.
+    "stopped early, killed": {"config": PATIENT, "runs": [killed("backward", 18), RESUME]},
+    "stopped early, twice": {"config": PATIENT, "runs": [{}, RESUME]},
+    "packed one by one": {"config": {**PACKED, **ONE_BY_ONE}, "runs": [{}]},
+    "packed at once": {"config": {**PACKED, **AT_ONCE}, "runs": [{}]},
+    **{f"{kind} {workers} workers": straight_or_killed(kind, workers) for kind in BATCHINGS for workers in (0, 1, 2)},
+    "four epochs": {"config": FOUR_EPOCHS, "runs": [{}]},
+    **{f"only {name} is left": left_alone(**spec) for name, spec in LEFT_ALONE.items()},
+    "other data": {"runs": [killed("backward", 7), {**RESUME, "prepared": "prepared-with-other-pairs"}]},
+    "a row too short": {"config": {"data__batching": "packed", "data__pack_length": 119}, "runs": [{}]},
     "no target": {"config": {"lora__target_modules": ["q_proj", "query"]}, "runs": [{}]},
     "zero steps": {"config": {"training__epochs": 0}, "runs": [{}]},
     "unknown key": {"config": {"training__learning_rat": 1.0}, "runs": [{}]},

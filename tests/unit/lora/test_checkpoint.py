@@ -9,7 +9,7 @@ def test_the_newest_sound_checkpoint_is_found_and_the_others_are_rejected_with_a
     assert pieces["rejections"]["step"] == 0
     assert pieces["rejections"]["report"] == [
         "rejected best.pt.tmp: an unfinished write",
-        "rejected latest.pt: it is no checkpoint of format 1",
+        "rejected latest.pt: it is no checkpoint of format 2",
         "rejected x_epoch10_loss0.3000.pt: no checksum beside it",
         "rejected x_epoch2_loss0.4000.pt: its bytes do not have the recorded SHA-256",
         "resuming from x_epoch1_loss0.5000.pt: step 0",

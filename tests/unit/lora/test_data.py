@@ -30,6 +30,24 @@ def test_prompt_and_padding_have_no_label(pieces):
     assert pieces["batch"]["targets"] == 3
 
 
+def test_packed_pairs_stand_end_to_end_with_positions_and_segments_of_their_own(pieces):
+    batch = pieces["packed_batch"]
+    assert batch["input_ids"] == [[5, 6, 7, 8, 9], [4, 3, 0, 0, 0]]
+    assert batch["position_ids"] == [[0, 1, 2, 0, 1], [0, 1, 0, 0, 0]]
+    assert batch["segments"] == [[0, 0, 0, 1, 1], [0, 0, -1, -1, -1]]
+
+
+def test_in_a_packed_row_no_pairs_first_token_has_a_label(pieces):
+    assert pieces["packed_batch"]["labels"] == [[-100, 6, 7, -100, 9], [-100, 3, -100, -100, -100]]
+    assert pieces["packed_batch"]["targets"] == 4
+
+
+def test_prepared_pairs_are_named_by_their_content(pieces):
+    one, again, other, moved = pieces["data_digests"]
+    assert one == again
+    assert len({one, other, moved}) == 3
+
+
 def test_a_label_on_the_first_token_does_not_count(pieces):
     assert pieces["a_label_on_the_first_token_does_not_count"] == 2
 

@@ -7,6 +7,8 @@ importing takes longer than these trainings do. Usage: train_and_kill.py PIPELIN
 import hashlib
 import json
 import os
+import random
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 
 import data
+import numpy
 import prepare
 import torch
 import tracking
@@ -27,7 +30,7 @@ WORK = Path(sys.argv[2])
 
 
 def install(fault, count):
-    """Make this process kill itself at the `count`-th backward, replacement or checkpoint's write."""
+    """Make this process kill itself at the `count`-th backward, replacement or checkpoint's write; or `draw`."""
     left = [count]
 
     def due():
@@ -61,11 +64,29 @@ def install(fault, count):
         os.replace = killing_replace
     elif fault == "save":
         torch.save = killing_save
+    elif fault == "draw":
+        train.loss_sum = drawing_in_validation(train.loss_sum)
+
+
+def drawing_in_validation(loss_sum):
+    """A model that draws random numbers wherever it is evaluated, as one that samples would."""
+
+    def drawing(training, batch):
+        if not training.model.training:
+            random.random(), numpy.random.rand(), torch.rand(3)
+        return loss_sum(training, batch)
+
+    return drawing
 
 
 def run(folder, number, config, spec):
-    """Damage what the run's specification names, then train in a process of its own."""
+    """Damage, remove or keep what the run's specification names, then train in a process of its own."""
     output = folder / "output"
+    if "keep" in spec:
+        for path in (output / "checkpoints").iterdir():
+            if not path.match(spec["keep"]) and not path.match(spec["keep"] + ".sha256"):
+                path.unlink()
+        shutil.rmtree(output / "adapter", ignore_errors=True)
     for name in spec.get("damage", []):
         path = output / "checkpoints" / name
         content = bytearray(path.read_bytes())
@@ -204,6 +225,7 @@ def main():
     results = {
         "prepared": prepared("prepared", document["config"]),
         "prepared again": prepared("prepared-again", document["config"]),
+        "with other pairs": prepared("prepared-with-other-pairs", document["with other pairs"]),
         "scenarios": {name: scenario(name, spec) for name, spec in document["scenarios"].items()},
         "preparations": {name: prepared(name, config) for name, config in document["preparations"].items()},
     }
