@@ -9,16 +9,21 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.lock-installed
 HARNESS := $(BIN)/python -m harness
 
-.PHONY: help certify build doctor setup lint test test-unit test-integration test-slow bench bench-build gc clean
+.PHONY: help certify review build doctor setup lint test test-unit test-integration test-slow bench bench-build bench-review gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 # An experiment's name comes from the command line: it reaches the shell as a variable, never as text of the recipe.
 certify: export EXP_NAME := $(EXP)
-certify: $(STAMP) ## certify EXP=name [RUNNER=docker|host] [GPU=uuid] [HARNESS_PYTHON=path] [ENGINE=none] [PLAN=1] [ALLOW_DIRTY=1]
+certify: $(STAMP) ## certify EXP=name [RUNNER=docker|host] [GPU=uuid] [HARNESS_PYTHON=path] [ENGINE=none] [STEPS=20] [PLAN=1] [ALLOW_DIRTY=1]
 	@[ -n "$$EXP_NAME" ] || { echo "error: which experiment? make certify EXP=tiny" >&2; exit 2; }
 	@$(HARNESS) certify -- "$$EXP_NAME"
+
+review: export EXP_NAME := $(EXP)
+review: $(STAMP) ## read the code of EXP=name (or a path) and hold it against the checklist [PROBE=1]
+	@[ -n "$$EXP_NAME" ] || { echo "error: what is to be reviewed? make review EXP=tiny" >&2; exit 2; }
+	@$(HARNESS) review -- "$$EXP_NAME"
 
 build: $(STAMP) ## build IMAGE=cpu twice from nothing and compare the ids
 	@$(HARNESS) build --check $(or $(IMAGE),cpu)
@@ -43,12 +48,12 @@ test: lint test-unit test-integration ## everything: lint, unit tests, then the 
 
 test-unit: $(STAMP) ## no engine needed; those of the pipelines use the host runner's own environment
 	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
-	    $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=5 tests/unit
+	    $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=5 tests/unit tests/review
 
 test-integration: $(STAMP) ## real engine, real kills; installs and starts an engine as `make certify` does
 	$(BIN)/python -m pytest -q --durations=15 -m "not slow" tests/integration
 
-test-slow: $(STAMP) ## the tests that take many minutes: smollm2
+test-slow: $(STAMP) ## the tests that take many minutes: smollm2, the CUDA image
 	$(BIN)/python -m pytest -q -m slow tests/integration
 
 bench: $(STAMP) ## what a run costs beyond its bare training; ratios measured side by side
@@ -56,6 +61,9 @@ bench: $(STAMP) ## what a run costs beyond its bare training; ratios measured si
 
 bench-build: $(STAMP) ## what building an image costs beyond fetching, installing and writing it once
 	$(BIN)/python -m tests.bench_build
+
+bench-review: $(STAMP) ## what reviewing 1,000 files takes, cold and unchanged
+	$(BIN)/python -m tests.bench_review
 
 clean: ## remove the environment and all runs (the cache and the images stay)
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,6 +18,7 @@ from harness.host.store import Store, open_store
 
 if TYPE_CHECKING:
     from harness.core.lint import Finding
+    from harness.host.review_target import Reviewed
 
 _ROOT_HELP = "The project's checkout."
 
@@ -40,37 +42,61 @@ def _store() -> Store:
     return open_store(None, os.environ)
 
 
+_RUNNING = (
+    click.option(
+        "--runner",
+        type=click.Choice(["auto", "docker", "host"]),
+        default="auto",
+        envvar="RUNNER",
+        show_envvar=True,
+        help="`auto` takes containers, and the host with an announcement where no engine can be had.",
+    ),
+    click.option(
+        "--engine",
+        "wanted",
+        type=click.Choice(["auto", "none"]),
+        default="auto",
+        envvar="ENGINE",
+        show_envvar=True,
+        help="`auto` uses the engine that answers or, as root on Debian or Ubuntu, installs docker.io and starts it.",
+    ),
+    click.option(
+        "--gpu",
+        metavar="UUID|INDEX,...",
+        envvar="GPU",
+        show_envvar=True,
+        help="Which GPUs; else the least used are taken.",
+    ),
+    click.option(
+        "--python",
+        "interpreter",
+        type=click.Path(path_type=Path),
+        envvar="HARNESS_PYTHON",
+        show_envvar=True,
+        help="Train with this interpreter, on the host. How it differs from the image's lock stands in the verdict.",
+    ),
+)
+
+
+def _running(command: Any) -> Any:
+    """The options of every command that starts processes as an experiment's runs are."""
+    for option in reversed(_RUNNING):
+        command = option(command)
+    return command
+
+
 @cli.command()
 @click.argument("experiment")
-@click.option(
-    "--runner",
-    type=click.Choice(["auto", "docker", "host"]),
-    default="auto",
-    envvar="RUNNER",
-    show_envvar=True,
-    help="`auto` takes containers, and the host with an announcement where no engine can be had.",
-)
-@click.option(
-    "--engine",
-    "wanted",
-    type=click.Choice(["auto", "none"]),
-    default="auto",
-    envvar="ENGINE",
-    show_envvar=True,
-    help="`auto` uses the engine that answers or, as root on Debian or Ubuntu, installs docker.io and starts it.",
-)
-@click.option(
-    "--gpu", metavar="UUID|INDEX,...", envvar="GPU", show_envvar=True, help="Which GPUs; else the least used are taken."
-)
-@click.option(
-    "--python",
-    "interpreter",
-    type=click.Path(path_type=Path),
-    envvar="HARNESS_PYTHON",
-    show_envvar=True,
-    help="Train with this interpreter, on the host. How it differs from the image's lock stands in the verdict.",
-)
+@_running
 @click.option("--allow-dirty", is_flag=True, envvar="ALLOW_DIRTY", show_envvar=True, help="Certify uncommitted code.")
+@click.option(
+    "--steps",
+    type=int,
+    metavar="N",
+    envvar="STEPS",
+    show_envvar=True,
+    help="Run only the first N steps of every training, with the whole schedule, and stop at the first difference.",
+)
 @click.option("--plan", "only_plan", is_flag=True, envvar="PLAN", help="Print what would run, with time and disk.")
 @click.option("--json", "as_json", is_flag=True, help="Print verdict.json on stdout instead of the summary.")
 @click.pass_obj
@@ -82,6 +108,7 @@ def certify(
     gpu: str | None,
     interpreter: Path | None,
     allow_dirty: bool,
+    steps: int | None,
     only_plan: bool,
     as_json: bool,
 ) -> int:
@@ -102,6 +129,7 @@ def certify(
         allow_dirty=allow_dirty,
         gpu=gpu,
         python=interpreter,
+        steps=steps,
     )
     if only_plan:
         click.echo(render_plan(workflow.plan(request, _store())))
@@ -113,6 +141,82 @@ def certify(
     else:
         print_summary(result.verdict, result.manifest, result.documents)
     return result.exit_code
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--probe", "is_probed", is_flag=True, envvar="PROBE", help="Measure the experiment's memory as well.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["table", "sarif", "junit", "github", "json"]),
+    default="table",
+    show_default=True,
+    help="`github` are annotations for GitHub Actions.",
+)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write there, not on stdout."
+)
+@_running
+@click.pass_obj
+def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path | None, **running: Any) -> int:
+    """Read TARGET's code and hold it against the checklist. Nothing of it is run, but for --probe.
+
+    TARGET is an experiment's name (its scripts and all they import, as they stand in the working tree), or the path of
+    a Python file or a folder, anywhere. Exit code 4 if something proven forbids a run, else 0. --probe runs the
+    experiment's `probe` command in the sandbox of its runs, and tells what each way to save memory would give;
+    --runner, --engine, --gpu and --python are for it.
+    """
+    from harness.host import checkouts, review_target
+    from harness.report.console import Progress
+
+    store = _store()
+    with Progress() as progress:
+        probe = None
+        if is_probed:
+            from harness import workflow
+
+            request = workflow.Request(
+                root=root,
+                name=target,
+                runner=running["runner"],
+                engine=running["wanted"],
+                gpu=running["gpu"],
+                python=running["interpreter"],
+            )
+            checkouts.remember_checkout(store, root)
+            probe = workflow.probe(request, store, progress)
+        found = review_target.review_target(root, target, store, progress.note, probe)
+    _print_review(found, target, kind, output)
+    return errors.VetoError.exit_code if found.review.vetoes else 0
+
+
+def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) -> None:
+    """The review in one of its formats, on stdout or into a file."""
+    from harness.core.review.checklist import review_to_json
+    from harness.report.annotations import render_annotations
+    from harness.report.junit import render_review_junit
+    from harness.report.review import print_review
+    from harness.report.sarif import render_sarif
+
+    document = review_to_json(found.review)
+    # Code scanning and annotations want paths as they are seen from the folder that the command was given in.
+    here = Path.cwd()
+    base = f"{found.root.relative_to(here)}/" if found.root != here and found.root.is_relative_to(here) else ""
+    if kind == "table":
+        with output.open("w", encoding="utf-8") if output else contextlib.nullcontext(sys.stdout) as stream:
+            print_review(document, name, stream=stream)
+        return
+    text = {
+        "sarif": lambda: render_sarif(document, version=harness.__version__, base=base),
+        "junit": lambda: render_review_junit(document, name),
+        "github": lambda: render_annotations(document, base=base),
+        "json": lambda: json.dumps(document, indent=1, sort_keys=True) + "\n",
+    }[kind]()
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)
 
 
 @cli.command()

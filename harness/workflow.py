@@ -1,6 +1,6 @@
 """The whole flow, readable from top to bottom: experiment, image, inputs, runs, evidence, verdict, certificate.
 
-    plan -> engine -> image -> inputs -> code -> prepare -> runs -> evidence -> judge -> write
+    plan -> code -> review -> engine -> image -> inputs -> prepare -> runs -> evidence -> judge -> write
 
 Only this module calls both `host` (effects) and `report` (presenters). A verdict stands on disk from the moment a run
 id exists: first INCONCLUSIVE, at the end the one that was reached.
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import os
 import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,13 +26,17 @@ from harness.core.content import Content
 from harness.core.control import ControlCheck
 from harness.core.digest import Digest, canonical_json, sha256
 from harness.core.evidence import TrajectoryEvidence
-from harness.core.experiment import Experiment, check_name, parse_experiment
+from harness.core.experiment import Experiment
 from harness.core.manifest import Materials, build_manifest
 from harness.core.plan import Plan, make_plan
+from harness.core.review.basis import Basis
+from harness.core.review.vram import Probe
 from harness.core.run import RunRecord
+from harness.core.scope import shortened
 from harness.core.verdict import Case, Verdict, judge, verdict_to_json
-from harness.errors import HarnessError, InterruptedError_, UsageError
-from harness.host import campaign, controls, doctor, engine
+from harness.errors import EnvironmentError_, HarnessError, InterruptedError_, UsageError
+from harness.host import campaign, controls, doctor
+from harness.host.certify_folder import point_latest, tree_digest, write_json
 from harness.host.checkouts import remember_checkout
 from harness.host.container import ContainerSandbox
 from harness.host.estimate import peak_disk_bytes
@@ -41,11 +44,18 @@ from harness.host.evidence import load_trajectory
 from harness.host.git import Checkout, export, read_checkout
 from harness.host.inputs import materialise
 from harness.host.locks import export_lock
+from harness.host.lookout import Lookout
 from harness.host.preparation import last_lines, preparation_key, prepare
+from harness.host.probing import command_of, run_probe
 from harness.host.recipe import read_recipe
-from harness.host.runner import Ready, Runner, Wish, make_ready
+from harness.host.request import Request as Request
+from harness.host.request import read_experiment as read_experiment
+from harness.host.review_target import basis_of, target_of_experiment
+from harness.host.reviewing import review_tree
+from harness.host.runner import Ready, Wish, make_ready
 from harness.host.sandbox import Sandbox, describe_exit
-from harness.host.store import Store, disk_errors, file_digest, write_atomically
+from harness.host.store import Store, disk_errors, file_digest
+from harness.host.tracking_evidence import load_run_files
 from harness.host.trajectory import Setting
 from harness.report.console import Progress
 from harness.report.documents import curves_of, write_reports
@@ -60,45 +70,6 @@ DOCUMENTS = (
     "junit.xml",
     "sbom.cdx.json",
 )
-EXPERIMENTS = Path("pipelines") / "experiments"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What somebody asked for.
-
-    Attributes:
-        root: the project's checkout.
-        name: of the experiment.
-        runner: `auto` takes containers where an engine can be had, and says when it does not.
-        engine: `none` refuses to use or install one.
-        allow_dirty: certify an uncommitted tree; the certificate says that it cannot be replayed.
-        gpu: which GPUs, by UUID or NVML index, separated by commas; None leaves the choice to the harness.
-        python: an interpreter to train with, on the host; it is compared with the image's lock.
-    """
-
-    root: Path
-    name: str
-    runner: Runner = "auto"
-    engine: engine.Wanted = "auto"
-    allow_dirty: bool = False
-    gpu: str | None = None
-    python: Path | None = None
-
-    def checked(self, experiment: Experiment) -> Request:
-        """The same request with the runner that it implies.
-
-        Raises:
-            UsageError: it contradicts itself or the experiment.
-        """
-        if self.gpu is not None and experiment.gpus == 0:
-            raise UsageError(f"--gpu is given, and {self.name} asks for no GPU", "set its key `gpus`, or leave it out")
-        if self.python is None:
-            return self
-        if self.runner == "docker":
-            problem = "--python is given, and RUNNER=docker: a container has the image's own interpreter"
-            raise UsageError(problem, "leave one of the two out (--python, or HARNESS_PYTHON)")
-        return dataclasses.replace(self, runner="host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,25 +92,12 @@ class Result:
         return {name: path for name, path in found.items() if path.is_file()}
 
 
-def read_experiment(root: Path, name: str) -> Experiment:
-    """The experiment of that name.
-
-    Raises:
-        UsageError: there is none, or its file is wrong.
-    """
-    known = tuple(sorted(path.stem for path in (root / EXPERIMENTS).glob("*.yaml")))
-    path = root / EXPERIMENTS / f"{check_name(name, known)}.yaml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{EXPERIMENTS / path.name} cannot be read: {error}", "it must be UTF-8 text") from error
-    return parse_experiment(text, str(EXPERIMENTS / path.name))
-
-
 def plan(request: Request, store: Store) -> Plan:
     """What `certify` would do; nothing is run, fetched or started."""
     experiment = read_experiment(request.root, request.name)
     request = request.checked(experiment)
+    scope = request.scope(experiment)
+    experiment = shortened(experiment, scope)
     recipe = read_recipe(request.root, experiment.image)
     runner = request.runner if request.runner != "auto" else ("host" if request.engine == "none" else "docker")
     planned = _campaign(experiment, with_controls=True)
@@ -153,6 +111,7 @@ def plan(request: Request, store: Store) -> Plan:
         fetch_bytes=recipe.lock.wheels_bytes + recipe.base_bytes,
         disk_bytes=peak_disk_bytes(recipe),
         measured=store.read_record("timings", request.name) or {},
+        scope=scope,
     )
 
 
@@ -182,6 +141,42 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
         raise error from failure
 
 
+def probe(request: Request, store: Store, progress: Progress) -> Probe:
+    """What the experiment's probe measures in the sandbox of its runs; nothing is left behind.
+
+    Raises:
+        HarnessError: the experiment declares no probe, or it could not be run, or its file is malformed.
+    """
+    experiment = read_experiment(request.root, request.name)
+    request = request.checked(experiment)
+    command_of(experiment, request.name)
+    checkout = read_checkout(request.root)
+    # No oracle is asked, so no image has to be built twice.
+    unasked = experiment.policy.model_copy(update={"required": ()})
+    experiment = experiment.model_copy(update={"policy": unasked})
+    above = request.root / "runs" / request.name
+    with disk_errors("making the probe's folder"):
+        above.mkdir(parents=True, exist_ok=True)
+    runner = "docker" if request.runner == "auto" else request.runner
+    case = Case(experiment=request.name, run_id="probe", commit=checkout.commit, dirty=checkout.is_dirty,
+                runner=runner, steps=experiment.steps)  # fmt: skip
+    with store.in_use(), tempfile.TemporaryDirectory(prefix=".probe-", dir=above, ignore_cleanup_errors=True) as name:
+        attempt = _Attempt(request, experiment, checkout, store, progress, Path(name), case)
+        code, _ = attempt.export_code()
+        try:
+            ready = attempt.make_sandbox()
+        except EnvironmentError_ as error:
+            if not experiment.gpus:
+                raise
+            attempt.warn(f"{error.problem}: the probe runs without a GPU, so it can only estimate")
+            attempt.experiment = experiment.model_copy(update={"gpus": 0})
+            ready = attempt.make_sandbox()
+        setting = attempt.make_setting(ready.sandbox, attempt.fetch_inputs())
+        setting, _ = attempt.prepare_inputs(setting, ready, code)
+        with attempt.stage("probe", "the longest batch, for each variant"):
+            return run_probe(setting)
+
+
 def _campaign(experiment: Experiment, *, with_controls: bool) -> campaign.Campaign:
     planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=campaign.cores())
     # Runs side by side would share one GPU's memory, and what one of them takes is missing to the others.
@@ -189,6 +184,8 @@ def _campaign(experiment: Experiment, *, with_controls: bool) -> campaign.Campai
 
 
 def _begin(request: Request, experiment: Experiment, checkout: Checkout, store: Store, progress: Progress) -> _Attempt:
+    scope = request.scope(experiment)
+    trained = shortened(experiment, scope)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{checkout.commit[:7]}-{secrets.token_hex(2)}"
     folder = request.root / "runs" / request.name / run_id
     with disk_errors("making the run's folder"):
@@ -199,14 +196,15 @@ def _begin(request: Request, experiment: Experiment, checkout: Checkout, store: 
         commit=checkout.commit,
         dirty=checkout.is_dirty,
         runner="docker" if request.runner == "auto" else request.runner,
-        steps=experiment.steps,
+        steps=trained.steps,
         required=experiment.policy.required,
         rerun_mode=experiment.policy.rerun,
-        interruptions=tuple(kill.fault for kill in experiment.interruptions),
+        interruptions=tuple(kill.fault for kill in trained.interruptions),
+        scope=scope,
     )
     attempt = _Attempt(request, experiment, checkout, store, progress, folder, case)
     attempt.write_verdict(judge(dataclasses.replace(case, problems=("this certify has not ended",))))
-    _point_latest(folder)
+    point_latest(folder)
     return attempt
 
 
@@ -223,12 +221,16 @@ class _Attempt:
     case: Case
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: dict[str, float] = field(default_factory=dict)
+    lookout: Lookout = field(default_factory=lambda: Lookout(campaign.STRAIGHT, campaign.RERUN))
 
     def go(self) -> Result:
         """Every stage; the table of contents of this program."""
-        ready = self.make_sandbox()
-        inputs = self.fetch_inputs()
         code, recorder = self.export_code()
+        if (vetoed := self.review_code()) is not None:
+            return self.write(vetoed, (), self._untouched(code, recorder))
+        ready = self.make_sandbox()
+        self.write_bill()
+        inputs = self.fetch_inputs()
         setting = self.make_setting(ready.sandbox, inputs)
         setting, prepared = self.prepare_inputs(setting, ready, code)
         key = sha256(canonical_json([str(code), str(recorder), ready.image_id, str(self.experiment.digest)]))
@@ -305,15 +307,43 @@ class _Attempt:
         with self.stage("code", f"commit {self.checkout.commit[:12]}{state}"), disk_errors("exporting the code"):
             export(self.checkout, self.folder / "code")
             (self.folder / "config.json").write_bytes(canonical_json(self.experiment.config) + b"\n")
-            if self.case.runner == "docker":
+            return tree_digest(self.folder / "code"), tree_digest(RECORDER)
+
+    def review_code(self) -> Verdict | None:
+        """Read the code and what stands around it, before anything is built; the verdict if it forbids the run."""
+        code = self.folder / "code"
+        target = target_of_experiment(self.experiment, code)
+        with self.stage("review", ", ".join(target.entries) or "every file of the code"):
+            static = review_tree(
+                code, target.entries, store=self.store, progress=self.note, image=self.experiment.image
+            )
+            self.case = dataclasses.replace(self.case, review=basis_of(self.experiment, code, target, static))
+        verdict = judge(self.case)
+        return verdict if verdict.verdict == "VETOED" else None
+
+    def _untouched(self, code: Digest, recorder: Digest) -> Materials:
+        """The materials of a certify that ended before anything was built."""
+        return Materials(
+            commit=self.checkout.commit,
+            is_dirty=self.checkout.is_dirty,
+            code=code,
+            recorder=recorder,
+            image={"name": self.experiment.image, "id": None},
+            prepared={},
+            host=doctor.host_facts(),
+        )
+
+    def write_bill(self) -> None:
+        """The image's bill of materials, beside the verdict."""
+        if self.case.runner == "docker":
+            with disk_errors("writing the bill of materials"):
                 bill = export_lock(self.folder / "code", self.experiment.image, "cyclonedx", self.store, self.note)
                 (self.folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
-            return _tree_digest(self.folder / "code"), _tree_digest(RECORDER)
 
     def make_setting(self, sandbox: Sandbox, inputs: Mapping[str, Path]) -> Setting:
         """What all runs have in common."""
         return Setting(
-            experiment=self.experiment,
+            experiment=shortened(self.experiment, self.case.scope),
             name=self.request.name,
             run_id=self.case.run_id,
             commit=self.checkout.commit,
@@ -326,6 +356,8 @@ class _Attempt:
             prepared=None,
             listener=self.progress,
             cancel=threading.Event(),
+            scope=self.case.scope,
+            lookout=None if self.case.scope is None else self.lookout,
         )
 
     def prepare_inputs(self, setting: Setting, ready: Ready, code: Digest) -> tuple[Setting, dict[str, str]]:
@@ -339,7 +371,7 @@ class _Attempt:
 
     def run(self, setting: Setting, *, with_controls: bool) -> tuple[campaign.Records, campaign.Campaign]:
         """Every trajectory."""
-        planned = _campaign(self.experiment, with_controls=with_controls)
+        planned = _campaign(setting.experiment, with_controls=with_controls)
         with self.stage("runs", f"{', '.join(planned.trajectories)}; {planned.num_parallel} side by side"):
             return campaign.run_campaign(setting, planned), planned
 
@@ -362,11 +394,18 @@ class _Attempt:
                 resumed=evidence.get(campaign.RESUMED),
                 controls=checks,
                 problems=self._log_ends(records),
+                stopped_at=self.lookout.found,
+                review=self._with_files(),
             )
             verdict = judge(self.case)
             if cached is None:
                 controls.keep(self.store, key, checks)
         return verdict, tuple(evidence.values())
+
+    def _with_files(self) -> Basis | None:
+        """What the review stands on, with what the straight run wrote beside its declared files."""
+        files = load_run_files(self.folder / campaign.STRAIGHT, campaign.STRAIGHT)
+        return self.case.review and dataclasses.replace(self.case.review, files=files)
 
     def _load(
         self, name: str, runs: tuple[RunRecord, ...], known: dict[tuple[str, Digest], Content]
@@ -395,6 +434,7 @@ class _Attempt:
             "seconds": self.seconds,
             **({"interpreter": str(self.request.python)} if self.request.python else {}),
         }
+        document = verdict_to_json(verdict)
         manifest = build_manifest(
             name=self.request.name,
             run_id=self.case.run_id,
@@ -404,19 +444,20 @@ class _Attempt:
             materials=materials,
             trajectories=evidence,
             volatile=volatile,
+            review=document["review"],
+            scope=self.case.scope,
         )
-        document = verdict_to_json(verdict)
         with disk_errors("writing the verdict"):
-            _write_json(self.folder / "manifest.json", manifest)
+            write_json(self.folder / "manifest.json", manifest)
             self.write_verdict(verdict)
             certificate = build_certificate(
                 verdict=document, manifest=manifest, digests=self._digests(), finished=finished
             )
             (self.folder / "certificate.json").write_bytes(certificate)
             write_reports(self.folder, document, manifest, curves_of(evidence))
-        if document["exit_code"] == 0:
+        if document["exit_code"] == 0 and self.case.scope is None:
             self.store.write_record("timings", self.request.name, self.seconds)
-        _point_latest(self.folder)
+        point_latest(self.folder)
         return Result(folder=self.folder, verdict=document, manifest=manifest)
 
     def _digests(self) -> dict[str, str]:
@@ -424,33 +465,11 @@ class _Attempt:
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Write verdict.json in one step."""
-        _write_json(self.folder / "verdict.json", verdict_to_json(verdict))
+        write_json(self.folder / "verdict.json", verdict_to_json(verdict))
 
     def give_up(self, error: HarnessError) -> None:
         """An error after the run id exists is a verdict too: INCONCLUSIVE, with the error's exit code."""
         document = verdict_to_json(judge(dataclasses.replace(self.case, problems=(error.problem,))))
         with contextlib.suppress(OSError):
-            _write_json(self.folder / "verdict.json", {**document, "exit_code": error.exit_code})
+            write_json(self.folder / "verdict.json", {**document, "exit_code": error.exit_code})
 
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-def _point_latest(folder: Path) -> None:
-    """`latest` points at the newest run."""
-    link, temporary = folder.parent / "latest", folder.parent / f".latest.{os.getpid()}"
-    with disk_errors("pointing `latest` at this run"):
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(folder.name)
-        temporary.replace(link)
-
-
-def _tree_digest(folder: Path) -> Digest:
-    """sha256 over the sorted relative paths and contents of the files below a folder."""
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts
-    )
-    return sha256(canonical_json({name: file_digest(folder / name) for name in names}))

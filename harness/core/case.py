@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.core.control import ControlCheck
+from harness.core.early import FirstDifference
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.interpreter import Environment
 from harness.core.places import Difference, Place
+from harness.core.review.basis import Basis
 from harness.core.run import Fault
+from harness.core.scope import Scope
 
 Outcome = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED"]
 
@@ -28,7 +31,9 @@ class Case:
 
     Attributes:
         runner: `docker` or `host`.
-        steps: optimizer steps that the experiment declares.
+        steps: optimizer steps that every training was to do: those that the experiment declares, or of the prefix.
+        scope: which prefix was run; None for the whole training.
+        stopped_at: the first difference, at which every training of a prefix was stopped.
         required: the oracles that a certificate needs.
         rerun_mode: `second_run`, or `prefix` for the steps before the first kill.
         straight: None if it never came to a run.
@@ -38,7 +43,8 @@ class Case:
         gpus: the UUIDs that every process was given.
         environment: without a container, the interpreter and how it differs from the image's lock.
         problems: what went wrong outside of the evidence; any makes the whole INCONCLUSIVE.
-        vetoes: why the review forbids the run.
+        vetoes: why the run is forbidden, whatever else is found.
+        review: what the review of the pipeline stands on; None if none took place.
     """
 
     experiment: str
@@ -60,6 +66,9 @@ class Case:
     environment: Environment | None = None
     problems: tuple[str, ...] = ()
     vetoes: tuple[str, ...] = ()
+    review: Basis | None = None
+    scope: Scope | None = None
+    stopped_at: FirstDifference | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,7 @@ def _predicate(
         "claims": _claims(verdict),
         "summary": verdict["summary"],
         "experiment": verdict["experiment"],
+        "scope": verdict.get("scope"),
         "runId": verdict["run_id"],
         "runner": verdict["runner"],
         "isWorkingTreeDirty": verdict["dirty"],
@@ -77,6 +78,7 @@ def _predicate(
             {"name": check["name"], "failedAsItMust": check["failed_as_it_must"], "detail": check["detail"]}
             for check in verdict["control"]["checks"]
         ],
+        "review": _review(verdict.get("review")),
         "firstDivergence": verdict["first_divergence"],
         "cause": verdict["cause"],
         "image": {"name": image.get("name"), "id": image.get("id"), "locks": image.get("locks") or {}},
@@ -91,10 +93,28 @@ def _predicate(
 
 
 def _claims(verdict: Mapping[str, Any]) -> list[str]:
-    """What was shown, in words for machines; nothing unless everything required was."""
+    """What was shown, in words for machines; nothing unless everything required was. A prefix has words of its own."""
     if verdict["verdict"] != "CERTIFIED":
         return []
-    return [claim for name, claim in CLAIMS.items() if verdict["oracles"][name]["verdict"] == "CERTIFIED"]
+    shown = [name for name in CLAIMS if verdict["oracles"][name]["verdict"] == "CERTIFIED"]
+    is_whole = verdict.get("scope") is None
+    return [CLAIMS[name] if is_whole or name == "rebuild" else f"{CLAIMS[name]}_OF_PREFIX" for name in shown]
+
+
+def _review(review: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The state of every item, and every finding that somebody allowed, with the reason; None without a review."""
+    if review is None:
+        return None
+    return {
+        "checklist": {row["id"]: row["state"] for row in review["checklist"]},
+        "allowed": [
+            {key: row[key] for key in ("rule", "name", "severity", "items", "path", "line", "message")}
+            | {"reason": row["allowed"]}
+            for row in review["allowed"]
+        ],
+        "numFindings": len(review["findings"]),
+        "unread": review["unread"],
+    }
 
 
 def _oracle(oracle: Mapping[str, Any]) -> dict[str, Any]:

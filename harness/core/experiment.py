@@ -18,7 +18,6 @@ from harness.core.experiment_input import KINDS, Input, RepoType, check_input
 from harness.core.run import Fault
 from harness.errors import UsageError
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 MAX_BYTES = 1 << 20
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)($|_)", re.IGNORECASE)
@@ -126,6 +125,9 @@ class Experiment(_Block):
     prepare: Argv | None = Field(default=None, description="A conversion of inputs; done cold twice, and compared.")
     run: Argv = Field(description="Trains from nothing.")
     resume: Argv = Field(description="Continues from the newest complete checkpoint below {output}.")
+    probe: Argv | None = Field(
+        default=None, description="Measures memory for `harness review --probe`, and writes {output}/probe.json."
+    )
     config: dict[StrictStr, Any] = Field(default_factory=dict, description="Given to the commands as {config}.")
     steps: Count = Field(description="Optimizer steps of the whole training.")
     outputs: tuple[StrictStr, ...] = Field(min_length=1, description="Globs below {output}: what is compared.")
@@ -159,8 +161,8 @@ class Experiment(_Block):
 
     @property
     def digest(self) -> Digest:
-        """The digest of what is declared; the description does not count."""
-        return sha256(canonical_json(self.model_dump(mode="json", by_alias=True, exclude={"description"})))
+        """The digest of what is declared; the description and the probe, which no run sees, do not count."""
+        return sha256(canonical_json(self.model_dump(mode="json", by_alias=True, exclude={"description", "probe"})))
 
     def to_json(self) -> dict[str, Any]:
         """What is declared, with every default spelled out."""
@@ -216,19 +218,6 @@ def parse_experiment(text: str, source: str) -> Experiment:
     except UsageError as error:
         raise UsageError(f"{source}: {error.problem}", error.remedy) from error
     return experiment
-
-
-def check_name(name: str, known: tuple[str, ...]) -> str:
-    """The name of an experiment that exists.
-
-    Raises:
-        UsageError: it is no name, or there is no such experiment; the nearest names are given.
-    """
-    if NAME.fullmatch(name) and name in known:
-        return name
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
-    wanted = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
-    raise UsageError(f"there is no experiment {name[:80]!r}", f"{wanted} (files in pipelines/experiments/)")
 
 
 def json_schema() -> dict[str, Any]:

@@ -29,6 +29,7 @@ Kind = Literal[
     "old wheels",
     "prepared",
     "rebuild record",
+    "review",
     "timings",
     "unpacked",
 ]
@@ -200,6 +201,6 @@ def _is_kept(thing: Thing, known: References, now: float) -> bool:
     }
     if thing.kind in named:
         return thing.key in named[thing.kind]
-    if thing.kind in ("controls", "prepared"):
+    if thing.kind in ("controls", "prepared", "review"):
         return now - thing.used_at <= PATIENCE_S
     return False

@@ -10,6 +10,7 @@ from typing import Any
 from harness.core.digest import Digest
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.experiment import Experiment
+from harness.core.scope import Scope
 
 SCHEMA = 1
 
@@ -48,6 +49,8 @@ def build_manifest(
     materials: Materials,
     trajectories: tuple[TrajectoryEvidence, ...],
     volatile: Mapping[str, Any],
+    scope: Scope | None = None,
+    review: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The manifest as a JSON value; only what stands under `volatile` depends on the clock or on chance."""
     runs = [run.record for trajectory in trajectories for run in trajectory.runs]
@@ -57,6 +60,7 @@ def build_manifest(
         "name": name,
         "experiment": experiment.to_json(),
         "experiment_digest": str(experiment.digest),
+        "scope": None if scope is None else scope.to_json(),
         "runner": runner,
         "commit": materials.commit,
         "dirty": materials.is_dirty,
@@ -65,6 +69,7 @@ def build_manifest(
         "inputs": {key: value.model_dump(exclude_none=True) for key, value in sorted(experiment.inputs.items())},
         "prepared": dict(sorted(materials.prepared.items())),
         "environment": _environment(materials, trajectories),
+        "review": _review(review),
         "runs": [_run(dataclasses.asdict(record)) for record in runs],
         "trajectories": {trajectory.name: _trajectory(trajectory) for trajectory in trajectories},
         "volatile": {
@@ -78,6 +83,17 @@ def build_manifest(
 def _environment(materials: Materials, trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, Any]:
     groups = {"host": dict(materials.host), "process": _process_facts(trajectories), "gpu": dict(materials.gpu)}
     return groups if materials.interpreter is None else {**groups, "interpreter": dict(materials.interpreter)}
+
+
+def _review(review: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a later review is held against: the states of the items, and what was allowed, with the reasons."""
+    if review is None:
+        return None
+    return {
+        "checklist": {row["id"]: row["state"] for row in review["checklist"]},
+        "allowed": list(review["allowed"]),
+        "num_files": review["num_files"],
+    }
 
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def judge_rerun(
     is_required: bool,
     problems: tuple[str, ...],
     prefix_problems: tuple[str, ...],
+    is_whole: bool = True,
 ) -> Judged:
     """Whether the same command gives the same bits in another process.
 
@@ -104,13 +105,14 @@ def judge_rerun(
         is_required: whether a certificate needs it.
         problems: what is wrong with `straight` or `rerun`.
         prefix_problems: what is wrong with the first run of `resumed`.
+        is_whole: False if only the first steps were run; nothing has an end or outputs then.
     """
     if problems:
         return _undecided(is_required, problems)
     second = _compare_first(straight, rerun)
     prefix = _compare_first(straight, resumed) if not prefix_problems else None
     if second is not None and rerun is not None and (second.differences or not _differs(prefix)):
-        return _rerun_judged(rerun, second, compare_files(straight.files, rerun.files), is_required)
+        return _rerun_judged(rerun, second, _files(straight, rerun, is_whole), is_required, is_second_run=True)
     if prefix is None or resumed is None:
         reason = "no second straight run took place" if is_second_run_wanted else (
             "; ".join(prefix_problems) or "no step was complete before the first kill"
@@ -119,7 +121,7 @@ def judge_rerun(
     if is_second_run_wanted and rerun is None and not prefix.differences:
         reason = "no second straight run took place"
         return Judged(oracle=Oracle(verdict="NOT_CHECKED", required=is_required, reason=reason))
-    return _rerun_judged(resumed, prefix, (), is_required)
+    return _rerun_judged(resumed, prefix, (), is_required, is_second_run=False)
 
 
 def judge_resume(
@@ -130,6 +132,8 @@ def judge_resume(
     is_random: bool,
     problems: tuple[str, ...],
     rerun: Oracle,
+    is_whole: bool = True,
+    cut: str = "",
 ) -> Judged:
     """Whether the interrupted and resumed trajectory equals the straight one.
 
@@ -140,27 +144,31 @@ def judge_resume(
         is_random: whether the points of the kills were drawn at random; hand-picked ones get no bound.
         problems: what is wrong with either.
         rerun: the answer to the other question.
+        is_whole: False if only the first steps were run; nothing has an end or outputs then.
+        cut: why the interrupted trajectory was stopped before its end; what it has shown until then is no yes.
     """
     if resumed is None:
         reason = "no interrupted training took place"
         return Judged(oracle=Oracle(verdict="NOT_CHECKED", required=is_required, reason=reason))
     resumes, alignment_problems = _resumes(straight, resumed)
     if problems or len(resumed.runs) < 2:
-        found = problems or ("nothing was resumed",)
+        found = problems or (cut or "nothing was resumed",)
         return _undecided(is_required, found, resumes=resumes)
     comparisons = tuple(compare_run(straight, resumed, number) for number in range(2, len(resumed.runs) + 1))
-    files = compare_files(straight.files, resumed.files)
+    files = _files(straight, resumed, is_whole)
     differences = _all_differences(comparisons, files, resumed)
     ignored, start_problems = _started_over(resumed)
     blocking = (*alignment_problems, *start_problems)
-    more = (*blocking, *_problems(comparisons, files))
+    unanswered = (cut,) if cut and not differences else ()
+    more = (*blocking, *unanswered, *_problems(comparisons, files))
     amount = _amount(comparisons, files)
     num = len(resumed.runs) - 1
+    extent = "" if is_whole else f", up to step {ledger_of(resumed.runs[-1]).last_step}"
     verdict, reason = _resume_answer(ignored, differences, blocking, more, amount, rerun)
     oracle = Oracle(
         verdict=verdict,
         required=is_required,
-        how=f"{num} kills, each followed by a resume" if num > 1 else "one kill, followed by a resume",
+        how=(f"{num} kills, each followed by a resume" if num > 1 else "one kill, followed by a resume") + extent,
         reason=reason,
         compared=amount,
         bound=bound(num, "resumes") if is_random and verdict == "CERTIFIED" else None,
@@ -221,12 +229,26 @@ def complete_saves(runs: Sequence[RunEvidence], outputs: frozenset[str]) -> tupl
     return len(steps), max(steps, default=0)
 
 
+def _files(straight: TrajectoryEvidence, other: TrajectoryEvidence, is_whole: bool) -> tuple[FileComparison, ...]:
+    """The files compared. Of a prefix only checkpoints, and nothing that may have been cut off while it was written."""
+    if any(run.record.was_stopped_early for run in (*straight.runs, *other.runs)):
+        return ()
+    kept = [[file for file in one.files if is_whole or file.role == "checkpoint"] for one in (straight, other)]
+    return compare_files(*kept)
+
+
 def _rerun_judged(
-    other: TrajectoryEvidence, comparison: RunComparison, files: tuple[FileComparison, ...], is_required: bool
+    other: TrajectoryEvidence,
+    comparison: RunComparison,
+    files: tuple[FileComparison, ...],
+    is_required: bool,
+    *,
+    is_second_run: bool,
 ) -> Judged:
     is_whole = ledger_of(other.runs[0]).end is not None
     last = comparison.amount.steps
-    how = "second straight run" if is_whole else f"steps 1-{last} before the first kill"
+    part = f"a second straight run up to step {last}" if is_second_run else f"steps 1-{last} before the first kill"
+    how = "second straight run" if is_whole else part
     differences = _all_differences((comparison,), files, other)
     problems = _problems((comparison,), files)
     amount = _amount((comparison,), files)

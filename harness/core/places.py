@@ -154,7 +154,6 @@ def _differing_names(difference: Difference, left: RunEvidence, run: RunEvidence
 
 def untouched(run: RunEvidence) -> frozenset[str]:
     """Generators whose state is the same in every record of the run."""
-    states: dict[str, set[TensorEntry | None]] = {}
     seen: list[dict[str, TensorEntry]] = []
     ledger = ledger_of(run)
     places: list[tuple[Literal["start", "step", "end"], int]] = [("start", ledger.start.step)]
@@ -168,10 +167,8 @@ def untouched(run: RunEvidence) -> frozenset[str]:
         if tensors is None:
             return frozenset()
         seen.append(tensors)
-    for tensors in seen:
-        for name in tensors:
-            states.setdefault(name, {other.get(name) for other in seen})
-    return frozenset(name for name, found in states.items() if len(found) == 1)
+    names = {name for tensors in seen for name in tensors}
+    return frozenset(name for name in names if len({tensors.get(name) for tensors in seen}) == 1)
 
 
 def _sidecars(

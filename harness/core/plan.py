@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.core.experiment import Experiment
+from harness.core.scope import Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +45,21 @@ def make_plan(
     fetch_bytes: int,
     disk_bytes: int,
     measured: Mapping[str, float],
+    scope: Scope | None = None,
 ) -> Plan:
     """What a certify of this experiment would do.
 
     Args:
         name: of the experiment.
-        experiment: what is declared.
+        experiment: what is declared, as far as it is run.
         runner: `docker` or `host`.
         trajectories: which are run.
         num_parallel: how many runs go side by side.
         is_image_cached: whether the image is built already.
         fetch_bytes: what an image that is not would fetch.
         disk_bytes: what building it needs at its worst moment.
-        measured: seconds of each stage when it last ran here.
+        measured: seconds of each stage when it last ran here, with all steps.
+        scope: which prefix is run; None for the whole training.
     """
     kills = ", ".join(f"{kill.kind} at step {kill.step} ({kill.by})" for kill in experiment.interruptions)
     num_runs = sum(len(experiment.interruptions) + 1 if trajectory == "resumed" else 1 for trajectory in trajectories)
@@ -76,7 +79,13 @@ def make_plan(
         detail = "convert the inputs twice, compare, keep"
         stages.append(Stage(name="prepare", detail=detail, seconds=measured.get("prepare")))
     runs = f"{num_runs} runs of {', '.join(trajectories)}; {num_parallel} side by side; {experiment.steps} steps each"
-    stages.append(Stage(name="runs", detail=f"{runs}; kills: {kills or 'none'}", seconds=measured.get("runs")))
+    detail = f"{runs}; kills: {kills or 'none'}"
+    if scope is None:
+        stages.append(Stage(name="runs", detail=detail, seconds=measured.get("runs")))
+    else:
+        took = f"; with all {scope.of} it took {measured['runs']:.0f} s" if "runs" in measured else ""
+        detail += f"; PREFIX: {scope.text}, stopped at the first difference{took}"
+        stages.append(Stage(name="runs", detail=detail, seconds=None))
     stages.append(
         Stage(name="judge", detail="compare bit for bit, write verdict and report", seconds=measured.get("judge"))
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SIGKILL_EXIT_CODE = 137
+FIRST_DIFFERENCE = "at the first difference"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class RunRecord:
         faults: what was planned; empty for a run that was to finish.
         exit_code: as the engine recorded it (128 + signal for a signal).
         oom_killed: whether the engine (or the kernel's log of the group) says out of memory.
-        killed_by: `outside` if the host sent the signal, `self` if the process died at its fault, else None.
+        killed_by: `outside` if the host sent the signal at the fault, `self` if the process died at its fault,
+            FIRST_DIFFERENCE if the host ended the run because some training differed already, else None.
         error: why the run says nothing (engine died, time-out), or None.
         settings: the flags in force, read back from the engine (volatile ids are kept apart under `volatile`).
         seconds: wall time of the process.
@@ -62,3 +64,8 @@ class RunRecord:
     def is_planned_kill(self) -> bool:
         """Whether this run was meant to be killed and died by SIGKILL, not by lack of memory."""
         return bool(self.faults) and self.exit_code == SIGKILL_EXIT_CODE and not self.oom_killed
+
+    @property
+    def was_stopped_early(self) -> bool:
+        """Whether the host ended this run for a difference; it says nothing beyond its last step."""
+        return self.killed_by == FIRST_DIFFERENCE

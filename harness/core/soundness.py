@@ -16,21 +16,30 @@ NEVER_KILLED_EXIT_CODE = 86
 _WRITES = ("before_write", "in_write", "after_write")
 
 
-def trajectory_problems(trajectory: TrajectoryEvidence, *, steps: int, kills: tuple[Fault, ...]) -> tuple[str, ...]:
+def trajectory_problems(
+    trajectory: TrajectoryEvidence,
+    *,
+    steps: int,
+    kills: tuple[Fault, ...],
+    stop: Fault | None = None,
+    is_cut: bool = False,
+) -> tuple[str, ...]:
     """Everything that was not as planned, in words.
 
     Args:
         trajectory: its runs and files.
         steps: optimizer steps that the experiment declares.
         kills: the planned kills, one for each run but the last.
+        stop: how the last run was to end, where only a prefix is run; None for a run that was to finish.
+        is_cut: whether all runs were stopped at a first difference: the later ones are not missing then.
     """
     problems = list(trajectory.problems)
     expected = len(kills) + 1
-    if len(trajectory.runs) != expected:
+    if len(trajectory.runs) != expected and not is_cut:
         problems.append(f"{trajectory.name}: {len(trajectory.runs)} of {expected} runs took place")
     furthest = 0
     for place, run in enumerate(trajectory.runs):
-        kill = kills[place] if place < len(kills) else None
+        kill = kills[place] if place < len(kills) else stop
         problems += run_problems(run, kill, steps)
         if run.ledger is None:
             continue
@@ -48,7 +57,9 @@ def run_problems(run: RunEvidence, kill: Fault | None, steps: int) -> tuple[str,
         return (f"{run.name}: {record.error}",)
     if record.oom_killed:
         return (f"{run.name} ran out of memory",)
-    problems = list(_exit_problems(run, kill))
+    if record.was_stopped_early and run.ledger is None:
+        return (f"{run.name} was stopped, for another training differed, before it had a step",)
+    problems = [] if record.was_stopped_early else list(_exit_problems(run, kill))
     if run.problem:
         problems.append(run.problem)
     stopped = [event for event in run.events if event.kind == "recorder_error"]
@@ -60,7 +71,7 @@ def run_problems(run: RunEvidence, kill: Fault | None, steps: int) -> tuple[str,
     if run.ledger is None:
         problems += [] if run.problem else [f"{run.name} left no ledger: nothing that it did is known"]
         return tuple(problems)
-    if kill is None:
+    if kill is None and not record.was_stopped_early:
         problems += _finish_problems(run, steps)
     return tuple(problems)
 
@@ -84,7 +95,8 @@ def _exit_problems(run: RunEvidence, kill: Fault | None) -> Iterator[str]:
         if code != 0:
             yield f"{run.name} ended with exit code {code}; a run that finishes ends with 0"
         return
-    what = f"the kill ({kill.kind} at step {kill.step})"
+    is_stop = kill.kind == "stop"
+    what = f"the planned stop after step {kill.step}" if is_stop else f"the kill ({kill.kind} at step {kill.step})"
     allowed = {SIGKILL_EXIT_CODE, SIGXFSZ_EXIT_CODE} if kill.kind == "in_write" else {SIGKILL_EXIT_CODE}
     if code == 0:
         yield f"{run.name}: {what} never landed: the run finished"
@@ -119,4 +131,5 @@ def _finish_problems(run: RunEvidence, steps: int) -> Iterator[str]:
     if ledger.end is None:
         yield f"{run.name}: the ledger has no end: the recorder did not see the process finish"
     if ledger.last_step != steps:
-        yield f"{run.name} ended after step {ledger.last_step}; the experiment declares {steps}"
+        hint = f" (a training that stops early by itself declares steps: {ledger.last_step})" if ledger.end else ""
+        yield f"{run.name} ended after step {ledger.last_step}; the experiment declares {steps}{hint}"

@@ -22,10 +22,15 @@ from harness.core.diff import FileComparison, StreamSummary, summarise
 from harness.core.evidence import Amount, TrajectoryEvidence
 from harness.core.oracles import Judged, Oracle, judge_rebuild, judge_rerun, judge_resume
 from harness.core.places import Difference, Place, localise
+from harness.core.prefix import cut_short, unmade, within
 from harness.core.restored import Restored
+from harness.core.review.checklist import Review, review_to_json
+from harness.core.review.judged import review_of, review_problems
+from harness.core.review.state_rules import Measured
+from harness.core.run import Fault
 from harness.core.soundness import SIGXFSZ_EXIT_CODE, gpu_problems, has_landed, run_problems, trajectory_problems
 from harness.core.symptom import Cause, Symptom
-from harness.core.testimony import Testimony, hear
+from harness.core.testimony import Testimony, hear, hear_checkpoints
 from harness.core.wording import not_checked, summarise_verdict
 
 SCHEMA = 1
@@ -54,6 +59,7 @@ class Verdict:
     files: tuple[FileComparison, ...]
     problems: tuple[str, ...]
     not_checked: tuple[str, ...]
+    review: Review | None = None
 
     @property
     def exit_code(self) -> int:
@@ -68,20 +74,12 @@ class Verdict:
 
 def judge(case: Case) -> Verdict:
     """Decide. Everything needed is in the case; equal cases give equal verdicts."""
+    case = within(case)
     rerun, resume, rebuild = _oracles(case)
     controls = _with_weights_moved(case)
-    testimony = hear(case.straight, case.rerun, case.resumed)
-    problems = _problems(case, (rerun, resume, rebuild), controls, testimony)
+    testimony = (hear if case.scope is None else hear_checkpoints)(case.straight, case.rerun, case.resumed)
     diverged = next(((n, j) for n, j in (("rerun", rerun), ("resume", resume)) if j.oracle.verdict == "DIVERGED"), None)
     is_diverged = diverged is not None or rebuild.oracle.verdict == "DIVERGED"
-    blind = any(check.name in _STATIC_CONTROLS and not check.failed_as_it_must for check in controls)
-    outcome: Outcome = "CERTIFIED"
-    if case.vetoes:
-        outcome = "VETOED"
-    elif is_diverged and not case.problems and not blind:
-        outcome = "DIVERGED"
-    elif problems or is_diverged:
-        outcome = "INCONCLUSIVE"
     divergence, cause = None, None
     streams: tuple[StreamSummary, ...] = ()
     if diverged is not None and case.straight is not None:
@@ -89,6 +87,26 @@ def judge(case: Case) -> Verdict:
         streams = summarise(diverged[1].differences)
     elif rebuild.oracle.verdict == "DIVERGED":
         cause = image_differs(rebuild.oracle.image_ids)
+    restored = with_checkpoints(case.resumed, resume.restored)
+    review = None
+    if case.review is not None:
+        asked = dict(zip(("rerun", "resume", "rebuild"), (j.oracle for j in (rerun, resume, rebuild)), strict=True))
+        review = review_of(Measured(case=case, basis=case.review, restored=restored, controls=controls, cause=cause,
+                                    guilty=diverged[0] if diverged is not None else "", **asked))  # fmt: skip
+    found = _problems(case, (rerun, resume, rebuild), controls, testimony)
+    # A difference that the runs showed is the verdict; what the review says on top of it stands in the checklist.
+    problems = tuple(found) if is_diverged else review_problems(review, found, has_run=case.straight is not None)
+    problems = tuple(dict.fromkeys(problems)) or (("nothing was run",) if case.straight is None else ())
+    blind = any(check.name in _STATIC_CONTROLS and not check.failed_as_it_must for check in controls)
+    outcome: Outcome = "CERTIFIED"
+    if case.vetoes:
+        outcome = "VETOED"
+    elif is_diverged:
+        outcome = "INCONCLUSIVE" if case.problems or blind else "DIVERGED"
+    elif review is not None and review.vetoes:
+        outcome = "VETOED"
+    elif problems:
+        outcome = "INCONCLUSIVE"
     return Verdict(
         case=case,
         verdict=outcome,
@@ -102,11 +120,12 @@ def judge(case: Case) -> Verdict:
         is_final_state_equal=_final_state(rerun, resume),
         cause=cause,
         controls=controls,
-        restored=with_checkpoints(case.resumed, resume.restored),
+        restored=restored,
         testimony=testimony,
         files=_files(rerun, resume),
         problems=problems,
         not_checked=not_checked(case, rerun, resume, rebuild, testimony),
+        review=review,
     )
 
 
@@ -122,6 +141,8 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "runner": case.runner,
         "gpus": list(case.gpus),
         "environment": None if case.environment is None else case.environment.to_json(),
+        "scope": None if case.scope is None else case.scope.to_json(),
+        "stopped_at": None if case.stopped_at is None else case.stopped_at.to_json(),
         "verdict": verdict.verdict,
         "exit_code": verdict.exit_code,
         "summary": verdict.summary,
@@ -152,6 +173,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "files": [_file_json(file) for file in verdict.files],
         "problems": list(verdict.problems),
         "not_checked": list(verdict.not_checked),
+        "review": None if verdict.review is None else review_to_json(verdict.review),
     }
 
 
@@ -166,14 +188,10 @@ def _oracles(case: Case) -> tuple[Judged, Judged, Judged]:
             for name in ("rerun", "resume")
         )
         return rerun, resume, rebuild
-    straight = (*trajectory_problems(case.straight, steps=case.steps, kills=()), *_missing_outputs(case.straight))
-    second = trajectory_problems(case.rerun, steps=case.steps, kills=()) if case.rerun is not None else ()
-    resumed = (
-        trajectory_problems(case.resumed, steps=case.steps, kills=case.interruptions)
-        if case.resumed is not None
-        else ()
-    )
-    first_kill = case.interruptions[0] if case.interruptions else None
+    stop = None if case.scope is None else case.scope.stop
+    straight = (*_unsound(case, case.straight), *_missing(case.straight, is_whole=stop is None))
+    second, resumed = _unsound(case, case.rerun), _unsound(case, case.resumed, case.interruptions)
+    first_kill = case.interruptions[0] if case.interruptions else stop
     prefix = run_problems(case.resumed.runs[0], first_kill, case.steps) if case.resumed and case.resumed.runs else ()
     rerun = judge_rerun(
         case.straight,
@@ -183,6 +201,7 @@ def _oracles(case: Case) -> tuple[Judged, Judged, Judged]:
         is_required="rerun" in required,
         problems=(*straight, *second),
         prefix_problems=prefix,
+        is_whole=stop is None,
     )
     resume = judge_resume(
         case.straight,
@@ -191,12 +210,21 @@ def _oracles(case: Case) -> tuple[Judged, Judged, Judged]:
         is_random=case.is_random,
         problems=(*straight, *resumed),
         rerun=rerun.oracle,
+        is_whole=stop is None,
+        cut=cut_short(case, case.resumed),
     )
     return rerun, resume, rebuild
 
 
-def _missing_outputs(straight: TrajectoryEvidence) -> tuple[str, ...]:
-    if not any(file.role == "output" for file in straight.files):
+def _unsound(case: Case, trajectory: TrajectoryEvidence | None, kills: tuple[Fault, ...] = ()) -> tuple[str, ...]:
+    if trajectory is None:
+        return ()
+    stop, is_cut = None if case.scope is None else case.scope.stop, case.stopped_at is not None
+    return trajectory_problems(trajectory, steps=case.steps, kills=kills, stop=stop, is_cut=is_cut)
+
+
+def _missing(straight: TrajectoryEvidence, *, is_whole: bool) -> tuple[str, ...]:
+    if is_whole and not any(file.role == "output" for file in straight.files):
         return ("straight: no file matches the declared outputs: there is nothing to compare",)
     run = straight.runs[0] if straight.runs else None
     if run is not None and run.ledger is not None and not all("param" in s.streams for s in run.ledger.steps):
@@ -214,7 +242,7 @@ def _with_weights_moved(case: Case) -> tuple[ControlCheck, ...]:
 
 
 def _control_problems(case: Case, controls: tuple[ControlCheck, ...]) -> tuple[str, ...]:
-    needed = [name for name in CONTROLS if name != "flip_optim" or case.interruptions]
+    needed = [name for name in CONTROLS if (name != "flip_optim" or case.interruptions) and name not in unmade(case)]
     made = {check.name for check in controls}
     missing = [f"control {name} was not made: whether the comparison can fail is not known" for name in needed
                if name not in made]  # fmt: skip
@@ -224,23 +252,26 @@ def _control_problems(case: Case, controls: tuple[ControlCheck, ...]) -> tuple[s
 
 def _problems(
     case: Case, judged: tuple[Judged, ...], controls: tuple[ControlCheck, ...], testimony: Testimony
-) -> tuple[str, ...]:
-    """Every reason why this cannot be certified, apart from a divergence."""
+) -> list[str]:
+    """Every reason why this cannot be certified, apart from a divergence and the review."""
     found = [*case.problems, *case.vetoes]
     for name, one in zip(("rerun", "resume", "rebuild"), judged, strict=True):
         found += one.problems
         if one.oracle.required and one.oracle.verdict == "NOT_CHECKED":
             found.append(f"{name} is required and was not checked: {one.oracle.reason}")
     if case.straight is None:
-        return tuple(dict.fromkeys(found or ["nothing was run"]))
+        return found
     found += _control_problems(case, controls)
+    if case.stopped_at is not None and not any(one.oracle.verdict == "DIVERGED" for one in judged[:2]):
+        at = case.stopped_at
+        found.append(f"every training was stopped at step {at.step} of {at.trajectory}/{at.run}, which differed there")
     found += gpu_problems(case.straight, len(case.gpus))
     found += testimony.problems
     if testimony.missing:
         total = testimony.tensors_on_disk
-        num = total - testimony.found_in_ledger
-        found.append(f"{num} of {total} tensors of the outputs are in no recorded state: {testimony.missing[0]}")
-    return tuple(dict.fromkeys(found))
+        num, what = total - testimony.found_in_ledger, "outputs" if case.scope is None else "checkpoints"
+        found.append(f"{num} of {total} tensors of the {what} are in no recorded state: {testimony.missing[0]}")
+    return found
 
 
 def _explain(

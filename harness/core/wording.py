@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.core.case import Case, Divergence, Outcome
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.ledger import STREAMS
 from harness.core.oracles import Judged
+from harness.core.prefix import not_run
 from harness.core.symptom import Cause
 from harness.core.testimony import Testimony
 
@@ -18,7 +21,10 @@ def summarise_verdict(
     cause: Cause | None,
     problems: tuple[str, ...],
 ) -> str:
-    """The verdict in one sentence."""
+    """The verdict in one sentence; another one says so where only a prefix was run."""
+    if outcome != "CERTIFIED" and case.scope is not None:
+        whole = summarise_verdict(replace(case, scope=None), outcome, judged, divergence, cause, problems)
+        return f"{whole} Only {case.scope.text} were run."
     if outcome == "CERTIFIED":
         num = len(case.interruptions)
         times = "once" if num == 1 else f"{num} times"
@@ -26,7 +32,8 @@ def summarise_verdict(
         held = [text for text, one in zip(said, judged, strict=True) if one.oracle.verdict == "CERTIFIED"]
         text = held[0] if len(held) == 1 else f"{', '.join(held[:-1])} and {held[-1]}" if held else "as far as required"
         where = "" if _is_locked(case) else ", in an environment that is NOT the locked one"
-        return f"{case.experiment} gives the same bits {text}{where}."
+        extent = "" if case.scope is None else f" in {case.scope.text}"
+        return f"{case.experiment} gives the same bits{extent} {text}{where}."
     if outcome == "DIVERGED":
         title = cause.title if cause is not None else "it does not give the same bits"
         if divergence is None:
@@ -44,12 +51,16 @@ def summarise_verdict(
 
 def not_checked(case: Case, rerun: Judged, resume: Judged, rebuild: Judged, testimony: Testimony) -> tuple[str, ...]:
     """What nobody looked at: a certificate says nothing about it."""
-    lines = [
+    lines = not_run(case)
+    lines += [
         f"{name}: {one.oracle.reason or 'not asked for'}"
         for name, one in (("rerun", rerun), ("resume", resume), ("rebuild", rebuild))
         if one.oracle.verdict == "NOT_CHECKED"
     ]
-    lines.append("the review of the pipeline's code: this version has none")
+    if case.review is None:
+        lines.append("the review of the pipeline: it did not take place")
+    else:
+        lines += [f"the review of {one.path}: {one.reason}" for one in case.review.static.unread]
     lines += ["replay from an archived commit", "other hardware, another number of threads, another instruction set"]
     if case.interruptions and not case.is_random:
         lines.append(
@@ -67,9 +78,13 @@ def not_checked(case: Case, rerun: Judged, resume: Judged, rebuild: Judged, test
         lines.append("the commit: the working tree had uncommitted changes, so this cannot be replayed")
     lines += _unseen(case.straight)
     if case.straight is not None and not testimony.tensors_on_disk:
-        lines.append("whether the outputs are in the ledger: none of them is a safetensors file")
+        none = "none of them is a safetensors file"
+        what = f"the outputs are in the ledger: {none}" if case.scope is None else (
+            "the checkpoints are in the ledger: none that was written could be looked for there"
+        )  # fmt: skip
+        lines.append(f"whether {what}")
     lines += [*rerun.notes, *resume.notes]
-    if case.straight is not None and case.resumed is not None:
+    if case.straight is not None and case.resumed is not None and case.stopped_at is None:
         both = {file.path for file in case.straight.files} & {file.path for file in case.resumed.files}
         once = {f.path for t in (case.straight, case.resumed) for f in t.files if f.role == "checkpoint"} - both
         lines += [f"checkpoint {path}: only one side has it" for path in sorted(once)[:20]]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +21,8 @@ import docker
 from harness.core.image import BuildResult, FileDifference, RebuildRecord, image_tag
 from harness.core.layer import squash
 from harness.core.lint import Finding, lint_lock
-from harness.core.lockfile import digest_of
 from harness.errors import EnvironmentError_, UsageError
-from harness.host.engine import connect
+from harness.host.engine import connect, identity
 from harness.host.engine_images import LoadedImage, engine_faults, find_image, load_image, save_image
 from harness.host.estimate import announce
 from harness.host.from_nothing import Materials, Stages, built_from_nothing, fetch
@@ -155,7 +153,7 @@ def _build(
                 progress(f"loading {tag}")
                 loaded = load_image(client, image, tag)
         if check:
-            with stages.measured("second build"):
+            with stages.measured("waiting for the second build"):
                 rebuild = _compare(client, recipe, store, progress, first, again)
     result = _result(recipe, loaded, first.image_id, stages, rebuild)
     if rebuild is None or rebuild.is_identical:
@@ -227,7 +225,7 @@ def _compare(
     client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress, first: _Build, again: _Again
 ) -> RebuildRecord:
     """Hold the second build against the first, whose image the engine has, and record the outcome."""
-    progress(f"built: {first.image_id}; from nothing again:")
+    progress(f"built: {first.image_id}; held against a second build from nothing")
     image, second = again()
     found: tuple[FileDifference, ...] = ()
     if first.image_id != second.image_id:
@@ -257,7 +255,7 @@ def _materials(client: docker.DockerClient, recipe: Recipe, store: Store, progre
     """
     source = f"{recipe.name}.lock"
     _refuse(lint_lock(recipe.lock, source))
-    materials = fetch(client, recipe, store, dict(os.environ), progress)
+    materials = fetch(client, recipe, store, progress)
     _refuse(fit(recipe.lock, recipe.base_lock, store, source))
     return materials
 
@@ -270,9 +268,8 @@ def _refuse(findings: tuple[Finding, ...]) -> None:
 
 def _engine_name(client: docker.DockerClient) -> str:
     info = client.info()
-    # Engines before 25 take their ID from a key of the machine, so the data root is what tells two of them apart.
-    identity = digest_of(f"{info.get('ID')} {info.get('DockerRootDir')}".encode()).removeprefix("sha256:")[:12]
-    return f"Docker Engine {info.get('ServerVersion')} ({info.get('Driver')}, {identity})"
+    digits = identity(info).removeprefix("sha256:")[:12]
+    return f"Docker Engine {info.get('ServerVersion')} ({info.get('Driver')}, {digits})"
 
 
 def _prefixed(progress: Progress, prefix: str) -> Progress:

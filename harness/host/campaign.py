@@ -47,6 +47,8 @@ def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) ->
 def run_campaign(setting: Setting, campaign: Campaign) -> Records:
     """Run every trajectory of the campaign; those that a failed straight run made pointless are missing.
 
+    So are those of a prefix that a first difference made pointless before they began.
+
     Raises:
         InterruptedError_: Ctrl-C; every container is gone, finished runs stay.
     """
@@ -55,7 +57,7 @@ def run_campaign(setting: Setting, campaign: Campaign) -> Records:
 
         def submit(name: str, work: Callable[[], tuple[RunRecord, ...]]) -> None:
             if name in campaign.trajectories:
-                futures[name] = pool.submit(work)
+                futures[name] = pool.submit(lambda: () if setting.is_over(name) else work())
 
         def branch_off() -> None:
             # The control resumes from what the first kill left, so it is copied before the resume changes it.
@@ -64,8 +66,12 @@ def run_campaign(setting: Setting, campaign: Campaign) -> Records:
                 submit(CONTROL_OPTIM, lambda: _control_optim(setting))
 
         submit(STRAIGHT, lambda: run_straight(setting, STRAIGHT))
-        submit(RESUMED, lambda: run_interrupted(setting, RESUMED, branch_off))
-        submit(RERUN, lambda: run_straight(setting, RERUN))
+        # The longest first; in a prefix the shortest: a pipeline that does not repeat itself need not be interrupted.
+        first, second = (RESUMED, RERUN) if setting.scope is None else (RERUN, RESUMED)
+        works = {RERUN: lambda: run_straight(setting, RERUN),
+                 RESUMED: lambda: run_interrupted(setting, RESUMED, branch_off)}  # fmt: skip
+        submit(first, works[first])
+        submit(second, works[second])
         submit(CONTROL_PARAM, lambda: _control_param(setting, campaign.flip_step))
         is_whole = False
         try:
@@ -76,7 +82,8 @@ def run_campaign(setting: Setting, campaign: Campaign) -> Records:
                 for future in futures.values():
                     future.cancel()
     finished = {name: future for name, future in futures.items() if not future.cancelled() and not future.exception()}
-    return {name: finished[name].result() for name in campaign.trajectories if name in finished}
+    results = {name: finished[name].result() for name in campaign.trajectories if name in finished}
+    return {name: records for name, records in results.items() if records}
 
 
 def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> bool:
@@ -90,7 +97,7 @@ def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> bool:
         for future in wait(current, timeout=0.5, return_when=FIRST_EXCEPTION).done:
             future.result()
         straight = futures[STRAIGHT]
-        if straight.done() and any(record.exit_code != 0 for record in straight.result()):
+        if straight.done() and any(one.exit_code != 0 and not one.is_planned_kill for one in straight.result()):
             return False
         if len(futures) == len(current) and all(future.done() for future in current):
             return True

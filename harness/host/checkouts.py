@@ -1,13 +1,26 @@
-"""Checkouts that use the cache: remembered there, so that what they name is not collected while they exist."""
+"""Checkouts: how their files are read, and which use the cache, so that what they name is not collected."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from harness.core.lockfile import digest_of
+from harness.errors import UsageError
 from harness.host.store import Store
 
 KIND = "checkouts"
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """A file that a person wrote, in UTF-8.
+
+    Raises:
+        UsageError: it does not exist or cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", remedy) from error
 
 
 def remember_checkout(store: Store, root: Path) -> None:

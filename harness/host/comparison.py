@@ -13,7 +13,8 @@ from harness.core.elementwise import FileDiff, diff_files
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.places import localise
 from harness.errors import EvidenceError, UsageError
-from harness.host.evidence import load_trajectory, read_confined
+from harness.host.confined import read_confined
+from harness.host.evidence import load_trajectory
 from harness.host.trajectory import read_record
 
 _MAX_BYTES = 1 << 40

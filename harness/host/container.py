@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import docker
 import requests
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 from docker.types import DeviceRequest, LogConfig, Mount
 
 from harness.core.gpu import DRIVER_CAPABILITIES, GpuRequest, device_request
@@ -157,11 +158,20 @@ def _wait(container: Any, order: Order, watch: Watch, started: float) -> tuple[b
             return was_killed, None
         if not was_killed and watch():
             was_killed = True
-            container.kill(signal="SIGKILL")
+            _kill(container)
         if time.monotonic() - started > order.timeout_s:
-            container.kill(signal="SIGKILL")
+            _kill(container)
             return was_killed, f"it ran longer than timeout_s: {order.timeout_s}"
         time.sleep(POLL_S)
+
+
+def _kill(container: Any) -> None:
+    """SIGKILL; a process that ends by itself at the same moment is none to be killed."""
+    try:
+        container.kill(signal="SIGKILL")
+    except APIError as error:
+        if error.status_code != HTTPStatus.CONFLICT:
+            raise
 
 
 def _outcome(

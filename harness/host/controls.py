@@ -18,7 +18,7 @@ from harness.core.digest import Digest
 from harness.core.evidence import TrajectoryEvidence
 from harness.errors import EvidenceError
 from harness.host.campaign import CONTROL_OPTIM, CONTROL_PARAM, STRAIGHT, Campaign
-from harness.host.evidence import read_confined
+from harness.host.confined import read_confined
 from harness.host.store import Store
 
 _KIND = "controls"

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import docker
 from docker.errors import DockerException
 
+from harness.core.lockfile import digest_of
 from harness.errors import EnvironmentError_
 
 MIN_API = (1, 41)
@@ -70,6 +71,14 @@ def ensure(wanted: Wanted, tell: Callable[[str], None]) -> docker.DockerClient:
         _install()
     _start(tell)
     return connect()
+
+
+def identity(info: Mapping[str, Any]) -> str:
+    """The digest that tells an engine from others, of what it says of itself (`client.info()`).
+
+    Engines before 25 take their ID from a key of the machine, so the data root is what tells two of them apart.
+    """
+    return digest_of(f"{info.get('ID')} {info.get('DockerRootDir')}".encode())
 
 
 def can_install() -> bool:

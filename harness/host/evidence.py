@@ -7,12 +7,9 @@ problem in words: a run without whole evidence is INCONCLUSIVE, never a tracebac
 from __future__ import annotations
 
 import dataclasses
-import errno
-import mmap
 import os
 import re
-import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -23,12 +20,10 @@ from harness.core.evidence import FileEvidence, Role, RunEvidence, TrajectoryEvi
 from harness.core.ledger import MAX_FILE_BYTES, Bytes, parse_events, parse_ledger, parse_progress, parse_sidecar
 from harness.core.run import RunRecord
 from harness.errors import EvidenceError
+from harness.host.confined import MAX_ENTRIES, REMEDY, clean, read_confined, walk_output
 
-MAX_ENTRIES = 200_000
-MAX_DEPTH = 32
 MAX_DECLARED_BYTES = 1 << 40
 _MAX_PROGRESS_BYTES = 256 << 20
-_REMEDY = "a pipeline writes regular files below its output folder, and the recorder below runs/"
 T = TypeVar("T")
 
 
@@ -57,7 +52,7 @@ def load_trajectory(
     runs = tuple(_load_run(folder, record) for record in records)
     output_globs, checkpoint_globs, keys = tuple(outputs), tuple(checkpoints), tuple(volatile)
     try:
-        paths = list(_walk(folder / "output", name))
+        paths = list(walk_output(folder / "output", name))
     except EvidenceError as error:
         paths = []
         problems.append(error.problem)
@@ -65,62 +60,10 @@ def load_trajectory(
     for path, is_regular in paths:
         role = _role(path, output_globs, checkpoint_globs)
         if role is not None and not is_regular:
-            problems.append(f"{name}: output/{_clean(path)} is no regular file, so it is not read")
+            problems.append(f"{name}: output/{clean(path)} is no regular file, so it is not read")
         elif role is not None:
             files.append(_load_file(folder / "output", path, role, keys, {} if known is None else known))
     return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems))
-
-
-def read_confined(root: Path, relative: str, *, max_bytes: int) -> mmap.mmap | bytes:
-    """A regular file below `root`, mapped read-only; no part of the path below `root` may be a link.
-
-    Raises:
-        EvidenceError: missing, a link, no regular file, outside of `root`, or too large.
-    """
-    shown = _clean(f"{root.name}/{relative}")
-    descriptor = _open_below(root, relative, shown)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise EvidenceError(f"{shown} is no regular file", _REMEDY)
-        if status.st_size > max_bytes:
-            raise EvidenceError(f"{shown} has {status.st_size} bytes, at most {max_bytes} are read", _REMEDY)
-        if status.st_size == 0:
-            return b""
-        return mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise EvidenceError(f"{shown} cannot be read: {error.strerror}", _REMEDY) from error
-    finally:
-        os.close(descriptor)
-
-
-def _open_below(root: Path, relative: str, shown: str) -> int:
-    """Open step by step, so that no part of the path can be a link, whatever replaces it meanwhile."""
-    parts = relative.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        raise EvidenceError(f"{shown} leaves its folder", _REMEDY)
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    current = -1
-    try:
-        current = os.open(root, flags | os.O_DIRECTORY)
-        for place, part in enumerate(parts):
-            last = place == len(parts) - 1
-            following = os.open(part, flags if last else flags | os.O_DIRECTORY, dir_fd=current)
-            os.close(current)
-            current = following
-    except OSError as error:
-        if current >= 0:
-            os.close(current)
-        raise EvidenceError(f"{shown} {_reason(error)}", _REMEDY) from error
-    return current
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOENT:
-        return "is missing"
-    if error.errno in (errno.ELOOP, errno.EMLINK):
-        return "is a link, and links are not followed"
-    return f"cannot be opened: {error.strerror}"
 
 
 def _load_run(folder: Path, record: RunRecord) -> RunEvidence:
@@ -179,7 +122,7 @@ def _extra_ledgers(folder: Path) -> tuple[str, ...]:
         with os.scandir(folder) as entries:
             for count, entry in enumerate(entries):
                 if count > MAX_ENTRIES:
-                    raise EvidenceError(f"{folder.name} holds more than {MAX_ENTRIES} files", _REMEDY)
+                    raise EvidenceError(f"{folder.name} holds more than {MAX_ENTRIES} files", REMEDY)
                 if re.fullmatch(r"ledger-[0-9]{1,9}\.jsonl", entry.name):
                     found.append(entry.name)
     except OSError:
@@ -187,49 +130,10 @@ def _extra_ledgers(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _walk(root: Path, name: str) -> Iterator[tuple[str, bool]]:
-    """Every path below `root` that is no folder, sorted, and whether it is a regular file; links are not entered."""
-    found: list[tuple[str, bool]] = []
-    folders = [("", 0)]
-    count = 0
-    if not stat.S_ISDIR(_mode(root)):
-        raise EvidenceError(f"{name}: there is no folder output", _REMEDY)
-    while folders:
-        relative, depth = folders.pop()
-        try:
-            with os.scandir(root / relative) as entries:
-                for entry in entries:
-                    count += 1
-                    if count > MAX_ENTRIES or depth > MAX_DEPTH:
-                        problem = f"{name}: output holds more than {MAX_ENTRIES} files or {MAX_DEPTH} levels of folders"
-                        raise EvidenceError(problem, _REMEDY)
-                    path = f"{relative}/{entry.name}" if relative else entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((path, depth + 1))
-                    else:
-                        found.append((path, entry.is_file(follow_symlinks=False)))
-        except OSError as error:
-            problem = f"{name}: output/{_clean(relative)} cannot be listed: {error.strerror}"
-            raise EvidenceError(problem, _REMEDY) from error
-    yield from sorted(found)
-
-
-def _clean(path: str) -> str:
-    """A path that can be written as UTF-8, whatever bytes it is made of."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _mode(path: Path) -> int:
-    try:
-        return path.lstat().st_mode
-    except OSError:
-        return 0
-
-
 def _load_file(
     root: Path, path: str, role: Role, volatile: tuple[str, ...], known: dict[tuple[str, Digest], Content]
 ) -> FileEvidence:
-    shown = _clean(path)
+    shown = clean(path)
     try:
         data = read_confined(root, path, max_bytes=MAX_DECLARED_BYTES)
     except EvidenceError as error:

@@ -7,6 +7,7 @@ out and rewritten canonically. What the engine built on the way is removed, also
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -55,9 +56,7 @@ class Materials:
     wheels: tuple[Path, ...]
 
 
-def fetch(
-    client: docker.DockerClient, recipe: Recipe, store: Store, environment: dict[str, str], progress: Progress
-) -> Materials:
+def fetch(client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress) -> Materials:
     """Have everything that a build needs.
 
     Raises:
@@ -66,7 +65,7 @@ def fetch(
     """
     packages: tuple[Path, ...] = ()
     if recipe.base_lock:
-        packages = fetch_packages(recipe.base_lock.packages, store, environment, progress)
+        packages = fetch_packages(recipe.base_lock.packages, store, os.environ, progress)
     else:
         registry_base(client, recipe.base, store, progress)
     return Materials(packages, fetch_wheels(recipe.lock, store, progress))

@@ -43,6 +43,7 @@ _RECORDS: Mapping[str, Kind] = {
     "controls": "controls",
     "images": "image record",
     "rebuilds": "rebuild record",
+    "reviews": "review",
     "timings": "timings",
     "unpacked": "unpacked",
 }

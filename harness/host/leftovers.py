@@ -19,7 +19,7 @@ import docker.errors
 import requests
 
 from harness.core.image import REPOSITORY
-from harness.core.lockfile import digest_of
+from harness.host.engine import identity
 from harness.host.engine_images import remove_images
 from harness.host.store import Store
 
@@ -40,7 +40,7 @@ def unfinished(client: docker.DockerClient, store: Store) -> Iterator[Remember]:
     if Path(str(info.get("DockerRootDir") or "/")).is_relative_to(store.root / "scratch"):
         yield lambda _: None  # an engine that ends with the build
         return
-    engine = digest_of(f"{info.get('ID')} {info.get('DockerRootDir')}".encode())
+    engine = identity(info)
     folder = store.folder(_FOLDER)
     with store.locked(_FOLDER):
         _remove_all(client, folder, engine)

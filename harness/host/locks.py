@@ -11,6 +11,7 @@ from harness.core.image import check_name
 from harness.core.lint import Finding, lint_lock, unmet
 from harness.core.lockfile import BaseLock, Lockfile, parse_base_lock
 from harness.errors import UsageError
+from harness.host.checkouts import read_text
 from harness.host.metadata import licences_of, requirements_of
 from harness.host.recipe import read_recipe
 from harness.host.store import Progress, Store
@@ -84,7 +85,7 @@ def _check(root: Path, name: str, store: Store, progress: Progress) -> Iterator[
     source = f"{name}.lock"
     try:
         if name.startswith("base-"):
-            _read_base(root, name)
+            parse_base_lock(read_text(root / "lockfiles" / source, f"write it with `harness lock {name}`"), source)
             return
         lock = read_lock(root / "lockfiles" / source)
         if not _is_image(root, name):
@@ -108,12 +109,3 @@ def fit(lock: Lockfile, base_lock: BaseLock | None, store: Store, source: str) -
     """
     version = python_version(base_lock)
     return unmet(requirements_of(lock, store), lock, source, version if version.count(".") == 2 else "")
-
-
-def _read_base(root: Path, name: str) -> BaseLock:
-    path = root / "lockfiles" / f"{name}.lock"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the lock {path} cannot be read: {error}", f"write it with `harness lock {name}`") from error
-    return parse_base_lock(text, path.name)

@@ -12,6 +12,7 @@ from harness.core.layer import Entry, canonical
 from harness.core.lockfile import BaseLock, Lockfile, parse_base_lock, parse_lock, render_pins
 from harness.errors import UsageError
 from harness.host.base import BASE_VERSION
+from harness.host.checkouts import read_text
 
 BUILDER_VERSION = b"2"
 REWRITER_VERSION = b"3"
@@ -53,10 +54,11 @@ def read_recipe(root: Path, name: str) -> Recipe:
         UsageError: a file is missing or malformed.
     """
     folder = root / "images" / check_name(name)
-    dockerfile = _text(folder / "Dockerfile", f"an image {name!r} needs images/{name}/Dockerfile")
-    lock_text = _text(root / "lockfiles" / f"{name}.lock", f"write it with `harness lock {name}`")
+    dockerfile = read_text(folder / "Dockerfile", f"an image {name!r} needs images/{name}/Dockerfile")
+    lock_text = read_text(root / "lockfiles" / f"{name}.lock", f"write it with `harness lock {name}`")
     base = read_base(dockerfile, f"images/{name}/Dockerfile")
-    base_text = "" if base.digest else _text(root / "lockfiles" / f"{base.name}.lock", f"`harness lock {base.name}`")
+    base_file = root / "lockfiles" / f"{base.name}.lock"
+    base_text = "" if base.digest else read_text(base_file, f"write it with `harness lock {base.name}`")
     files = (*_files(folder, "*"), *_files(root / "images", "*.py"))
     materials = {f"context/{entry.path} {entry.mode:o}": Path(entry.archive).read_bytes() for entry in files}
     materials |= {"lock": lock_text.encode(), "base": f"{base.name}@{base.digest} {base_text}".encode()}
@@ -102,10 +104,3 @@ def _context_entry(path: Path, name: str) -> Entry:
     status = path.stat()
     mode = 0o755 if status.st_mode & 0o100 else 0o644
     return Entry(path=name, kind="file", mode=mode, size=status.st_size, archive=str(path))
-
-
-def _text(path: Path, remedy: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read", remedy) from error

@@ -13,7 +13,7 @@ from harness.core.garbage import References
 from harness.core.lockfile import Lockfile, parse_base_lock, parse_lock
 from harness.errors import EnvironmentError_, UsageError
 from harness.host.base import base_key
-from harness.host.checkouts import KIND, checkout_key
+from harness.host.checkouts import KIND, checkout_key, read_text
 from harness.host.recipe import Recipe, read_recipe
 from harness.host.registry import registry_key
 from harness.host.store import Store
@@ -82,7 +82,7 @@ class _Found:
 
 def _read_locks(root: Path, found: _Found) -> None:
     for path in sorted((root / "lockfiles").glob("*.lock")):
-        text = _text(path)
+        text = read_text(path, "correct or remove it")
         if path.name.startswith("base-"):
             base = parse_base_lock(text, f"lockfiles/{path.name}")
             found.blobs.update(_digits(package.sha256) for package in base.packages)
@@ -115,7 +115,7 @@ def _base_key(recipe: Recipe) -> str:
 
 def _read_experiments(root: Path, store: Store, found: _Found) -> None:
     for path in sorted((root / _EXPERIMENTS).glob("*.yaml")):
-        experiment = parse_experiment(_text(path), str(_EXPERIMENTS / path.name))
+        experiment = parse_experiment(read_text(path, "correct or remove it"), str(_EXPERIMENTS / path.name))
         found.experiments.add(path.stem)
         for name, declared in experiment.inputs.items():
             digest = declared.named(name).sha256
@@ -123,13 +123,6 @@ def _read_experiments(root: Path, store: Store, found: _Found) -> None:
             found.blobs.add(_digits(digest))
             if declared.hf:
                 found.blobs.update(_listed(store.blob(digest)))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
 
 
 def _listed(blob: Path) -> Iterator[str]:

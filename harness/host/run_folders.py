@@ -40,11 +40,16 @@ def read_run(path: Path) -> KeptRun:
         checkout=str(path.parents[2]),
         experiment=path.parent.name,
         run_id=path.name,
-        verdict=str(verdict.get("verdict", "")) if isinstance(verdict, dict) else "",
+        verdict=_word(verdict) if isinstance(verdict, dict) else "",
         is_finished=(path / "manifest.json").is_file(),
         is_latest=latest.is_symlink() and str(latest.readlink()) == path.name,
         written_at=max((status.st_mtime for status in walk(path)), default=0.0),
     )
+
+
+def _word(verdict: dict[str, Any]) -> str:
+    """The verdict; that of a prefix is none of the experiment, so it must not take the place of one."""
+    return str(verdict.get("verdict", "")) + (" (prefix)" if verdict.get("scope") else "")
 
 
 def cited_runs(root: Path) -> Iterator[str]:

@@ -14,17 +14,20 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.core.experiment import Experiment
-from harness.core.run import Fault, RunRecord
+from harness.core.run import FIRST_DIFFERENCE, Fault, RunRecord
+from harness.core.scope import Scope
 from harness.errors import EvidenceError, InterruptedError_
+from harness.host.lookout import Lookout
 from harness.host.sandbox import Order, Outcome, Place, Sandbox, owner, render
 
 _TAIL_BYTES = 1 << 20
+_MAX_READS = 4096
 
 
 class Listener(Protocol):
@@ -43,7 +46,10 @@ class Setting:
 
     Attributes:
         folder: `runs/<experiment>/<run id>`.
+        experiment: as far as it is run.
         inputs: where each input lies, by name.
+        scope: which prefix is run; None for the whole training.
+        lookout: told of every step of a prefix; it says which trajectories need no more.
         cancel: set when somebody pressed Ctrl-C; every run ends and its container is removed.
     """
 
@@ -60,6 +66,17 @@ class Setting:
     prepared: Path | None
     listener: Listener
     cancel: threading.Event
+    scope: Scope | None = None
+    lookout: Lookout | None = None
+
+    @property
+    def stops(self) -> tuple[Fault, ...]:
+        """What ends every run that lives so long: the end of the prefix, or nothing."""
+        return () if self.scope is None else (self.scope.stop,)
+
+    def is_over(self, trajectory: str) -> bool:
+        """Whether nothing is learned from more steps of a trajectory: another one, or it, has differed."""
+        return self.lookout is not None and self.lookout.is_over(trajectory)
 
     def places(self) -> dict[str, Place]:
         """What every process sees, read-only."""
@@ -115,7 +132,8 @@ def run_straight(setting: Setting, name: str, faults: tuple[Fault, ...] = ()) ->
 def run_interrupted(setting: Setting, name: str, after_first: Any = None) -> tuple[RunRecord, ...]:
     """A trajectory that is killed at every interruption of the experiment and resumed after each.
 
-    It stops early when a run did not die as planned: nothing after that would answer the question.
+    It stops early when a run did not die as planned: nothing after that would answer the question; also when a prefix
+    ended before the kill came, or when a first difference was found.
 
     Args:
         setting: what the runs have in common.
@@ -128,7 +146,9 @@ def run_interrupted(setting: Setting, name: str, after_first: Any = None) -> tup
         mode = "run" if number == 1 else "resume"
         record = _run(setting, name, number, mode, (fault,) if fault else ())
         records.append(record)
-        if fault is not None and not record.is_planned_kill:
+        if fault is not None and (not record.is_planned_kill or _died_at(setting, record) != fault):
+            break
+        if setting.is_over(name):
             break
         if number == 1 and after_first is not None:
             after_first()
@@ -163,6 +183,7 @@ def read_record(path: Path) -> RunRecord:
 
 
 def _run(setting: Setting, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
+    faults = tuple(dict.fromkeys((*faults, *setting.stops)))
     folder = setting.folder / trajectory
     own = folder / "runs" / str(number)
     own.mkdir(parents=True)
@@ -173,11 +194,31 @@ def _run(setting: Setting, trajectory: str, number: int, mode: str, faults: tupl
     outcome = setting.sandbox.execute(order, watch)
     watch.finish()
     record = _record(trajectory, number, mode, render(order, setting.sandbox), faults, outcome)
-    if record.is_planned_kill:
-        setting.listener.kill(trajectory, number, faults[-1].kind, faults[-1].step)
+    if watch.has_stopped_it and record.is_planned_kill:
+        record = dataclasses.replace(record, killed_by=FIRST_DIFFERENCE)
+    _tell_kill(setting, record)
     path = folder / f"run-{number}.json"
     path.write_text(json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True) + "\n")
     return record
+
+
+def _tell_kill(setting: Setting, record: RunRecord) -> None:
+    if record.was_stopped_early and setting.lookout is not None and (found := setting.lookout.found) is not None:
+        setting.listener.kill(record.trajectory, record.number, "first_difference", found.step)
+    elif record.is_planned_kill:
+        fault = _died_at(setting, record)
+        setting.listener.kill(record.trajectory, record.number, fault.kind, fault.step)
+
+
+def _died_at(setting: Setting, record: RunRecord) -> Fault:
+    """Which of a run's faults was the last that its process came to: the one it died of, where it was a kill."""
+    events = _Tail(setting.folder / record.trajectory / "runs" / str(record.number) / "events.jsonl")
+    rows = [row["fault"] for row in events.all() if row.get("kind") == "fault" and isinstance(row.get("fault"), dict)]
+    reached = [(fault.kind, fault.step) for fault in record.faults]
+    for row in reversed(rows):
+        if (place := (row.get("kind"), row.get("step"))) in reached:
+            return record.faults[reached.index(place)]
+    return record.faults[0]
 
 
 def _order(setting: Setting, folder: Path, number: int, mode: str, faults: tuple[Fault, ...]) -> Order:
@@ -248,20 +289,37 @@ class _Watch:
         self._number = number
         self._progress = _Tail(folder / "progress.jsonl")
         self._events = _Tail(folder / "events.jsonl")
+        self._ledger = _Tail(folder / "ledger.jsonl")
+        self._last_step = 0
+        self.has_stopped_it = False
 
     def __call__(self) -> bool:
         self._setting.cancel_if_asked()
         self._tell_steps()
-        return any(row.get("kind") == "fault" and row.get("waiting") is True for row in self._events.rows())
+        self._tell_lookout()
+        if any(row.get("kind") == "fault" and row.get("waiting") is True for row in self._events.rows()):
+            return True
+        self.has_stopped_it = self._setting.is_over(self._trajectory)
+        # A process that starts behind the prefix never comes to the step at which it is to stop.
+        scope = self._setting.scope
+        return self.has_stopped_it or (scope is not None and self._last_step > scope.steps)
 
     def finish(self) -> None:
         """Tell what came between the last look and the end."""
         self._tell_steps()
+        self._tell_lookout()
+
+    def _tell_lookout(self) -> None:
+        lookout = self._setting.lookout
+        if lookout is not None and not self._trajectory.startswith("control"):
+            for row in self._ledger.all():
+                lookout.tell(self._trajectory, self._number, row)
 
     def _tell_steps(self) -> None:
         for row in self._progress.rows():
             step, loss = row.get("step"), row.get("loss")
             if isinstance(step, int) and isinstance(loss, int | float):
+                self._last_step = step
                 total = self._setting.experiment.steps
                 self._setting.listener.step(self._trajectory, self._number, step, total, float(loss))
 
@@ -289,6 +347,14 @@ class _Tail:
             whole = data
         self._offset += len(whole)
         return [row for line in whole.splitlines() if isinstance(row := _decode(line), dict)]
+
+
+    def all(self) -> Iterator[dict[str, Any]]:
+        """The rows up to the end of the file as it is now."""
+        for _ in range(_MAX_READS):
+            if not (found := self.rows()):
+                return
+            yield from found
 
 
 def _decode(line: bytes) -> Any:

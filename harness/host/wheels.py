@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.core.lockfile import Lockfile, Pin, Wheel, parse_lock
 from harness.errors import EnvironmentError_, UsageError
+from harness.host.checkouts import read_text
 from harness.host.pip import download
 from harness.host.store import Progress, Store, disk_errors
 
@@ -73,11 +74,7 @@ def read_lock(path: Path) -> Lockfile:
     Raises:
         UsageError: it does not exist or is malformed.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the lock {path} cannot be read: {error}", "write it with `harness lock`") from error
-    return parse_lock(text, path.name)
+    return parse_lock(read_text(path, f"write it with `harness lock {path.stem}`"), path.name)
 
 
 def _batches(pins: Sequence[Pin]) -> Iterator[list[Pin]]:

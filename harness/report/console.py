@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.report import sections, wording
 from harness.report.fields import bounded, clean, duration, line, table, text, texts
+from harness.report.review import finding_rows, review_rows, review_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +31,7 @@ _COLOURS = {
 }
 _MAX_ROWS = 40
 _MAX_CHARS = 600
+_MAX_SHOWN = 100
 _MAX_NAMED = 5
 _MIN_INTERVAL_S = 1.0
 _SHARES = 10
@@ -38,6 +40,7 @@ _LABEL_STYLES = {
     "differs": "red",
     "cause": "red",
     "problem": "yellow",
+    "veto": "red",
     "fix": "green",
 }
 _Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
@@ -47,6 +50,8 @@ def print_summary(
     verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[str, object], *, stream: TextIO | None = None
 ) -> None:
     """The verdict for a person, on stdout; the last line is `VERDICT: CERTIFIED` or another word.
+
+    That of a prefix has its extent behind it, so that nobody takes it for that of the experiment.
 
     Args:
         verdict: `verdict.json`, in whatever state it is.
@@ -66,7 +71,8 @@ def print_summary(
         _print_rich(_rich_console(stream), verdict, tables, closing)
     else:
         _print_plain(stream, verdict, tables, closing)
-    _write(stream, f"VERDICT: {word}")
+    scope = wording.scope_of(verdict)
+    _write(stream, f"VERDICT: {word}" + (f" ({scope})" if scope else ""))
     stream.flush()
 
 
@@ -105,8 +111,19 @@ def _tables(verdict: dict[str, Any]) -> list[_Table]:
         ("Oracles", ("oracle", "verdict", "compared", "how"), oracles),
         ("Interruptions", ("no.", "where", "how it ended", "as planned", "resumed"), kills),
         ("Controls", ("what was changed", "outcome", "detail"), controls),
+        ("Review", ("item", "", "state", "shown by"), _open_items(verdict)),
     ]
     return [(title, header, rows) for title, header, rows in found if rows]
+
+
+def _open_items(verdict: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The items of the checklist that neither hold nor do not apply; the reports have all."""
+    rows = [row for row in review_rows(verdict.get("review")) if row["state"] not in ("holds", "does not apply")]
+    shown = [(row, row["shown"][0] if row["shown"] else "") for row in rows]
+    return [
+        (row["id"], row["title"], row["state"], first if len(first) <= _MAX_SHOWN else f"{first[:_MAX_SHOWN]} ...")
+        for row, first in shown
+    ]
 
 
 def _closing(verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -119,6 +136,9 @@ def _closing(verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[s
         found += [("evidence", line(entry)) for entry in texts(cause.get("evidence"))]
         found += [("ruled out", line(entry)) for entry in texts(cause.get("ruled_out"))]
         found.append(("fix", line(cause.get("fix"))))
+    found.append(("review", review_sentence(verdict.get("review"))))
+    found += [("veto", _finding(one)) for one in finding_rows(verdict.get("review")) if one["tone"] == "bad"]
+    found += [("allowed", _finding(one)) for one in finding_rows(verdict.get("review"), "allowed")]
     found += [("problem", line(problem)) for problem in texts(verdict.get("problems"))]
     found += [("not checked", line(entry)) for entry in texts(verdict.get("not_checked"))]
     found.append(("compared", wording.compared_text(verdict.get("compared"))))
@@ -126,6 +146,12 @@ def _closing(verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[s
     found.append(("took", duration(sections.total_seconds(manifest) or None)))
     found += [(clean(str(name)), clean(str(path))) for name, path in paths.items()]
     return [(label, shown) for label, shown in found if shown]
+
+
+def _finding(one: dict[str, Any]) -> str:
+    """A finding on one line, with what to do, or with the reason why it was allowed."""
+    more = f"allowed: {one['allowed']}" if one["allowed"] else f"fix: {one['fix']}"
+    return f"{one['place']}: {one['rule']} {one['message']}; {more}"
 
 
 def _environment(verdict: dict[str, Any]) -> str:
@@ -182,7 +208,8 @@ def _print_rich(
 def _cell_style(cell: str) -> str:
     if cell in {wording.words(word) for word in _COLOURS}:
         return _COLOURS[cell.replace(" ", "_").upper()]
-    return {"did not land": "red", "did not fail": "red"}.get(cell, "")
+    styles = {"did not land": "red", "did not fail": "red", "warning": "yellow", "could not tell": "yellow"}
+    return styles.get(cell, "")
 
 
 class Progress:

@@ -16,6 +16,15 @@ from harness.report.fields import bounded, duration, flag, line, table, text, te
 from harness.report.lines import FEW_STEPS, MARKERS, Drawing, Kill, kills
 from harness.report.losses import loss_figure
 from harness.report.resources import resources_figure
+from harness.report.review import (
+    VRAM_HEADER,
+    finding_rows,
+    review_groups,
+    review_sentence,
+    unread_rows,
+    vram_rows,
+    vram_sentence,
+)
 
 MAX_BYTES = 2_000_000
 # (rows of a list, characters of a text, levels): tried in turn until the page is small enough.
@@ -98,6 +107,7 @@ def _page(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Cu
         "difference": wording.environment_rows(verdict),
         "oracles": [(oracle, _TONES[oracle.verdict]) for oracle in wording.oracle_texts(verdict)],
         "problems": texts(verdict.get("problems")),
+        "review": _review(table(verdict.get("review"))),
         "divergence_sentence": wording.divergence_sentence(verdict),
         "divergence": wording.divergence_rows(verdict),
         "cause": _cause(verdict),
@@ -128,6 +138,7 @@ def _facts(verdict: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str,
     volatile = table(manifest.get("volatile"))
     seconds = sections.total_seconds(manifest)
     facts = [
+        ("Scope", wording.scope_of(verdict)),
         ("Run", line(verdict.get("run_id"))),
         ("Commit", wording.commit_of(verdict)),
         ("Runner", line(verdict.get("runner"))),
@@ -138,6 +149,22 @@ def _facts(verdict: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str,
         ("Harness", line(table(manifest.get("harness")).get("version"))),
     ]
     return [(label, value) for label, value in facts if value]
+
+
+def _review(review: dict[str, Any]) -> dict[str, Any] | None:
+    """The checklist by groups, the findings and what was not read; None without a review."""
+    if not review:
+        return None
+    return {
+        "sentence": review_sentence(review),
+        "groups": review_groups(review),
+        "findings": finding_rows(review),
+        "allowed": finding_rows(review, "allowed"),
+        "unread": unread_rows(review),
+        "vram": vram_rows(review),
+        "vram_header": VRAM_HEADER,
+        "vram_sentence": vram_sentence(review),
+    }
 
 
 def _cause(verdict: dict[str, Any]) -> dict[str, Any] | None:

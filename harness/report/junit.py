@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.report import sections, wording
 from harness.report.fields import bounded, line, table, texts
+from harness.report.review import finding_rows, review_groups, unread_rows
 
 _OUTCOMES = {
     "CERTIFIED": "",
@@ -25,22 +26,32 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One test case; `outcome` is empty, `failure`, `error` or `skipped`."""
+    """One test case; `outcome` is empty, `failure`, `error` or `skipped`; `type` is that of a failure."""
 
     name: str
     outcome: str
     message: str
     details: str = ""
+    type: str = ""
 
 
 def render_junit(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
     """The XML of any verdict; every text in it is escaped and has only characters that XML allows."""
     verdict, manifest = (bounded(value) if isinstance(value, dict) else {} for value in (verdict, manifest))
     experiment = wording.title_of(verdict)
-    seconds = sections.total_seconds(manifest)
-    root = ET.Element("testsuites", {"name": f"harness certify {experiment}", "time": f"{seconds:.3f}"})
+    return _document(f"harness certify {experiment}", experiment, sections.total_seconds(manifest), _suites(verdict))
+
+
+def render_review_junit(review: dict[str, Any], name: str) -> str:
+    """The XML of a review by itself: one suite for each group of the checklist."""
+    shown = bounded(review) if isinstance(review, dict) else {}
+    return _document(f"harness review {line(name)}", line(name) or "review", 0.0, iter(_review_suites(shown)))
+
+
+def _document(title: str, experiment: str, seconds: float, suites: Iterator[tuple[str, list[_Case]]]) -> str:
+    root = ET.Element("testsuites", {"name": title, "time": f"{seconds:.3f}"})
     totals = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    for name, cases in _suites(verdict):
+    for name, cases in suites:
         suite = ET.SubElement(root, "testsuite", {"name": f"{experiment}.{name}"})
         counts = _fill(suite, f"{experiment}.{name}", cases)
         for key, amount in counts.items():
@@ -62,7 +73,7 @@ def _fill(suite: ET.Element, class_name: str, cases: list[_Case]) -> dict[str, i
             counts[plural[case.outcome]] += 1
             child = ET.SubElement(element, case.outcome, {"message": case.message})
             if case.outcome != "skipped":
-                child.set("type", "DIVERGED" if case.outcome == "failure" else "INCONCLUSIVE")
+                child.set("type", case.type or ("DIVERGED" if case.outcome == "failure" else "INCONCLUSIVE"))
             child.text = case.details or None
         elif case.message:
             ET.SubElement(element, "system-out").text = case.message
@@ -77,6 +88,8 @@ def _suites(verdict: dict[str, Any]) -> Iterator[tuple[str, list[_Case]]]:
         yield oracle.key, cases
     if controls := _control_cases(verdict):
         yield "controls", controls
+    if review := table(verdict.get("review")):
+        yield from _review_suites(review)
     yield "verdict", [_verdict_case(verdict)]
 
 
@@ -130,7 +143,34 @@ def _control_cases(verdict: dict[str, Any]) -> list[_Case]:
     ]
 
 
+def _review_suites(review: dict[str, Any]) -> list[tuple[str, list[_Case]]]:
+    """One suite for each group of the checklist; what could not be told is skipped: it decides nothing by itself."""
+    outcomes = {"vetoed": "failure", "could not tell": "skipped", "does not apply": "skipped"}
+    by_rule: dict[str, list[str]] = {}
+    for one in finding_rows(review):
+        text = f"{one['place']}: {one['rule']} {one['message']}\nwhy: {one['why']}\nfix: {one['fix']}"
+        for item in one["items"].split(", "):
+            by_rule.setdefault(item, []).append(f"{text}\nsource: {one['source']}")
+    suites = []
+    for group, items in review_groups(review):
+        cases = [
+            _Case(
+                f"{row['id']} {row['title']}",
+                outcomes.get(row["state"], ""),
+                f"{row['state']}: {'; '.join(row['shown'])}",
+                "\n\n".join(by_rule.get(row["id"], ())) if row["state"] == "vetoed" else "",
+                "VETOED",
+            )
+            for row in items
+        ]
+        suites.append((f"review.{group.lower()}", cases))
+    if unread := unread_rows(review):
+        suites.append(("review.unread", [_Case(line(path), "skipped", f"not read: {why}") for path, why in unread]))
+    return suites
+
+
 def _verdict_case(verdict: dict[str, Any]) -> _Case:
     word = wording.overall(verdict)
     details = "\n".join(texts(verdict.get("problems")))
-    return _Case(f"{wording.title_of(verdict)} is certified", _OUTCOMES[word], wording.summary_of(verdict), details)
+    name = f"{wording.title_of(verdict)} is certified"
+    return _Case(name, _OUTCOMES[word], wording.summary_of(verdict), details, "VETOED" if word == "VETOED" else "")

@@ -9,6 +9,7 @@ from typing import Any
 from harness.report import sections, wording
 from harness.report.equality import equality_maps
 from harness.report.fields import bounded, line, table, texts
+from harness.report.review import finding_rows, review_groups, review_sentence, unread_rows
 
 MAX_BYTES = 1 << 20
 _MAX_ROWS = 100
@@ -32,7 +33,8 @@ def render_summary(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
     shown, known = (bounded(value, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS) for value in (verdict, manifest))
     blocks = [_heading(shown), _environment(shown), _oracles(shown), _divergence(shown), _problems(shown)]
     blocks += [_equality(shown, known)]
-    blocks += [_interruptions(shown), _controls(shown), _files(shown), _not_checked(shown), _provenance(shown, known)]
+    blocks += [_interruptions(shown), _controls(shown), _review(shown), _files(shown)]
+    blocks += [_not_checked(shown), _provenance(shown, known)]
     page = "\n\n".join(block for block in blocks if block) + "\n"
     return page if len(page.encode()) <= MAX_BYTES else _cut(blocks)
 
@@ -140,6 +142,39 @@ def _equality(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
 
 def _details(title: str, content: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
+
+
+def _review(verdict: dict[str, Any]) -> str:
+    """The checklist in one table, and what was found: the checklist is folded."""
+    review = table(verdict.get("review"))
+    if not review:
+        return ""
+    rows = [
+        (
+            f"{row['sign']} {row['id']}", escaped(row["title"]), escaped(row["state"]),
+            escaped("; ".join(row["shown"][:2])),
+        )
+        for _, items in review_groups(review)
+        for row in items
+    ]  # fmt: skip
+    checklist = _rows(("", "Item", "State", "Shown by"), rows) if rows else ""
+    blocks = [f"### Review\n\n{escaped(review_sentence(review))}.", _findings(review, "findings", "Findings")]
+    blocks += [_findings(review, "allowed", "Allowed"), _details("Checklist", checklist)]
+    if unread := unread_rows(review):
+        blocks.append("Not read:\n\n" + "\n".join(f"- {code(path)}: {escaped(reason)}" for path, reason in unread))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _findings(review: dict[str, Any], key: str, title: str) -> str:
+    last = "Reason" if key == "allowed" else "Fix"
+    rows = [
+        (
+            code(one["place"]), f"{code(one['rule'])} {escaped(one['severity'])}, {escaped(one['certainty'])}",
+            escaped(one["items"]), escaped(one["message"]), escaped(one["allowed"] or one["fix"]),
+        )
+        for one in finding_rows(review, key)
+    ]  # fmt: skip
+    return f"#### {title}\n\n{_rows(('Where', 'Rule', 'Items', 'What', last), rows)}" if rows else ""
 
 
 def _interruptions(verdict: dict[str, Any]) -> str:

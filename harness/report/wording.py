@@ -23,6 +23,7 @@ _PLACES = {
     "in_write": "inside a checkpoint's write, after {byte} bytes, {step} steps complete",
     "after_write": "right after a checkpoint was written, {step} steps complete",
     "stop": "after step {step}: a planned stop of a shortened copy",
+    "first_difference": "at the first difference, which is at step {step}",
 }
 _CONTROLS = {
     "tensor_bit": "One bit changed in a copy of a tensor",
@@ -223,6 +224,8 @@ def claims(verdict: dict[str, Any]) -> list[str]:
         )
     if "rebuild" in certified:
         found.append("Rebuild: built again from nothing but its lockfiles, the image has the same id.")
+    if scope := scope_of(verdict):
+        found = [f"Only for {scope}: {claim}" if not claim.startswith("Rebuild") else claim for claim in found]
     others = [oracle for key, oracle in certified.items() if key not in ("rerun", "resume", "rebuild")]
     return found + [f"{oracle.title}: {oracle.question or 'held.'}" for oracle in others]
 
@@ -238,8 +241,18 @@ def non_claims() -> list[str]:
 
 
 def title_of(verdict: dict[str, Any]) -> str:
-    """The experiment's name, or that it is not known."""
-    return line(verdict.get("experiment")) or "unnamed experiment"
+    """The experiment's name, or that it is not known; and which prefix was run, where it was not the whole."""
+    name, scope = line(verdict.get("experiment")) or "unnamed experiment", scope_of(verdict)
+    return f"{name} ({scope})" if scope else name
+
+
+def scope_of(verdict: dict[str, Any]) -> str:
+    """`the first 20 of 60 steps`; empty for the whole training."""
+    scope = verdict.get("scope")
+    if not scope:
+        return ""
+    steps, whole = (line(table(scope).get(key)) or "?" for key in ("steps", "of"))
+    return f"the first {steps} of {whole} steps"
 
 
 def summary_of(verdict: dict[str, Any]) -> str:

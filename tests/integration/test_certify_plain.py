@@ -15,6 +15,16 @@ def test_the_plain_loop_has_forty_lines_and_no_word_of_the_harness():
     assert not re.search("harness|recorder|ledger", source, re.IGNORECASE)
 
 
+def assert_nothing_is_vetoed(review):
+    states = {item["id"]: item["state"] for item in review["checklist"]}
+    assert len(states) == 27 and review["vetoes"] == [] and review["allowed"] == []
+    assert {name: states[name] for name in ("V1", "V2", "V3", "V4", "V5")} == {
+        "V1": "holds", "V2": "holds", "V3": "holds", "V4": "does not apply", "V5": "holds",
+    }  # fmt: skip
+    shown = {item["id"]: item["shown"] for item in review["checklist"]}
+    assert all(shown[name][0]["measured"] for name in ("V1", "V2", "V5"))
+
+
 @pytest.mark.engine
 def test_it_is_certified_in_containers(client, shared_project):
     answer = shared_project.harness("certify", "plain", RUNNER="docker")
@@ -22,6 +32,7 @@ def test_it_is_certified_in_containers(client, shared_project):
     verdict = shared_project.verdict("plain")
     assert verdict["runner"] == "docker"
     assert all(kill["landed"] and kill["exit_code"] == 137 for kill in verdict["interruptions"])
+    assert_nothing_is_vetoed(verdict["review"])
 
 
 def test_without_an_engine_the_host_serves_and_says_so_everywhere(shared_project):
@@ -33,4 +44,5 @@ def test_without_an_engine_the_host_serves_and_says_so_everywhere(shared_project
     assert verdict["oracles"]["rebuild"]["verdict"] == "NOT_CHECKED"
     assert any("no container" in text for text in verdict["not_checked"])
     assert manifest["runner"] == "host" and manifest["image"]["id"] is None
+    assert_nothing_is_vetoed(verdict["review"])
     assert '"runner":"host"' in (shared_project.latest("plain") / "certificate.json").read_text()

@@ -92,6 +92,28 @@ def test_the_certificate_is_an_in_toto_statement_of_these_documents(certified):
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in text
 
 
+def test_every_item_of_the_checklist_is_shown_and_nothing_is_vetoed(certified):
+    project, answer = certified
+    review = project.verdict("tiny")["review"]
+    states = {item["id"]: item["state"] for item in review["checklist"]}
+    assert review["vetoes"] == [] and review["allowed"] == []
+    assert not [name for name, state in states.items() if state in ("vetoed", "warning")], review["findings"]
+    assert [states[f"V{number}"] for number in range(1, 6)] == ["holds", "holds", "holds", "does not apply", "holds"]
+    measured = ("T1", "T5", "T7", "C1", "C2", "C3", "C4", "C5", "E3", "E4", "K1", "K2", "K3", "K5", "V1", "V2", "V5")
+    assert {name: states[name] for name in measured} == dict.fromkeys(measured, "holds")
+    shown = {item["id"]: item["shown"] for item in review["checklist"]}
+    assert all(shown[name][0]["measured"] for name in measured)
+    assert "trainable tensors" in shown["V2"][0]["text"] and "went on for 16 steps" in shown["C5"][0]["text"]
+    folder = project.latest("tiny")
+    certificate = json.loads((folder / "certificate.json").read_text())
+    assert certificate["predicate"]["review"]["checklist"] == states
+    assert project.manifest("tiny")["review"]["checklist"] == states
+    assert "The review" in (folder / "report.html").read_text()
+    assert "### Review" in (folder / "summary.md").read_text()
+    assert "tiny.review.vetoes" in (folder / "junit.xml").read_text()
+    assert "review " in answer.out
+
+
 def test_the_report_stands_on_its_own(certified):
     html = (certified[0].latest("tiny") / "report.html").read_text()
     assert "<svg" in html and "CERTIFIED" in html

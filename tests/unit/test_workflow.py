@@ -43,3 +43,11 @@ def test_naming_gpus_for_an_experiment_that_asks_for_none_is_refused():
     with pytest.raises(UsageError, match="asks for no GPU"):
         checked(gpu="0")
     assert checked(TEXT + "gpus: 1\n", gpu="0").gpu == "0"
+
+
+def test_a_prefix_of_an_experiment_that_has_none_is_refused():
+    experiment = parse_experiment(TEXT, "x.yaml")
+    assert Request(root=Path(), name="x").scope(experiment) is None
+    with pytest.raises(UsageError, match="--steps 1: a prefix has at least one step, and fewer than all 1") as caught:
+        Request(root=Path(), name="x", steps=1).scope(experiment)
+    assert caught.value.remedy == "leave it out"

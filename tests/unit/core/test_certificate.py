@@ -3,9 +3,11 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import rfc8785
-from synthetic import Quirks, case, resumed
+from synthetic import Quirks, case, resumed, straight
 
 from harness.core.certificate import PREDICATE_TYPE, build_certificate
+from harness.core.run import Fault
+from harness.core.scope import Scope
 from harness.core.verdict import judge, verdict_to_json
 
 FINISHED = datetime(2026, 11, 23, 6, 7, 8, 999, tzinfo=timezone(timedelta(hours=1)))
@@ -86,3 +88,19 @@ def test_the_bytes_are_canonical_and_repeat():
 
 def test_times_are_universal():
     assert FINISHED.astimezone(UTC).hour == 5
+
+
+def test_a_certificate_of_a_prefix_claims_in_words_of_its_own_and_covers_no_output():
+    stop = Fault(kind="stop", step=7)
+    data, document = certificate(
+        steps=7, scope=Scope(steps=7, of=8), straight=straight(kill=stop), rerun=straight("rerun", kill=stop),
+        resumed=resumed(last_kill=stop),
+    )  # fmt: skip
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    statement = json.loads(data)
+    assert statement["predicate"]["scope"] == {"steps": 7, "of": 8}
+    assert statement["predicate"]["claims"] == [
+        "BITWISE_EQUAL_RERUN_OF_PREFIX", "BITWISE_EQUAL_RESUME_OF_PREFIX", "IDENTICAL_IMAGE_REBUILD",
+    ]  # fmt: skip
+    assert [subject["name"] for subject in statement["subject"]] == ["commit of tiny"]
+    assert json.loads(certificate()[0])["predicate"]["scope"] is None

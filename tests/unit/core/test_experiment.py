@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.core.experiment import check_name, json_schema, parse_experiment
+from harness.core.experiment import json_schema, parse_experiment
+from harness.core.experiment_name import check_name
 from harness.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -6,6 +6,7 @@ import pytest
 
 from harness.core.experiment import parse_experiment
 from harness.core.plan import make_plan, render_plan
+from harness.core.scope import scope_of, shortened
 
 TINY = Path(__file__).resolve().parents[3] / "pipelines" / "experiments" / "tiny.yaml"
 
@@ -35,3 +36,14 @@ def test_every_run_and_every_kill_is_counted():
     text = render_plan(planned())
     assert "6 runs of straight, resumed, rerun" in text
     assert "micro_batch at step 4 (self)" in text and "before_step at step 9 (outside)" in text
+
+
+def test_a_prefix_is_planned_as_one_and_its_time_is_not_that_of_the_whole():
+    declared = parse_experiment(TINY.read_text(), "tiny.yaml")
+    scope = scope_of(declared, 5)
+    measured = {"inputs": 2.0, "prepare": 10.0, "runs": 38.0, "judge": 1.0}
+    plan = planned(experiment=shortened(declared, scope), scope=scope, measured=measured, is_image_cached=True)
+    text = render_plan(plan)
+    assert "PREFIX: the first 5 of 24 steps" in text and "5 steps each; kills: micro_batch at step 4 (self);" in text
+    assert "with all 24 it took 38 s" in text
+    assert plan.seconds is None

@@ -4,22 +4,13 @@ import os
 import shutil
 
 import pytest
-from https_server import closed_port, https_server
+from https_server import closed_port
 
 from harness.errors import EnvironmentError_, UsageError
 from harness.host.download import Patience, download
 
 QUICK = Patience(connect_s=5, read_s=5, pause_s=0.01, attempts=4)
 DATA = os.urandom(3_000_000)
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with https_server(tmp_path) as server:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.bundle))
-        yield server
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from synthetic import KILL, Files, Process, Quirks, State, canonical, case, chai
 
 from harness.core.verdict import judge
 from harness.errors import EvidenceError
-from harness.host import evidence
-from harness.host.evidence import load_trajectory, read_confined
+from harness.host import confined, evidence
+from harness.host.confined import read_confined
+from harness.host.evidence import load_trajectory
 
 OUTPUTS, CHECKPOINTS, VOLATILE = ("adapter.safetensors", "metrics.jsonl"), ("checkpoints/*.safetensors",), ("seconds",)
 
@@ -185,7 +186,7 @@ def test_files_with_equal_bytes_are_read_once(tmp_path, monkeypatch):
 
 def test_too_many_files_are_a_problem(tmp_path, monkeypatch):
     write_straight(tmp_path)
-    monkeypatch.setattr(evidence, "MAX_ENTRIES", 5)
+    monkeypatch.setattr(confined, "MAX_ENTRIES", 5)
     assert "more than 5 files" in load(tmp_path).problems[0]
 
 

@@ -17,18 +17,6 @@ from harness.host.store import Store
 NOW = time.time()
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "cache")
-
-
-@pytest.fixture
-def project(tmp_path):
-    root = tmp_path / "project"
-    make_project(root)
-    return root
-
-
 def gc(root, store, dry_run=False, now=NOW):
     return collect(root, store, None, lambda _: None, dry_run=dry_run, now=now)
 
@@ -181,6 +169,14 @@ def test_a_part_of_the_cache_that_is_a_link_is_left_alone(store, project, tmp_pa
     (store.root / "venvs").symlink_to(outside)
     assert gc(project, store).items == ()
     assert (outside / "venv-of-somebody").exists()
+
+
+def test_the_certificate_of_a_prefix_does_not_take_the_place_of_one_of_the_experiment(store, project):
+    whole, prefix, newest = (add_run(project, "exp", day, verdict="CERTIFIED") for day in (1, 2, 3))
+    for path in (prefix, newest):
+        (path / "verdict.json").write_text(json.dumps({"verdict": "CERTIFIED", "scope": {"steps": 1, "of": 2}}))
+    gc(project, store)
+    assert sorted(path.name for path in (project / "runs" / "exp").iterdir()) == sorted([whole.name, newest.name])
 
 
 def test_of_an_experiments_runs_the_newest_the_certified_and_the_cited_stay(store, project):

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from https_server import https_server
 from hub_server import COMMIT, hub_server
 from made_archives import deb, member, wheel
 
@@ -39,20 +38,6 @@ SHA256SUM = (
 
 def silent(_):
     pass
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "cache")
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    with https_server(tmp_path) as server:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.bundle))
-        yield server
 
 
 @pytest.fixture

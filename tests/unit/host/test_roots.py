@@ -9,19 +9,6 @@ from harness.host.base import base_key
 from harness.host.checkouts import remember_checkout
 from harness.host.recipe import read_recipe
 from harness.host.roots import known_checkouts, references
-from harness.host.store import Store
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "cache")
-
-
-@pytest.fixture
-def project(tmp_path):
-    root = tmp_path / "project"
-    make_project(root)
-    return root
 
 
 def digits(data):

@@ -5,13 +5,7 @@ import pytest
 
 from harness.core.lockfile import digest_of
 from harness.errors import UsageError
-from harness.host.store import Store
 from harness.host.trees import add_tree, link_blob, listing, make_tree, text_digest
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "cache")
 
 
 @pytest.fixture

@@ -6,13 +6,7 @@ import pytest
 
 from harness.core.lockfile import Pin, Wheel, digest_of, render_pins, render_wheels
 from harness.errors import UsageError
-from harness.host.store import Store
 from harness.host.venv import host_venv
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "cache")
 
 
 @pytest.fixture

@@ -18,11 +18,6 @@ def index(tmp_path, monkeypatch):
         yield index
 
 
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "cache")
-
-
 def lock_of(*datas, name="tiny-thing", version="1.0"):
     hashes = tuple(sorted(digest_of(data) for data in datas))
     wheel = Wheel(filename=NAME, size_bytes=len(datas[0]), sha256=digest_of(datas[0]))

@@ -1,0 +1,1 @@
+"""The review: rules that training code, its surroundings and its evidence must keep, as values and functions."""

@@ -1,0 +1,5 @@
+import torch
+
+
+def write(state, path):
+    torch.save(state, path)

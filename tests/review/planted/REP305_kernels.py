@@ -1,0 +1,20 @@
+import triton
+import triton.language as tl
+
+
+@triton.autotune(  # expect: REP305
+    configs=[triton.Config({"BLOCK": 64}, num_warps=2), triton.Config({"BLOCK": 128}, num_warps=4)],
+    key=["length"],
+)
+@triton.jit
+def row_sum(source, target, length, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    values = tl.load(source + offsets, mask=offsets < length, other=0.0)
+    tl.store(target, tl.sum(values, axis=0))
+
+
+@triton.autotune(configs=[triton.Config({"BLOCK": size}) for size in (64, 128)], key=["length"])
+@triton.jit
+def row_max(source, target, length, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    tl.store(target, tl.max(tl.load(source + offsets, mask=offsets < length, other=0.0), axis=0))

@@ -1,0 +1,3 @@
+from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("org/diffusion", revision="main")  # expect: REP501

@@ -1,0 +1,141 @@
+"""The review as a table, in the console's summary, in summary.md, in report.html and in junit.xml."""
+
+from __future__ import annotations
+
+import io
+
+import hostile
+import pytest
+import report_data as data
+from page_checks import Page
+from review_data import MEASURED, NASTY, REVIEW, review
+from test_junit import check_structure, parsed, suite
+
+from harness.core.review.finding import Finding
+from harness.report.console import print_summary
+from harness.report.html import render_report
+from harness.report.junit import render_junit, render_review_junit
+from harness.report.markdown import render_summary
+from harness.report.review import finding_rows, print_review, review_groups, review_sentence
+
+VERDICT = {**data.CERTIFIED, "review": REVIEW}
+CLEAN = review(Finding(rule="REP703", certainty="proven", place=None, message="no such name"))
+
+
+def printed(document: dict, stream: io.StringIO | None = None) -> str:
+    stream = stream or io.StringIO()
+    print_review(document, "tiny", stream=stream)
+    return stream.getvalue()
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["log", "terminal"])
+def test_the_table_has_every_item_in_its_group_with_state_and_place(stream: type[io.StringIO]) -> None:
+    shown = " ".join(printed(REVIEW, stream()).split())
+    for group in ("Training", "Checkpoints", "Environment", "Tracking", "Vetoes"):
+        assert group in shown
+    for words in ("T1 ", "K5 ", "V5 ", "vetoed", "could not tell", "set here (src/train.py:1)", "does not apply"):
+        assert words in shown
+    assert "big.py: one line of 50 MB" in shown
+    assert shown.endswith("REVIEW: VETOED")
+
+
+def test_a_finding_has_place_reason_fix_and_source() -> None:
+    shown = printed(REVIEW)
+    assert "src/train.py:12: REP707 veto (proven; T1, V1): no seed" in shown
+    first = shown[shown.index("src/train.py:12: REP707") :].splitlines()[1:4]
+    assert [line.split()[0] for line in first] == ["why", "fix", "source"]
+    assert "measured: REP712 warning" in shown
+    assert "allowed known: issue 7" in shown
+
+
+def test_the_last_line_says_whether_something_vetoes() -> None:
+    assert printed(CLEAN).splitlines()[-1] == "REVIEW: no veto"
+    assert printed(REVIEW).splitlines()[-1] == "REVIEW: VETOED"
+
+
+def test_vetoes_come_first_and_states_are_counted() -> None:
+    assert finding_rows(REVIEW)[0]["rule"] == "REP707"
+    assert review_sentence(REVIEW) == "vetoed: 2, could not tell: 18, warning: 4, holds: 2, does not apply: 1"
+    assert sum(len(items) for _, items in review_groups(REVIEW)) == 27
+
+
+def test_what_a_probe_measured_is_told_by_phase_with_the_share_of_the_budget() -> None:
+    shown = printed(REVIEW)
+    assert "on NVIDIA Example, two steps at 128 tokens; budget 24.0 GiB; mitigations in force: bf16" in shown
+    row = next(line for line in shown.splitlines() if line.startswith("as configured"))
+    assert row.split("  ")[1:] and "3.0 GiB" in row and "12.0 GiB" in row and "50%" in row and "measured" in row
+    estimate = review(measured={**MEASURED, "variants": [{**MEASURED["variants"][0], "is_estimate": True}]})
+    assert "estimate" in printed(estimate)
+
+
+@pytest.mark.parametrize("value", hostile.ODD_VALUES, ids=str)
+def test_odd_reviews_are_shown_and_never_certified_by_default(value: object) -> None:
+    for document in ({"checklist": value}, {"findings": [value, {"rule": value, "path": value, "line": value}]}):
+        assert printed(document)
+        render_report({**data.CERTIFIED, "review": document}, data.MANIFEST)
+        render_summary({**data.CERTIFIED, "review": document}, data.MANIFEST)
+        render_junit({**data.CERTIFIED, "review": document}, data.MANIFEST)
+    odd = {"checklist": [{"id": "V1", "state": value, "shown": value}]}
+    assert "holds" not in printed(odd).replace("one holds where", "")
+
+
+@pytest.mark.parametrize("attack", hostile.ATTACKS)
+def test_texts_of_a_review_are_shown_and_never_obeyed(attack: str) -> None:
+    document = hostile.with_texts(REVIEW, attack, keep=("state", "severity", "certainty", "group", "id"))
+    page = Page(render_report({**data.CERTIFIED, "review": document}, data.MANIFEST))
+    assert page.problems == []
+    assert "\x1b" not in printed(document)
+    check_structure(parsed({**data.CERTIFIED, "review": document}))
+
+
+def test_the_summary_of_a_certify_lists_what_is_open_and_what_was_allowed() -> None:
+    stream = io.StringIO()
+    print_summary(VERDICT, data.MANIFEST, {}, stream=stream)
+    shown = stream.getvalue()
+    assert "Review" in shown and "V1" in shown and "veto " in shown
+    assert "known: issue 7" in shown
+    assert "T2" not in shown.partition("Review")[2].partition("review ")[0]
+
+
+def test_the_report_and_the_markdown_have_the_checklist_and_the_findings() -> None:
+    page = Page(render_report(VERDICT, data.MANIFEST))
+    assert page.problems == [] and "built-in" not in page.text and "T1, V1" in page.text
+    for words in ("The review", "Checklist", "no seed", "known: issue 7", "one line of 50 MB", "NVIDIA Example"):
+        assert words in page.text
+    markdown = render_summary(VERDICT, data.MANIFEST)
+    for words in ("### Review", "⛔ V1", "#### Allowed", "known: issue 7", "one line of 50 MB"):
+        assert words in markdown
+    assert "### Review" not in render_summary(data.CERTIFIED, data.MANIFEST)
+    assert "The review" not in Page(render_report(data.CERTIFIED, data.MANIFEST)).text
+
+
+def test_junit_fails_what_is_vetoed_and_skips_what_could_not_be_told() -> None:
+    root = parsed(VERDICT, data.MANIFEST)
+    vetoes = suite(root, "review.vetoes")
+    cases = {(case.get("name") or "")[:2]: case for case in vetoes}
+    failure = cases["V1"].find("failure")
+    assert failure is not None and failure.get("type") == "VETOED"
+    assert "fix:" in (failure.text or "") and "src/train.py:12" in (failure.text or "")
+    assert cases["V2"].find("skipped") is not None and cases["V3"].find("system-out") is not None
+    unread = suite(root, "review.unread")
+    assert unread[0].get("name") == "big.py"
+
+
+def test_a_review_by_itself_is_junit_too() -> None:
+    import xml.etree.ElementTree as ET
+
+    root = ET.fromstring(render_review_junit(REVIEW, "pipelines/train.py"))
+    check_structure(root)
+    assert root.get("name") == "harness review pipelines/train.py"
+    assert int(root.get("failures") or 0) == 2
+
+
+def test_a_path_with_a_line_break_stays_on_one_line() -> None:
+    assert NASTY.replace("\n", " ") in printed(REVIEW)
