@@ -76,4 +76,4 @@ def test_the_guide_leads_to_a_certificate(client, clone):
 
 @pytest.mark.engine
 def test_every_command_of_the_readme_runs(client, clone):
-    assert follow(clone, "README.md") == 3
+    assert follow(clone, "README.md") == 4

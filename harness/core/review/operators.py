@@ -96,14 +96,23 @@ _ATOMICS = "on CUDA it adds floating-point numbers with atomics"
 _METHODS: dict[str, Operator] = {
     "index_add_": Operator(_ATOMICS, "a product with a one-hot matrix, or a sorted segment sum"),
     "index_add": Operator(_ATOMICS, "a product with a one-hot matrix, or a sorted segment sum"),
-    "scatter_add_": Operator(_ATOMICS, "a product with a one-hot matrix, or a sorted segment sum"),
-    "scatter_add": Operator(_ATOMICS, "a product with a one-hot matrix, or a sorted segment sum"),
+    **{
+        name: Operator(_ATOMICS, "a product with a one-hot matrix, or a sorted segment sum", lambda site: _meets(site))
+        for name in ("scatter_add", "scatter_add_")
+    },
     "index_put_": Operator(
         _ATOMICS, "a sorted segment sum", lambda site: site.constant(site.argument("accumulate", 2)) is True
     ),
     "scatter_reduce_": Operator(_ATOMICS, "a sorted segment sum", lambda site: _reduces(site)),
     "scatter_reduce": Operator(_ATOMICS, "a sorted segment sum", lambda site: _reduces(site)),
 }
+
+
+def _meets(site: Site) -> bool:
+    """Whether two additions can meet in one place: not where each row has one index, `index.unsqueeze(-1)`."""
+    index = site.argument("index", 1)
+    is_single = isinstance(index, ast.Call) and isinstance(index.func, ast.Attribute) and index.func.attr == "unsqueeze"
+    return not (is_single and [site.constant(one) for one in index.args] == [-1])  # type: ignore[union-attr]
 
 
 def _reduces(site: Site) -> bool:
