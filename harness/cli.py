@@ -18,7 +18,7 @@ from harness.host.store import Store, open_store
 
 if TYPE_CHECKING:
     from harness.core.lint import Finding
-    from harness.host.review_target import Reviewed
+    from harness.host.review.target import Reviewed
 
 _ROOT_HELP = "The project's checkout."
 
@@ -167,7 +167,8 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
     experiment's `probe` command in the sandbox of its runs, and tells what each way to save memory would give;
     --runner, --engine, --gpu and --python are for it.
     """
-    from harness.host import checkouts, review_target
+    from harness.host import checkouts
+    from harness.host.review import target as review_target
     from harness.report.console import Progress
 
     store = _store()
@@ -242,7 +243,8 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
 
     What an earlier build left is used, unless --check is given. Exit code 1 when two builds differ.
     """
-    from harness.host import builder, checkouts, engine, git, oci
+    from harness.host import checkouts, engine, git
+    from harness.host.images import builder, oci
     from harness.report.build import print_build
 
     if other and not check:
@@ -281,7 +283,8 @@ def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: A
     With --check, NAME may be left out: the locks of all images and bases are looked at then. Exit code 2 if something
     is wrong with one of them.
     """
-    from harness.host import checkouts, locks, resolver
+    from harness.host import checkouts
+    from harness.host.packages import locks, resolver
 
     if sum((upgrade, check, kind is not None)) > 1 or (as_json and not check):
         raise click.UsageError("--upgrade, --check and --export exclude each other; --json goes with --check")
@@ -320,7 +323,7 @@ def diff(a: Path, b: Path, as_json: bool) -> int:
     Tells which tensors differ, in how many elements, the largest distance in ULPs, and the first index. Exit code 0
     when everything is equal, 1 when something differs.
     """
-    from harness.host.comparison import compare_paths
+    from harness.host.runs.comparison import compare_paths
     from harness.report.difference import print_difference
 
     result = compare_paths(a, b)

@@ -30,33 +30,34 @@ from harness.core.experiment import Experiment
 from harness.core.manifest import Materials, build_manifest
 from harness.core.plan import Plan, make_plan
 from harness.core.review.basis import Basis
-from harness.core.review.vram import Probe
+from harness.core.review.evidence.vram import Probe
 from harness.core.run import RunRecord
 from harness.core.scope import shortened
 from harness.core.verdict import Case, Verdict, judge, verdict_to_json
 from harness.errors import EnvironmentError_, HarnessError, InterruptedError_, UsageError
-from harness.host import campaign, controls, doctor
-from harness.host.certify_folder import point_latest, tree_digest, write_json
+from harness.host import doctor
 from harness.host.checkouts import remember_checkout
-from harness.host.container import ContainerSandbox
-from harness.host.estimate import peak_disk_bytes
-from harness.host.evidence import load_trajectory
 from harness.host.git import Checkout, export, read_checkout
-from harness.host.inputs import materialise
-from harness.host.locks import export_lock
-from harness.host.lookout import Lookout
-from harness.host.preparation import last_lines, preparation_key, prepare
-from harness.host.probing import command_of, run_probe
-from harness.host.recipe import read_recipe
+from harness.host.images.estimate import peak_disk_bytes
+from harness.host.images.recipe import read_recipe
+from harness.host.inputs.materialise import materialise
+from harness.host.packages.locks import export_lock
 from harness.host.request import Request as Request
 from harness.host.request import read_experiment as read_experiment
-from harness.host.review_target import basis_of, target_of_experiment
-from harness.host.reviewing import review_tree
-from harness.host.runner import Ready, Wish, make_ready
-from harness.host.sandbox import Sandbox, describe_exit
+from harness.host.review.probing import command_of, run_probe
+from harness.host.review.reviewing import review_tree
+from harness.host.review.target import basis_of, target_of_experiment
+from harness.host.runs import campaign, controls
+from harness.host.runs.certify_folder import point_latest, tree_digest, write_json
+from harness.host.runs.container import ContainerSandbox
+from harness.host.runs.evidence import load_trajectory
+from harness.host.runs.lookout import Lookout
+from harness.host.runs.preparation import last_lines, preparation_key, prepare
+from harness.host.runs.runner import Ready, Wish, make_ready
+from harness.host.runs.sandbox import Sandbox, describe_exit
+from harness.host.runs.tracking_evidence import load_run_files
+from harness.host.runs.trajectory import Setting
 from harness.host.store import Store, disk_errors, file_digest
-from harness.host.tracking_evidence import load_run_files
-from harness.host.trajectory import Setting
 from harness.report.console import Progress
 from harness.report.documents import curves_of, write_reports
 

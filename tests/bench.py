@@ -18,12 +18,12 @@ from tabulate import tabulate
 
 from harness.core.digest import canonical_json, sha256
 from harness.host import engine
-from harness.host.builder import build
-from harness.host.container import ContainerSandbox
-from harness.host.inputs import materialise
-from harness.host.preparation import prepare
+from harness.host.images.builder import build
+from harness.host.inputs.materialise import materialise
+from harness.host.runs.container import ContainerSandbox
+from harness.host.runs.preparation import prepare
+from harness.host.runs.trajectory import Setting, run_straight
 from harness.host.store import open_store
-from harness.host.trajectory import Setting, run_straight
 from harness.workflow import RECORDER, read_experiment
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,15 +21,15 @@ from tabulate import tabulate
 
 from harness.core.image import REPOSITORY
 from harness.host import engine
-from harness.host.base import build_base
-from harness.host.builder import build
-from harness.host.debian import fetch_packages
-from harness.host.engine_images import load_image
-from harness.host.from_nothing import Materials
-from harness.host.layers import read_contents
-from harness.host.recipe import build_context, read_recipe
+from harness.host.images.base import build_base
+from harness.host.images.builder import build
+from harness.host.images.debian import fetch_packages
+from harness.host.images.engine_images import load_image
+from harness.host.images.from_nothing import Materials
+from harness.host.images.layers import read_contents
+from harness.host.images.recipe import build_context, read_recipe
+from harness.host.packages.wheels import fetch_wheels
 from harness.host.store import Store
-from harness.host.wheels import fetch_wheels
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))

@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from harness.host.packages.venv import host_venv
 from harness.host.store import open_store
-from harness.host.venv import host_venv
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -25,8 +25,8 @@ from harness.core.places import Difference, Place, localise
 from harness.core.prefix import cut_short, unmade, within
 from harness.core.restored import Restored
 from harness.core.review.checklist import Review, review_to_json
+from harness.core.review.evidence.state_rules import Measured
 from harness.core.review.judged import review_of, review_problems
-from harness.core.review.state_rules import Measured
 from harness.core.run import Fault
 from harness.core.soundness import SIGXFSZ_EXIT_CODE, gpu_problems, has_landed, run_problems, trajectory_problems
 from harness.core.symptom import Cause, Symptom

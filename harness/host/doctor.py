@@ -17,7 +17,7 @@ from harness.core.gpu import HAND_OUT_REMEDY, GpuRequest, check_driver, describe
 from harness.errors import HarnessError
 from harness.host import engine, gpu
 from harness.host.git import read_checkout
-from harness.host.wheels import read_lock
+from harness.host.packages.wheels import read_lock
 
 CUDA_LOCK = Path("lockfiles") / "cuda.lock"
 Level = Literal["ok", "warning", "missing"]

@@ -31,9 +31,9 @@ from harness.core.image import REPOSITORY
 from harness.errors import EnvironmentError_
 from harness.host.checkouts import remember_checkout
 from harness.host.disk_sizes import Measure, delete
-from harness.host.engine_images import engine_faults, remove_images
+from harness.host.images.engine_images import engine_faults, remove_images
 from harness.host.roots import known_checkouts, references
-from harness.host.run_folders import cited_runs, discard_run, entries, half_removed, read_run, run_folders
+from harness.host.runs.run_folders import cited_runs, discard_run, entries, half_removed, read_run, run_folders
 from harness.host.store import Progress, Store, disk_errors
 
 _DIGITS = re.compile(r"[0-9a-f]{64}")

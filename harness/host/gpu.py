@@ -35,7 +35,7 @@ from harness.core.gpu import (
 )
 from harness.core.lockfile import Lockfile
 from harness.errors import EnvironmentError_, UsageError
-from harness.host.sandbox import Order, Place, Sandbox
+from harness.host.runs.sandbox import Order, Place, Sandbox
 
 HOOK = "nvidia-container-runtime-hook"
 _MAX_SPEC_BYTES = 4 << 20

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.core.experiment import Experiment
     from harness.core.scope import Scope
     from harness.host import engine
-    from harness.host.runner import Runner
+    from harness.host.runs.runner import Runner
 
 EXPERIMENTS = Path("pipelines") / "experiments"
 

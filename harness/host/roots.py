@@ -12,10 +12,10 @@ from harness.core.experiment import parse_experiment
 from harness.core.garbage import References
 from harness.core.lockfile import Lockfile, parse_base_lock, parse_lock
 from harness.errors import EnvironmentError_, UsageError
-from harness.host.base import base_key
 from harness.host.checkouts import KIND, checkout_key, read_text
-from harness.host.recipe import Recipe, read_recipe
-from harness.host.registry import registry_key
+from harness.host.images.base import base_key
+from harness.host.images.recipe import Recipe, read_recipe
+from harness.host.images.registry import registry_key
 from harness.host.store import Store
 
 _EXPERIMENTS = Path("pipelines") / "experiments"

@@ -14,9 +14,9 @@ import pytest
 
 from harness.core.lockfile import parse_base_lock, parse_lock
 from harness.errors import UsageError
-from harness.host.builder import build, build_for_certificate
-from harness.host.debian import fetch_packages
-from harness.host.recipe import read_recipe
+from harness.host.images.builder import build, build_for_certificate
+from harness.host.images.debian import fetch_packages
+from harness.host.images.recipe import read_recipe
 from harness.host.store import Store, open_store
 
 pytestmark = pytest.mark.engine
@@ -199,7 +199,7 @@ def test_a_step_that_fails_is_told_with_its_output_and_leaves_nothing(client, pr
 def test_a_build_that_is_interrupted_leaves_nothing(client, project, store, tidy):
     write(project, FROM + "RUN echo kept > /x\nRUN sleep 98765\n")
     program = (
-        "import docker, sys; from pathlib import Path; from harness.host.builder import build;"
+        "import docker, sys; from pathlib import Path; from harness.host.images.builder import build;"
         "from harness.host.store import Store; tell = lambda line: print(line, flush=True);"
         "build(docker.DockerClient(base_url=sys.argv[3]), 'tiny', Path(sys.argv[1]), Store(Path(sys.argv[2])), tell)"
     )

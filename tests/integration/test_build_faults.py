@@ -25,7 +25,7 @@ from conftest import Answer, Project
 
 from harness.core.lockfile import Pin, Wheel, parse_base_lock, render_pins, render_wheels
 from harness.core.target import IMAGE_TARGET
-from harness.host.debian import fetch_packages
+from harness.host.images.debian import fetch_packages
 from harness.host.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness.core.cuda import cuda_stack
-from harness.host.builder import build_for_certificate
-from harness.host.recipe import read_recipe
+from harness.host.images.builder import build_for_certificate
+from harness.host.images.recipe import read_recipe
 from harness.host.store import open_store
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

@@ -11,10 +11,10 @@ import pytest
 
 from harness.core.lockfile import parse_base_lock
 from harness.errors import EnvironmentError_
-from harness.host.base import base_key
-from harness.host.engine_images import find_image
 from harness.host.garbage import collect
-from harness.host.recipe import read_recipe
+from harness.host.images.base import base_key
+from harness.host.images.engine_images import find_image
+from harness.host.images.recipe import read_recipe
 from harness.host.store import Store
 
 pytestmark = pytest.mark.engine

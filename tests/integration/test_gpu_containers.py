@@ -13,9 +13,9 @@ from engine_in_front import EngineInFront
 from harness.core.gpu import GpuRequest
 from harness.errors import EnvironmentError_
 from harness.host import gpu
-from harness.host.builder import build_for_certificate
-from harness.host.container import ContainerSandbox, container_options
-from harness.host.sandbox import Order, Place
+from harness.host.images.builder import build_for_certificate
+from harness.host.runs.container import ContainerSandbox, container_options
+from harness.host.runs.sandbox import Order, Place
 from harness.host.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.host.packages.venv import host_venv
 from harness.host.store import open_store
-from harness.host.venv import host_venv
 
 ROOT = Path(__file__).resolve().parents[2]
 

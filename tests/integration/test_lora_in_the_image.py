@@ -9,9 +9,9 @@ import yaml
 
 from harness.core.elementwise import diff_files
 from harness.core.experiment import parse_experiment
-from harness.core.review.tracking_files import combine, read_tensorboard, read_wandb
-from harness.host.builder import build
-from harness.host.inputs import materialise
+from harness.core.review.evidence.tracking_files import combine, read_tensorboard, read_wandb
+from harness.host.images.builder import build
+from harness.host.inputs.materialise import materialise
 from harness.host.store import open_store
 
 pytestmark = pytest.mark.engine

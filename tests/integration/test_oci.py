@@ -12,7 +12,7 @@ import debian_tools
 import pytest
 
 from harness.core.lockfile import parse_base_lock
-from harness.host.debian import fetch_packages
+from harness.host.images.debian import fetch_packages
 from harness.host.store import open_store
 
 pytestmark = pytest.mark.engine

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from harness.host.container import LABEL
+from harness.host.runs.container import LABEL
 from harness.host.store import open_store
 
 MUTANT = """

@@ -14,10 +14,10 @@ import pytest
 
 from harness.core.lockfile import parse_base_lock
 from harness.errors import EnvironmentError_, UsageError
-from harness.host.base import build_base
-from harness.host.builder import build
-from harness.host.debian import fetch_packages
-from harness.host.engine_images import load_image
+from harness.host.images.base import build_base
+from harness.host.images.builder import build
+from harness.host.images.debian import fetch_packages
+from harness.host.images.engine_images import load_image
 from harness.host.store import Store, open_store
 
 pytestmark = pytest.mark.engine

@@ -11,12 +11,12 @@ import pytest
 from harness.core.image import canonical_config
 from harness.core.layer import END_OF_ARCHIVE, Entry, canonical, header, padding
 from harness.core.lockfile import digest_of, parse_base_lock
-from harness.host.base import build_base
-from harness.host.builder import build
-from harness.host.debian import fetch_packages
-from harness.host.engine_images import load_image, save_image
-from harness.host.layers import layer_digest, read_layer
-from harness.host.saved_image import CanonicalImage, CanonicalLayer, reread, spool
+from harness.host.images.base import build_base
+from harness.host.images.builder import build
+from harness.host.images.debian import fetch_packages
+from harness.host.images.engine_images import load_image, save_image
+from harness.host.images.layers import layer_digest, read_layer
+from harness.host.images.saved_image import CanonicalImage, CanonicalLayer, reread, spool
 from harness.host.store import Store, open_store
 
 pytestmark = pytest.mark.engine

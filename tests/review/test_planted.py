@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.review.rules import RULES
-from harness.host.reviewing import review_tree
+from harness.host.review.reviewing import review_tree
 
 HERE = Path(__file__).resolve().parent
 PLANTED = sorted(path for path in (HERE / "planted").iterdir() if path.name != "__pycache__")

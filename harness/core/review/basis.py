@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.core.review.evidence.run_files import RunFiles
+from harness.core.review.evidence.vram import Probe
 from harness.core.review.finding import StaticReview
-from harness.core.review.run_files import RunFiles
-from harness.core.review.vram import Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harness.core.review.checklist import Review, judge_checklist
-from harness.core.review.evidence_rules import judge_evidence
+from harness.core.review.evidence.judging import judge_evidence
+from harness.core.review.evidence.state_rules import Measured
 from harness.core.review.rule import with_severities
 from harness.core.review.rules import RULES
-from harness.core.review.state_rules import Measured
 
 
 def review_of(measured: Measured) -> Review:

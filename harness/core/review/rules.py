@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from harness.core.review.allow import RULES as ALLOW_RULES
-from harness.core.review.checkpoints import RULES as CHECKPOINT_RULES
-from harness.core.review.cuda_rules import RULES as CUDA_RULES
-from harness.core.review.dockerfiles import RULES as DOCKERFILE_RULES
-from harness.core.review.downloads import RULES as DOWNLOAD_RULES
-from harness.core.review.evidence_catalogue import RULES as EVIDENCE_RULES
-from harness.core.review.late_environment import RULES as ENVIRONMENT_RULES
-from harness.core.review.loaders import RULES as LOADER_RULES
-from harness.core.review.loading import RULES as LOADING_RULES
-from harness.core.review.operators import RULES as OPERATOR_RULES
-from harness.core.review.order import RULES as ORDER_RULES
-from harness.core.review.randomness import RULES as RANDOMNESS_RULES
-from harness.core.review.requirements import RULES as REQUIREMENT_RULES
-from harness.core.review.restoring import RULES as RESTORING_RULES
+from harness.core.review.code.checkpoints import RULES as CHECKPOINT_RULES
+from harness.core.review.code.downloads import RULES as DOWNLOAD_RULES
+from harness.core.review.code.late_environment import RULES as ENVIRONMENT_RULES
+from harness.core.review.code.loaders import RULES as LOADER_RULES
+from harness.core.review.code.loading import RULES as LOADING_RULES
+from harness.core.review.code.operators import RULES as OPERATOR_RULES
+from harness.core.review.code.order import RULES as ORDER_RULES
+from harness.core.review.code.randomness import RULES as RANDOMNESS_RULES
+from harness.core.review.code.restoring import RULES as RESTORING_RULES
+from harness.core.review.code.saving import RULES as SAVING_RULES
+from harness.core.review.code.seeds import RULES as SEED_RULES
+from harness.core.review.code.switches import RULES as SWITCH_RULES
+from harness.core.review.code.system_random import RULES as SYSTEM_RANDOM_RULES
+from harness.core.review.code.unrestored import RULES as UNRESTORED_RULES
+from harness.core.review.code.validation import RULES as VALIDATION_RULES
+from harness.core.review.evidence.catalogue import RULES as EVIDENCE_RULES
 from harness.core.review.rule import Rule, register
-from harness.core.review.saving import RULES as SAVING_RULES
-from harness.core.review.seeds import RULES as SEED_RULES
-from harness.core.review.switches import RULES as SWITCH_RULES
-from harness.core.review.system_random import RULES as SYSTEM_RANDOM_RULES
-from harness.core.review.unrestored import RULES as UNRESTORED_RULES
-from harness.core.review.validation import RULES as VALIDATION_RULES
+from harness.core.review.source.allow import RULES as ALLOW_RULES
+from harness.core.review.surroundings.cuda_rules import RULES as CUDA_RULES
+from harness.core.review.surroundings.dockerfiles import RULES as DOCKERFILE_RULES
+from harness.core.review.surroundings.requirements import RULES as REQUIREMENT_RULES
 
 RULES: dict[str, Rule] = register(
     (

@@ -8,10 +8,10 @@ from made_project import DATA, add_blob, add_run, age, make_project
 
 from harness.core.lockfile import digest_of, parse_base_lock
 from harness.errors import EnvironmentError_, UsageError
-from harness.host.base import base_key
 from harness.host.checkouts import remember_checkout
 from harness.host.garbage import collect
-from harness.host.recipe import read_recipe
+from harness.host.images.base import base_key
+from harness.host.images.recipe import read_recipe
 from harness.host.store import Store
 
 NOW = time.time()
@@ -303,7 +303,7 @@ def test_an_interruption_leaves_no_half_of_a_run_under_its_name(store, project, 
         (path / "verdict.json").unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.host.run_folders.delete", interrupt)
+    monkeypatch.setattr("harness.host.runs.run_folders.delete", interrupt)
     with pytest.raises(KeyboardInterrupt):
         gc(project, store)
     monkeypatch.undo()

@@ -12,7 +12,7 @@ from harness.core.lockfile import parse_lock
 from harness.errors import EnvironmentError_, UsageError
 from harness.host import gpu
 from harness.host.gpu import Inventory, cdi_devices, check_seen, inventory, request_gpus, toolkit_version
-from harness.host.sandbox import HostSandbox
+from harness.host.runs.sandbox import HostSandbox
 
 HASH = "--hash=sha256:" + "ab" * 32
 UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"

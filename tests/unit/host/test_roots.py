@@ -5,9 +5,9 @@ from made_project import DATA, add_blob, make_project
 
 from harness.core.lockfile import digest_of, parse_base_lock
 from harness.errors import EnvironmentError_, UsageError
-from harness.host.base import base_key
 from harness.host.checkouts import remember_checkout
-from harness.host.recipe import read_recipe
+from harness.host.images.base import base_key
+from harness.host.images.recipe import read_recipe
 from harness.host.roots import known_checkouts, references
 
 

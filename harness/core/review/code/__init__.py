@@ -1,0 +1,1 @@
+"""Rules on Python source (REP1xx to REP5xx)."""

@@ -1,0 +1,1 @@
+"""Rules on what runs left behind (REP7xx, REP8xx)."""

@@ -1,0 +1,1 @@
+"""How the review reads Python: files, scopes, names, programs."""

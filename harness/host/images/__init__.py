@@ -1,0 +1,1 @@
+"""Images: bases, the builder, the engines' images, layouts and registries."""

@@ -1,0 +1,105 @@
+"""An image as an OCI layout: a folder that skopeo, podman, containerd and archives of the next decade can read.
+
+The layers are not compressed: what a compressor writes changes with its version, and the digest of a layer in the
+manifest is then the one in the image's configuration. The commit stands in the index, as an annotation: many commits
+give one image, and its manifest's digest is the same for all of them.
+
+Source: OCI Image Format Specification 1.0, "Image Layout", "Image Manifest" and "Annotations".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from harness.core.image import BuildResult
+from harness.errors import EnvironmentError_, UsageError
+from harness.host.images.engine_images import engine_faults, save_image
+from harness.host.images.layers import encode
+from harness.host.images.saved_image import CanonicalImage, reread, spool
+from harness.host.store import Store, disk_errors
+
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+def write_oci(client: docker.DockerClient, result: BuildResult, commit: str, target: Path, store: Store) -> str:
+    """Write an image that the engine has into a new folder.
+
+    Args:
+        client: the engine.
+        result: the image.
+        commit: of the project, for the index; "" where there is none.
+        target: the folder; it must not exist, or be empty.
+        store: for the work on the way.
+
+    Returns:
+        The manifest's digest.
+
+    Raises:
+        UsageError: the folder is in use.
+        EnvironmentError_: the engine or the disk failed.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} is there already", "give a folder that does not exist")
+    with disk_errors("writing the OCI layout"), engine_faults(), store.scratch("oci") as folder:
+        image = reread(spool(save_image(client, result.tag), folder))
+        if image.image_id != result.image_id:
+            problem = f"the engine gave {image.image_id} for {result.tag}, which is {result.image_id}"
+            raise EnvironmentError_(problem, "remove that tag and build the image again")
+        # Beside the target, so that it appears whole: the last step is a rename.
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            digest = write_layout(image, partial, result.tag, commit)
+            if target.exists():
+                target.rmdir()
+            partial.replace(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return digest
+
+
+def write_layout(image: CanonicalImage, folder: Path, name: str, commit: str) -> str:
+    """Write an image's layout into a folder that does not exist; returns the manifest's digest."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    layers = [_blob(blobs, _LAYER, encode(layer.entries)) for layer in image.layers]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        "config": _blob(blobs, _CONFIG, [image.config]),
+        "layers": layers,
+    }
+    described = _blob(blobs, _MANIFEST, [_json(manifest)])
+    annotations = {"org.opencontainers.image.ref.name": name.rpartition(":")[2]}
+    annotations |= {"org.opencontainers.image.revision": commit} if commit else {}
+    entry = {**described, "annotations": annotations, "platform": {"architecture": "amd64", "os": "linux"}}
+    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}
+    (folder / "index.json").write_bytes(_json(index))
+    (folder / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
+    return str(described["digest"])
+
+
+def _blob(folder: Path, media_type: str, chunks: Iterable[bytes]) -> dict[str, Any]:
+    """Write a blob under its digest, and describe it."""
+    hasher, size, temporary = hashlib.sha256(), 0, folder / "partial"
+    with temporary.open("wb") as output:
+        for chunk in chunks:
+            hasher.update(chunk)
+            size += len(chunk)
+            output.write(chunk)
+    temporary.replace(folder / hasher.hexdigest())
+    return {"mediaType": media_type, "digest": f"sha256:{hasher.hexdigest()}", "size": size}
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")

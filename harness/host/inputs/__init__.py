@@ -1,0 +1,1 @@
+"""Inputs: fetched, verified, unpacked."""

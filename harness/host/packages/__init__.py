@@ -1,0 +1,1 @@
+"""Python packages: locks, the resolver, wheels, environments, interpreters."""

@@ -1,0 +1,1 @@
+"""Runs: the sandboxes, the campaign of trajectories, and the evidence that they leave."""
