@@ -27,8 +27,10 @@ STEPS = 600
 
 
 def steps_left_by(project, name, trajectory, run):
-    lines = (project.latest(name) / trajectory / "runs" / str(run) / "ledger.jsonl").read_text().splitlines()
-    return sum('"kind":"step"' in line for line in lines)
+    """The numbers of the steps in a run's ledger; a killed process may leave half of a last line."""
+    text = (project.latest(name) / trajectory / "runs" / str(run) / "ledger.jsonl").read_text()
+    records = [json.loads(line) for line in text.split("\n")[:-1]]
+    return [record["step"] for record in records if record["kind"] == "step"]
 
 
 @pytest.mark.engine
@@ -51,7 +53,7 @@ def test_a_clean_prefix_is_certified_as_what_it_is(client, shared_project):
     assert shared_project.manifest("plain")["experiment"]["steps"] == 20
     for trajectory, run in (("straight", 1), ("rerun", 1), ("resumed", 2)):
         assert not (folder / trajectory / "output" / "model.safetensors").exists()
-        assert steps_left_by(shared_project, "plain", trajectory, run) == (4 if run == 2 else 10)
+        assert steps_left_by(shared_project, "plain", trajectory, run) == list(range(7 if run == 2 else 1, 11))
     assert open_store(None, os.environ).read_record("timings", "plain") == timings
 
 
@@ -79,7 +81,7 @@ def test_everything_is_stopped_at_the_first_difference_which_is_named_as_always(
     assert (stopped["trajectory"], stopped["run"], stopped["step"]) == (trajectory, run, place[0])
     assert any("behind the first difference" in line for line in verdict["not_checked"])
     # The process of a step in which it differed is killed within a second or so: a step takes some milliseconds.
-    assert place[0] <= steps_left_by(shared_project, name, trajectory, run) < STEPS - 6
+    assert place[0] <= steps_left_by(shared_project, name, trajectory, run)[-1] < STEPS
     folder = shared_project.latest(name)
     assert (folder / "resumed").exists() == (trajectory == "resumed")
     record = json.loads((folder / trajectory / f"run-{run}.json").read_text())
