@@ -58,16 +58,6 @@ ENTRY_CHECKS: tuple[EntryCheck, ...] = (
 """Each looks at the program that starts in a file; what it finds may stand in any file of the program."""
 
 
-def review_module(program: Program, module: Module) -> tuple[Said, ...]:
-    """What the rules say about one file by itself, in source order; its allow comments are applied later."""
-    return tuple(said for check in MODULE_CHECKS for said in check(program, module))
-
-
-def review_entry(entry: Entry) -> tuple[Said, ...]:
-    """What the rules say about the program that starts in a file."""
-    return tuple(said for check in ENTRY_CHECKS for said in check(entry))
-
-
 def settle(program: Program, said: Iterable[Said], paths: Iterable[str], known: Iterable[str]) -> tuple[Said, ...]:
     """Each thing once, findings with the allow comments of their files applied; sorted by place.
 

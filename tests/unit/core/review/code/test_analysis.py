@@ -3,7 +3,7 @@ import dataclasses
 
 import pytest
 
-from harness.core.review.code.analysis import ENTRY_CHECKS, MODULE_CHECKS, review_entry, review_module, settle
+from harness.core.review.code.analysis import ENTRY_CHECKS, MODULE_CHECKS, settle
 from harness.core.review.finding import Finding, Place, Showing, StaticReview, Unread
 from harness.core.review.rules import RULES
 from harness.core.review.saved import review_from_record, review_to_record, said_from_json, said_to_json
@@ -155,7 +155,8 @@ def test_every_finding_of_a_check_is_of_a_rule_that_is_registered():
     )
     program = program_of(train=text)
     module = program.module("train.py")
-    said = [*review_module(program, module), *review_entry(program.entry(module))]
+    said = [one for check in MODULE_CHECKS for one in check(program, module)]
+    said += [one for check in ENTRY_CHECKS for one in check(program.entry(module))]
     found = {one.rule for one in said if isinstance(one, Finding)}
     assert MODULE_CHECKS and ENTRY_CHECKS
     assert len(found) > 3

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.review.code.analysis import review_entry, review_module
+from harness.core.review.code.analysis import ENTRY_CHECKS, MODULE_CHECKS
 from harness.core.review.finding import Finding, Showing
 from harness.core.review.source.module import read_module
 from harness.core.review.source.program import Program
@@ -13,11 +13,17 @@ ROOT = Path(__file__).resolve().parents[5]
 LOOP = "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\nmodel(torch.ones(1, 4)).sum().backward()\n"
 
 
+def said_of(entry, modules):
+    """What every check says of a program and of these files."""
+    yield from (one for check in ENTRY_CHECKS for one in check(entry))
+    yield from (one for module in modules for check in MODULE_CHECKS for one in check(entry.program, module))
+
+
 def said(text, path="main.py", **files):
     texts = {path: text, **{f"{name}.py": other for name, other in files.items()}}
     program = Program(texts, lambda one: read_module(one, texts[one].encode()))
     module = program.module(path)
-    return (*review_entry(program.entry(module)), *review_module(program, module))
+    return tuple(said_of(program.entry(module), [module]))
 
 
 def shown(item, *args, **files):
@@ -79,7 +85,7 @@ def test_the_projects_own_programs_break_none_of_these_rules(script):
     paths = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "pipelines").rglob("*.py"))]
     program = Program(paths, lambda path: read_module(path, (ROOT / path).read_bytes()))
     entry = program.entry(program.module(script))
-    found = [*review_entry(entry), *(one for module in entry.closure for one in review_module(program, module))]
+    found = said_of(entry, entry.closure)
     assert [one for one in found if isinstance(one, Finding) and one.rule[:4] in ("REP1", "REP2")] == []
 
 
