@@ -43,7 +43,6 @@ class Case:
         gpus: the UUIDs that every process was given.
         environment: without a container, the interpreter and how it differs from the image's lock.
         problems: what went wrong outside of the evidence; any makes the whole INCONCLUSIVE.
-        vetoes: why the run is forbidden, whatever else is found.
         review: what the review of the pipeline stands on; None if none took place.
     """
 
@@ -65,7 +64,6 @@ class Case:
     gpus: tuple[str, ...] = ()
     environment: Environment | None = None
     problems: tuple[str, ...] = ()
-    vetoes: tuple[str, ...] = ()
     review: Basis | None = None
     scope: Scope | None = None
     stopped_at: FirstDifference | None = None

@@ -99,9 +99,7 @@ def judge(case: Case) -> Verdict:
     problems = tuple(dict.fromkeys(problems)) or (("nothing was run",) if case.straight is None else ())
     blind = any(check.name in _STATIC_CONTROLS and not check.failed_as_it_must for check in controls)
     outcome: Outcome = "CERTIFIED"
-    if case.vetoes:
-        outcome = "VETOED"
-    elif is_diverged:
+    if is_diverged:
         outcome = "INCONCLUSIVE" if case.problems or blind else "DIVERGED"
     elif review is not None and review.vetoes:
         outcome = "VETOED"
@@ -124,7 +122,10 @@ def judge(case: Case) -> Verdict:
         testimony=testimony,
         files=_files(rerun, resume),
         problems=problems,
-        not_checked=not_checked(case, rerun, resume, rebuild, testimony),
+        not_checked=(
+            *not_checked(case, rerun, resume, rebuild, testimony),
+            *(f"the review in full: {text}" for text in (review.weakened if review is not None else ())),
+        ),
         review=review,
     )
 
@@ -254,7 +255,7 @@ def _problems(
     case: Case, judged: tuple[Judged, ...], controls: tuple[ControlCheck, ...], testimony: Testimony
 ) -> list[str]:
     """Every reason why this cannot be certified, apart from a divergence and the review."""
-    found = [*case.problems, *case.vetoes]
+    found = [*case.problems]
     for name, one in zip(("rerun", "resume", "rebuild"), judged, strict=True):
         found += one.problems
         if one.oracle.required and one.oracle.verdict == "NOT_CHECKED":

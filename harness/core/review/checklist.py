@@ -99,6 +99,17 @@ class Review:
         return tuple(dict.fromkeys(_veto(finding, self.rules[finding.rule]) for finding in proven))
 
     @property
+    def weakened(self) -> tuple[str, ...]:
+        """Rules that pyproject.toml makes say less than they would, in words: a reader of a certificate has to know."""
+        told = [(rule, self.severities[rule.id] or "off") for rule in self.rules.values()]
+        order = ("off", "note", "warning", "veto")
+        return tuple(
+            f"{rule.id} ({rule.name}) is {severity} in pyproject.toml, by default {rule.severity}"
+            for rule, severity in told
+            if order.index(severity) < order.index(rule.severity)
+        )
+
+    @property
     def undecided(self) -> tuple[str, ...]:
         """What could not be told of V1 to V5, in words: each blocks a certificate."""
         found = [one for one in self.checklist if one.item.startswith("V") and one.state == "could not tell"]
@@ -151,6 +162,7 @@ def review_to_json(review: Review) -> dict[str, Any]:
         "unread": [{"path": one.path, "reason": one.reason} for one in review.unread],
         "num_files": review.num_files,
         "vetoes": list(review.vetoes),
+        "weakened": list(review.weakened),
         "measured": None if review.measured is None else dict(review.measured),
     }
 

@@ -20,6 +20,8 @@ from harness.core.control import ControlCheck
 from harness.core.digest import Digest
 from harness.core.evidence import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.core.ledger import parse_events, parse_ledger, parse_sidecar
+from harness.core.review.basis import Basis
+from harness.core.review.finding import Finding, Place, StaticReview
 from harness.core.run import Fault, RunRecord
 
 STEPS = 8
@@ -444,3 +446,7 @@ def case(**changes: object) -> Case:
         rebuild=Rebuild(image_ids=(IMAGE, IMAGE), source="two builds from nothing"),
     )
     return replace(whole, **changes)
+
+_UNSEEDED = Finding(rule="REP101", certainty="proven", place=Place(path="a.py", line=1), message="random is not seeded")
+UNSEEDED = Basis(static=StaticReview(findings=(_UNSEEDED,)))
+"""A review that forbids the run."""

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import rfc8785
-from synthetic import Quirks, case, resumed, straight
+from synthetic import UNSEEDED, Quirks, case, resumed, straight
 
 from harness.core.certificate import PREDICATE_TYPE, build_certificate
 from harness.core.run import Fault
@@ -65,7 +65,7 @@ def test_a_certificate_claims_what_was_shown():
     [
         ({"resumed": resumed(quirks=Quirks(forget=("rng",)))}, "FAILED"),
         ({"controls": ()}, "INCONCLUSIVE"),
-        ({"vetoes": ("V1",)}, "VETOED"),
+        ({"review": UNSEEDED}, "VETOED"),
         ({"problems": ("no engine",), "straight": None}, "INCONCLUSIVE"),
     ],
 )

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from synthetic import STEPS, Quirks, case, good_controls, resumed, straight
+from synthetic import STEPS, UNSEEDED, Quirks, case, good_controls, resumed, straight
 
 from harness.core.case import Rebuild
 from harness.core.control import ControlCheck
@@ -415,9 +415,15 @@ def test_a_problem_outside_of_the_evidence_wins_over_any_bits():
 
 
 def test_a_veto_is_a_veto():
-    document = judged(vetoes=("V1: random is not seeded",))
+    document = judged(review=UNSEEDED)
     assert (document["verdict"], document["exit_code"]) == ("VETOED", 4)
     assert "V1" in document["summary"]
+
+
+def test_a_rule_that_is_switched_off_stands_under_what_was_not_checked():
+    document = judged(review=replace(UNSEEDED, severities={"REP101": "off"}))
+    assert document["verdict"] != "VETOED"
+    assert any("REP101" in line and "off in pyproject.toml" in line for line in document["not_checked"])
 
 
 # --- required oracles -------------------------------------------------------------------------------------------------

@@ -99,6 +99,14 @@ def test_a_project_changes_severities_by_id_or_name() -> None:
         judged(severities={"REP9": "off"})
 
 
+def test_what_a_project_weakens_is_told() -> None:
+    review = judged(VETO, severities={"REP1": "off", "REP2": "note", "REP3": "note"})
+    assert review.weakened == ("REP1 (rule-1) is off in pyproject.toml, by default veto",
+                               "REP2 (rule-2) is note in pyproject.toml, by default warning")  # fmt: skip
+    assert judged(severities={"rule-2": "veto"}).weakened == ()
+    assert review_to_json(review)["weakened"] == list(review.weakened)
+
+
 def test_findings_are_sorted_and_said_once() -> None:
     late = Finding(rule="REP2", certainty="proven", place=Place(path="a.py", line=9), message="m")
     early = Finding(rule="REP2", certainty="proven", place=Place(path="a.py", line=2), message="m")
