@@ -20,11 +20,12 @@ from harness.core.digest import canonical_json, sha256
 from harness.host import engine
 from harness.host.images.builder import build
 from harness.host.inputs.materialise import materialise
+from harness.host.request import read_experiment
 from harness.host.runs.container import ContainerSandbox
 from harness.host.runs.preparation import prepare
 from harness.host.runs.trajectory import Setting, run_straight
 from harness.host.store import open_store
-from harness.workflow import RECORDER, read_experiment
+from harness.workflow.attempt import RECORDER
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))

@@ -11,8 +11,8 @@ ALLOWED = {
     "core": {"core", "errors"},
     "host": {"host", "core", "errors"},
     "report": {"report", "core", "errors"},
-    "workflow": {"host", "report", "core", "errors"},
-    "cli": {"workflow", "host", "report", "core", "errors"},
+    "workflow": {"workflow", "host", "report", "core", "errors"},
+    "cli": {"cli", "workflow", "host", "report", "core", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,17 +1,9 @@
-"""The whole flow, readable from top to bottom: experiment, image, inputs, runs, evidence, verdict, certificate.
-
-    plan -> code -> review -> engine -> image -> inputs -> prepare -> runs -> evidence -> judge -> write
-
-Only this module calls both `host` (effects) and `report` (presenters). A verdict stands on disk from the moment a run
-id exists: first INCONCLUSIVE, at the end the one that was reached.
-"""
+"""An attempt: one certify on its way, stage by stage, with what all its stages share."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -28,23 +20,17 @@ from harness.core.digest import Digest, canonical_json, sha256
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.experiment import Experiment
 from harness.core.manifest import Materials, build_manifest
-from harness.core.plan import Plan, make_plan
 from harness.core.review.basis import Basis
-from harness.core.review.evidence.vram import Probe
 from harness.core.run import RunRecord
 from harness.core.scope import shortened
 from harness.core.verdict import Case, Verdict, judge, verdict_to_json
-from harness.errors import EnvironmentError_, HarnessError, InterruptedError_, UsageError
+from harness.errors import HarnessError
 from harness.host import doctor
-from harness.host.checkouts import remember_checkout
-from harness.host.git import Checkout, export, read_checkout
-from harness.host.images.estimate import peak_disk_bytes
-from harness.host.images.recipe import read_recipe
+from harness.host.git import Checkout, export
 from harness.host.inputs.materialise import materialise
 from harness.host.packages.locks import export_lock
 from harness.host.request import Request as Request
 from harness.host.request import read_experiment as read_experiment
-from harness.host.review.probing import command_of, run_probe
 from harness.host.review.reviewing import review_tree
 from harness.host.review.target import basis_of, target_of_experiment
 from harness.host.runs import campaign, controls
@@ -93,124 +79,15 @@ class Result:
         return {name: path for name, path in found.items() if path.is_file()}
 
 
-def plan(request: Request, store: Store) -> Plan:
-    """What `certify` would do; nothing is run, fetched or started."""
-    experiment = read_experiment(request.root, request.name)
-    request = request.checked(experiment)
-    scope = request.scope(experiment)
-    experiment = shortened(experiment, scope)
-    recipe = read_recipe(request.root, experiment.image)
-    runner = request.runner if request.runner != "auto" else ("host" if request.engine == "none" else "docker")
-    planned = _campaign(experiment, with_controls=True)
-    return make_plan(
-        name=request.name,
-        experiment=experiment,
-        runner=runner,
-        trajectories=planned.trajectories,
-        num_parallel=planned.num_parallel,
-        is_image_cached=store.read_record("images", recipe.key) is not None,
-        fetch_bytes=recipe.lock.wheels_bytes + recipe.base_bytes,
-        disk_bytes=peak_disk_bytes(recipe),
-        measured=store.read_record("timings", request.name) or {},
-        scope=scope,
-    )
-
-
-def certify(request: Request, store: Store, progress: Progress) -> Result:
-    """From the name of an experiment to a verdict.
-
-    Raises:
-        HarnessError: nothing could be started, or it could not be ended. Once a run id exists, whatever happens is
-            written as a verdict as well.
-    """
-    experiment = read_experiment(request.root, request.name)
-    request = request.checked(experiment)
-    checkout = read_checkout(request.root)
-    if checkout.is_dirty and not request.allow_dirty:
-        raise UsageError(
-            f"the working tree has uncommitted changes ({', '.join(checkout.changed[:3])} ...)",
-            "commit them, or give --allow-dirty (ALLOW_DIRTY=1): the certificate then says it cannot be replayed",
-        )
-    remember_checkout(store, request.root)
-    attempt = _begin(request, experiment, checkout, store, progress)
-    try:
-        with store.in_use():
-            return attempt.go()
-    except (HarnessError, KeyboardInterrupt) as failure:
-        error = failure if isinstance(failure, HarnessError) else InterruptedError_("interrupted", "start again")
-        attempt.give_up(error)
-        raise error from failure
-
-
-def probe(request: Request, store: Store, progress: Progress) -> Probe:
-    """What the experiment's probe measures in the sandbox of its runs; nothing is left behind.
-
-    Raises:
-        HarnessError: the experiment declares no probe, or it could not be run, or its file is malformed.
-    """
-    experiment = read_experiment(request.root, request.name)
-    request = request.checked(experiment)
-    command_of(experiment, request.name)
-    checkout = read_checkout(request.root)
-    # No oracle is asked, so no image has to be built twice.
-    unasked = experiment.policy.model_copy(update={"required": ()})
-    experiment = experiment.model_copy(update={"policy": unasked})
-    above = request.root / "runs" / request.name
-    with disk_errors("making the probe's folder"):
-        above.mkdir(parents=True, exist_ok=True)
-    runner = "docker" if request.runner == "auto" else request.runner
-    case = Case(experiment=request.name, run_id="probe", commit=checkout.commit, dirty=checkout.is_dirty,
-                runner=runner, steps=experiment.steps)  # fmt: skip
-    with store.in_use(), tempfile.TemporaryDirectory(prefix=".probe-", dir=above, ignore_cleanup_errors=True) as name:
-        attempt = _Attempt(request, experiment, checkout, store, progress, Path(name), case)
-        code, _ = attempt.export_code()
-        try:
-            ready = attempt.make_sandbox()
-        except EnvironmentError_ as error:
-            if not experiment.gpus:
-                raise
-            attempt.warn(f"{error.problem}: the probe runs without a GPU, so it can only estimate")
-            attempt.experiment = experiment.model_copy(update={"gpus": 0})
-            ready = attempt.make_sandbox()
-        setting = attempt.make_setting(ready.sandbox, attempt.fetch_inputs())
-        setting, _ = attempt.prepare_inputs(setting, ready, code)
-        with attempt.stage("probe", "the longest batch, for each variant"):
-            return run_probe(setting)
-
-
-def _campaign(experiment: Experiment, *, with_controls: bool) -> campaign.Campaign:
+def campaign_of(experiment: Experiment, *, with_controls: bool) -> campaign.Campaign:
+    """Which trajectories this machine runs for an experiment, and how many at once."""
     planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=campaign.cores())
     # Runs side by side would share one GPU's memory, and what one of them takes is missing to the others.
     return dataclasses.replace(planned, num_parallel=1) if experiment.gpus else planned
 
 
-def _begin(request: Request, experiment: Experiment, checkout: Checkout, store: Store, progress: Progress) -> _Attempt:
-    scope = request.scope(experiment)
-    trained = shortened(experiment, scope)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{checkout.commit[:7]}-{secrets.token_hex(2)}"
-    folder = request.root / "runs" / request.name / run_id
-    with disk_errors("making the run's folder"):
-        folder.mkdir(parents=True)
-    case = Case(
-        experiment=request.name,
-        run_id=run_id,
-        commit=checkout.commit,
-        dirty=checkout.is_dirty,
-        runner="docker" if request.runner == "auto" else request.runner,
-        steps=trained.steps,
-        required=experiment.policy.required,
-        rerun_mode=experiment.policy.rerun,
-        interruptions=tuple(kill.fault for kill in trained.interruptions),
-        scope=scope,
-    )
-    attempt = _Attempt(request, experiment, checkout, store, progress, folder, case)
-    attempt.write_verdict(judge(dataclasses.replace(case, problems=("this certify has not ended",))))
-    point_latest(folder)
-    return attempt
-
-
 @dataclass(slots=True)
-class _Attempt:
+class Attempt:
     """One certify on its way; the methods are called in the order in which they stand."""
 
     request: Request
@@ -372,7 +249,7 @@ class _Attempt:
 
     def run(self, setting: Setting, *, with_controls: bool) -> tuple[campaign.Records, campaign.Campaign]:
         """Every trajectory."""
-        planned = _campaign(setting.experiment, with_controls=with_controls)
+        planned = campaign_of(setting.experiment, with_controls=with_controls)
         with self.stage("runs", f"{', '.join(planned.trajectories)}; {planned.num_parallel} side by side"):
             return campaign.run_campaign(setting, planned), planned
 

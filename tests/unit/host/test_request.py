@@ -6,7 +6,7 @@ import pytest
 
 from harness.core.experiment import parse_experiment
 from harness.errors import UsageError
-from harness.workflow import Request
+from harness.host.request import Request
 
 TEXT = """
 schema: 1

@@ -1,0 +1,73 @@
+"""`harness certify`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.group import cli, running_options, the_store
+
+if TYPE_CHECKING:
+    pass
+
+
+@cli.command()
+@click.argument("experiment")
+@running_options
+@click.option("--allow-dirty", is_flag=True, envvar="ALLOW_DIRTY", show_envvar=True, help="Certify uncommitted code.")
+@click.option(
+    "--steps",
+    type=int,
+    metavar="N",
+    envvar="STEPS",
+    show_envvar=True,
+    help="Run only the first N steps of every training, with the whole schedule, and stop at the first difference.",
+)
+@click.option("--plan", "only_plan", is_flag=True, envvar="PLAN", help="Print what would run, with time and disk.")
+@click.option("--json", "as_json", is_flag=True, help="Print verdict.json on stdout instead of the summary.")
+@click.pass_obj
+def certify(
+    root: Path,
+    experiment: str,
+    runner: Any,
+    wanted: Any,
+    gpu: str | None,
+    interpreter: Path | None,
+    allow_dirty: bool,
+    steps: int | None,
+    only_plan: bool,
+    as_json: bool,
+) -> int:
+    """Run EXPERIMENT straight, run it killed and resumed, compare everything bit for bit, and give a verdict.
+
+    EXPERIMENT is a name in pipelines/experiments/. Everything is left in runs/EXPERIMENT/<run id>/:
+    verdict.json, manifest.json, certificate.json, report.html, summary.md, junit.xml, and one folder per training.
+    """
+    from harness.core.plan import render_plan
+    from harness.host.request import Request
+    from harness.report.console import Progress, print_summary
+    from harness.workflow import certifying
+
+    request = Request(
+        root=root,
+        name=experiment,
+        runner=runner,
+        engine=wanted,
+        allow_dirty=allow_dirty,
+        gpu=gpu,
+        python=interpreter,
+        steps=steps,
+    )
+    if only_plan:
+        click.echo(render_plan(certifying.plan(request, the_store())))
+        return 0
+    with Progress() as progress:
+        result = certifying.certify(request, the_store(), progress)
+    if as_json:
+        click.echo(json.dumps(result.verdict, indent=1, sort_keys=True))
+    else:
+        print_summary(result.verdict, result.manifest, result.documents)
+    return result.exit_code

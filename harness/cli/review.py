@@ -1,0 +1,96 @@
+"""`harness review`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import harness
+from harness import errors
+from harness.cli.group import cli, running_options, the_store
+
+if TYPE_CHECKING:
+    from harness.host.review.target import Reviewed
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--probe", "is_probed", is_flag=True, envvar="PROBE", help="Measure the experiment's memory as well.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["table", "sarif", "junit", "github", "json"]),
+    default="table",
+    show_default=True,
+    help="`github` are annotations for GitHub Actions.",
+)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write there, not on stdout."
+)
+@running_options
+@click.pass_obj
+def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path | None, **running: Any) -> int:
+    """Read TARGET's code and hold it against the checklist. Nothing of it is run, but for --probe.
+
+    TARGET is an experiment's name (its scripts and all they import, as they stand in the working tree), or the path of
+    a Python file or a folder, anywhere. Exit code 4 if something proven forbids a run, else 0. --probe runs the
+    experiment's `probe` command in the sandbox of its runs, and tells what each way to save memory would give;
+    --runner, --engine, --gpu and --python are for it.
+    """
+    from harness.host import checkouts
+    from harness.host.review import target as review_target
+    from harness.report.console import Progress
+
+    store = the_store()
+    with Progress() as progress:
+        probe = None
+        if is_probed:
+            from harness.host.request import Request
+            from harness.workflow import probing
+
+            request = Request(
+                root=root,
+                name=target,
+                runner=running["runner"],
+                engine=running["wanted"],
+                gpu=running["gpu"],
+                python=running["interpreter"],
+            )
+            checkouts.remember_checkout(store, root)
+            probe = probing.probe(request, store, progress)
+        found = review_target.review_target(root, target, store, progress.note, probe)
+    _print_review(found, target, kind, output)
+    return errors.VetoError.exit_code if found.review.vetoes else 0
+
+
+def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) -> None:
+    """The review in one of its formats, on stdout or into a file."""
+    from harness.core.review.checklist import review_to_json
+    from harness.report.annotations import render_annotations
+    from harness.report.junit import render_review_junit
+    from harness.report.review import print_review
+    from harness.report.sarif import render_sarif
+
+    document = review_to_json(found.review)
+    # Code scanning and annotations want paths as they are seen from the folder that the command was given in.
+    here = Path.cwd()
+    base = f"{found.root.relative_to(here)}/" if found.root != here and found.root.is_relative_to(here) else ""
+    if kind == "table":
+        with output.open("w", encoding="utf-8") if output else contextlib.nullcontext(sys.stdout) as stream:
+            print_review(document, name, stream=stream)
+        return
+    text = {
+        "sarif": lambda: render_sarif(document, version=harness.__version__, base=base),
+        "junit": lambda: render_review_junit(document, name),
+        "github": lambda: render_annotations(document, base=base),
+        "json": lambda: json.dumps(document, indent=1, sort_keys=True) + "\n",
+    }[kind]()
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=False)
