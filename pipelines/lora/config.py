@@ -91,9 +91,10 @@ class TrainingConfig:
     Each validation takes the first `validation_pairs` of the prepared ones; null means all of them.
     `precision`: bf16 and fp16 are autocast, the trained weights stay float32. fp16 comes with a loss scaler and is
     made for CUDA; a CPU computes the same training slowly. `gradient_checkpointing` computes activations again in
-    the backward pass instead of keeping them. A training ends early once `patience` validations (one at each epoch's
-    end) in a row have not lowered the loss by more than `min_delta`, in nats; null means never. The schedule does
-    not know of that: it is laid over all epochs.
+    the backward pass instead of keeping them. `fused` takes AdamW's fused kernel: on a CPU the other one takes square
+    roots from oneMKL, and their last bit depends on the processor (docs/guide/portability.md). A training ends early
+    once `patience` validations (one at each epoch's end) in a row have not lowered the loss by more than `min_delta`,
+    in nats; null means never. The schedule does not know of that: it is laid over all epochs.
     """
 
     epochs: int
@@ -110,6 +111,7 @@ class TrainingConfig:
     precision: str = "fp32"
     device: str = "cpu"
     gradient_checkpointing: bool = False
+    fused: bool = False
     patience: int | None = None
     min_delta: float = 0.0
     save_every: int = 10

@@ -95,6 +95,7 @@ def build_training(config: Config, prepared: Path) -> Training:
         betas=(settings.beta1, settings.beta2),
         eps=settings.epsilon,
         weight_decay=settings.weight_decay,
+        fused=settings.fused or None,  # False would also forbid what torch chooses on a GPU
     )
     return Training(
         config=config,
