@@ -1,0 +1,109 @@
+"""`harness key`: make a key to sign with, show its public half, and keep those of others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.group import cli, tell
+
+if TYPE_CHECKING:
+    from harness.host.signing.known import Known
+
+
+@cli.group()
+def key() -> None:
+    """Make the key that signs archives, and say whose keys are trusted.
+
+    A signature answers one question: who says that these runs took place? Everything else `harness verify` computes
+    again from the evidence. So a signature is worth what you know about its key.
+
+    \b
+      harness key create lab                  once, on the machine that certifies
+      harness archive tiny                    signs with it
+      harness key show > lab.json             the public half: publish it, and its key id elsewhere
+      harness key trust lab.json --name lab   at the reader's, after comparing the key id
+
+    Keys are ed25519. The private half lies in ~/.config/repro-harness/keys (or below $XDG_CONFIG_HOME), readable by you
+    alone, without a password. Where a secret store hands out a file, as in CI, name it: HARNESS_KEY=/path/to/key.pem. A
+    checkout can name keys too, in manifests/keys/NAME.json; `harness verify` then says that the checkout says so.
+
+    There is no authority, no log and no expiry. Who has the private half can sign anything, at any date: if it may have
+    been read, make a new key and say so where the old one was published.
+    """  # noqa: D301
+
+
+@key.command()
+@click.argument("name")
+def create(name: str) -> int:
+    """Make a key pair called NAME on this machine. Nothing is overwritten.
+
+    With one key, `harness archive` takes it; with several, the one called `default`, or the one that --key names.
+    """
+    from harness.host.signing.key_folder import config_folder
+    from harness.host.signing.keys import create_key
+
+    made = create_key(name)
+    tell(f"made {config_folder() / 'keys' / name}.pem: it stays on this machine, readable by you alone")
+    tell(f"publish its public half: harness key show {name} > {name}.json")
+    click.echo(f"key id {made.key_id}")
+    return 0
+
+
+@key.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print the keys as JSON.")
+@click.pass_obj
+def list_keys(root: Path, as_json: bool) -> int:
+    """List the keys that this machine and this checkout have names for."""
+    from harness.host.signing.known import checkout_keys, own_keys, trusted_keys
+
+    found = (*own_keys(), *trusted_keys(), *checkout_keys(root))
+    if as_json:
+        click.echo(json.dumps([_row(known) for known in found], indent=1))
+        return 0
+    for known in found:
+        click.echo(f"{known.source:<9} {known.name:<20} {known.key.key_id}")
+    if not found:
+        tell("no key is known here; make one: harness key create NAME")
+    return 0
+
+
+@key.command()
+@click.argument("name", required=False)
+@click.pass_obj
+def show(root: Path, name: str | None) -> int:
+    """Print the public half of the key NAME, as `harness key trust` and archives have it.
+
+    Without NAME it is that of the key which would sign. The key id goes to stderr: a reader compares it with what you
+    published elsewhere.
+    """
+    from harness.host.signing.keys import load_signer
+    from harness.host.signing.known import find_known
+
+    shown = load_signer(None).key if name is None else find_known(name, root).key
+    click.echo(shown.render().decode("ascii"), nl=False)
+    tell(f"key id {shown.key_id}")
+    return 0
+
+
+@key.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What to call whoever signs with it.")
+def trust(file: Path, name: str) -> int:
+    """Keep the public key in FILE, so that what it signed is shown under a name.
+
+    Compare the key id that is printed with one from another source than FILE: a paper, a web page, a person.
+    """
+    from harness.host.signing.known import trust_key
+
+    kept = trust_key(file, name)
+    tell(f"compare this key id with what {name} published elsewhere")
+    click.echo(f"key id {kept.key_id}")
+    return 0
+
+
+def _row(known: Known) -> dict[str, str]:
+    return {"name": known.name, "source": known.source, "key_id": known.key.key_id, "public": known.key.hex}

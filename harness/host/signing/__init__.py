@@ -1,0 +1,1 @@
+"""Signing: private keys on this machine, and which public keys it knows."""
