@@ -17,7 +17,12 @@ import rfc8785
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:repro-harness:training-reproducibility:v1"
 RESULTS = {"CERTIFIED": "PASSED", "DIVERGED": "FAILED", "INCONCLUSIVE": "INCONCLUSIVE", "VETOED": "VETOED"}
-CLAIMS = {"rerun": "BITWISE_EQUAL_RERUN", "resume": "BITWISE_EQUAL_RESUME", "rebuild": "IDENTICAL_IMAGE_REBUILD"}
+CLAIMS = {
+    "rerun": "BITWISE_EQUAL_RERUN",
+    "resume": "BITWISE_EQUAL_RESUME",
+    "rebuild": "IDENTICAL_IMAGE_REBUILD",
+    "replay": "BITWISE_EQUAL_REPLAY",
+}
 _MAX_INTEGER = (1 << 53) - 1
 
 
@@ -89,6 +94,7 @@ def _predicate(
         "problems": verdict["problems"],
         "notChecked": verdict["not_checked"],
         "finishedOn": _rfc3339(finished),
+        **({} if verdict.get("replay") is None else {"replay": _replay(verdict["replay"])}),
     }  # fmt: skip
 
 
@@ -96,7 +102,8 @@ def _claims(verdict: Mapping[str, Any]) -> list[str]:
     """What was shown, in words for machines; nothing unless everything required was. A prefix has words of its own."""
     if verdict["verdict"] != "CERTIFIED":
         return []
-    shown = [name for name in CLAIMS if verdict["oracles"][name]["verdict"] == "CERTIFIED"]
+    oracles = verdict["oracles"]
+    shown = [name for name in CLAIMS if name in oracles and oracles[name]["verdict"] == "CERTIFIED"]
     is_whole = verdict.get("scope") is None
     return [CLAIMS[name] if is_whole or name == "rebuild" else f"{CLAIMS[name]}_OF_PREFIX" for name in shown]
 
@@ -133,6 +140,21 @@ def _oracle(oracle: Mapping[str, Any]) -> dict[str, Any]:
     if "image_ids" in oracle:
         more["imageIds"] = oracle["image_ids"]
     return {**shown, **more}
+
+
+def _replay(replay: Mapping[str, Any]) -> dict[str, Any]:
+    """Which record was replayed, with whose code, and how much the hardware was the record's."""
+    record = replay["record"]
+    return {
+        "record": {"runId": record["run_id"], **{k: v for k, v in record.items() if k != "run_id"}},
+        "against": replay["against"],
+        "tier": replay["tier"],
+        "tierDetail": replay["tier_detail"],
+        "environment": replay["environment"],
+        "image": replay["image"],
+        "codeChanges": replay["code_changes"],
+        "preflight": replay["preflight"],
+    }
 
 
 def _interruption(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class Content:
         return sha256(canonical_json(kept.format) + b"\n" + b"\n".join(sorted(lines)))
 
 
-def read_content(name: str, data: bytes | mmap.mmap, volatile: Iterable[str] = ()) -> Content:
+def read_content(name: str, data: bytes | mmap.mmap | memoryview, volatile: Iterable[str] = ()) -> Content:
     """Read a file's content; the name decides how.
 
     Args:
@@ -119,7 +119,7 @@ def read_content(name: str, data: bytes | mmap.mmap, volatile: Iterable[str] = (
     return Content(format="bytes", tensors=(), values=(("", f"bytes:{sha256(memoryview(data))}"),), opaque=())
 
 
-def format_of(name: str, data: bytes | mmap.mmap) -> Format:
+def format_of(name: str, data: bytes | mmap.mmap | memoryview) -> Format:
     """How a file of this name is read."""
     suffix = _suffix(name)
     if suffix == "safetensors":
@@ -129,7 +129,7 @@ def format_of(name: str, data: bytes | mmap.mmap) -> Format:
     return "json" if suffix == "json" else "jsonl" if suffix == "jsonl" else "bytes"
 
 
-def open_tensors(name: str, data: bytes | mmap.mmap) -> RawContent:
+def open_tensors(name: str, data: bytes | mmap.mmap | memoryview) -> RawContent:
     """A file of tensors, with views of their bytes.
 
     Raises:

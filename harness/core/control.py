@@ -37,7 +37,7 @@ class ControlCheck:
     detail: str
 
 
-def check_tensor_bit(path: str, data: bytes | mmap.mmap, volatile: Iterable[str] = ()) -> ControlCheck:
+def check_tensor_bit(path: str, data: bytes | mmap.mmap | memoryview, volatile: Iterable[str] = ()) -> ControlCheck:
     """Compare a file of tensors with a copy of which one bit is changed: that tensor must differ.
 
     Args:
@@ -180,7 +180,7 @@ def _file(path: str, data: bytes, volatile: tuple[str, ...]) -> FileEvidence:
     return FileEvidence(path=path, role="output", size_bytes=len(data), sha256=sha256(data), content=content)
 
 
-def _with_one_bit_changed(path: str, data: bytes | mmap.mmap, tensor: RawTensor) -> bytes:
+def _with_one_bit_changed(path: str, data: bytes | mmap.mmap | memoryview, tensor: RawTensor) -> bytes:
     """A copy of the file in which one bit in the middle of the tensor is another; a zip's CRC is corrected."""
     copy = bytearray(memoryview(data))
     place = tensor.begin + (tensor.size_bytes // 2 if tensor.is_contiguous else 0)

@@ -50,13 +50,21 @@ def build_manifest(
     trajectories: tuple[TrajectoryEvidence, ...],
     volatile: Mapping[str, Any],
     scope: Scope | None = None,
+    sources: Digest | None = None,
     review: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The manifest as a JSON value; only what stands under `volatile` depends on the clock or on chance."""
+    """The manifest as a JSON value; only what stands under `volatile` depends on the clock or on chance.
+
+    `sources` is the digest of the harness's own code: equal sources give equal verdicts and reports of equal evidence.
+    """
     runs = [run.record for trajectory in trajectories for run in trajectory.runs]
     return {
         "schema": SCHEMA,
-        "harness": {"version": version, "recorder": str(materials.recorder)},
+        "harness": {
+            "version": version,
+            "recorder": str(materials.recorder),
+            "sources": None if sources is None else str(sources),
+        },
         "name": name,
         "experiment": experiment.to_json(),
         "experiment_digest": str(experiment.digest),
@@ -68,7 +76,7 @@ def build_manifest(
         "image": dict(materials.image),
         "inputs": {key: value.model_dump(exclude_none=True) for key, value in sorted(experiment.inputs.items())},
         "prepared": dict(sorted(materials.prepared.items())),
-        "environment": _environment(materials, trajectories),
+        "environment": environment_of(materials, trajectories),
         "review": _review(review),
         "runs": [_run(dataclasses.asdict(record)) for record in runs],
         "trajectories": {trajectory.name: _trajectory(trajectory) for trajectory in trajectories},
@@ -80,7 +88,8 @@ def build_manifest(
     }
 
 
-def _environment(materials: Materials, trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, Any]:
+def environment_of(materials: Materials, trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, Any]:
+    """The machine, what the first process said of itself, and the GPUs: `environment` of a manifest."""
     groups = {"host": dict(materials.host), "process": _process_facts(trajectories), "gpu": dict(materials.gpu)}
     return groups if materials.interpreter is None else {**groups, "interpreter": dict(materials.interpreter)}
 

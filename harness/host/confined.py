@@ -39,10 +39,15 @@ def read_confined(root: Path, relative: str, *, max_bytes: int) -> mmap.mmap | b
         os.close(descriptor)
 
 
+def is_plain(path: str) -> bool:
+    """Whether a path is relative, climbs nowhere, and is written in the one way in which a path is written here."""
+    return "\0" not in path and not any(part in ("", ".", "..") for part in path.split("/"))
+
+
 def _open_below(root: Path, relative: str, shown: str) -> int:
     """Open step by step, so that no part of the path can be a link, whatever replaces it meanwhile."""
     parts = relative.split("/")
-    if any(part in ("", ".", "..") for part in parts):
+    if not is_plain(relative):
         raise EvidenceError(f"{shown} leaves its folder", REMEDY)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     current = -1
@@ -74,7 +79,7 @@ def walk_output(root: Path, name: str) -> Iterator[tuple[str, bool]]:
     folders = [("", 0)]
     count = 0
     if not stat.S_ISDIR(_mode(root)):
-        raise EvidenceError(f"{name}: there is no folder output", REMEDY)
+        raise EvidenceError(f"{name}: there is no folder {root.name}", REMEDY)
     while folders:
         relative, depth = folders.pop()
         try:
@@ -82,7 +87,7 @@ def walk_output(root: Path, name: str) -> Iterator[tuple[str, bool]]:
                 for entry in entries:
                     count += 1
                     if count > MAX_ENTRIES or depth > MAX_DEPTH:
-                        problem = f"{name}: output holds more than {MAX_ENTRIES} files or {MAX_DEPTH} levels of folders"
+                        problem = f"{name}: {root.name} holds more than {MAX_ENTRIES} files or {MAX_DEPTH} levels"
                         raise EvidenceError(problem, REMEDY)
                     path = f"{relative}/{entry.name}" if relative else entry.name
                     if entry.is_dir(follow_symlinks=False):
@@ -90,7 +95,7 @@ def walk_output(root: Path, name: str) -> Iterator[tuple[str, bool]]:
                     else:
                         found.append((path, entry.is_file(follow_symlinks=False)))
         except OSError as error:
-            problem = f"{name}: output/{clean(relative)} cannot be listed: {error.strerror}"
+            problem = f"{name}: {root.name}/{clean(relative)} cannot be listed: {error.strerror}"
             raise EvidenceError(problem, REMEDY) from error
     yield from sorted(found)
 

@@ -83,16 +83,27 @@ def fetch_package(name: str, version: str, file: Path, environment: Mapping[str,
     Raises:
         EnvironmentError_: no mirror has it, or none is known.
     """
-    prefix = name[:4] if name.startswith("lib") else name[:1]
-    usual = f"pool/main/{prefix}/{name}/{name}_{version.split(':', 1)[-1]}"
-    known = [package.pool_path for package in _show([f"{name}={version}"] if _has_apt() else [])]
+    paths = pool_paths(name, version)
     for place in mirrors(environment):
-        for pool_path in known or (f"{usual}_all.deb", f"{usual}_amd64.deb"):
+        for pool_path in paths:
             _download(place, {file: (pool_path, "")})
             if file.is_file():
                 return
     problem = f"no mirror gave the Debian package {name} {version}"
     raise EnvironmentError_(problem, "run `apt-get update`, or set HARNESS_DEBIAN_MIRROR to one that has it")
+
+
+def pool_paths(name: str, version: str) -> tuple[str, ...]:
+    """Where a mirror may have a package: as apt's index says, else where one usually lies whose source is called so."""
+    prefix = name[:4] if name.startswith("lib") else name[:1]
+    usual = f"pool/main/{prefix}/{name}/{name}_{version.split(':', 1)[-1]}"
+    known = tuple(package.pool_path for package in _show([f"{name}={version}"] if _has_apt() else []))
+    return known or (f"{usual}_all.deb", f"{usual}_amd64.deb")
+
+
+def pool_url(place: str, pool_path: str) -> str:
+    """The address of a package at a mirror."""
+    return f"{place}/{urllib.parse.quote(pool_path, safe='/~')}"
 
 
 def write_base_lock(root: Path, name: str, store: Store, environment: Mapping[str, str], progress: Progress) -> Path:
@@ -157,7 +168,7 @@ def _fetch(missing: list[BasePackage], store: Store, places: tuple[str, ...]) ->
 
 def _download(place: str, wanted: Mapping[Path, tuple[str, str]]) -> None:
     """Try to download (pool path, sha256 or "") to files; what fails is simply not there afterwards."""
-    urls = {path: f"{place}/{urllib.parse.quote(item[0], safe='/~')}" for path, item in wanted.items()}
+    urls = {path: pool_url(place, item[0]) for path, item in wanted.items()}
     helper = next((path for path in _HELPERS if path.exists()), None)
     if helper and not place.startswith("file:"):
         triples = [

@@ -18,17 +18,14 @@ from typing import Any
 
 import docker
 
+from harness.core.archive import layout
+from harness.core.archive.layout import Blob
 from harness.core.image import BuildResult
 from harness.errors import EnvironmentError_, UsageError
 from harness.host.images.engine_images import engine_faults, save_image
 from harness.host.images.layers import encode
 from harness.host.images.saved_image import CanonicalImage, reread, spool
 from harness.host.store import Store, disk_errors
-
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def write_oci(client: docker.DockerClient, result: BuildResult, commit: str, target: Path, store: Store) -> str:
@@ -72,25 +69,20 @@ def write_layout(image: CanonicalImage, folder: Path, name: str, commit: str) ->
     """Write an image's layout into a folder that does not exist; returns the manifest's digest."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
-    layers = [_blob(blobs, _LAYER, encode(layer.entries)) for layer in image.layers]
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": _MANIFEST,
-        "config": _blob(blobs, _CONFIG, [image.config]),
-        "layers": layers,
-    }
-    described = _blob(blobs, _MANIFEST, [_json(manifest)])
-    annotations = {"org.opencontainers.image.ref.name": name.rpartition(":")[2]}
+    layers = [_write(blobs, encode(layer.entries)) for layer in image.layers]
+    manifest = _write(blobs, [layout.render_image(_write(blobs, [image.config]), layers)])
+    annotations = {layout.REF_NAME: name.rpartition(":")[2]}
     annotations |= {"org.opencontainers.image.revision": commit} if commit else {}
-    entry = {**described, "annotations": annotations, "platform": {"architecture": "amd64", "os": "linux"}}
-    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}
-    (folder / "index.json").write_bytes(_json(index))
-    (folder / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
-    return str(described["digest"])
+    described = {"mediaType": layout.MANIFEST_TYPE, "digest": manifest.digest, "size": manifest.size}
+    entry = {**described, "annotations": annotations, "platform": layout.PLATFORM}
+    index = {"schemaVersion": 2, "mediaType": layout.INDEX_TYPE, "manifests": [entry]}
+    (folder / layout.INDEX_FILE).write_bytes(_json(index))
+    (folder / layout.LAYOUT_FILE).write_bytes(layout.LAYOUT)
+    return manifest.digest
 
 
-def _blob(folder: Path, media_type: str, chunks: Iterable[bytes]) -> dict[str, Any]:
-    """Write a blob under its digest, and describe it."""
+def _write(folder: Path, chunks: Iterable[bytes]) -> Blob:
+    """Write a blob under its digest."""
     hasher, size, temporary = hashlib.sha256(), 0, folder / "partial"
     with temporary.open("wb") as output:
         for chunk in chunks:
@@ -98,7 +90,7 @@ def _blob(folder: Path, media_type: str, chunks: Iterable[bytes]) -> dict[str, A
             size += len(chunk)
             output.write(chunk)
     temporary.replace(folder / hasher.hexdigest())
-    return {"mediaType": media_type, "digest": f"sha256:{hasher.hexdigest()}", "size": size}
+    return Blob(f"sha256:{hasher.hexdigest()}", size)
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -69,8 +69,8 @@ def fetch_snapshot(
         EnvironmentError_: offline, no access, no answer, a full disk.
     """
     where = f"input {value.name!r}: {value.reference} at {value.version[:12]}"
-    endpoint = _endpoint(environment)
-    switch = next((key for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _is_on(environment, key)), None)
+    endpoint = endpoint_of(environment)
+    switch = offline_switch(environment)
     if switch:
         remedy = f"fetch it once with {switch}=0 before the command, {_ARCHIVE}"
         raise EnvironmentError_(f"{where} is not in the cache, and {switch} forbids fetching it", remedy)
@@ -100,8 +100,17 @@ def fetch_snapshot(
     return tree
 
 
-def _endpoint(environment: Mapping[str, str]) -> str | None:
-    """Where the hub is; None for the library's default."""
+def offline_switch(environment: Mapping[str, str]) -> str | None:
+    """The variable that forbids asking the hub, if one does."""
+    return next((key for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE") if _is_on(environment, key)), None)
+
+
+def endpoint_of(environment: Mapping[str, str]) -> str | None:
+    """Where the hub is; None for the library's default.
+
+    Raises:
+        EnvironmentError_: HF_ENDPOINT is no address.
+    """
     endpoint = environment.get("HF_ENDPOINT", "").strip().rstrip("/")
     if endpoint and not _ENDPOINT.fullmatch(endpoint):
         remedy = "set it to https://host, without a user name, a password or a query"

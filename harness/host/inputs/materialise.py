@@ -53,6 +53,13 @@ def materialise(value: Input, store: Store, root: Path, progress: Progress) -> P
         return _package(value, store, progress)
 
 
+def unpacked_tree(value: Input, store: Store) -> Path:
+    """Where the folder of a package or a repository lies in the cache, or would lie."""
+    digits = value.sha256.removeprefix("sha256:")
+    version = "" if value.kind == "hf" else f"{_UNPACK_VERSION}-"
+    return store.folder("inputs") / f"{value.kind}-{version}{digits}"
+
+
 def _named(value: Input, store: Store, blob: Path) -> Path:
     """The blob under the input's own name: a process that resolves `/inputs/<name>` still sees its suffix."""
     path = store.folder("inputs", f"file-{value.sha256.removeprefix('sha256:')}") / value.name
@@ -104,8 +111,8 @@ def _blob(value: Input, store: Store, progress: Progress) -> Path:
 
 def _package(value: Input, store: Store, progress: Progress) -> Path:
     """The folder that a package is unpacked into, as it was then; a record says what that was."""
-    key = f"{value.kind}-{_UNPACK_VERSION}-{value.sha256.removeprefix('sha256:')}"
-    tree = store.folder("inputs") / key
+    tree = unpacked_tree(value, store)
+    key = tree.name
     if tree.is_dir():
         known = store.read_record("unpacked", key) or {}
         if known.get("tree") == text_digest(listing(tree, links=True)):
@@ -124,7 +131,7 @@ def _package(value: Input, store: Store, progress: Progress) -> Path:
 
 def _repository(value: Input, store: Store, progress: Progress) -> Path:
     """The folder with a repository's files, made of blobs; a listing that has the pinned sha256 says of which."""
-    tree = store.folder("inputs") / f"hf-{value.sha256.removeprefix('sha256:')}"
+    tree = unpacked_tree(value, store)
     if tree.is_dir():
         if _has_digest(tree, value.sha256):
             return tree

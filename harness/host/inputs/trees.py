@@ -63,7 +63,7 @@ def add_tree(folder: Path, text: str, store: Store) -> None:
     Raises:
         UsageError: a file is not what the listing says.
     """
-    for digest, name in _entries(text):
+    for digest, name in listed(text):
         if store.find(digest) is None:
             _freeze(folder / name)
             store.add(folder / name, digest, name)
@@ -92,7 +92,7 @@ def make_tree(digest: str, store: Store, tree: Path) -> bool:
     if found.stat().st_size > _LARGEST_LISTING:
         raise UsageError(f"the pinned sha256 is that of {found.stat().st_size} bytes, not of a listing", _REMEDY)
     tree.mkdir()
-    for member, name in _entries(os.fsdecode(found.read_bytes())):
+    for member, name in listed(os.fsdecode(found.read_bytes())):
         blob = store.find(member)
         if blob is None:
             return False
@@ -100,6 +100,23 @@ def make_tree(digest: str, store: Store, tree: Path) -> bool:
         link_blob(blob, tree / name)
     forget_times(tree)
     return True
+
+
+def listed(text: str) -> Iterator[tuple[str, str]]:
+    """Digest (`sha256:<hex>`) and path of each line of a listing.
+
+    Raises:
+        UsageError: a line is malformed, a path leaves the folder or comes twice, or there are too many.
+    """
+    lines = text.removesuffix("\n").split("\n")
+    seen = set()
+    for line in lines:
+        found = _LINE.fullmatch(line)
+        if not found or clean_path(found[2]) != found[2] or found[2] in seen or len(lines) > MAX_MEMBERS:
+            problem = f"the pinned sha256 is not that of a listing of files: {line[:80]!r}"
+            raise UsageError(problem, _REMEDY)
+        seen.add(found[2])
+        yield f"sha256:{found[1]}", found[2]
 
 
 def link_blob(blob: Path, path: Path) -> None:
@@ -120,23 +137,6 @@ def forget_times(tree: Path) -> None:
         for name in names:
             os.utime(Path(folder) / name, (0, 0), follow_symlinks=False)
         os.utime(folder, (0, 0))
-
-
-def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Digest and path of each line.
-
-    Raises:
-        UsageError: a line is malformed, a path leaves the folder or comes twice, or there are too many.
-    """
-    lines = text.removesuffix("\n").split("\n")
-    seen = set()
-    for line in lines:
-        found = _LINE.fullmatch(line)
-        if not found or clean_path(found[2]) != found[2] or found[2] in seen or len(lines) > MAX_MEMBERS:
-            problem = f"the pinned sha256 is not that of a listing of files: {line[:80]!r}"
-            raise UsageError(problem, _REMEDY)
-        seen.add(found[2])
-        yield f"sha256:{found[1]}", found[2]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -49,6 +49,19 @@ def licences_of(lock: Lockfile, store: Store) -> dict[str, str]:
     return {name: licence for name, licence in found.items() if licence}
 
 
+def licence_of(wheel: Path, name: str) -> str:
+    """What one wheel says its licence is, or "".
+
+    Args:
+        wheel: the file.
+        name: what to call it in an error.
+
+    Raises:
+        UsageError: it is torn, or has no metadata of its own.
+    """
+    return _licence(parse_email(_member(wheel, name))[0])
+
+
 def _of_all(lock: Lockfile, store: Store, take: Callable[[RawMetadata], _T]) -> dict[str, _T]:
     with disk_errors("reading the wheels' metadata"):
         return {pin.name: take(_metadata(pin, store)) for pin in lock.pins if pin.wheel}

@@ -17,9 +17,12 @@ from harness.core.control import (
 from harness.core.digest import Digest
 from harness.core.evidence import TrajectoryEvidence
 from harness.errors import EvidenceError
-from harness.host.confined import read_confined
+from harness.host.files import Files, as_files
 from harness.host.runs.campaign import CONTROL_OPTIM, CONTROL_PARAM, STRAIGHT, Campaign
 from harness.host.store import Store
+
+EARLIER = " (an earlier run of the same code)"
+"""What the detail of a control ends with that an earlier certify made."""
 
 _KIND = "controls"
 _MAX_BYTES = 1 << 40
@@ -43,7 +46,7 @@ def keep(store: Store, key: Digest, checks: tuple[ControlCheck, ...]) -> None:
 
 def check_all(
     evidence: Mapping[str, TrajectoryEvidence],
-    folder: Path,
+    source: Files | Path,
     volatile: tuple[str, ...],
     planned: Campaign,
     cached: tuple[ControlCheck, ...] | None,
@@ -52,17 +55,17 @@ def check_all(
 
     Args:
         evidence: trajectories by name.
-        folder: of the certify, where the straight run's outputs lie.
+        source: of the certify, where the straight run's outputs lie.
         volatile: keys that the comparison of files leaves out.
         planned: what was run.
         cached: controls with runs of their own that were made for the same code, image and experiment.
     """
-    straight = evidence[STRAIGHT]
+    straight, files = evidence[STRAIGHT], as_files(source)
     checks = [check_ledger_digit(straight), check_weights_moved(straight)]
     if (weights := _weights_file(straight)) is not None:
-        checks.append(_tensor_bit(folder / STRAIGHT / "output", weights, volatile))
+        checks.append(_tensor_bit(files.below(f"{STRAIGHT}/output"), weights, volatile))
     for check in cached or ():
-        checks.append(dataclasses.replace(check, detail=f"{check.detail} (an earlier run of the same code)"))
+        checks.append(dataclasses.replace(check, detail=f"{check.detail}{EARLIER}"))
     if cached is None and CONTROL_PARAM in evidence:
         checks.append(judge_flip_param(straight, evidence[CONTROL_PARAM], planned.flip_step))
     if cached is None and CONTROL_OPTIM in evidence:
@@ -76,8 +79,8 @@ def _weights_file(straight: TrajectoryEvidence) -> str | None:
     return min(found, key=lambda file: (file.role != "output", file.path)).path if found else None
 
 
-def _tensor_bit(root: Path, path: str, volatile: tuple[str, ...]) -> ControlCheck:
+def _tensor_bit(root: Files, path: str, volatile: tuple[str, ...]) -> ControlCheck:
     try:
-        return check_tensor_bit(path, read_confined(root, path, max_bytes=_MAX_BYTES), volatile)
+        return check_tensor_bit(path, root.read(path, max_bytes=_MAX_BYTES), volatile)
     except EvidenceError as error:
         return ControlCheck(name="tensor_bit", failed_as_it_must=False, detail=error.problem)

@@ -7,7 +7,7 @@ problem in words: a run without whole evidence is INCONCLUSIVE, never a tracebac
 from __future__ import annotations
 
 import dataclasses
-import os
+import mmap
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.core.content import Content, read_content
-from harness.core.digest import Digest, sha256
+from harness.core.digest import Digest
 from harness.core.evidence import FileEvidence, Role, RunEvidence, TrajectoryEvidence
-from harness.core.ledger import MAX_FILE_BYTES, Bytes, parse_events, parse_ledger, parse_progress, parse_sidecar
+from harness.core.ledger import MAX_FILE_BYTES, parse_events, parse_ledger, parse_progress, parse_sidecar
 from harness.core.run import RunRecord
 from harness.errors import EvidenceError
-from harness.host.confined import MAX_ENTRIES, REMEDY, clean, read_confined, walk_output
+from harness.host.confined import clean
+from harness.host.files import Data, Files, as_files
 
 MAX_DECLARED_BYTES = 1 << 40
 _MAX_PROGRESS_BYTES = 256 << 20
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 def load_trajectory(
-    folder: Path,
+    source: Files | Path,
     name: str,
     records: tuple[RunRecord, ...],
     outputs: Iterable[str],
@@ -39,7 +40,7 @@ def load_trajectory(
     """Read everything that a trajectory left behind.
 
     Args:
-        folder: with `output/` and `runs/<n>/`.
+        source: a folder, or the files of one inside an archive, with `output/` and `runs/<n>/`.
         name: of the trajectory.
         records: what the host saw of its runs, in order.
         outputs: globs below `output/` (`*` within a folder, `**` across folders) of what must be equal.
@@ -49,10 +50,11 @@ def load_trajectory(
             `volatile` the same one, and files with equal bytes are read once.
     """
     problems: list[str] = []
+    folder = as_files(source)
     runs = tuple(_load_run(folder, record) for record in records)
     output_globs, checkpoint_globs, keys = tuple(outputs), tuple(checkpoints), tuple(volatile)
     try:
-        paths = list(walk_output(folder / "output", name))
+        paths = list(folder.walk("output"))
     except EvidenceError as error:
         paths = []
         problems.append(error.problem)
@@ -62,30 +64,29 @@ def load_trajectory(
         if role is not None and not is_regular:
             problems.append(f"{name}: output/{clean(path)} is no regular file, so it is not read")
         elif role is not None:
-            files.append(_load_file(folder / "output", path, role, keys, {} if known is None else known))
+            files.append(_load_file(folder.below("output"), path, role, keys, {} if known is None else known))
     return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems))
 
 
-def _load_run(folder: Path, record: RunRecord) -> RunEvidence:
-    own = folder / "runs" / str(record.number)
+def _load_run(folder: Files, record: RunRecord) -> RunEvidence:
+    own = folder.below(f"runs/{record.number}")
     name = f"{record.trajectory}/{record.number}"
     # A process that was killed, by plan or not, may leave a torn last line; the exit code is judged elsewhere.
     killed = record.exit_code != 0
     evidence = RunEvidence(record=record, ledger=None)
     problems: list[str] = []
 
-    def attempt(file: str, read: Callable[[Bytes, str], T], is_needed: bool, max_bytes: int) -> T | None:
+    def attempt(file: str, read: Callable[[Data, str], T], is_needed: bool, max_bytes: int) -> T | None:
         try:
-            if not is_needed and not os.path.lexists(own / file):
+            if not is_needed and not own.exists(file):
                 return None
-            return read(read_confined(own, file, max_bytes=max_bytes), f"{name}/{file}")
+            return read(own.read(file, max_bytes=max_bytes), f"{name}/{file}")
         except EvidenceError as error:
             problems.append(error.problem if error.problem.startswith(name) else f"{name}: {error.problem}")
             return None
 
     try:
-        raw = read_confined(own, "ledger.jsonl", max_bytes=MAX_FILE_BYTES)
-        data = bytes(raw)
+        data = bytes(own.read("ledger.jsonl", max_bytes=MAX_FILE_BYTES))
     except EvidenceError as error:
         problems.append(f"{name} left no ledger ({error.problem})")
         data = b""
@@ -95,12 +96,14 @@ def _load_run(folder: Path, record: RunRecord) -> RunEvidence:
     elif not problems:
         problems.append(f"{name} left an empty ledger")
     events = attempt("events.jsonl", lambda d, n: parse_events(bytes(d), n, killed=killed), True, MAX_FILE_BYTES)
-    sidecar = attempt("tensors.jsonl", lambda d, n: parse_sidecar(d, n, killed=killed), False, MAX_FILE_BYTES)
+    sidecar = attempt(
+        "tensors.jsonl", lambda d, n: parse_sidecar(_searchable(d), n, killed=killed), False, MAX_FILE_BYTES
+    )
     progress = attempt(
         "progress.jsonl", lambda d, n: parse_progress(bytes(d), n, killed=killed), False, _MAX_PROGRESS_BYTES
     )
     try:
-        extra = _extra_ledgers(own)
+        extra = _extra_ledgers(folder, record.number)
     except EvidenceError as error:
         extra = ()
         problems.append(error.problem)
@@ -116,29 +119,26 @@ def _load_run(folder: Path, record: RunRecord) -> RunEvidence:
     )
 
 
-def _extra_ledgers(folder: Path) -> tuple[str, ...]:
-    found = []
-    try:
-        with os.scandir(folder) as entries:
-            for count, entry in enumerate(entries):
-                if count > MAX_ENTRIES:
-                    raise EvidenceError(f"{folder.name} holds more than {MAX_ENTRIES} files", REMEDY)
-                if re.fullmatch(r"ledger-[0-9]{1,9}\.jsonl", entry.name):
-                    found.append(entry.name)
-    except OSError:
-        return ()
-    return tuple(sorted(found))
+def _extra_ledgers(folder: Files, number: int) -> tuple[str, ...]:
+    own = f"runs/{number}"
+    paths = (path for path, _ in folder.walk(own)) if folder.exists(own) else ()
+    return tuple(path for path in paths if re.fullmatch(r"ledger-[0-9]{1,9}\.jsonl", path))
+
+
+def _searchable(data: Data) -> bytes | mmap.mmap:
+    """Data in which a byte can be searched for: a window into an archive is copied out."""
+    return bytes(data) if isinstance(data, memoryview) else data
 
 
 def _load_file(
-    root: Path, path: str, role: Role, volatile: tuple[str, ...], known: dict[tuple[str, Digest], Content]
+    root: Files, path: str, role: Role, volatile: tuple[str, ...], known: dict[tuple[str, Digest], Content]
 ) -> FileEvidence:
     shown = clean(path)
     try:
-        data = read_confined(root, path, max_bytes=MAX_DECLARED_BYTES)
+        data = root.read(path, max_bytes=MAX_DECLARED_BYTES)
     except EvidenceError as error:
         return FileEvidence(path=shown, role=role, size_bytes=0, sha256=None, content=None, problem=error.problem)
-    digest = sha256(memoryview(data))
+    digest = root.digest(path, data)
     kind = path.rpartition("/")[2].rpartition(".")[2].lower()
     content = known.get((kind, digest))
     problem = None

@@ -15,6 +15,7 @@ from harness.host.runs.trajectory import Setting
 from harness.host.store import Store, disk_errors, file_digest
 
 _TIMEOUT_S = 3600
+_TAIL_BYTES = 8192
 
 
 def prepare(setting: Setting, store: Store, key: Digest) -> tuple[Path, dict[str, str]]:
@@ -114,9 +115,14 @@ def last_lines(log: Path, count: int = 8) -> str:
     """The end of a log, indented, for an error message."""
     try:
         with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - 8192))
-            lines = stream.read().decode("utf-8", "replace").splitlines()
+            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            return end_of_log(stream.read(), count)
     except OSError:
         return ""
+
+
+def end_of_log(data: bytes, count: int = 8) -> str:
+    """The last lines of what a log ends with, indented and printable."""
+    lines = data[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
     printable = ("".join(c if c.isprintable() else "?" for c in line) for line in lines[-count:])
     return "\n".join("  | " + line[:300] for line in printable)

@@ -48,8 +48,9 @@ def read_run(path: Path) -> KeptRun:
 
 
 def _word(verdict: dict[str, Any]) -> str:
-    """The verdict; that of a prefix is none of the experiment, so it must not take the place of one."""
-    return str(verdict.get("verdict", "")) + (" (prefix)" if verdict.get("scope") else "")
+    """The verdict; that of a prefix or a replay is none of the experiment, so it must not take the place of one."""
+    what = " (replay)" if verdict.get("kind") == "replay" else " (prefix)" if verdict.get("scope") else ""
+    return str(verdict.get("verdict", "")) + what
 
 
 def cited_runs(root: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.core.review.evidence.run_files import Kind, RunFile, RunFiles, parse_document, parse_rows
 from harness.core.review.evidence.tracking_files import TrackedRun, read_tensorboard, read_wandb
 from harness.errors import EvidenceError
-from harness.host.confined import read_confined, walk_output
+from harness.host.files import Files, as_files
 
 MAX_FILES = 200
 MAX_BYTES = 256 << 20
@@ -21,16 +21,17 @@ MAX_TOTAL_BYTES = 1 << 30
 _READERS: dict[Kind, Callable[[bytes, str], TrackedRun]] = {"tensorboard": read_tensorboard, "wandb": read_wandb}
 
 
-def load_run_files(folder: Path, name: str) -> RunFiles:
+def load_run_files(source: Files | Path, name: str) -> RunFiles:
     """Read the trackers' files, JSON lines and JSON documents below a trajectory's `output/`.
 
     Args:
-        folder: of the trajectory.
+        source: the trajectory's folder, or the files of one inside an archive.
         name: of the trajectory, for messages.
     """
     problems: list[str] = []
+    folder = as_files(source)
     try:
-        paths = [path for path, is_regular in walk_output(folder / "output", name) if is_regular]
+        paths = [path for path, is_regular in folder.walk("output") if is_regular]
     except EvidenceError as error:
         return RunFiles(problems=(error.problem,))
     wanted = [(path, kind) for path in paths if (kind := kind_of(path)) is not None]
@@ -41,7 +42,7 @@ def load_run_files(folder: Path, name: str) -> RunFiles:
     files: list[RunFile] = []
     total = 0
     for path, kind in wanted[:MAX_FILES]:
-        file = _load(folder / "output", path, kind, MAX_TOTAL_BYTES - total)
+        file = _load(folder.below("output"), path, kind, MAX_TOTAL_BYTES - total)
         total += file.size_bytes
         files.append(file)
     return RunFiles(files=tuple(sorted(files, key=lambda file: file.path)), problems=tuple(problems))
@@ -57,11 +58,11 @@ def kind_of(path: str) -> Kind | None:
     return "jsonl" if name.endswith(".jsonl") else "json" if name.endswith(".json") else None
 
 
-def _load(root: Path, path: str, kind: Kind, left: int) -> RunFile:
+def _load(root: Files, path: str, kind: Kind, left: int) -> RunFile:
     shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
     limit = min(MAX_DOCUMENT_BYTES if kind == "json" else MAX_BYTES, left)
     try:
-        data = bytes(read_confined(root, path, max_bytes=limit))
+        data = bytes(root.read(path, max_bytes=limit))
     except EvidenceError as error:
         return RunFile(path=shown, kind=kind, size_bytes=0, problem=error.problem)
     size = len(data)

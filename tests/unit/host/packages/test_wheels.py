@@ -79,12 +79,15 @@ def test_a_wheel_that_is_gone_is_taken_from_an_archive(index, tmp_path):
     assert not index.asked
 
 
-def test_an_archive_that_holds_something_else_is_named(index, tmp_path):
+def test_an_archive_that_holds_something_else_is_named_and_the_index_asked(index, tmp_path):
+    data, told = index.add("tiny_thing", "1.0"), []
     archive = Store(tmp_path / "archive")
-    archive.blob(digest_of(b"x")).parent.mkdir(parents=True)
-    archive.blob(digest_of(b"x")).write_bytes(b"y")
-    with pytest.raises(UsageError, match="sha256 is not the one"):
-        fetch_wheels(lock_of(b"x"), Store(tmp_path / "cache", (archive.root,)), silent)
+    archive.blob(digest_of(data)).parent.mkdir(parents=True)
+    archive.blob(digest_of(data)).write_bytes(b"y")
+    store = Store(tmp_path / "cache", (archive.root,), tell=told.append)
+    (wheel,) = fetch_wheels(lock_of(data), store, silent)
+    assert wheel.read_bytes() == data
+    assert told == [f"{archive.blob(digest_of(data))} is passed over: its sha256 is not its name"]
 
 
 def test_a_yanked_wheel_that_is_locked_is_fetched_with_a_warning(index, store):

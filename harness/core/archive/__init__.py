@@ -1,0 +1,1 @@
+"""The archive file: its tar members, its OCI index and manifests, as values and bytes."""
