@@ -14,6 +14,7 @@ from harness.core.digest import Digest, canonical_json, sha256
 from harness.core.lockfile import Lockfile
 
 _MAX_NAMED = 3
+_MAX_PACKAGES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,36 @@ class Environment:
             "counts": self.difference.counts(),
             "difference": self.difference.to_json(),
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Environment:
+        """Read back what `to_json` wrote; of the packages only their number and the differences are known.
+
+        Raises:
+            ValueError: it is not what `to_json` writes.
+        """
+        try:
+            num, found = document["num_packages"], document["difference"]
+            if type(num) is not int or not 0 <= num <= _MAX_PACKAGES:
+                raise ValueError("num_packages is no number of packages")
+            interpreter = Interpreter(
+                version=document["python"],
+                implementation=document["implementation"],
+                platform=document["platform"],
+                prefix="",
+                markers=(),
+                packages=(("", ""),) * num,
+            )
+            difference = Difference(
+                python=(found["python"]["locked"], found["python"]["found"]) if found["python"] else None,
+                missing=tuple((row["name"], row["locked"]) for row in found["missing"]),
+                added=tuple((row["name"], row["found"]) for row in found["added"]),
+                changed=tuple((row["name"], row["locked"], row["found"]) for row in found["changed"]),
+            )
+            is_given = document["kind"] == "given"
+            return cls(interpreter=interpreter, difference=difference, lock=document["lock"], is_given=is_given)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no environment: {error}") from error
 
     def sentence(self) -> str:
         """That it is not the locked environment, or an empty text."""

@@ -1,0 +1,269 @@
+"""Certifies whose runs were made up, byte by byte as a recorder would write them, and judged and written for real.
+
+Only the processes are missing: the trainings are those of tests/unit/core/synthetic.py. Everything else (reading the
+evidence, controls, judging, manifest, reports, certificate) is the workflow's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "core"))
+
+from synthetic import KILL, Files, Process, Quirks, State, canonical, chain, record_of, restore, start_state
+
+from harness.core.control import ControlCheck
+from harness.core.manifest import environment_of
+from harness.core.replay import ReplayCase
+from harness.core.replay_verdict import judge_replay, replay_to_json
+from harness.core.run import Fault, RunRecord
+from harness.core.scope import shortened
+from harness.core.soundness import trajectory_problems
+from harness.core.tier import tier_of
+from harness.core.verdict import Case, judge
+from harness.host.git import Exported
+from harness.host.replay.records import Place, keep_copy, open_record
+from harness.host.request import Request, read_experiment
+from harness.host.runs.controls import check_all
+from harness.host.store import Store
+from harness.report.console import Progress
+from harness.workflow.attempt import Attempt, campaign_of
+
+NAME = "small"
+SOUND = Quirks()
+STEPS = 8
+COMMIT = "c" * 40
+RUN_ID = "20260101T000000Z-ccccccc-0001"
+EXPERIMENT = """\
+schema: 1
+description: plain arithmetic
+image: cpu
+run: [python, train.py, --config, "{config}", --output, "{output}"]
+resume: [python, train.py, --config, "{config}", --output, "{output}", --resume]
+config: {seed: 17}
+steps: 8
+outputs: [adapter.safetensors, metrics.jsonl]
+checkpoints: ["checkpoints/*.safetensors"]
+interruptions: [{kind: micro_batch, step: 6, micro_batch: 1}]
+policy: {required: [rerun, resume], volatile: [seconds]}
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happened in the made-up runs.
+
+    Attributes:
+        straight, rerun, resumed: what is wrong with the processes of each training.
+        steps: of a prefix; None for all.
+        exit_code: of the straight run.
+        has_review: whether the code is reviewed.
+        training: the script.
+        has_controls: whether the controls had runs of their own in this certify.
+        cites_controls: whether those of an earlier certify of the same code are cited.
+        has_tensors: whether the recorder wrote the digests of single tensors.
+        only: the trajectories that take place; all that the experiment asks for by default.
+        more: further files of the code, path and text.
+    """
+
+    straight: Quirks = SOUND
+    rerun: Quirks = SOUND
+    resumed: Quirks = SOUND
+    steps: int | None = None
+    exit_code: int = 0
+    has_review: bool = False
+    training: str = "print('plain arithmetic')\n"
+    has_controls: bool = True
+    cites_controls: bool = False
+    has_tensors: bool = True
+    only: tuple[str, ...] = ()
+    name: str = NAME
+    run_id: str = RUN_ID
+    experiment: str = EXPERIMENT
+    more: tuple[tuple[str, str], ...] = ()
+
+
+WHOLE = Plan()
+
+
+def make_run(root: Path, plan: Plan = WHOLE) -> Path:
+    """A finished certify below `root`; returns the run's folder."""
+    project = write_project(root, plan)
+    attempt = begin(project, plan)
+    with attempt.store.in_use():
+        code, recorder = attempt.export_code()
+        vetoed = attempt.review_code() if plan.has_review else None
+        asked = tuple(name for name in attempt.experiment.policy.required if name != "rebuild")
+        attempt.case = dataclasses.replace(attempt.case, runner="host", required=asked)
+        materials = attempt._untouched(code, recorder)
+        if vetoed is not None:
+            return attempt.write(judge(attempt.case), (), materials).folder
+        records = run_all(attempt, plan)
+        for path in () if plan.has_tensors else sorted(attempt.folder.glob("*/runs/*/tensors.jsonl")):
+            path.unlink()
+        planned = campaign_of(shortened(attempt.experiment, attempt.case.scope), with_controls=plan.has_controls)
+        cited = tuple(
+            ControlCheck(name=name, failed_as_it_must=True, detail="found") for name in ("flip_param", "flip_optim")
+        )
+        verdict, evidence = attempt.judge(records, planned, cited if plan.cites_controls else None, code)
+        return attempt.write(verdict, evidence, materials).folder
+
+
+def write_project(root: Path, plan: Plan) -> Path:
+    """The code of the experiment."""
+    project = root / "project"
+    write(project / "pipelines" / "experiments" / f"{plan.name}.yaml", plan.experiment)
+    write(project / "train.py", plan.training)
+    write(project / "lockfiles" / "cpu.lock", "# nothing is locked\n")
+    for path, text in plan.more:
+        write(project / path, text)
+    return project
+
+
+def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
+    """A finished replay of a record (a run's folder, a published one, an archive); returns its folder."""
+    project = write_project(root, plan)
+    attempt = begin(project, plan)
+    place = Place(path=recorded, shown="the record")
+    with attempt.store.in_use(), open_record(place, project, attempt.store, lambda _: None) as record:
+        code, recorder = attempt.export_code()
+        attempt.case = dataclasses.replace(attempt.case, runner="host", required=())
+        records = straight(attempt.folder, "straight", plan.straight, None, exit_code=plan.exit_code)
+        evidence = attempt.load("straight", records, {})
+        materials = attempt._untouched(code, recorder)
+        today = environment_of(materials, (evidence,))
+        planned = campaign_of(attempt.experiment, with_controls=False)
+        checks = check_all({"straight": evidence}, attempt.folder, attempt.experiment.policy.volatile, planned, ())
+        case = ReplayCase(
+            run_id=plan.run_id,
+            record=record.recorded,
+            commit=COMMIT,
+            runner="host",
+            steps=STEPS,
+            today=evidence,
+            recorder=str(recorder),
+            tier=tier_of(record.recorded.environment, today, {}, 0),
+            controls=checks,
+            problems=(
+                *trajectory_problems(evidence, steps=STEPS, kills=(), stop=None),
+                *attempt.log_ends({"straight": records}),
+            ),
+        )
+        keep_copy(record, attempt.folder / "record")
+        return attempt.write_documents(replay_to_json(judge_replay(case)), (evidence,), materials).folder
+
+
+def begin(project: Path, plan: Plan) -> Attempt:
+    request = Request(root=project, name=plan.name, runner="host", steps=plan.steps)
+    experiment = read_experiment(project, plan.name)
+    scope = request.scope(experiment)
+    trained = shortened(experiment, scope)
+    folder = project / "runs" / plan.name / plan.run_id
+    folder.mkdir(parents=True)
+    case = Case(
+        experiment=plan.name,
+        run_id=plan.run_id,
+        commit=COMMIT,
+        dirty=False,
+        runner="host",
+        steps=trained.steps,
+        rerun_mode=experiment.policy.rerun,
+        interruptions=tuple(kill.fault for kill in trained.interruptions),
+        scope=scope,
+    )
+    clean = project.parent / "clean"
+    shutil.copytree(project, clean, ignore=shutil.ignore_patterns("runs"))
+    progress = Progress(io.StringIO(), is_live=False)
+    store = Store(project.parent / "cache")
+    return Attempt(request, experiment, Exported(folder=clean, commit=COMMIT), store, progress, folder, case)
+
+
+def run_all(attempt: Attempt, plan: Plan) -> dict[str, tuple[RunRecord, ...]]:
+    """Every trajectory's folder, as the runner leaves it."""
+    stop = Fault(kind="stop", step=plan.steps) if plan.steps else None
+    works: dict[str, Callable[[Path], tuple[RunRecord, ...]]] = {
+        "straight": lambda at: straight(at, "straight", plan.straight, stop, exit_code=plan.exit_code),
+        "resumed": lambda at: interrupted(at, "resumed", plan.resumed, stop),
+        "rerun": lambda at: straight(at, "rerun", plan.rerun, stop),
+    }
+    if plan.has_controls:
+        flip = Fault(kind="flip_param", step=2)
+        last = Fault(kind="stop", step=3)
+        quirks = dataclasses.replace(plan.straight, flip_param=2)
+        works["control-param"] = lambda at: straight(at, "control-param", quirks, last, faults=(flip, last))
+        works["control-optim"] = lambda at: interrupted(
+            at, "control-optim", Quirks(flip_optim=True), Fault(kind="stop", step=7), is_copy=True
+        )
+    if plan.exit_code:
+        works = {"straight": works["straight"]}
+    if plan.only:
+        works = {name: work for name, work in works.items() if name in plan.only}
+    return {name: work(attempt.folder) for name, work in works.items()}
+
+
+def straight(
+    folder: Path, name: str, quirks: Quirks, stop: Fault | None, *, exit_code: int = 0, faults: tuple[Fault, ...] = ()
+) -> tuple[RunRecord, ...]:
+    files = Files()
+    process = Process(files, quirks)
+    process.train(start_state(quirks), stop)
+    record = record_of(name, 1, stop, settings={})
+    if exit_code:
+        record = dataclasses.replace(record, exit_code=exit_code)
+    if faults:
+        record = dataclasses.replace(record, faults=faults)
+    write_run(folder / name, record, process)
+    write_files(folder / name, files)
+    return (record,)
+
+
+def interrupted(
+    folder: Path, name: str, quirks: Quirks, stop: Fault | None, *, is_copy: bool = False
+) -> tuple[RunRecord, ...]:
+    files = Files()
+    first = Process(files)
+    first.train(State(), KILL)
+    killed = record_of(name, 1, KILL)
+    write_run(folder / name, killed, first, shown="resumed" if is_copy else name)
+    second = Process(files, quirks, [first.ledger])
+    second.train(restore(files, quirks), stop)
+    resumed = record_of(name, 2, stop)
+    if is_copy:
+        resumed = dataclasses.replace(resumed, faults=(Fault(kind="flip_optim", step=6), stop))
+    write_run(folder / name, resumed, second)
+    write_files(folder / name, files)
+    return killed, resumed
+
+
+def write_run(folder: Path, record: RunRecord, process: Process, shown: str | None = None) -> None:
+    own = folder / "runs" / str(record.number)
+    own.mkdir(parents=True)
+    (own / "ledger.jsonl").write_bytes(chain(process.ledger))
+    (own / "events.jsonl").write_bytes(chain(process.events))
+    (own / "tensors.jsonl").write_bytes(b"".join(canonical(line) + b"\n" for line in process.sidecar))
+    rows = [{"step": row["step"], "loss": 1.5} for row in process.ledger if row["kind"] == "step"]
+    (own / "progress.jsonl").write_bytes(b"".join(canonical(row) + b"\n" for row in rows))
+    told = dataclasses.replace(record, trajectory=shown or record.trajectory)
+    write(folder / f"run-{record.number}.json", json.dumps(dataclasses.asdict(told), indent=1, sort_keys=True) + "\n")
+    write(folder / f"log-{record.number}.txt", f"step 1\nended \x1b[31m{record.exit_code}\n")
+
+
+def write_files(folder: Path, files: Files) -> None:
+    (folder / "output").mkdir(exist_ok=True)
+    for path, data in files.files.items():
+        if isinstance(data, bytes):
+            target = folder / "output" / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
