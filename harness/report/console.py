@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.report import sections, wording
-from harness.report.fields import bounded, clean, duration, line, table, text, texts
+from harness.report.fields import clean, document, duration, line, table, text, texts
+from harness.report.replay import condensed, environment_rows, facts, preflight_rows, preflight_sentence
 from harness.report.review import finding_rows, review_rows, review_sentence
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def print_summary(
     """
     stream = stream or sys.stdout
     verdict, manifest = (
-        bounded(value if isinstance(value, dict) else {}, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)
+        document(condensed(value) if isinstance(value, dict) else {}, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)
         for value in (verdict, manifest)
     )
     word = wording.overall(verdict)
@@ -107,8 +108,16 @@ def _tables(verdict: dict[str, Any]) -> list[_Table]:
     controls: list[tuple[str, ...]] = [
         (row["title"], row["outcome"], row["detail"]) for row in sections.controls(verdict)
     ]
+    missing: list[tuple[str, ...]] = [
+        (row["kind"], row["name"], row["state"], row["detail"], row["remedy"])
+        for row in preflight_rows(verdict)
+        if row["state"] == "gone" or (row["state"] != "present" and wording.overall(verdict) != "CERTIFIED")
+    ]
+    changed: list[tuple[str, ...]] = [*environment_rows(verdict)]
     found: list[_Table] = [
         ("Oracles", ("oracle", "verdict", "compared", "how"), oracles),
+        ("What differs of the environment", ("", "archived", "today"), changed),
+        ("Preflight", ("kind", "name", "state", "detail", "remedy"), missing),
         ("Interruptions", ("no.", "where", "how it ended", "as planned", "resumed"), kills),
         ("Controls", ("what was changed", "outcome", "detail"), controls),
         ("Review", ("item", "", "state", "shown by"), _open_items(verdict)),
@@ -129,7 +138,8 @@ def _open_items(verdict: dict[str, Any]) -> list[tuple[str, ...]]:
 def _closing(verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[str, object]) -> list[tuple[str, str]]:
     """(label, text) after the tables: where it differs and why, what kept it from a certificate, what was written."""
     cause = table(verdict.get("cause"))
-    found = [("environment", _environment(verdict)), ("differs", wording.divergence_sentence(verdict))]
+    found = [*facts(verdict), ("preflight", preflight_sentence(verdict))]
+    found += [("environment", _environment(verdict)), ("differs", wording.divergence_sentence(verdict))]
     if cause:
         name = line(cause.get("class"))
         found.append(("cause", line(cause.get("title")) + (f" ({name})" if name else "")))

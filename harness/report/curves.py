@@ -21,7 +21,7 @@ _LARGEST_STEP = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One run's reported values; all tuples but the last two are as long as `steps`.
+    """One run's reported values; all tuples but the last three are as long as `steps`.
 
     Attributes:
         trajectory: `straight`, `rerun`, `resumed` or a control's name.
@@ -34,6 +34,7 @@ class Curve:
         vram_bytes: memory on the GPU; None without one.
         eval_steps: the steps after which a validation ran.
         eval_losses: the mean of that validation's losses; as long as `eval_steps`.
+        recorder_seconds: the recorder's share of `seconds`; NaN where not reported, empty where nobody asked.
     """
 
     trajectory: str
@@ -46,6 +47,7 @@ class Curve:
     vram_bytes: tuple[int | None, ...]
     eval_steps: tuple[int, ...] = ()
     eval_losses: tuple[float, ...] = ()
+    recorder_seconds: tuple[float, ...] = ()
 
 
 def curve_from_rows(
@@ -73,6 +75,7 @@ def curve_from_rows(
         vram_bytes=tuple(integer(by_step[step].get("vram_bytes")) for step in steps),
         eval_steps=tuple(sorted(validations)),
         eval_losses=tuple(validations[step] for step in sorted(validations)),
+        recorder_seconds=tuple(_value(by_step[step].get("recorder_seconds")) for step in steps),
     )
 
 

@@ -12,7 +12,7 @@ from harness.report.fields import integer, line, rows, table
 State = Literal["equal", "differs", "mixed", "unknown"]
 STREAMS = ("data", "rng", "lr", "loss", "grad", "optim", "param", "buffer")
 MAX_CELLS = 96
-_ORACLES = ("rerun", "resume")
+_ORACLES = ("replay", "rerun", "resume")
 _JUDGED = ("CERTIFIED", "DIVERGED")
 
 
@@ -60,7 +60,7 @@ def num_steps(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequenc
 def equality_maps(
     verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]
 ) -> tuple[EqualityMap, ...]:
-    """A map for each of rerun and resume of which any step was compared.
+    """A map for each of replay, rerun and resume of which any step was compared.
 
     A step counts as compared if it is among the first `compared.steps` of the oracle. The streams that differ belong
     to the oracle of the first divergence, or to the one that is DIVERGED.
@@ -72,9 +72,10 @@ def equality_maps(
     maps = []
     for key in _ORACLES:
         oracle = table(verdict, "oracles", key)
-        judged = oracle.get("verdict") in _JUDGED
-        compared = min(integer(table(oracle.get("compared")).get("steps")) or 0, total) if judged else 0
         differing = rows(verdict.get("streams_that_differ")) if key == guilty else []
+        # A difference on other hardware is seen as well, though it decides nothing.
+        judged = oracle.get("verdict") in _JUDGED or (key == "replay" and differing)
+        compared = min(integer(table(oracle.get("compared")).get("steps")) or 0, total) if judged else 0
         if compared or differing:
             maps.append(EqualityMap(oracle=key, num_steps=total, rows=_rows(differing, compared, total)))
     return tuple(maps)

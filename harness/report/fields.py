@@ -51,6 +51,17 @@ def bounded(value: object, *, max_rows: int = MAX_ROWS, max_chars: int = MAX_CHA
     return clean(str(value), max_chars)
 
 
+def document(
+    value: object, *, max_rows: int = MAX_ROWS, max_chars: int = MAX_CHARS, depth: int = MAX_DEPTH
+) -> dict[str, Any]:
+    """`bounded` for a verdict or a manifest: however few rows a presenter shows, none of its own keys is cut off."""
+    entries = list(value.items())[:MAX_ROWS] if isinstance(value, dict) else []
+    return {
+        clean(str(key), max_chars): bounded(entry, max_rows=max_rows, max_chars=max_chars, depth=depth - 1)
+        for key, entry in entries
+    }
+
+
 def table(value: object, *path: str) -> dict[str, Any]:
     """The table at `path` below `value`; empty if there is none."""
     for key in path:
@@ -161,6 +172,13 @@ def duration(value: object) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def moment(value: object) -> str:
+    """A time of day for a person, as `2026-11-23 17:29 UTC`; anything else as it is."""
+    shown = line(value)
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00)", shown)
+    return f"{found[1]} {found[2]} UTC" if found else shown
 
 
 def short(value: object) -> str:

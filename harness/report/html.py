@@ -12,9 +12,10 @@ from typing import Any
 from harness.report import sections, wording
 from harness.report.curves import Curve
 from harness.report.equality import MAX_CELLS, EqualityMap, equality_maps, stream_note
-from harness.report.fields import bounded, duration, flag, line, table, text, texts
+from harness.report.fields import document, flag, line, moment, table, text, texts
 from harness.report.lines import FEW_STEPS, MARKERS, Drawing, Kill, kills
 from harness.report.losses import loss_figure
+from harness.report.replay import condensed, replay_section
 from harness.report.resources import resources_figure
 from harness.report.review import (
     VRAM_HEADER,
@@ -38,6 +39,14 @@ _TONES = {
     wording.NOT_CHECKED: "none",
 }
 _FINAL_STATE = {True: "equal", False: "different", None: ""}
+_COLUMNS = (
+    ("Steps", "steps", "Steps"),
+    ("Median step", "step_time", "Step"),
+    ("Slowest", "slowest", "Slowest"),
+    ("Recorder", "recorder", "Recorder"),
+    ("Peak memory", "memory", "Peak"),
+    ("Peak GPU memory", "gpu_memory", "GPU"),
+)  # in a table's head, in a row of `sections.runs`, on a phone
 _LISTS = ("interruptions", "restored", "files", "problems", "not_checked")
 
 
@@ -50,21 +59,27 @@ def render_report(verdict: dict[str, Any], manifest: dict[str, Any], curves: Seq
         curves: one per run; controls among them are not plotted.
     """
     verdict, manifest = (value if isinstance(value, dict) else {} for value in (verdict, manifest))
+    verdict = condensed(verdict)
     template = _template()
     page = ""
     for max_rows, max_chars, depth in _LIMITS:
         shown_verdict, shown_manifest = (
-            bounded(value, max_rows=max_rows, max_chars=max_chars, depth=depth) for value in (verdict, manifest)
+            document(value, max_rows=max_rows, max_chars=max_chars, depth=depth) for value in (verdict, manifest)
         )
-        left_out = {
-            key: len(verdict[key]) - max_rows
-            for key in _LISTS
-            if isinstance(verdict.get(key), list) and len(verdict[key]) > max_rows
-        }
+        left_out = _left_out(verdict, manifest, max_rows)
         page = template.render(**_page(shown_verdict, shown_manifest, curves), left_out=left_out)
         if len(page.encode()) < MAX_BYTES:
             break
     return page
+
+
+def _left_out(verdict: dict[str, Any], manifest: dict[str, Any], max_rows: int) -> dict[str, int]:
+    """How many rows of a list the page does not show, by the list's name."""
+    replay = table(verdict.get("replay"))
+    of_replay = ("environment", "preflight", "code_changes")
+    lists = {key: verdict.get(key) for key in _LISTS} | {key: replay.get(key) for key in of_replay}
+    lists["runs"] = manifest.get("runs")
+    return {key: len(rows) - max_rows for key, rows in lists.items() if isinstance(rows, list) and len(rows) > max_rows}
 
 
 @functools.cache
@@ -93,58 +108,80 @@ def _figure_text(svg: str, name: str, title: str, description: str) -> Any:
 
 def _page(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]) -> dict[str, Any]:
     """Everything the template shows, as plain texts and lists; the template makes no choice but how it looks."""
+    return _findings(verdict) | _figures(verdict, manifest, curves) | _ground(verdict, manifest, curves)
+
+
+def _findings(verdict: dict[str, Any]) -> dict[str, Any]:
+    """What was judged, and what it stands on."""
     word = wording.overall(verdict)
-    found_kills = kills(verdict)
     return {
+        "kind": wording.kind_of(verdict),
         "title": wording.title_of(verdict),
         "verdict": word,
         "tone": _TONES[word],
         "summary": wording.summary_of(verdict),
-        "facts": _facts(verdict, manifest),
         "compared": wording.compared_text(verdict.get("compared")),
         "final_state": _FINAL_STATE[flag(verdict, "final_state_equal")],
         "difference_sentence": wording.environment_sentence(verdict),
         "difference": wording.environment_rows(verdict),
         "oracles": [(oracle, _TONES[oracle.verdict]) for oracle in wording.oracle_texts(verdict)],
+        "amounts": [(*row, _TONES.get(row[-1].replace(" ", "_").upper(), "none")) for row in sections.amounts(verdict)],
+        "replay": replay_section(verdict),
         "problems": texts(verdict.get("problems")),
         "review": _review(table(verdict.get("review"))),
         "divergence_sentence": wording.divergence_sentence(verdict),
         "divergence": wording.divergence_rows(verdict),
         "cause": _cause(verdict),
+        "interruptions": sections.interruptions(verdict),
+        "restored": sections.restored(verdict),
+        "in_file": any(row["in_file"] for row in sections.restored(verdict)),
+        "testimony": sections.testimony(verdict),
+        "controls_failed": flag(table(verdict.get("control")), "failed_as_it_must"),
+        "controls": sections.controls(verdict),
+        "files": sections.files(verdict),
+        "not_checked": texts(verdict.get("not_checked")),
+        "claims": wording.claims(verdict),
+        "non_claims": wording.non_claims(verdict),
+    }
+
+
+def _figures(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]) -> dict[str, Any]:
+    found_kills = kills(verdict)
+    return {
         "losses": _figure(loss_figure(curves, found_kills)),
         "loss_notes": _loss_notes(verdict),
         "legend": _legend(curves),
         "resources": _figure(resources_figure(curves, found_kills)),
         "maps": [_map(found, found_kills) for found in equality_maps(verdict, manifest, curves)],
-        "interruptions": sections.interruptions(verdict),
-        "restored": sections.restored(verdict),
-        "testimony": sections.testimony(verdict),
-        "controls_failed": flag(table(verdict.get("control")), "failed_as_it_must"),
-        "controls": sections.controls(verdict),
-        "files": sections.files(verdict),
-        "runs": sections.runs(manifest),
+    }
+
+
+def _ground(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]) -> dict[str, Any]:
+    """Which run it was, what its processes used, and what they stood on."""
+    found_runs = sections.runs(manifest, curves)
+    return {
+        "facts": _facts(verdict, manifest),
+        "runs": found_runs,
+        "columns": [column for column in _COLUMNS if any(row[column[1]] for row in found_runs)],
         "environment": sections.environment(manifest),
         "image": sections.image(manifest),
         "inputs": sections.inputs(manifest),
         "experiment": sections.pretty(manifest.get("experiment")),
-        "not_checked": texts(verdict.get("not_checked")),
-        "claims": wording.claims(verdict),
-        "non_claims": wording.non_claims(),
     }
 
 
 def _facts(verdict: dict[str, Any], manifest: dict[str, Any]) -> list[tuple[str, str]]:
     """The line under the banner: which run this was."""
     volatile = table(manifest.get("volatile"))
-    seconds = sections.total_seconds(manifest)
     facts = [
         ("Scope", wording.scope_of(verdict)),
         ("Run", line(verdict.get("run_id"))),
-        ("Commit", wording.commit_of(verdict)),
+        ("Commit", line(verdict.get("commit"))),
+        ("Working tree", "with uncommitted changes" if verdict.get("dirty") is True else ""),
         ("Runner", line(verdict.get("runner"))),
         ("Image", line(table(manifest.get("image")).get("name"))),
-        ("Started", line(volatile.get("started"))),
-        ("Took", duration(seconds) if seconds else ""),
+        ("Started", moment(volatile.get("started"))),
+        ("Took", sections.took(manifest)),
         ("Exit code", line(verdict.get("exit_code"))),
         ("Harness", line(table(manifest.get("harness")).get("version"))),
     ]
@@ -161,6 +198,8 @@ def _review(review: dict[str, Any]) -> dict[str, Any] | None:
         "findings": finding_rows(review),
         "allowed": finding_rows(review, "allowed"),
         "unread": unread_rows(review),
+        "num_items": sum(len(items) for _, items in review_groups(review)),
+        "is_settled": all(row["tone"] in ("good", "none") for _, items in review_groups(review) for row in items),
         "vram": vram_rows(review),
         "vram_header": VRAM_HEADER,
         "vram_sentence": vram_sentence(review),
@@ -196,7 +235,9 @@ def _figure(drawing: Drawing | None) -> dict[str, Any] | None:
 
 def _loss_notes(verdict: dict[str, Any]) -> list[tuple[str, str]]:
     oracles = table(verdict.get("oracles"))
-    names = (("resume", "straight and resumed"), ("rerun", "straight and its rerun"))
+    names = (
+        ("replay", "archived and today"), ("resume", "straight and resumed"), ("rerun", "straight and its rerun")
+    )  # fmt: skip
     return [(name, stream_note(verdict, "loss", key)) for key, name in names if key in oracles]
 
 
@@ -209,6 +250,7 @@ def _legend(curves: Sequence[Curve]) -> dict[str, Any]:
     return {
         "straight": "straight" in drawn,
         "rerun": "rerun" in drawn,
+        "archived": "archived" in drawn,
         "resumed": "resumed" in drawn,
         "markers": [(MARKERS[(run - 1) % len(MARKERS)], run) for run in resumed] if marked else [],
         "validation": any(curve.eval_steps for curve in curves),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.report import sections, wording
-from harness.report.fields import bounded, line, table, texts
+from harness.report.fields import bounded, document, line, table, texts
+from harness.report.replay import condensed, preflight_rows, preflight_sentence
 from harness.report.review import finding_rows, review_groups, unread_rows
 
 _OUTCOMES = {
@@ -37,9 +38,11 @@ class _Case:
 
 def render_junit(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
     """The XML of any verdict; every text in it is escaped and has only characters that XML allows."""
-    verdict, manifest = (bounded(value) if isinstance(value, dict) else {} for value in (verdict, manifest))
+    verdict = condensed(verdict) if isinstance(verdict, dict) else {}
+    verdict, manifest = (document(value) for value in (verdict, manifest))
     experiment = wording.title_of(verdict)
-    return _document(f"harness certify {experiment}", experiment, sections.total_seconds(manifest), _suites(verdict))
+    title = f"harness {wording.kind_of(verdict)} {experiment}"
+    return _document(title, experiment, sections.total_seconds(manifest), _suites(verdict))
 
 
 def render_review_junit(review: dict[str, Any], name: str) -> str:
@@ -86,6 +89,8 @@ def _suites(verdict: dict[str, Any]) -> Iterator[tuple[str, list[_Case]]]:
         if oracle.key == "resume":
             cases += _resume_cases(verdict, oracle)
         yield oracle.key, cases
+    if preflight := _preflight_cases(verdict):
+        yield "preflight", preflight
     if controls := _control_cases(verdict):
         yield "controls", controls
     if review := table(verdict.get("review")):
@@ -141,6 +146,19 @@ def _control_cases(verdict: dict[str, Any]) -> list[_Case]:
         _Case(f"{row['title']}: seen", outcomes[row["tone"]], row["detail"] or row["outcome"])
         for row in sections.controls(verdict)
     ]
+
+
+def _preflight_cases(verdict: dict[str, Any]) -> list[_Case]:
+    """What a replay needs and this machine has not; what is gone is an error, for nothing could be decided."""
+    outcomes = {"gone": "error", "unknown": "skipped"}
+    sentence = preflight_sentence(verdict)
+    cases = [_Case("What the replay needs", "", sentence)] if sentence else []
+    return cases + [
+        _Case(f"{row['kind']} {row['name']} can be had", outcomes.get(row["state"], ""),
+              f"{row['state']}: {row['detail']}", f"remedy: {row['remedy']}" if row["remedy"] else "")
+        for row in preflight_rows(verdict)
+        if row["state"] != "present"
+    ]  # fmt: skip
 
 
 def _review_suites(review: dict[str, Any]) -> list[tuple[str, list[_Case]]]:

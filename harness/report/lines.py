@@ -62,7 +62,7 @@ def drawing(name: str, heights: tuple[int, ...], draw: Callable[[Figure, Size], 
 
 def drawn_curves(curves: Sequence[Curve]) -> tuple[Curve, ...]:
     """What is plotted: no controls, nothing empty, a bounded number of runs, straight first and resumed on top."""
-    order = {"straight": 0, "rerun": 1, "resumed": 2}
+    order = {"straight": 0, "rerun": 1, "archived": 2, "resumed": 3}
     found = [curve for curve in curves if curve.trajectory in order and curve.steps]
     found.sort(key=lambda curve: (order[curve.trajectory], curve.run))
     kept: list[Curve] = []
@@ -92,7 +92,7 @@ def plot_runs(
 def _style(curve: Curve, few: bool, scale: float) -> dict[str, Any]:
     if curve.trajectory == "straight":
         return {"color": STRAIGHT, "linewidth": 7 * scale, "solid_capstyle": "round", "zorder": 2}
-    if curve.trajectory == "rerun":
+    if curve.trajectory in ("rerun", "archived"):
         return {"color": RERUN, "linewidth": 2.2 * scale + 0.4, "linestyle": (0, (5, 3)), "zorder": 3}
     style = {"color": RESUMED, "linewidth": 0.3 + scale, "zorder": 4}
     if few or len(curve.steps) == 1:

@@ -125,7 +125,7 @@ def _plot_validation(axes: Axes, drawn: Sequence[Curve]) -> None:
     """Validation losses as dotted lines with crosses, in their trajectory's colour."""
     every = thinning_width((curve.eval_steps for curve in drawn), MAX_POINTS // 4)
     for curve in drawn:
-        if curve.eval_steps and curve.trajectory != "rerun":
+        if curve.eval_steps and curve.trajectory not in ("rerun", "archived"):
             is_straight = curve.trajectory == "straight"
             steps, values = thinned(curve.eval_steps, [drawable(value) for value in curve.eval_losses], every)
             colour, width, size = (STRAIGHT, 5, 9) if is_straight else (RESUMED, 1.2, 6)
@@ -164,7 +164,7 @@ def _draw_lanes(axes: Axes, lanes: Sequence[tuple[str, list[Curve]]], kills: Seq
     """One bar a run over the steps that it completed; a cross where it was killed."""
     from matplotlib.ticker import MaxNLocator
 
-    colours = {"straight": STRAIGHT, "rerun": RERUN, "resumed": RESUMED}
+    colours = {"straight": STRAIGHT, "rerun": RERUN, "archived": RERUN, "resumed": RESUMED}
     for height, (_, members) in enumerate(lanes):
         for curve in members:
             ends = [curve.steps[0] - 0.5, curve.steps[-1] + 0.5]

@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.report import sections, wording
 from harness.report.equality import equality_maps
-from harness.report.fields import bounded, line, table, texts
+from harness.report.fields import document, line, table, texts
+from harness.report.replay import condensed, replay_section
 from harness.report.review import finding_rows, review_groups, review_sentence, unread_rows
 
 MAX_BYTES = 1 << 20
@@ -30,8 +31,10 @@ _LEADING = re.compile(r"^(\d*)([-+.=])(?=[-=\s]|$)")
 def render_summary(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
     """The summary of any verdict; every text in it is escaped."""
     verdict, manifest = (value if isinstance(value, dict) else {} for value in (verdict, manifest))
-    shown, known = (bounded(value, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS) for value in (verdict, manifest))
-    blocks = [_heading(shown), _environment(shown), _oracles(shown), _divergence(shown), _problems(shown)]
+    verdict = condensed(verdict)
+    shown, known = (document(value, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS) for value in (verdict, manifest))
+    blocks = [_heading(shown), _environment(shown), _oracles(shown), _replay(shown)]
+    blocks += [_divergence(shown), _problems(shown)]
     blocks += [_equality(shown, known)]
     blocks += [_interruptions(shown), _controls(shown), _review(shown), _files(shown)]
     blocks += [_not_checked(shown), _provenance(shown, known)]
@@ -104,6 +107,31 @@ def _oracles(verdict: dict[str, Any]) -> str:
     return _rows(("Oracle", "Verdict", "Required", "Compared", "How"), rows)
 
 
+def _replay(verdict: dict[str, Any]) -> str:
+    """What was replayed and where; what differs of the environment, and what a replay needs that is not there."""
+    found = replay_section(verdict)
+    if found is None:
+        return ""
+    blocks = ["### Replay", _rows(("", ""), [(escaped(label), code(value)) for label, value in found["facts"]])]
+    if found["tier"]:
+        detail = f" ({'; '.join(found['tier_detail'])})" if found["tier_detail"] else ""
+        blocks.append(f"{escaped(found['tier'] + detail)}.")
+    if rows := [(code(path), escaped(then), escaped(today)) for path, then, today in found["environment"]]:
+        blocks.append("#### What differs of the environment\n\n" + _rows(("", "Archived", "Today"), rows))
+    if found["code_changes"]:
+        changes = "\n".join(f"- {code(entry)}" for entry in found["code_changes"])
+        blocks.append(f"What differs of the code:\n\n{changes}")
+    if found["preflight_sentence"]:
+        blocks.append(f"Preflight: {escaped(found['preflight_sentence'])}.")
+    missing = [
+        (escaped(row["kind"]), code(row["name"]), escaped(row["state"]), escaped(row["detail"]), escaped(row["remedy"]))
+        for row in found["missing"]
+    ]
+    if missing:
+        blocks.append(_rows(("Kind", "Name", "State", "Detail", "Remedy"), missing))
+    return "\n\n".join(blocks)
+
+
 def _divergence(verdict: dict[str, Any]) -> str:
     lines = []
     if sentence := wording.divergence_sentence(verdict):
@@ -133,7 +161,11 @@ def _equality(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
     maps = equality_maps(verdict, manifest, ())
     if not maps:
         return ""
-    names = {"rerun": "straight and its rerun", "resume": "straight and resumed"}
+    names = {
+        "replay": "archived and today",
+        "rerun": "straight and its rerun",
+        "resume": "straight and resumed",
+    }
     streams = list(dict.fromkeys(row.stream for found in maps for row in found.rows))
     notes = [{row.stream: row.note for row in found.rows} for found in maps]
     rows = [(code(stream), *(escaped(note.get(stream, "")) for note in notes)) for stream in streams]

@@ -1,4 +1,4 @@
-"""The figure of what the runs used: learning rate, step time and memory by step, as small multiples."""
+"""The figure of what the runs used: step time, memory, GPU memory and learning rate by step, as small multiples."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from harness.report.svg import INK, POINTS_PER_INCH, Size
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_ROW = 200
+
 
 def resources_figure(curves: Sequence[Curve], kills: Sequence[Kill]) -> Drawing | None:
-    """Learning rate, step time and memory by step, as small multiples; None without any value."""
+    """Step time, memory and learning rate by step, as small multiples; None without any value."""
     drawn = drawn_curves(curves)
     panels = _panels(drawn)
     if not panels:
@@ -36,23 +38,30 @@ def resources_figure(curves: Sequence[Curve], kills: Sequence[Kill]) -> Drawing 
 
     names = ", ".join(name for name, _ in panels)
     description = f"{names} of {len(drawn)} runs by optimizer step. Times and memory differ from run to run."
-    return Drawing(*drawing("resources", (220, 200 * len(panels)), draw), names, description)
+    heights = (_ROW * _grid(len(panels), False)[0] + 20, 200 * len(panels))
+    return Drawing(*drawing("resources", heights, draw), names, description)
 
 
 def _panels(drawn: Sequence[Curve]) -> list[tuple[str, Callable[[Curve], list[float]]]]:
     """The small multiples for which any run has a value: title, and a run's values."""
     gib = 1 << 30
     candidates: list[tuple[str, Callable[[Curve], list[float]]]] = [
-        ("Learning rate", lambda curve: [drawable(value) for value in curve.learning_rates]),
         ("Step time, s", lambda curve: [drawable(value) for value in curve.seconds]),
         ("Memory, GiB", lambda curve: [drawable(v) / gib if v is not None else math.nan for v in curve.rss_bytes]),
         ("GPU memory, GiB", lambda curve: [drawable(v) / gib if v is not None else math.nan for v in curve.vram_bytes]),
+        ("Learning rate", lambda curve: [drawable(value) for value in curve.learning_rates]),
     ]
     return [
         (title, values)
         for title, values in candidates
         if any(not math.isnan(value) for curve in drawn for value in values(curve))
     ]
+
+
+def _grid(num_panels: int, is_narrow: bool) -> tuple[int, int]:
+    """Rows and columns: one column on a phone, at most three elsewhere; four are two by two."""
+    columns = 1 if is_narrow else 2 if num_panels == 4 else min(num_panels, 3)
+    return (math.ceil(num_panels / columns), columns)
 
 
 def _draw_panels(
@@ -64,7 +73,7 @@ def _draw_panels(
     from matplotlib.ticker import MaxNLocator
 
     drawn, panels = content
-    grid = (len(panels), 1) if size.is_narrow else (1, len(panels))
+    grid = _grid(len(panels), size.is_narrow)
     for place, (title, values) in enumerate(panels, start=1):
         axes = figure.add_subplot(*grid, place)
         plot_runs(axes, drawn, values, 0.6)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.report.fields import count, integer, line, rows, short, size, table, text, texts
+from harness.report.replay import tier_sentence
 
 VERDICTS = ("CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED")
 NOT_CHECKED = "NOT_CHECKED"
@@ -63,15 +64,25 @@ def overall(verdict: dict[str, Any]) -> str:
     return word if isinstance(word, str) and word in VERDICTS else "INCONCLUSIVE"
 
 
+def is_replay(verdict: dict[str, Any]) -> bool:
+    """Whether this is a replay's verdict, not that of a certify."""
+    return verdict.get("kind") == "replay"
+
+
+def kind_of(verdict: dict[str, Any]) -> str:
+    """`certify` or `replay`: which command the verdict is of."""
+    return "replay" if is_replay(verdict) else "certify"
+
+
 def words(verdict: str) -> str:
     """A verdict for a sentence: `NOT_CHECKED` becomes `not checked`."""
     return verdict.replace("_", " ").lower()
 
 
 def oracle_texts(verdict: dict[str, Any]) -> tuple[OracleText, ...]:
-    """The three oracles in their order, then any other that the verdict has."""
+    """The three oracles in their order, those of a replay first, then any other that the verdict has."""
     given = table(verdict.get("oracles"))
-    keys = ["rerun", "resume", "rebuild"]
+    keys = ["replay", "rebuild", "rerun", "resume"] if is_replay(verdict) else ["rerun", "resume", "rebuild"]
     keys += [key for key in given if key not in keys]
     return tuple(_oracle_text(key, table(given.get(key))) for key in keys)
 
@@ -226,15 +237,21 @@ def claims(verdict: dict[str, Any]) -> list[str]:
         found.append("Rebuild: built again from nothing but its lockfiles, the image has the same id.")
     if scope := scope_of(verdict):
         found = [f"Only for {scope}: {claim}" if not claim.startswith("Rebuild") else claim for claim in found]
-    others = [oracle for key, oracle in certified.items() if key not in ("rerun", "resume", "rebuild")]
+    if "replay" in certified:
+        where = tier_sentence(verdict).removeprefix("Replayed ") or "today"
+        found.append(f"Replay: trained again {where}, from an archived commit's code and locks, it gave the same bits.")
+    others = [oracle for key, oracle in certified.items() if key not in ("rerun", "resume", "rebuild", "replay")]
     return found + [f"{oracle.title}: {oracle.question or 'held.'}" for oracle in others]
 
 
-def non_claims() -> list[str]:
+def non_claims(verdict: dict[str, Any]) -> list[str]:
     """What no certificate claims, whatever the verdict."""
+    kills = "That a kill at any other point would be survived: points picked by hand carry no bound."
+    if is_replay(verdict):
+        kills = "That a kill would be survived: a replay trains straight through and kills nothing."
     return [
         "That another CPU or GPU model, driver or number of threads gives these bits: nothing was run there.",
-        "That a kill at any other point would be survived: points picked by hand carry no bound.",
+        kills,
         "That the model is good, the data is right or the loss is low: bits were compared, not quality.",
         "That nobody forged the evidence: digests of tensors detect accidents. Files are pinned with sha256 for that.",
     ]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import replay_data
+import report_data as data
+from page_checks import Page
+
+from harness.core.digest import sha256
+from harness.core.ledger import Progress, parse_ledger, rechain
+from harness.report.documents import NAMES, curve_of, render_documents, write_reports
+from harness.report.html import render_report
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def ledger_bytes(*losses: float) -> bytes:
+    root = "sha256:" + "ab" * 32
+    state = {"step": 0, "streams": {"param": root}, "counts": {}, "step_source": "fresh"}
+    lines = [{"kind": "start", "schema": 1, **state}]
+    lines += [
+        {"kind": "step", "step": step, "micro_batches": 2, "skipped": False, "loss": [(loss / 2).hex()] * 2,
+         "lr": [(0.5).hex()], "streams": {"loss": root}}
+        for step, loss in enumerate(losses, start=1)
+    ]  # fmt: skip
+    return rechain(b"".join(json.dumps(line | {"chain": ""}).encode() + b"\n" for line in lines))
+
+
+def test_a_run_folder_gets_every_document(tmp_path: Path) -> None:
+    write_reports(tmp_path, data.CERTIFIED, data.MANIFEST, data.curves())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+
+
+def test_documents_do_not_depend_on_the_order_of_keys() -> None:
+    given = (data.DIVERGED, data.MANIFEST)
+    backwards = [json.loads(json.dumps(value, sort_keys=True)) for value in given]
+    assert render_documents(*given, data.curves()) == render_documents(*backwards, data.curves())
+
+
+def test_another_process_with_another_hash_seed_and_locale_writes_the_same_bytes() -> None:
+    code = (
+        "import report_data as d; from harness.report.documents import render_documents as r; import hashlib;"
+        "print(hashlib.sha256(b''.join(r(d.DIVERGED, d.MANIFEST, d.curves(0.02)).values())).hexdigest())"
+    )
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "unit" / "report")])
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/",
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone},
+        ).stdout
+        for seed, locale, zone in (("1", "C", "UTC"), ("2", "C.UTF-8", "Asia/Tokyo"))
+    }  # fmt: skip
+    here = b"".join(render_documents(data.DIVERGED, data.MANIFEST, data.curves(0.02)).values())
+    assert found == {str(sha256(here)).removeprefix("sha256:") + "\n"}
+
+
+def test_a_run_without_progress_is_drawn_from_its_ledger() -> None:
+    ledger = parse_ledger(ledger_bytes(3.0, 2.5), "ledger.jsonl")
+    curve = curve_of("straight", 1, ledger, ())
+    assert (curve.steps, curve.losses, curve.learning_rates) == ((1, 2), (3.0, 2.5), (0.5, 0.5))
+    assert all(math.isnan(value) for value in curve.seconds) and curve.rss_bytes == (None, None)
+    page = Page(render_report(data.CERTIFIED, {}, [curve]))
+    assert "Training loss by optimizer step" in page.text and page.problems == []
+
+
+def test_what_a_run_reported_goes_before_its_ledger() -> None:
+    row = Progress(step=1, loss=9.0, lr=0.1, seconds=0.5, rss_bytes=7, vram_bytes=8, recorder_seconds=0.05)
+    curve = curve_of("straight", 1, parse_ledger(ledger_bytes(3.0, 2.5), "ledger.jsonl"), (row,))
+    assert (curve.steps, curve.losses, curve.recorder_seconds) == ((1,), (9.0,), (0.05,))
+
+
+def test_memory_and_step_time_of_every_run_stand_in_the_page() -> None:
+    manifest = data.MANIFEST | {
+        "runs": [{"trajectory": "straight", "number": 1, "mode": "run", "exit_code": 0}],
+        "volatile": {"runs": [{"run": "straight/1", "seconds": 83.4}]},
+    }
+    rows = [
+        Progress(step=step, loss=1.0, lr=0.1, seconds=0.25 * step, rss_bytes=1 << 30, vram_bytes=(3 + step) << 30,
+                 recorder_seconds=0.025 * step)
+        for step in (1, 2, 3)
+    ]  # fmt: skip
+    text = Page(render_report(data.CERTIFIED, manifest, [curve_of("straight", 1, None, rows)])).text
+    assert "straight 1 run by itself 0 1 min 23 s 3 500 ms 750 ms 10% 1.0 GiB 6.0 GiB" in text
+    assert "Step time, s, Memory, GiB, GPU memory, GiB, Learning rate" in text
+
+
+def test_a_vetoed_experiment_that_was_never_run_says_so_in_one_place() -> None:
+    verdict = {"verdict": "VETOED", "oracles": {}, "review": None}
+    text = Page(render_report(verdict, {})).text
+    assert "Nothing was run" in text and "Map of equality" not in text
+    assert "Nothing was run" not in Page(render_report(replay_data.CERTIFIED, {})).text
+
+
+def test_no_key_of_a_verdict_is_lost_when_a_page_must_be_cut() -> None:
+    large = data.DIVERGED | {"aaa": 1, "files": [{"path": "x" * 3000, "equal": True}] * 3000}
+    large["problems"] = ["<&\"'" * 2000] * 3000
+    page = render_report(dict(sorted(large.items())), data.MANIFEST)
+    assert "DIVERGED" in Page(page).text and "INCONCLUSIVE" not in Page(page).text
+    assert len(page.encode()) < 2_000_000
