@@ -26,13 +26,17 @@ _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,80}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU as NVML describes it; `used_bytes` of its `memory_bytes` were taken when it was looked at."""
+    """One GPU as NVML describes it; `used_bytes` of its `memory_bytes` were taken when it was looked at.
+
+    `capability` is its compute capability, `8.9`; "" where the driver does not say.
+    """
 
     index: int
     uuid: str
     name: str
     memory_bytes: int
     used_bytes: int = 0
+    capability: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

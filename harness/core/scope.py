@@ -52,10 +52,7 @@ def scope_of(experiment: Experiment, steps: int) -> Scope:
         UsageError: it is none, or no interruption that a certificate needs would be left; the smallest number that
             keeps one, and a step after it, is named.
     """
-    whole = experiment.steps
-    if not 1 <= steps < whole:
-        remedy = f"give a number from 1 to {whole - 1}, or leave it out for all steps" if whole > 1 else "leave it out"
-        raise UsageError(f"--steps {steps}: a prefix has at least one step, and fewer than all {whole}", remedy)
+    whole = prefix_of(experiment, steps).of
     kept = _kept(experiment.interruptions, steps)
     if "resume" in experiment.policy.required and not kept:
         smallest = min(_steps_needed(kill) for kill in experiment.interruptions)
@@ -66,6 +63,19 @@ def scope_of(experiment: Experiment, steps: int) -> Scope:
         raise UsageError(problem, remedy)
     late = tuple(kill.fault for kill in experiment.interruptions if kill not in kept)
     return Scope(steps=steps, of=whole, left_out=late)
+
+
+def prefix_of(experiment: Experiment, steps: int) -> Scope:
+    """The prefix of one straight training, which nothing interrupts.
+
+    Raises:
+        UsageError: the experiment has no such prefix.
+    """
+    whole = experiment.steps
+    if not 1 <= steps < whole:
+        remedy = f"give a number from 1 to {whole - 1}, or leave it out for all steps" if whole > 1 else "leave it out"
+        raise UsageError(f"--steps {steps}: a prefix has at least one step, and fewer than all {whole}", remedy)
+    return Scope(steps=steps, of=whole)
 
 
 def shortened(experiment: Experiment, scope: Scope | None) -> Experiment:

@@ -148,12 +148,12 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "exit_code": verdict.exit_code,
         "summary": verdict.summary,
         "oracles": {
-            "rerun": _oracle_json(verdict.rerun),
+            "rerun": oracle_to_json(verdict.rerun),
             "resume": {
-                **_oracle_json(verdict.resume),
+                **oracle_to_json(verdict.resume),
                 "resumes": [dataclasses.asdict(resume) for resume in verdict.resume.resumes],
             },
-            "rebuild": {**_oracle_json(verdict.rebuild), "image_ids": list(verdict.rebuild.image_ids)},
+            "rebuild": {**oracle_to_json(verdict.rebuild), "image_ids": list(verdict.rebuild.image_ids)},
         },
         "interruptions": _interruptions_json(case),
         "compared": verdict.compared.to_json(),
@@ -367,7 +367,8 @@ def _file_json(file: FileComparison) -> dict[str, Any]:
     }
 
 
-def _oracle_json(oracle: Oracle) -> dict[str, Any]:
+def oracle_to_json(oracle: Oracle) -> dict[str, Any]:
+    """One oracle's answer, as every oracle has it."""
     return {
         "verdict": oracle.verdict,
         "required": oracle.required,

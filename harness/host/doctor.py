@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,6 +17,7 @@ from typing import Any, Literal
 from harness.core.advisories import Component, affecting, upstream_version
 from harness.core.cuda import cuda_stack
 from harness.core.gpu import HAND_OUT_REMEDY, GpuRequest, check_driver, describe
+from harness.core.tier import isa_flags
 from harness.errors import HarnessError
 from harness.host import engine, gpu
 from harness.host.git import read_checkout
@@ -23,6 +27,7 @@ CUDA_LOCK = Path("lockfiles") / "cuda.lock"
 Level = Literal["ok", "warning", "missing"]
 _NEEDED_DISK_GB = 8
 _NEEDED_MEMORY_GB = 6
+_APPLICATION = b"repro-harness"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +58,17 @@ def examine(root: Path, cache: Path) -> tuple[Finding, ...]:
 
 
 def host_facts() -> dict[str, Any]:
-    """The machine, for the manifest: CPU model, memory, system, and the GPUs with their driver."""
+    """The machine, for the manifest: CPU model and instruction sets, memory, system, and the GPUs with their driver.
+
+    `machine_id` is made of /etc/machine-id as sd_id128_get_machine_app_specific(3) does it, so that nobody can tell the
+    machine by it who does not ask that machine; None where there is no such file.
+    """
     return {
         "cpu": _cpu_model(),
+        "isa": isa_flags(_cpu_line(r"flags|Features")),
+        "machine_id": _machine_id(),
         "cores": os.cpu_count(),
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": memory_bytes(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "system": _system(),
@@ -180,7 +191,7 @@ def _disk(cache: Path) -> Finding:
 
 
 def _memory() -> Finding:
-    total = _memory_bytes() / 1e9
+    total = memory_bytes() / 1e9
     if total < _NEEDED_MEMORY_GB:
         return Finding(name="memory", level="warning", found=f"{total:.1f} GB", remedy="smollm2 needs about 6 GB")
     return Finding(name="memory", level="ok", found=f"{total:.1f} GB")
@@ -195,13 +206,24 @@ def _processor() -> Finding:
 
 
 def _cpu_model() -> str:
-    for line in _read("/proc/cpuinfo").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+    return _cpu_line("model name") or platform.processor() or "unknown"
 
 
-def _memory_bytes() -> int:
+def _cpu_line(name: str) -> str:
+    """A line of the first processor in /proc/cpuinfo, or ""."""
+    found = re.search(rf"^(?:{name})[ \t]*:(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def _machine_id() -> str | None:
+    digits = _read("/etc/machine-id").strip()
+    if not re.fullmatch(r"[0-9a-f]{32}", digits):
+        return None
+    return hmac.new(bytes.fromhex(digits), _APPLICATION, hashlib.sha256).hexdigest()[:16]
+
+
+def memory_bytes() -> int:
+    """The machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

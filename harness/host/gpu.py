@@ -75,7 +75,7 @@ class Inventory:
     remedy: str = ""
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The GPUs for the manifest: model, UUID, memory, driver and the CUDA version that it supports."""
+        """The GPUs for the manifest: model, UUID, memory, compute capability, driver and the CUDA that it supports."""
         return [
             {
                 "name": gpu.name,
@@ -83,6 +83,7 @@ class Inventory:
                 "memory_bytes": gpu.memory_bytes,
                 "driver": self.driver,
                 "cuda": self.cuda,
+                **({"compute_capability": gpu.capability} if gpu.capability else {}),
             }
             for gpu in self.gpus
         ]
@@ -122,7 +123,15 @@ def _gpus(pynvml: Any) -> Iterator[Gpu]:
                 name=str(pynvml.nvmlDeviceGetName(handle)),
                 memory_bytes=int(memory.total),
                 used_bytes=int(memory.used),
+                capability=_capability(pynvml, handle),
             )
+
+
+def _capability(pynvml: Any, handle: Any) -> str:
+    try:
+        return ".".join(str(part) for part in pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+    except pynvml.NVMLError:
+        return ""
 
 
 def request_gpus(num: int, image: str, lock: Lockfile, wanted: str | None, found: Inventory) -> GpuRequest:

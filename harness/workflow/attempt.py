@@ -26,7 +26,9 @@ from harness.core.scope import shortened
 from harness.core.verdict import Case, Verdict, judge, verdict_to_json
 from harness.errors import HarnessError
 from harness.host import doctor
-from harness.host.git import Checkout, export
+from harness.host.archive.listing import list_evidence, note_left_out
+from harness.host.crate import write_crate
+from harness.host.git import Source
 from harness.host.inputs.materialise import materialise
 from harness.host.packages.locks import export_lock
 from harness.host.request import Request as Request
@@ -43,11 +45,12 @@ from harness.host.runs.runner import Ready, Wish, make_ready
 from harness.host.runs.sandbox import Sandbox, describe_exit
 from harness.host.runs.tracking_evidence import load_run_files
 from harness.host.runs.trajectory import Setting
-from harness.host.store import Store, disk_errors, file_digest
+from harness.host.store import Store, disk_errors
 from harness.report.console import Progress
 from harness.report.documents import curves_of, write_reports
 
-RECORDER = Path(harness.__file__).resolve().parent.parent / "pipelines" / "recorder"
+SOURCES = Path(harness.__file__).resolve().parent
+RECORDER = SOURCES.parent / "pipelines" / "recorder"
 DOCUMENTS = (
     "report.html",
     "verdict.json",
@@ -55,7 +58,10 @@ DOCUMENTS = (
     "certificate.json",
     "summary.md",
     "junit.xml",
+    "badge.svg",
+    "macros.tex",
     "sbom.cdx.json",
+    "ro-crate-metadata.json",
 )
 
 
@@ -88,18 +94,31 @@ def campaign_of(experiment: Experiment, *, with_controls: bool) -> campaign.Camp
 
 @dataclass(slots=True)
 class Attempt:
-    """One certify on its way; the methods are called in the order in which they stand."""
+    """One certify on its way; the methods are called in the order in which they stand.
+
+    Attributes:
+        source: where the code comes from; image, locks, inputs and what is trained are all taken from it.
+        tree: where the code lies once it is exported, if not in the run's own folder.
+        is_rebuilt: whether the image is built twice where the experiment's policy requires it.
+    """
 
     request: Request
     experiment: Experiment
-    checkout: Checkout
+    source: Source
     store: Store
     progress: Progress
     folder: Path
     case: Case
+    tree: Path | None = None
+    is_rebuilt: bool = True
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: dict[str, float] = field(default_factory=dict)
     lookout: Lookout = field(default_factory=lambda: Lookout(campaign.STRAIGHT, campaign.RERUN))
+
+    @property
+    def code(self) -> Path:
+        """Where the code lies once it is exported."""
+        return self.folder / "code" if self.tree is None else self.tree
 
     def go(self) -> Result:
         """Every stage; the table of contents of this program."""
@@ -114,9 +133,14 @@ class Attempt:
         key = sha256(canonical_json([str(code), str(recorder), ready.image_id, str(self.experiment.digest)]))
         cached = controls.read(self.store, key)
         records, planned = self.run(setting, with_controls=cached is None)
-        materials = Materials(
-            commit=self.checkout.commit,
-            is_dirty=self.checkout.is_dirty,
+        verdict, evidence = self.judge(records, planned, cached, key)
+        return self.write(verdict, evidence, self.materials(code, recorder, ready, prepared))
+
+    def materials(self, code: Digest, recorder: Digest, ready: Ready, prepared: Mapping[str, str]) -> Materials:
+        """What went into the runs."""
+        return Materials(
+            commit=self.source.commit,
+            is_dirty=self.source.is_dirty,
             code=code,
             recorder=recorder,
             image=ready.facts,
@@ -125,8 +149,6 @@ class Attempt:
             gpu=ready.gpu,
             interpreter=None if ready.environment is None else ready.environment.to_json(),
         )
-        verdict, evidence = self.judge(records, planned, cached, key)
-        return self.write(verdict, evidence, materials)
 
     @contextlib.contextmanager
     def stage(self, name: str, detail: str) -> Iterator[None]:
@@ -148,14 +170,14 @@ class Attempt:
     def make_sandbox(self) -> Ready:
         """Containers of the built image, or a process of the host, with the GPUs that are asked for."""
         wish = Wish(
-            root=self.request.root,
+            root=self.code,
             image=self.experiment.image,
             num_gpus=self.experiment.gpus,
             runner=self.request.runner,
             engine=self.request.engine,
             gpu=self.request.gpu,
             python=self.request.python,
-            is_rebuild_required="rebuild" in self.experiment.policy.required,
+            is_rebuild_required=self.is_rebuilt and "rebuild" in self.experiment.policy.required,
         )
         ready = make_ready(wish, self.store, self)
         # Without a container there is no image to build again; the verdict lists that under what was not checked.
@@ -175,21 +197,25 @@ class Attempt:
         declared = sorted(self.experiment.inputs.items())
         with self.stage("inputs", ", ".join(name for name, _ in declared) or "none"):
             return {
-                name: materialise(value.named(name), self.store, self.request.root, self.progress.note)
+                name: materialise(value.named(name), self.store, self._root_of(value.file), self.progress.note)
                 for name, value in declared
             }
 
+    def _root_of(self, file: str | None) -> Path:
+        """What an input's path is below: the code, or, for a file that is not committed, the checkout."""
+        return self.request.root if file is not None and not (self.code / file).is_file() else self.code
+
     def export_code(self) -> tuple[Digest, Digest]:
         """A clean export of the commit; the digests of the code and of the recorder."""
-        state = ", with uncommitted changes" if self.checkout.is_dirty else ""
-        with self.stage("code", f"commit {self.checkout.commit[:12]}{state}"), disk_errors("exporting the code"):
-            export(self.checkout, self.folder / "code")
+        state = ", with uncommitted changes" if self.source.is_dirty else ""
+        with self.stage("code", f"commit {self.source.commit[:12]}{state}"), disk_errors("exporting the code"):
+            self.source.export(self.code)
             (self.folder / "config.json").write_bytes(canonical_json(self.experiment.config) + b"\n")
-            return tree_digest(self.folder / "code"), tree_digest(RECORDER)
+            return tree_digest(self.code), tree_digest(RECORDER)
 
     def review_code(self) -> Verdict | None:
         """Read the code and what stands around it, before anything is built; the verdict if it forbids the run."""
-        code = self.folder / "code"
+        code = self.code
         target = target_of_experiment(self.experiment, code)
         with self.stage("review", ", ".join(target.entries) or "every file of the code"):
             static = review_tree(
@@ -202,8 +228,8 @@ class Attempt:
     def _untouched(self, code: Digest, recorder: Digest) -> Materials:
         """The materials of a certify that ended before anything was built."""
         return Materials(
-            commit=self.checkout.commit,
-            is_dirty=self.checkout.is_dirty,
+            commit=self.source.commit,
+            is_dirty=self.source.is_dirty,
             code=code,
             recorder=recorder,
             image={"name": self.experiment.image, "id": None},
@@ -215,7 +241,7 @@ class Attempt:
         """The image's bill of materials, beside the verdict."""
         if self.case.runner == "docker":
             with disk_errors("writing the bill of materials"):
-                bill = export_lock(self.folder / "code", self.experiment.image, "cyclonedx", self.store, self.note)
+                bill = export_lock(self.code, self.experiment.image, "cyclonedx", self.store, self.note)
                 (self.folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
 
     def make_setting(self, sandbox: Sandbox, inputs: Mapping[str, Path]) -> Setting:
@@ -224,10 +250,10 @@ class Attempt:
             experiment=shortened(self.experiment, self.case.scope),
             name=self.request.name,
             run_id=self.case.run_id,
-            commit=self.checkout.commit,
+            commit=self.source.commit,
             sandbox=sandbox,
             folder=self.folder,
-            code=self.folder / "code",
+            code=self.code,
             config=self.folder / "config.json",
             recorder=RECORDER,
             inputs=inputs,
@@ -263,7 +289,7 @@ class Attempt:
         """Read what was left behind, look at the controls, and decide."""
         with self.stage("judge", "bit for bit"):
             known: dict[tuple[str, Digest], Content] = {}
-            evidence = {name: self._load(name, runs, known) for name, runs in records.items()}
+            evidence = {name: self.load(name, runs, known) for name, runs in records.items()}
             checks = controls.check_all(evidence, self.folder, self.experiment.policy.volatile, planned, cached)
             self.case = dataclasses.replace(
                 self.case,
@@ -271,7 +297,7 @@ class Attempt:
                 rerun=evidence.get(campaign.RERUN),
                 resumed=evidence.get(campaign.RESUMED),
                 controls=checks,
-                problems=self._log_ends(records),
+                problems=self.log_ends(records),
                 stopped_at=self.lookout.found,
                 review=self._with_files(),
             )
@@ -285,15 +311,16 @@ class Attempt:
         files = load_run_files(self.folder / campaign.STRAIGHT, campaign.STRAIGHT)
         return self.case.review and dataclasses.replace(self.case.review, files=files)
 
-    def _load(
+    def load(
         self, name: str, runs: tuple[RunRecord, ...], known: dict[tuple[str, Digest], Content]
     ) -> TrajectoryEvidence:
+        """What a trajectory left behind, read; `known` as `load_trajectory` has it."""
         declared = self.experiment
         return load_trajectory(
             self.folder / name, name, runs, declared.outputs, declared.checkpoints, declared.policy.volatile, known
         )
 
-    def _log_ends(self, records: campaign.Records) -> tuple[str, ...]:
+    def log_ends(self, records: campaign.Records) -> tuple[str, ...]:
         """The end of the log of every run that failed."""
         failed = [run for runs in records.values() for run in runs if run.exit_code != 0 and not run.is_planned_kill]
         return tuple(
@@ -304,7 +331,17 @@ class Attempt:
         )
 
     def write(self, verdict: Verdict, evidence: tuple[TrajectoryEvidence, ...], materials: Materials) -> Result:
-        """Manifest, verdict, certificate and reports."""
+        """Every document of a certify; `latest` points at it, and the times of a whole one are kept for plans."""
+        result = self.write_documents(verdict_to_json(verdict), evidence, materials)
+        if result.exit_code == 0 and self.case.scope is None:
+            self.store.write_record("timings", self.request.name, self.seconds)
+        point_latest(self.folder)
+        return result
+
+    def write_documents(
+        self, document: dict[str, Any], evidence: tuple[TrajectoryEvidence, ...], materials: Materials
+    ) -> Result:
+        """Manifest, verdict, reports, and last the certificate, which lists the digest of every file of the run."""
         finished = datetime.now(UTC)
         volatile = {
             "started": self.started.isoformat(timespec="seconds"),
@@ -312,7 +349,6 @@ class Attempt:
             "seconds": self.seconds,
             **({"interpreter": str(self.request.python)} if self.request.python else {}),
         }
-        document = verdict_to_json(verdict)
         manifest = build_manifest(
             name=self.request.name,
             run_id=self.case.run_id,
@@ -324,22 +360,18 @@ class Attempt:
             volatile=volatile,
             review=document["review"],
             scope=self.case.scope,
+            sources=tree_digest(SOURCES),
         )
         with disk_errors("writing the verdict"):
             write_json(self.folder / "manifest.json", manifest)
-            self.write_verdict(verdict)
-            certificate = build_certificate(
-                verdict=document, manifest=manifest, digests=self._digests(), finished=finished
-            )
-            (self.folder / "certificate.json").write_bytes(certificate)
+            write_json(self.folder / "verdict.json", document)
             write_reports(self.folder, document, manifest, curves_of(evidence))
-        if document["exit_code"] == 0 and self.case.scope is None:
-            self.store.write_record("timings", self.request.name, self.seconds)
-        point_latest(self.folder)
+            write_crate(self.folder, document, manifest)
+            note_left_out(self.folder)
+            digests = {name: str(digest) for name, digest in list_evidence(self.folder).items()}
+            certificate = build_certificate(verdict=document, manifest=manifest, digests=digests, finished=finished)
+            (self.folder / "certificate.json").write_bytes(certificate)
         return Result(folder=self.folder, verdict=document, manifest=manifest)
-
-    def _digests(self) -> dict[str, str]:
-        return {name: file_digest(self.folder / name) for name in ("manifest.json", "verdict.json")}
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Write verdict.json in one step."""
