@@ -24,14 +24,15 @@ def cli(context: click.Context, root: Path) -> None:
     """Certify that a training gives the same bits when it is run again, and when it is killed and resumed.
 
     Exit codes: 0 certified, 1 diverged, 2 usage or configuration, 3 inconclusive, 4 vetoed, 5 tampered, 6 environment
-    (no engine, no disk), 70 internal error, 130 interrupted. `make` flattens them to 2: read verdict.json there.
+    (no engine, no disk), 70 internal error, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP). `make` flattens them to 2: read
+    verdict.json there.
     """
     context.obj = root.resolve()
 
 
 def the_store() -> Store:
     """The cache, as the environment names it."""
-    return open_store(None, os.environ)
+    return open_store(None, os.environ, tell)
 
 
 def tell(text: str) -> None:

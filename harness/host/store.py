@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,23 @@ _LOCK = ".lock"
 _USE = "use.lock"
 
 
+def _tell_nobody(_text: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A cache folder; `open_store` makes one. `archives` are folders with blobs laid out alike, only read."""
+    """A cache folder; `open_store` makes one.
+
+    Attributes:
+        archives: folders with blobs laid out alike, only read.
+        tell: told, once for each, of a blob in an archive that is not what its name says.
+    """
 
     root: Path
     archives: tuple[Path, ...] = ()
+    tell: Progress = field(default=_tell_nobody, compare=False)
+    _passed_over: set[Path] = field(default_factory=set, init=False, compare=False, repr=False)
 
     def blob(self, digest: str) -> Path:
         """Where the file with this digest (`sha256:<hex>`) lies, or would lie."""
@@ -42,7 +53,8 @@ class Store:
     def find(self, digest: str) -> Path | None:
         """The blob with this digest, verified, if it is here or in an archive, from which it is copied.
 
-        One that is not what its name says is removed: it can be fetched again.
+        One that is not what its name says is removed from here, for it can be fetched again, and is passed over in an
+        archive, for the next one may have it, or a package source.
         """
         blob = self.blob(digest)
         if blob.is_file():
@@ -51,10 +63,19 @@ class Store:
             blob.unlink()
         for archive in self.archives:
             path = Store(archive).blob(digest)
-            if path.is_file():
-                with self.scratch("archive") as scratch:
-                    copy = Path(shutil.copyfile(path, scratch / "blob"))
-                    return self.add(copy, digest, str(path))
+            if path.is_file() and (copied := self._copy(path, digest)) is not None:
+                return copied
+        return None
+
+    def _copy(self, path: Path, digest: str) -> Path | None:
+        """Copy a blob of an archive in; None, and a word about it, if it is not what its name says."""
+        with self.scratch("archive") as scratch:
+            copy = Path(shutil.copyfile(path, scratch / "blob"))
+            if file_digest(copy) == digest:
+                return self.add(copy, digest, str(path))
+        if path not in self._passed_over:
+            self._passed_over.add(path)
+            self.tell(f"{path} is passed over: its sha256 is not its name")
         return None
 
     def add(self, path: Path, digest: str, what: str) -> Path:
@@ -161,8 +182,13 @@ class Store:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def open_store(path: Path | None, environment: Mapping[str, str]) -> Store:
+def open_store(path: Path | None, environment: Mapping[str, str], tell: Progress = _tell_nobody) -> Store:
     """The cache in a given folder, else in `$HARNESS_CACHE`, else in the user's own cache folder.
+
+    Args:
+        path: the folder, if one is given.
+        environment: where `HARNESS_CACHE`, `HARNESS_ARCHIVE`, `XDG_CACHE_HOME` and `HOME` are looked up.
+        tell: told of damage in an archive.
 
     Raises:
         EnvironmentError_: the folder cannot be written.
@@ -177,7 +203,7 @@ def open_store(path: Path | None, environment: Mapping[str, str]) -> Store:
     archives = [Path(part) for part in environment.get("HARNESS_ARCHIVE", "").split(os.pathsep) if part]
     if missing := [path for path in archives if not path.is_dir()]:
         raise EnvironmentError_(f"HARNESS_ARCHIVE names {missing[0]}, which is no folder", "correct or unset it")
-    return Store(root.resolve(), tuple(archives))
+    return Store(root.resolve(), tuple(archives), tell)
 
 
 def file_digest(path: Path) -> str:
