@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.lock-installed
 HARNESS := $(BIN)/python -m harness
 
-.PHONY: help certify review build doctor setup lint test test-unit test-integration test-slow bench bench-build bench-review gc clean
+.PHONY: help certify replay review build doctor setup lint test test-unit test-integration test-slow bench bench-build bench-review bench-archive gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -19,6 +19,12 @@ certify: export EXP_NAME := $(EXP)
 certify: $(STAMP) ## certify EXP=name [RUNNER=docker|host] [GPU=uuid] [HARNESS_PYTHON=path] [ENGINE=none] [STEPS=20] [PLAN=1] [ALLOW_DIRTY=1]
 	@[ -n "$$EXP_NAME" ] || { echo "error: which experiment? make certify EXP=tiny" >&2; exit 2; }
 	@$(HARNESS) certify -- "$$EXP_NAME"
+
+replay: export REPLAY_COMMIT := $(COMMIT)
+replay: export EXP_NAME := $(EXP)
+replay: $(STAMP) ## replay COMMIT=hash (or an archive) [EXP=name] [AGAINST=hash] [STEPS=20] [PREFLIGHT=1] [RUNNER=docker|host]
+	@[ -n "$$REPLAY_COMMIT" ] || { echo "error: which commit? make replay COMMIT=<hash>" >&2; exit 2; }
+	@$(HARNESS) replay -- "$$REPLAY_COMMIT" $${EXP_NAME:+"$$EXP_NAME"}
 
 review: export EXP_NAME := $(EXP)
 review: $(STAMP) ## read the code of EXP=name (or a path) and hold it against the checklist [PROBE=1]
@@ -48,19 +54,22 @@ test: lint test-unit test-integration ## everything: lint, unit tests, then the 
 
 test-unit: $(STAMP) ## no engine needed; those of the pipelines use the host runner's own environment
 	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
-	    $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=5 tests/unit tests/review
+	    $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=5 -m "not slow" tests/unit tests/review tests/tamper
 
 test-integration: $(STAMP) ## real engine, real kills; installs and starts an engine as `make certify` does
 	$(BIN)/python -m pytest -q --durations=15 -m "not slow" tests/integration
 
-test-slow: $(STAMP) ## the tests that take many minutes: smollm2, the CUDA image
-	$(BIN)/python -m pytest -q -m slow tests/integration
+test-slow: $(STAMP) ## the tests that take many minutes: smollm2, the CUDA image, emulated processors, every byte of an archive
+	$(BIN)/python -m pytest -q -m slow tests/integration tests/tamper
 
 bench: $(STAMP) ## what a run costs beyond its bare training; ratios measured side by side
 	$(BIN)/python -m tests.bench
 
 bench-build: $(STAMP) ## what building an image costs beyond fetching, installing and writing it once
 	$(BIN)/python -m tests.bench_build
+
+bench-archive: $(STAMP) ## what reading an archive takes beside sha256sum of the same file
+	$(BIN)/python -m tests.bench_archive
 
 bench-review: $(STAMP) ## what reviewing 1,000 files takes, cold and unchanged
 	$(BIN)/python -m tests.bench_review

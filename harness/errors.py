@@ -6,7 +6,7 @@
     +-- VetoError          4   the review forbids the run
     +-- TamperedError      5   something signed or hashed is not what it was
     +-- EnvironmentError_  6   this machine lacks something: an engine, a GPU, disk, a package source
-    +-- InterruptedError_  130 somebody pressed Ctrl-C
+    +-- InterruptedError_  130 somebody pressed Ctrl-C, or sent SIGTERM or SIGHUP
 
 A run that is not reproducible is a verdict, never an exception.
 """

@@ -37,7 +37,8 @@ def patch(root, name, body):
 def run(root, body, words):
     result = subprocess.run(
         ["bash", "-ec", body], cwd=root, capture_output=True, text=True, timeout=1200, stdin=subprocess.DEVNULL,
-        env={**os.environ, "GIT_AUTHOR_NAME": "reader", "GIT_AUTHOR_EMAIL": "reader@example.org",
+        env={**os.environ, "XDG_CONFIG_HOME": str(root.parent / "config"),
+             "GIT_AUTHOR_NAME": "reader", "GIT_AUTHOR_EMAIL": "reader@example.org",
              "GIT_COMMITTER_NAME": "reader", "GIT_COMMITTER_EMAIL": "reader@example.org"},
     )  # fmt: skip
     said = result.stdout + result.stderr
@@ -76,4 +77,4 @@ def test_the_guide_leads_to_a_certificate(client, clone):
 
 @pytest.mark.engine
 def test_every_command_of_the_readme_runs(client, clone):
-    assert follow(clone, "README.md") == 4
+    assert follow(clone, "README.md") == 6

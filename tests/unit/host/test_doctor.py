@@ -123,3 +123,23 @@ def test_a_machine_without_a_gpu_is_told_what_is_missing_and_nothing_ends_it(tmp
 
 def test_the_machines_facts_list_its_gpus():
     assert isinstance(doctor.host_facts()["gpus"], list)
+
+
+def test_the_machine_is_named_so_that_nobody_can_tell_it_by_its_own_id():
+    facts = doctor.host_facts()
+    assert facts == doctor.host_facts()
+    try:
+        own = open("/etc/machine-id").read().strip()
+    except OSError:
+        own = ""
+    if len(own) == 32:
+        assert len(facts["machine_id"]) == 16 and facts["machine_id"] not in own
+        assert int(facts["machine_id"], 16) >= 0
+    else:
+        assert facts["machine_id"] is None
+
+
+def test_a_machine_without_an_id_has_none(monkeypatch):
+    monkeypatch.setattr(doctor, "_read", lambda path: "" if path == "/etc/machine-id" else "flags : fpu avx2 fma\n")
+    facts = doctor.host_facts()
+    assert facts["machine_id"] is None and facts["isa"] == ["avx2", "fma"]

@@ -179,6 +179,14 @@ def test_the_certificate_of_a_prefix_does_not_take_the_place_of_one_of_the_exper
     assert sorted(path.name for path in (project / "runs" / "exp").iterdir()) == sorted([whole.name, newest.name])
 
 
+def test_a_certified_replay_does_not_take_the_place_of_a_certificate(store, project):
+    whole, replayed, newest = (add_run(project, "exp", day, verdict="CERTIFIED") for day in (1, 2, 3))
+    for path in (replayed, newest):
+        (path / "verdict.json").write_text(json.dumps({"verdict": "CERTIFIED", "kind": "replay"}))
+    gc(project, store)
+    assert whole.exists() and newest.exists() and not replayed.exists()
+
+
 def test_of_an_experiments_runs_the_newest_the_certified_and_the_cited_stay(store, project):
     certified, gone, cited = (
         add_run(project, "exp", 1, "CERTIFIED"),

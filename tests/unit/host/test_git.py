@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from harness.errors import EnvironmentError_, UsageError
-from harness.host.git import export, read_checkout
+from harness.host.git import Exported, export, find_commit, read_checkout
 
 
 def git(root, *arguments):
@@ -78,3 +78,46 @@ def test_without_a_git_command_the_error_says_so(repository, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(EnvironmentError_, match="no `git` command"):
         read_checkout(repository)
+
+
+def commit_of(root, name="HEAD"):
+    done = subprocess.run(["git", "-C", str(root), "rev-parse", name], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_any_commit_of_the_history_is_exported_whatever_is_checked_out(repository, tmp_path):
+    first = commit_of(repository)
+    (repository / "train.py").write_text("print(2)\n")
+    git(repository, "commit", "-qam", "second")
+    (repository / "train.py").write_text("print(3)\n")
+    for name in (first, first[:7], "HEAD~1"):
+        found = find_commit(repository, name)
+        assert (found.commit, found.is_dirty) == (first, False)
+    found.export(tmp_path / "old")
+    assert (tmp_path / "old" / "train.py").read_text() == "print(1)\n"
+    assert (repository / "train.py").read_text() == "print(3)\n"
+
+
+@pytest.mark.parametrize("name", ["0" * 40, "deadbeef", "no-branch", "--all", "", "HEAD:train.py"])
+def test_what_is_no_commit_of_the_repository_is_a_clear_error(repository, name):
+    with pytest.raises(UsageError, match=r"no commit|names no commit"):
+        find_commit(repository, name)
+
+
+def test_a_commit_that_a_shallow_clone_lacks_is_told_with_how_to_get_it(repository, tmp_path):
+    first = commit_of(repository)
+    (repository / "train.py").write_text("print(2)\n")
+    git(repository, "commit", "-qam", "second")
+    git(tmp_path, "clone", "-q", "--depth=1", repository.as_uri(), str(tmp_path / "shallow"))
+    with pytest.raises(UsageError) as caught:
+        find_commit(tmp_path / "shallow", first)
+    assert "--unshallow" in caught.value.remedy
+
+
+def test_code_that_was_exported_already_is_copied_once(repository, tmp_path):
+    folder = tmp_path / "code"
+    export(read_checkout(repository), folder)
+    source = Exported(folder=folder, commit="a" * 40)
+    source.export(folder)
+    source.export(tmp_path / "copy")
+    assert (tmp_path / "copy" / "train.py").read_text() == "print(1)\n"

@@ -142,3 +142,25 @@ def test_errors_that_only_derive_from_an_os_error_pass_unchanged():
 
     with pytest.raises(FromALibrary), disk_errors("x"):
         raise FromALibrary("a library's own")
+
+
+def archive_with(folder, digest, data):
+    path = Store(folder).blob(digest)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_wrong_blob_in_an_archive_is_told_once_and_the_next_archive_is_asked(tmp_path):
+    digest, told = digest_of(b"data"), []
+    wrong = archive_with(tmp_path / "a", digest, b"dat4")
+    right = archive_with(tmp_path / "b", digest, b"data")
+    environment = {"HARNESS_CACHE": str(tmp_path / "cache")}
+    alone = open_store(None, {**environment, "HARNESS_ARCHIVE": str(tmp_path / "a")}, told.append)
+    assert alone.find(digest) is None and alone.find(digest) is None
+    assert told == [f"{wrong} is passed over: its sha256 is not its name"]
+    both = open_store(None, {**environment, "HARNESS_ARCHIVE": f"{tmp_path / 'a'}:{tmp_path / 'b'}"}, told.append)
+    found = both.find(digest)
+    assert found == both.blob(digest) and found.read_bytes() == b"data"
+    assert (wrong.read_bytes(), right.read_bytes()) == (b"dat4", b"data"), "an archive is only read"
+    assert list((both.root / "scratch").iterdir()) == []
