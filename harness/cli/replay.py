@@ -86,7 +86,7 @@ def replay(
 
 def _print_preflight(found: Any, as_json: bool) -> int:
     """What can be had and what cannot; exit code 6 unless everything can."""
-    from harness.core.preflight import preflight_lines
+    from harness.core.replay.preflight import preflight_lines
 
     if as_json:
         click.echo(json.dumps({"seconds": found.seconds, "needs": [need.to_json() for need in found.needs]}, indent=1))

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from harness.core.advisories import Component, affecting, upstream_version
 from harness.core.cuda import cuda_stack
 from harness.core.gpu import HAND_OUT_REMEDY, GpuRequest, check_driver, describe
-from harness.core.tier import isa_flags
+from harness.core.replay.tier import isa_flags
 from harness.errors import HarnessError
 from harness.host import engine, gpu
 from harness.host.git import read_checkout

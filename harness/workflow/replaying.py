@@ -21,12 +21,12 @@ from typing import Any
 
 import harness
 from harness.core.manifest import environment_of
-from harness.core.preflight import Preflight, preflight_lines, preflight_sentence
-from harness.core.replay import Image, ReplayCase
-from harness.core.replay_environment import environment_rows
-from harness.core.replay_verdict import judge_replay, replay_to_json
+from harness.core.replay.comparison import Image, ReplayCase
+from harness.core.replay.environment import environment_rows
+from harness.core.replay.preflight import Preflight, preflight_lines, preflight_sentence
+from harness.core.replay.tier import tier_of
+from harness.core.replay.verdict import judge_replay, replay_to_json
 from harness.core.scope import Scope, prefix_of, shortened
-from harness.core.tier import tier_of
 from harness.core.verdict import Case
 from harness.errors import EnvironmentError_, HarnessError, InterruptedError_, TamperedError, UsageError
 from harness.host.checkouts import remember_checkout

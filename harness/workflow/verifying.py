@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.evidence import TrajectoryEvidence
-from harness.core.verification import Verification
+from harness.core.verifying.verification import Verification
 from harness.host.store import Progress, Store
 from harness.host.verifying import verifying
 from harness.report.documents import curves_of, render_documents

@@ -3,12 +3,19 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+READER = {
+    "GIT_AUTHOR_NAME": "reader",
+    "GIT_AUTHOR_EMAIL": "reader@example.org",
+    "GIT_COMMITTER_NAME": "reader",
+    "GIT_COMMITTER_EMAIL": "reader@example.org",
+}
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -37,10 +44,8 @@ def patch(root, name, body):
 def run(root, body, words):
     result = subprocess.run(
         ["bash", "-ec", body], cwd=root, capture_output=True, text=True, timeout=1200, stdin=subprocess.DEVNULL,
-        env={**os.environ, "XDG_CONFIG_HOME": str(root.parent / "config"),
-             "GIT_AUTHOR_NAME": "reader", "GIT_AUTHOR_EMAIL": "reader@example.org",
-             "GIT_COMMITTER_NAME": "reader", "GIT_COMMITTER_EMAIL": "reader@example.org"},
-    )  # fmt: skip
+        env={**os.environ, **READER, "XDG_CONFIG_HOME": str(root.parent / "config")},
+    )
     said = result.stdout + result.stderr
     assert result.returncode == int(dict(words).get("expect", 0)), said
     for key, value in words:
@@ -64,10 +69,15 @@ def follow(root, document):
 
 
 @pytest.fixture
-def clone(project):
-    """A clone that uses this checkout's environment instead of making another of the same lock."""
-    (project.root / ".venv").symlink_to(ROOT / ".venv")
-    return project.root
+def clone(project, tmp_path):
+    """This checkout's files on top of its history, with its environment instead of another of the same lock."""
+    root = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", "--no-checkout", str(ROOT), str(root)], check=True)
+    shutil.copytree(project.root, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
+    for command in (["add", "-A"], ["commit", "-q", "--allow-empty", "-m", "as it stands here"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True, env={**os.environ, **READER})
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    return root
 
 
 @pytest.mark.engine

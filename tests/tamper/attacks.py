@@ -361,7 +361,7 @@ def list_shortened(made):
 
 
 def interruption_dropped(manifest):
-    from harness.core.recorded import experiment_digest
+    from harness.core.verifying.recorded import experiment_digest
 
     manifest["experiment"]["interruptions"] = []
     manifest["experiment"]["policy"]["required"] = ["rerun"]
@@ -388,7 +388,7 @@ def interruption_out_of_code(made):
 
 @attack("signed anew: an output declared volatile afterwards", "another experiment than the code declares")
 def volatile_added(made):
-    from harness.core.recorded import experiment_digest
+    from harness.core.verifying.recorded import experiment_digest
 
     def change(manifest):
         manifest["experiment"]["policy"]["volatile"].append("loss")

@@ -14,7 +14,7 @@ from typing import Any
 from harness.core.archive import layout
 from harness.core.certificate import build_certificate
 from harness.core.layer import END_OF_ARCHIVE, Entry, header, padding
-from harness.core.recorded import read_document, read_record
+from harness.core.verifying.recorded import read_document, read_record
 from harness.host.archive.listing import list_evidence
 from harness.host.archive.reading import open_archive
 from harness.host.archive.writing import write_archive

@@ -21,12 +21,12 @@ from synthetic import KILL, Files, Process, Quirks, State, canonical, chain, rec
 
 from harness.core.control import ControlCheck
 from harness.core.manifest import environment_of
-from harness.core.replay import ReplayCase
-from harness.core.replay_verdict import judge_replay, replay_to_json
+from harness.core.replay.comparison import ReplayCase
+from harness.core.replay.tier import tier_of
+from harness.core.replay.verdict import judge_replay, replay_to_json
 from harness.core.run import Fault, RunRecord
 from harness.core.scope import shortened
 from harness.core.soundness import trajectory_problems
-from harness.core.tier import tier_of
 from harness.core.verdict import Case, judge
 from harness.host.git import Exported
 from harness.host.replay.records import Place, keep_copy, open_record

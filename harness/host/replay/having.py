@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.core.experiment_input import Input
 from harness.core.lockfile import BasePackage, Wheel
-from harness.core.preflight import ARCHIVE_REMEDY, Kind, Need, State
+from harness.core.replay.preflight import ARCHIVE_REMEDY, Kind, Need, State
 from harness.errors import HarnessError
 from harness.host.images.debian import mirrors, pool_paths, pool_url
 from harness.host.inputs.hub import endpoint_of, offline_switch

@@ -21,7 +21,7 @@ from requests import RequestException
 from harness.core.cuda import cuda_stack
 from harness.core.experiment import Experiment
 from harness.core.gpu import check_driver, choose_gpus, describe
-from harness.core.preflight import Kind, Need, Preflight, State, preflight_of
+from harness.core.replay.preflight import Kind, Need, Preflight, State, preflight_of
 from harness.errors import HarnessError
 from harness.host import doctor, engine, gpu
 from harness.host.images.engine_images import find_image

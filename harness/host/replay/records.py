@@ -16,9 +16,9 @@ from typing import Any
 from harness.core.digest import Digest
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.experiment import Experiment
-from harness.core.recorded import MAX_DOCUMENT_BYTES, Record, read_document, read_record
-from harness.core.replay_record import Recorded, recorded_of
-from harness.core.verification import Verification
+from harness.core.replay.record import Recorded, recorded_of
+from harness.core.verifying.recorded import MAX_DOCUMENT_BYTES, Record, read_document, read_record
+from harness.core.verifying.verification import Verification
 from harness.errors import EvidenceError, HarnessError, TamperedError, UsageError
 from harness.host.archive.code_tar import NAME as CODE_TAR
 from harness.host.archive.code_tar import unpack_code

@@ -12,9 +12,9 @@ from pathlib import Path
 from harness.core.digest import Digest, canonical_json, sha256
 from harness.core.experiment import Experiment, parse_experiment
 from harness.core.experiment_name import NAME
-from harness.core.recorded import REMEDY, Record
-from harness.core.rejudge import first_difference
 from harness.core.review.basis import Basis
+from harness.core.verifying.recorded import REMEDY, Record
+from harness.core.verifying.rejudge import first_difference
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.host.archive.code_tar import read_code, unpack_code
 from harness.host.files import Files, FolderFiles

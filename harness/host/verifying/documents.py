@@ -14,8 +14,8 @@ from harness.core.digest import Digest
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.licence import licence_of
 from harness.core.manifest import Materials, build_manifest
-from harness.core.recorded import REMEDY, Record
-from harness.core.rejudge import first_difference
+from harness.core.verifying.recorded import REMEDY, Record
+from harness.core.verifying.rejudge import first_difference
 from harness.errors import EvidenceError, TamperedError
 from harness.host.crate import CRATE, LICENCE_FILES, described_files, render_crate
 from harness.host.files import Files

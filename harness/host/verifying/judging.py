@@ -13,11 +13,11 @@ from harness.core.control import ControlCheck
 from harness.core.digest import Digest, canonical_json
 from harness.core.evidence import RunEvidence, TrajectoryEvidence
 from harness.core.places import state_tensors
-from harness.core.recorded import REMEDY, Record, read_document
-from harness.core.rejudge import case_of, decisions, first_difference, with_recorded_review
 from harness.core.review.basis import Basis
 from harness.core.run import RunRecord
 from harness.core.verdict import judge, verdict_to_json
+from harness.core.verifying.recorded import REMEDY, Record, read_document
+from harness.core.verifying.rejudge import case_of, decisions, first_difference, with_recorded_review
 from harness.errors import EvidenceError, TamperedError
 from harness.host.files import Files
 from harness.host.runs import controls

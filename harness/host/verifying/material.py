@@ -11,8 +11,8 @@ from harness.core.archive.layout import NOT_ARCHIVED
 from harness.core.attestation.bundle import MAX_BUNDLE_BYTES
 from harness.core.attestation.key import KEY_FILE, MAX_KEY_BYTES
 from harness.core.digest import Digest, canonical_json
-from harness.core.recorded import MAX_DOCUMENT_BYTES
-from harness.core.verification import Kind, Level
+from harness.core.verifying.recorded import MAX_DOCUMENT_BYTES
+from harness.core.verifying.verification import Kind, Level
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.host.files import Data, Files, FolderFiles
 from harness.host.store import Progress

@@ -7,13 +7,13 @@ from typing import Any
 
 from harness.core.attestation.key import KEY_FILE, PublicKey, verify_bundle
 from harness.core.attestation.statements import parse_statement
-from harness.core.recorded import REMEDY, Record, read_document, read_record
-from harness.core.rejudge import first_difference
-from harness.core.replay import Image, ReplayCase
-from harness.core.replay_record import Recorded, recorded_of
-from harness.core.replay_verdict import judge_replay, replay_to_json
+from harness.core.replay.comparison import Image, ReplayCase
+from harness.core.replay.record import Recorded, recorded_of
+from harness.core.replay.tier import Tier, tier_of
+from harness.core.replay.verdict import judge_replay, replay_to_json
 from harness.core.soundness import gpu_problems, trajectory_problems
-from harness.core.tier import Tier, tier_of
+from harness.core.verifying.recorded import REMEDY, Record, read_document, read_record
+from harness.core.verifying.rejudge import first_difference
 from harness.errors import EvidenceError, TamperedError
 from harness.host.runs.evidence import load_trajectory
 from harness.host.verifying import documents

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from harness.core.attestation.bundle import parse_bundle
 from harness.core.attestation.key import KEY_FILE, PublicKey, verify_bundle
-from harness.core.recorded import REMEDY
-from harness.core.verification import Signer
+from harness.core.verifying.recorded import REMEDY
+from harness.core.verifying.verification import Signer
 from harness.errors import TamperedError, UsageError
 from harness.host.signing.known import checkout_keys, known_name, own_keys, trusted_keys
 from harness.host.verifying.material import Material

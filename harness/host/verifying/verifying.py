@@ -17,8 +17,8 @@ import harness
 from harness.core.attestation.schema import check_predicate
 from harness.core.attestation.statements import parse_statement
 from harness.core.evidence import TrajectoryEvidence
-from harness.core.recorded import REMEDY, Record, read_document, read_record
-from harness.core.verification import Check, Kind, Level, Signer, Verification, never_checked
+from harness.core.verifying.recorded import REMEDY, Record, read_document, read_record
+from harness.core.verifying.verification import Check, Kind, Level, Signer, Verification, never_checked
 from harness.errors import EvidenceError, TamperedError
 from harness.host.runs.certify_folder import tree_digest
 from harness.host.runs.evidence import load_trajectory

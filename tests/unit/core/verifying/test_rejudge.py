@@ -11,9 +11,9 @@ from harness.core.case import Rebuild
 from harness.core.digest import Digest
 from harness.core.experiment import parse_experiment
 from harness.core.manifest import Materials, build_manifest
-from harness.core.recorded import read_document, read_record
-from harness.core.rejudge import case_of, decisions, first_difference, with_recorded_review
 from harness.core.verdict import judge, verdict_to_json
+from harness.core.verifying.recorded import read_document, read_record
+from harness.core.verifying.rejudge import case_of, decisions, first_difference, with_recorded_review
 from harness.errors import TamperedError, UsageError
 
 EXPERIMENT = """\
@@ -136,7 +136,7 @@ def test_keys_that_this_version_does_not_know_are_left_alone():
 
 
 def test_the_experiment_of_a_newer_version_is_read_as_far_as_it_is_known():
-    from harness.core.recorded import experiment_digest
+    from harness.core.verifying.recorded import experiment_digest
 
     def add(manifest, verdict):
         manifest["experiment"]["novelty"] = 1

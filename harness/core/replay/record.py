@@ -9,8 +9,8 @@ from typing import Any
 from harness.core.digest import Digest
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.places import ledger_of
-from harness.core.recorded import Record
 from harness.core.scope import Scope
+from harness.core.verifying.recorded import Record
 from harness.errors import EvidenceError
 
 _REMEDY = "take another record of the same commit, or an archive of this one"

@@ -11,8 +11,8 @@ from harness.core.diff import summarise
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.oracles import Oracle, OracleVerdict
 from harness.core.places import ledger_of
-from harness.core.preflight import preflight_sentence
-from harness.core.replay import TODAY, Held, ReplayCase, ReplayVerdict, hold, judge_rebuilt, testimony_of
+from harness.core.replay.comparison import TODAY, Held, ReplayCase, ReplayVerdict, hold, judge_rebuilt, testimony_of
+from harness.core.replay.preflight import preflight_sentence
 from harness.core.symptom import Cause, Symptom
 from harness.core.verdict import Verdict, oracle_to_json, verdict_to_json
 from harness.errors import EvidenceError

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from harness.core.replay import EnvironmentRow
+from harness.core.replay.comparison import EnvironmentRow
 
 MAX_ROWS = 200
 _MAX_CHARS = 300

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.core.tier import isa_flags, tier_of
+from harness.core.replay.tier import isa_flags, tier_of
 
 AVX2 = ["avx2", "fma"]
 HOST = {"cpu": "EPYC 7B13", "machine": "x86_64", "machine_id": "0123456789abcdef", "isa": AVX2}

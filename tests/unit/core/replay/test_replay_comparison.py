@@ -8,13 +8,13 @@ from synthetic import STEPS, Quirks, good_controls, straight
 
 from harness.core.interpreter import Difference as PackageDifference
 from harness.core.interpreter import Environment, Interpreter
-from harness.core.preflight import Need, preflight_of
-from harness.core.replay import Image, ReplayCase
-from harness.core.replay_record import Recorded, RecordedFile
-from harness.core.replay_verdict import judge_replay, replay_to_json
+from harness.core.replay.comparison import Image, ReplayCase
+from harness.core.replay.preflight import Need, preflight_of
+from harness.core.replay.record import Recorded, RecordedFile
+from harness.core.replay.tier import Tier
+from harness.core.replay.verdict import judge_replay, replay_to_json
 from harness.core.run import Fault
 from harness.core.scope import Scope
-from harness.core.tier import Tier
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 ID, KEY = "sha256:" + "11" * 32, "sha256:" + "22" * 32

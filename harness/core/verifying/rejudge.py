@@ -13,9 +13,9 @@ from typing import Any
 from harness.core.case import Case
 from harness.core.control import ControlCheck
 from harness.core.evidence import TrajectoryEvidence
-from harness.core.recorded import REMEDY, Record
 from harness.core.review.basis import Basis
 from harness.core.verdict import EXIT_CODES
+from harness.core.verifying.recorded import REMEDY, Record
 from harness.errors import TamperedError
 
 

@@ -1,6 +1,6 @@
 """What is not as it was, by path."""
 
-from harness.core.replay_environment import MAX_ROWS, environment_rows
+from harness.core.replay.environment import MAX_ROWS, environment_rows
 
 
 def rows(one, two):

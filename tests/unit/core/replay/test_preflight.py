@@ -1,6 +1,6 @@
 """The preflight as a value: what stops a replay, and how it is told."""
 
-from harness.core.preflight import Need, preflight_lines, preflight_of, preflight_sentence
+from harness.core.replay.preflight import Need, preflight_lines, preflight_of, preflight_sentence
 
 
 def wheel(name, state, detail="asked: localhost", size_bytes=0):

@@ -19,12 +19,12 @@ from harness.core.interpreter import Environment
 from harness.core.ledger import Ledger, StepRecord
 from harness.core.oracles import Oracle
 from harness.core.places import NOT_THERE, Difference, Place, ledger_of, localise
-from harness.core.preflight import Preflight
-from harness.core.replay_record import Recorded, RecordedFile
+from harness.core.replay.preflight import Preflight
+from harness.core.replay.record import Recorded, RecordedFile
+from harness.core.replay.tier import Tier
 from harness.core.scope import Scope
 from harness.core.symptom import Cause
 from harness.core.testimony import Testimony, hear
-from harness.core.tier import Tier
 
 TODAY = "replay"
 """How today's trajectory is called where a difference is told."""
