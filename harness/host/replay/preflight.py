@@ -82,7 +82,8 @@ def preflight(question: Question, deadline_s: float = DEADLINE_S) -> Preflight:
     if is_built:
         needs.append(Need(kind="base", name=f"image {recipe.name}", state="present", detail="built, in the engine"))
     needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe)]
-    needs += _disks(recipe, question.here, client, needs, is_built=is_built)
+    is_image_needed = _is_in_containers(request, client) and not is_built
+    needs += _disks(recipe, question.here, client, needs, is_image_needed=is_image_needed)
     return preflight_of(needs, time.monotonic() - began)
 
 
@@ -120,7 +121,8 @@ def _tasks(
     inputs = [declared.named(name) for name, declared in sorted(question.experiment.inputs.items())]
     pins = [pin for pin in recipe.lock.pins if pin.wheel is not None]
     pins = [] if is_built or question.request.python is not None else pins
-    packages = recipe.base_lock.packages if recipe.base_lock is not None and client is not None and not is_built else ()
+    is_base_needed = _is_in_containers(question.request, client) and not is_built
+    packages = recipe.base_lock.packages if recipe.base_lock is not None and is_base_needed else ()
     needs_pip = any(not here.place_of(pin.wheel.sha256, pin.wheel.size_bytes) for pin in pins if pin.wheel)
     needs_apt = any(not here.place_of(one.sha256, one.size_bytes) for one in packages)
     late: PackageSources | str = "pip did not name its sources in time"
@@ -134,7 +136,7 @@ def _tasks(
             yield ("wheel", pin.wheel.filename), lambda args=args: wheel_need(*args)  # type: ignore[misc]
     for package in packages:
         yield ("base", package.name), lambda package=package: base_need(package, here, apt)  # type: ignore[misc]
-    if recipe.base_lock is None and client is not None and not is_built:
+    if recipe.base_lock is None and is_base_needed:
         yield ("base", recipe.base.name), lambda: _registry_base(recipe, here, client)
     roots = (question.code, question.request.root)
     for value in inputs:
@@ -169,6 +171,13 @@ def _client() -> docker.DockerClient | None:
         return engine.connect(timeout_s=_ENGINE_TIMEOUT_S)
     except HarnessError:
         return None
+
+
+def _is_in_containers(request: Request, client: docker.DockerClient | None) -> bool:
+    """Whether an image is needed: an engine answers, is insisted on, or can be started."""
+    if request.runner == "host" or request.engine == "none":
+        return False
+    return client is not None or request.runner == "docker" or engine.can_install()
 
 
 def _is_built(client: docker.DockerClient, recipe: Recipe, here: Here) -> bool:
@@ -208,13 +217,13 @@ def _memory(experiment: Experiment) -> Need:
 
 
 def _disks(
-    recipe: Recipe, here: Here, client: docker.DockerClient | None, needs: Sequence[Need], *, is_built: bool
+    recipe: Recipe, here: Here, client: docker.DockerClient | None, needs: Sequence[Need], *, is_image_needed: bool
 ) -> list[Need]:
     """What a build takes in the cache and on the engine's disk, each held against what is free there."""
     fetch = sum(need.size_bytes for need in needs if need.state == "fetchable")
-    wanted = [("cache", here.store.root, fetch + (0 if is_built or client is None else cache_bytes(recipe)))]
+    wanted = [("cache", here.store.root, fetch + (cache_bytes(recipe) if is_image_needed else 0))]
     place = engine_disk(client) if client is not None else None
-    if place is not None and not is_built:
+    if place is not None and is_image_needed:
         wanted.append(("engine's disk", place, engine_bytes(recipe)))
     devices: dict[int, int] = {}
     for _, folder, size in wanted:
@@ -254,11 +263,14 @@ def _gpus(question: Question, recipe: Recipe) -> list[Need]:
     return [*needs, Need(kind="driver", name=name, state="present", detail=f"runs CUDA {stack.cuda}")]
 
 
-def _registry_base(recipe: Recipe, here: Here, client: docker.DockerClient) -> Need:
+def _registry_base(recipe: Recipe, here: Here, client: docker.DockerClient | None) -> Need:
     """A base from a registry; the engine asks the registry, for it has the credentials."""
     name = recipe.base.pull
     if here.store.read_record("bases", registry_key(recipe.base)):
         return Need(kind="base", name=name, state="present", detail="in the cache")
+    if client is None:
+        detail = "the registry was not asked: no engine answers yet"
+        return Need(kind="base", name=name, state="unknown", detail=detail, remedy=_REGISTRY_REMEDY)
     try:
         if find_image(client, name) is not None:
             return Need(kind="base", name=name, state="present", detail="in the engine")

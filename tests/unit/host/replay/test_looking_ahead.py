@@ -164,3 +164,11 @@ def test_an_engine_that_is_asked_for_and_is_not_there_is_gone(found, monkeypatch
     with server({"/simple/toy-thing/": ("text/html", LINK)}) as (url, _):
         result = found(f"{url}/simple", "http://127.0.0.1:9/debian", runner="docker")
     assert states(result)["engine"] == "gone" and "DOCKER_HOST" in result.gone[0].remedy
+
+
+def test_the_base_is_asked_for_as_well_where_no_engine_answers_yet(found, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    pages = {"/simple/toy-thing/": ("text/html", LINK), f"/debian/{POOL}": ("x", DEB_DATA.decode())}
+    with server(pages) as (url, _):
+        result = found(f"{url}/simple", f"{url}/debian", runner="docker")
+    assert states(result)["base"] == "fetchable"
