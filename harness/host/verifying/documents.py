@@ -16,7 +16,7 @@ from harness.core.licence import licence_of
 from harness.core.manifest import Materials, build_manifest
 from harness.core.verifying.recorded import REMEDY, Record
 from harness.core.verifying.rejudge import first_difference
-from harness.errors import EvidenceError, TamperedError
+from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.host.crate import CRATE, LICENCE_FILES, described_files, render_crate
 from harness.host.files import Files
 from harness.host.verifying.material import Material
@@ -35,6 +35,7 @@ def check_evidence_list(statement: Mapping[str, Any], material: Material) -> int
 
     Raises:
         TamperedError: a file is missing, there is one too many, or one is not what it was.
+        UsageError: an early version of this program wrote the folder, and listed nothing of the runs.
     """
     try:
         told = {one["name"]: one["digest"]["sha256"] for one in statement["predicate"]["evidence"]}
@@ -43,6 +44,9 @@ def check_evidence_list(statement: Mapping[str, Any], material: Material) -> int
         raise _tampered(f"the certificate's list of evidence is malformed ({error})") from error
     if names != sorted(set(names)):
         raise _tampered("the certificate's list of evidence is not sorted, or names a file twice")
+    if names == [*_NEEDED] and not material.is_signed:  # all that early versions listed
+        problem = "the certificate lists no evidence: an early version of this program wrote it, and nobody signed it"
+        raise UsageError(problem, "certify again, at its commit if it must be that one: `harness certify`")
     for name, digest in material.digests.items():
         if name not in told:
             raise _tampered(f"{name} is not in the certificate's list of evidence")

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import rfc8785
 
 from harness.errors import UsageError
 from harness.host.archive.writing import publish, write_archive
@@ -129,6 +130,16 @@ def test_a_changed_folder_is_tampered(tmp_path, change, words):
     found = verified(folder)
     assert found.word == "TAMPERED"
     assert words in found.problem
+
+
+def test_a_folder_of_an_early_version_which_listed_no_evidence_is_told_apart_from_a_changed_one(tmp_path):
+    folder = make_run(tmp_path)
+    statement = json.loads((folder / "certificate.json").read_text())
+    listed = statement["predicate"]["evidence"]
+    statement["predicate"]["evidence"] = [one for one in listed if one["name"] in ("manifest.json", "verdict.json")]
+    (folder / "certificate.json").write_bytes(rfc8785.dumps(statement))
+    with pytest.raises(UsageError, match="an early version"):
+        verified(folder)
 
 
 def test_a_published_folder_is_verified_as_far_as_it_reaches(tmp_path):
