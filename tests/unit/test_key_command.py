@@ -16,6 +16,7 @@ def machine(tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / name))
 
     monkeypatch.delenv("HARNESS_KEY", raising=False)
+    monkeypatch.chdir(tmp_path)  # no checkout, which may name keys of its own
     switch("mine")
     return switch
 
