@@ -94,6 +94,8 @@ def _print_preflight(found: Any, as_json: bool) -> int:
         for line in preflight_lines(found):
             click.echo(line)
         size = f", {found.fetch_bytes / 1e6:,.0f} MB to be fetched" if found.fetch_bytes else ""
-        word = "everything can be had" if found.can_be_had else "it cannot be replayed here as things are"
+        unasked = "nothing is known to be gone, and not everything answered"
+        open_end = "it cannot be replayed here as things are" if found.gone else unasked
+        word = "everything can be had" if found.can_be_had else open_end
         click.echo(f"PREFLIGHT: {word}{size} ({found.seconds:.1f} s)")
     return 0 if found.can_be_had else errors.EnvironmentError_.exit_code
