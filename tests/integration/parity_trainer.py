@@ -128,7 +128,8 @@ def trainer_curve(config: Config, prepared: Path, sampler_kind: type[EpochSample
             args=TrainingArguments(
                 output_dir=folder, use_cpu=True, seed=config.seed, num_train_epochs=settings.epochs,
                 gradient_accumulation_steps=settings.accumulation, learning_rate=settings.learning_rate,
-                lr_scheduler_type=settings.schedule, warmup_steps=settings.warmup_steps, optim="adamw_torch",
+                lr_scheduler_type=settings.schedule, warmup_steps=settings.warmup_steps,
+                optim="adamw_torch_fused" if settings.fused else "adamw_torch",
                 weight_decay=settings.weight_decay, adam_beta1=settings.beta1, adam_beta2=settings.beta2,
                 adam_epsilon=settings.epsilon, max_grad_norm=settings.max_grad_norm, logging_steps=1,
                 save_strategy="no", report_to="none", disable_tqdm=True,
