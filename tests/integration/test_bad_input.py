@@ -159,7 +159,7 @@ def test_ctrl_c_removes_the_containers_and_keeps_what_was_finished(client, proje
 def _of(client, project, filters):
     """The containers of this project's runs."""
     found = []
-    for container in client.containers.list(all=True, filters=filters):
+    for container in client.containers.list(all=True, filters=filters, ignore_removed=True):
         try:
             run_id = container.labels["repro-harness.run"].partition("/")[0]
         except docker.errors.NotFound:
