@@ -29,13 +29,13 @@ from harness.core.replay.verdict import judge_replay, replay_to_json
 from harness.core.scope import Scope, prefix_of, shortened
 from harness.core.verdict import Case
 from harness.errors import EnvironmentError_, HarnessError, InterruptedError_, TamperedError, UsageError
+from harness.host.archive.packages import restore_packages
 from harness.host.checkouts import remember_checkout
 from harness.host.git import Exported, find_commit
 from harness.host.replay.having import Here
 from harness.host.replay.preflight import Question, preflight
 from harness.host.replay.records import (
     OpenRecord,
-    adopt_packages,
     changed_files,
     check_code,
     keep_copy,
@@ -230,7 +230,8 @@ class _Replay:
         if found.gone:
             raise EnvironmentError_(preflight_sentence(found), found.gone[0].remedy)
         self.progress.done("preflight", found.seconds)
-        adopt_packages(self.record, self.store, self.progress.note)
+        if self.record.archive is not None:
+            restore_packages(self.record.archive, self.store, self.progress.note)
 
     def make_attempt(self, question: Question) -> Attempt:
         """What runs the training; it is told to build the image once, for the record's id is the other build's."""

@@ -10,22 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.core.evidence import TrajectoryEvidence
-from harness.core.experiment import Experiment
 from harness.core.manifest import Materials
-from harness.core.scope import Scope, shortened
 from harness.core.soundness import gpu_problems, trajectory_problems
-from harness.core.verdict import Case
-from harness.host.git import Exported
 from harness.host.request import Request as Request
 from harness.host.request import read_experiment as read_experiment
 from harness.host.runs.campaign import STRAIGHT
 from harness.host.runs.runner import Ready
 from harness.host.runs.trajectory import run_straight
-from harness.host.store import Store, disk_errors
-from harness.report.console import Progress
 from harness.workflow.attempt import Attempt
 
 
@@ -48,52 +41,6 @@ class Trained:
     materials: Materials
     problems: tuple[str, ...]
     seconds: Mapping[str, float]
-
-
-def train_once(
-    request: Request,
-    *,
-    code: Path,
-    commit: str,
-    experiment: Experiment,
-    folder: Path,
-    store: Store,
-    progress: Progress,
-    scope: Scope | None = None,
-) -> Trained:
-    """Train once, from nothing to the end or to the end of a prefix.
-
-    Args:
-        request: how processes are started (runner, engine, GPUs, interpreter) and what the experiment is called; files
-            that the code declares as inputs and does not have are looked for below its `root`.
-        code: the exported tree, as `harness.host.git.export_commit` writes it: its image, its locks, its scripts.
-        commit: what the processes are told that they run, 40 hex digits.
-        experiment: what is trained, normally `read_experiment(code, request.name)`.
-        folder: where everything is left: `straight/`, `config.json`; made if it is not there.
-        store: the cache.
-        progress: told of stages and steps.
-        scope: only a prefix (`harness.core.scope.prefix_of`); None for the whole training.
-
-    Raises:
-        HarnessError: it could not be started, or Ctrl-C. A training that failed by itself is no error: see `problems`.
-    """
-    request = request.checked(experiment)
-    with disk_errors("making the training's folder"):
-        folder.mkdir(parents=True, exist_ok=True)
-    case = Case(
-        experiment=request.name,
-        run_id=folder.name,
-        commit=commit,
-        dirty=False,
-        runner="docker" if request.runner == "auto" else request.runner,
-        steps=shortened(experiment, scope).steps,
-        required=(),
-        scope=scope,
-    )
-    source = Exported(folder=code, commit=commit)
-    attempt = Attempt(request, experiment, source, store, progress, folder, case, tree=code, is_rebuilt=False)
-    with store.in_use():
-        return train(attempt)
 
 
 def train(attempt: Attempt) -> Trained:

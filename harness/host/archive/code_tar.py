@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from harness.core.archive.tar import read_members
 from harness.core.digest import Digest, canonical_json, sha256
@@ -47,15 +46,6 @@ def code_tar(folder: Path) -> Iterator[bytes]:
 def code_tar_size(folder: Path) -> int:
     """The number of bytes that `code_tar` gives."""
     return encoded_size(code_entries(folder))
-
-
-def write_code_tar(folder: Path, stream: BinaryIO) -> Digest:
-    """Write the archive of a folder with code; returns its sha256."""
-    hasher = hashlib.sha256()
-    for chunk in code_tar(folder):
-        hasher.update(chunk)
-        stream.write(chunk)
-    return Digest("sha256", hasher.hexdigest())
 
 
 def code_tar_digest(folder: Path) -> Digest:

@@ -27,7 +27,7 @@ from harness.host.files import Files, FolderFiles
 from harness.host.git import HASH, Exported, Source, find_commit
 from harness.host.runs.certify_folder import tree_digest
 from harness.host.runs.evidence import load_trajectory
-from harness.host.store import Progress, Store, disk_errors, file_digest
+from harness.host.store import Progress, Store, file_digest
 from harness.host.verifying.verifying import verify
 
 FOLDERS = ("manifests", "runs")
@@ -201,29 +201,6 @@ def changed_files(one: Path, two: Path) -> tuple[str, ...]:
 def _digests(folder: Path) -> dict[str, str]:
     paths = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in paths if "__pycache__" not in path.parts}
-
-
-def adopt_packages(record: OpenRecord, store: Store, progress: Progress) -> int:
-    """Take the packages of a full archive into the cache, each verified; returns how many were not there.
-
-    Raises:
-        UsageError: one is not what its digest says.
-        EnvironmentError_: the disk is full.
-    """
-    archive = record.archive
-    if archive is None or archive.packages is None:
-        return 0
-    missing = {title: digest for title, digest in archive.package_digests.items()
-               if title != _LICENCES and not store.blob(str(digest)).is_file()}  # fmt: skip
-    if missing:
-        progress(f"taking {len(missing)} packages out of {record.place.path.name}")
-    with disk_errors("taking packages out of the archive"):
-        for title, digest in missing.items():
-            with store.scratch("package") as scratch:
-                file = scratch / "package"
-                file.write_bytes(archive.packages.read(title, max_bytes=archive.size_bytes))
-                store.add(file, str(digest), title)
-    return len(missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from harness.core.layer import END_OF_ARCHIVE, Entry, header, padding
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.host.archive.code_tar import (
     code_entries,
+    code_tar,
     code_tar_digest,
     code_tar_size,
     read_code,
     unpack_code,
-    write_code_tar,
 )
 from harness.host.runs.certify_folder import tree_digest
 
@@ -35,11 +35,10 @@ def code(tmp_path):
 
 
 def packed(folder):
-    stream = io.BytesIO()
-    digest = write_code_tar(folder, stream)
-    assert digest == code_tar_digest(folder) and digest.hex == hashlib.sha256(stream.getvalue()).hexdigest()
-    assert len(stream.getvalue()) == code_tar_size(folder)
-    return stream.getvalue()
+    data = b"".join(code_tar(folder))
+    assert code_tar_digest(folder).hex == hashlib.sha256(data).hexdigest()
+    assert len(data) == code_tar_size(folder)
+    return data
 
 
 def made(*members):
