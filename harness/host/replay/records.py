@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.core.archive.packages import LICENCES
 from harness.core.digest import Digest
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.experiment import Experiment
@@ -34,7 +35,6 @@ FOLDERS = ("manifests", "runs")
 BUNDLE = "certificate.intoto.jsonl"
 _STRAIGHT = "straight"
 _MAX_CODE_BYTES = 4 << 30
-_LICENCES = "LICENSES.json"
 _DOCUMENTS = ("manifest.json", "verdict.json", BUNDLE, "key.json")
 _TRAINED = ("images/", "lockfiles/", "pipelines/")
 _NAMED = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,199}")
@@ -82,7 +82,7 @@ class OpenRecord:
     def archived_packages(self) -> frozenset[str]:
         """The digests of the packages in a full archive."""
         packages = self.archive.package_digests if self.archive is not None else {}
-        return frozenset(str(digest) for title, digest in packages.items() if title != _LICENCES)
+        return frozenset(str(digest) for title, digest in packages.items() if title != LICENCES)
 
 
 def locate(root: Path, name: str, experiment: str | None) -> Place:
