@@ -24,6 +24,7 @@ from harness.core.verdict import Case
 from harness.errors import EnvironmentError_, EvidenceError, HarnessError, InterruptedError_, UsageError
 from harness.host.checkouts import remember_checkout
 from harness.host.git import Exported
+from harness.host.interrupts import interruption_named
 from harness.host.request import Request as Request
 from harness.host.request import read_experiment as read_experiment
 from harness.host.runs.campaign import STRAIGHT
@@ -228,11 +229,9 @@ def opened(
     trials = Trials.open(request.root / "runs" / request.name, asked)
     bench = Bench(request, store, progress, trials, commit)
     waiting = f"waiting: another process works at {trials.folder.name}"
-    with store.in_use(), store.locked(trials.folder.name, lambda: progress.note(waiting)):
-        try:
-            yield bench
-        except KeyboardInterrupt as error:
-            raise InterruptedError_("interrupted", "start again: the trials so far are kept") from error
+    kept = interruption_named("start again: the trials so far are kept")
+    with kept, store.in_use(), store.locked(trials.folder.name, lambda: progress.note(waiting)):
+        yield bench
 
 
 def check_premises(bench: Bench, good: Subject, bad: Subject) -> Judged:

@@ -15,11 +15,12 @@ from harness.core.experiment import Experiment
 from harness.core.plan import Plan, make_plan
 from harness.core.scope import shortened
 from harness.core.verdict import Case, judge
-from harness.errors import HarnessError, InterruptedError_, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.host.checkouts import remember_checkout
 from harness.host.git import Checkout, read_checkout
 from harness.host.images.estimate import peak_disk_bytes
 from harness.host.images.recipe import read_recipe
+from harness.host.interrupts import interruption_named
 from harness.host.request import Request as Request
 from harness.host.request import read_experiment as read_experiment
 from harness.host.runs.certify_folder import point_latest
@@ -69,12 +70,11 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
     remember_checkout(store, request.root)
     attempt = _begin(request, experiment, checkout, store, progress)
     try:
-        with store.in_use():
+        with interruption_named("start again"), store.in_use():
             return attempt.go()
-    except (HarnessError, KeyboardInterrupt) as failure:
-        error = failure if isinstance(failure, HarnessError) else InterruptedError_("interrupted", "start again")
+    except HarnessError as error:
         attempt.give_up(error)
-        raise error from failure
+        raise
 
 
 def _begin(request: Request, experiment: Experiment, checkout: Checkout, store: Store, progress: Progress) -> Attempt:

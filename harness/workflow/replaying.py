@@ -28,10 +28,11 @@ from harness.core.replay.tier import tier_of
 from harness.core.replay.verdict import judge_replay, replay_to_json
 from harness.core.scope import Scope, prefix_of, shortened
 from harness.core.verdict import Case
-from harness.errors import EnvironmentError_, HarnessError, InterruptedError_, TamperedError, UsageError
+from harness.errors import EnvironmentError_, HarnessError, TamperedError, UsageError
 from harness.host.archive.packages import restore_packages
 from harness.host.checkouts import remember_checkout
 from harness.host.git import Exported, find_commit
+from harness.host.interrupts import interruption_named
 from harness.host.replay.having import Here
 from harness.host.replay.preflight import Question, preflight
 from harness.host.replay.records import (
@@ -101,11 +102,11 @@ def replay(request: ReplayRequest, store: Store, progress: Progress) -> Result:
         work = _Replay(request=request, record=record, store=store, progress=progress)
         work.begin()
         try:
-            return work.go()
-        except (HarnessError, KeyboardInterrupt) as failure:
-            error = failure if isinstance(failure, HarnessError) else InterruptedError_("interrupted", "start again")
+            with interruption_named("start again"):
+                return work.go()
+        except HarnessError as error:
             work.give_up(error)
-            raise error from failure
+            raise
 
 
 @contextlib.contextmanager

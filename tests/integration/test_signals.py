@@ -16,9 +16,10 @@ LABEL = "repro-harness.run"
 
 
 @pytest.fixture
-def long(client, shared_project):
+def long(client, shared_project, request):
     """A certify in whose containers processes sleep, and the containers that are its own."""
-    shared_project.experiment("long", yaml.safe_dump({**PLAIN, "run": ["sleep", "300"]}))
+    sleeping = {getattr(request, "param", "run"): ["sleep", "300"]}
+    shared_project.experiment("long", yaml.safe_dump({**PLAIN, **sleeping}))
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", "--root", str(shared_project.root), "certify", "long"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -62,6 +63,13 @@ def test_a_signal_to_the_harness_alone_is_ctrl_c(long, number):
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize("long", ["prepare"], indirect=True)
+def test_a_signal_ends_a_conversion_of_inputs_as_well(long):
+    long[0].send_signal(signal.SIGTERM)
+    assert_it_ends_cleanly(long)
+
+
+@pytest.mark.engine
 def test_a_sigterm_while_an_interrupt_is_cleaned_up_breaks_nothing_off(long):
     # What GitHub's runner does when a run is cancelled, but as often as can be, so that every line is hit by one.
     long[0].send_signal(signal.SIGINT)
@@ -71,42 +79,3 @@ def test_a_sigterm_while_an_interrupt_is_cleaned_up_breaks_nothing_off(long):
         long[0].send_signal(signal.SIGHUP)
         time.sleep(0.001)
     assert_it_ends_cleanly(long)
-
-
-def in_a_process(program, ignored=()):
-    """What a program prints that is started with some signals ignored, and the others not."""
-    def prepare():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
-
-    result = subprocess.run(
-        [sys.executable, "-c", f"import signal\nfrom harness import cli\n{program}"], cwd=ROOT, capture_output=True,
-        text=True, timeout=60, check=False, preexec_fn=prepare,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-CLEANING_UP = """
-with cli._signals_are_ctrl_c():
-    try:
-        signal.raise_signal(signal.{first})
-    except KeyboardInterrupt:
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGHUP)
-        print("cleaned up")
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            print("somebody insists")
-"""
-
-
-@pytest.mark.parametrize("first", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_while_it_cleans_up_only_ctrl_c_is_heard_again(first):
-    assert in_a_process(CLEANING_UP.format(first=first)) == "cleaned up\nsomebody insists\n"
-
-
-def test_a_certify_behind_nohup_does_not_end_with_the_terminal():
-    program = "with cli._signals_are_ctrl_c():\n    signal.raise_signal(signal.SIGHUP)\n    print('still here')"
-    assert in_a_process(program, ignored=(signal.SIGHUP,)) == "still here\n"

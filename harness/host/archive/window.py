@@ -8,12 +8,12 @@ import os
 import stat
 import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.archive.layout import Blob
 from harness.errors import EnvironmentError_, TamperedError, UsageError
+from harness.host.interrupts import Pool, wait_for
 
 _CHUNK = 1 << 20
 _SMALL = 1 << 20
@@ -75,13 +75,14 @@ class Window:
         """
         stop = threading.Event()
         ordered = sorted(blobs, key=lambda pair: (-pair[0].size, pair[1]))
-        with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        with Pool(_NUM_THREADS) as pool:
+            digests = [(blob, pool.submit(self._digest, blob, offset, stop)) for blob, offset in ordered]
             try:
-                results = pool.map(lambda pair: (pair[0], self._digest(pair[0], pair[1], stop)), ordered)
-                wrong = [blob for blob, digest in results if blob.digest != digest]
-            except BaseException:
+                wait_for([digest for _, digest in digests])
+            except KeyboardInterrupt:
                 stop.set()
                 raise
+            wrong = [blob for blob, digest in digests if blob.digest != digest.result()]
         if wrong:
             problem = f"{self.name}: {len(wrong)} of its files are not what they were, first {wrong[0].path}"
             raise TamperedError(problem, "get the archive again from whoever made it, and compare its sha256")
@@ -93,6 +94,7 @@ class Window:
             try:
                 count = os.preadv(self.descriptor, [buffer[:left]], offset)
             except OSError as error:
+                stop.set()
                 raise EnvironmentError_(f"{self.name} cannot be read: {error.strerror}", "check the disk") from error
             if not count:
                 break

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from harness.host.images.layers import differences
 from harness.host.images.recipe import Recipe, read_recipe
 from harness.host.images.saved_image import CanonicalImage, reread, spool
 from harness.host.images.second_engine import can_start, second_engine
+from harness.host.interrupts import Pool, wait_for
 from harness.host.packages.locks import fit
 from harness.host.store import Progress, Store
 
@@ -188,7 +188,7 @@ def _again(
     """The second build: on another engine if there can be one, at once if there is room, else when it is asked for."""
     with contextlib.ExitStack() as stack:
         # Leaving stops the engine first, which ends a build on it, and then waits for the thread.
-        pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+        pool = stack.enter_context(Pool(1))
         contents = stack.enter_context(contextlib.ExitStack())
         second = _second(client, other, stack, store, progress)
 
@@ -200,7 +200,13 @@ def _again(
             return image, _Build(image.image_id, _now(), stages.total(), _engine_name(second))
 
         if side_by_side and second is not client:
-            yield pool.submit(build_it).result
+            building = pool.submit(build_it)
+
+            def built() -> tuple[CanonicalImage, _Build]:
+                wait_for([building])
+                return building.result()
+
+            yield built
         else:
             yield build_it
 

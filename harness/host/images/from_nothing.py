@@ -11,7 +11,6 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from harness.host.images.leftovers import BUILDING, unfinished
 from harness.host.images.recipe import Recipe, build_context
 from harness.host.images.registry import registry_base
 from harness.host.images.saved_image import CanonicalImage
+from harness.host.interrupts import Pool
 from harness.host.packages.wheels import fetch_wheels
 from harness.host.store import Progress, Store, disk_errors
 
@@ -92,7 +92,7 @@ def built_from_nothing(
     with store.scratch("image") as folder, disk_errors("building the image"):
         temporary = f"{BUILDING}:{uuid.uuid4().hex}"
         # An engine takes seconds to remove tens of thousands of files: meanwhile the image can be used.
-        with ThreadPoolExecutor(max_workers=1) as aside:
+        with Pool(1) as aside:
             in_engine = contextlib.ExitStack()
             try:
                 remember = in_engine.enter_context(unfinished(client, store))

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,7 @@ from harness.host.images.engine_images import find_image
 from harness.host.images.estimate import cache_bytes, engine_bytes, engine_disk
 from harness.host.images.recipe import Recipe, read_recipe
 from harness.host.images.registry import registry_key
+from harness.host.interrupts import Pool, wait_for
 from harness.host.replay.having import LATE_MIRRORS, Here, apt_mirrors, base_need, input_need, wheel_need, wheel_sources
 from harness.host.replay.package_sources import PackageSources
 from harness.host.replay.web import NUM_CONNECTIONS
@@ -73,7 +74,7 @@ def preflight(question: Question, deadline_s: float = DEADLINE_S) -> Preflight:
     request = question.request
     client = None if request.runner == "host" or request.engine == "none" else _client()
     is_built = client is not None and _is_built(client, recipe, question.here)
-    pool = ThreadPoolExecutor(max_workers=NUM_CONNECTIONS)
+    pool = Pool(NUM_CONNECTIONS)
     try:
         tasks = dict(_tasks(question, recipe, client, _Clock(pool, began + deadline_s), is_built=is_built))
         needs = _ask(pool, tasks, began + deadline_s)
@@ -95,7 +96,7 @@ T = TypeVar("T")
 class _Clock:
     """Threads, and the moment until which somebody waits for them."""
 
-    pool: ThreadPoolExecutor
+    pool: Pool
     deadline: float
 
     def start(self, work: Callable[[], T], late: T, *, is_needed: bool) -> Callable[[], T]:
@@ -103,12 +104,8 @@ class _Clock:
         future = self.pool.submit(work) if is_needed else None
 
         def result() -> T:
-            if future is None:
-                return late
-            try:
-                return future.result(timeout=max(0.0, self.deadline - time.monotonic()))
-            except TimeoutError:
-                return late
+            is_done = future is not None and wait_for([future], self.deadline - time.monotonic())
+            return future.result() if future is not None and is_done else late
 
         return result
 
@@ -152,13 +149,13 @@ def _has(inputs: Sequence[object], kind: str) -> bool:
     return any(getattr(value, "kind", "") == kind for value in inputs)
 
 
-def _ask(pool: ThreadPoolExecutor, tasks: dict[tuple[Kind, str], _Task], deadline: float) -> list[Need]:
+def _ask(pool: Pool, tasks: dict[tuple[Kind, str], _Task], deadline: float) -> list[Need]:
     """Everything at once, until the deadline."""
     futures: dict[tuple[Kind, str], Future[Need]] = {key: pool.submit(task) for key, task in tasks.items()}
-    wait(futures.values(), timeout=max(0.0, deadline - time.monotonic()))
+    done = wait_for(futures.values(), deadline - time.monotonic())
     needs = []
     for (kind, name), future in futures.items():
-        if future.done():
+        if future in done:
             needs.append(future.result())
         else:
             remedy = "check the network and ask again"

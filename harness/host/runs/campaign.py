@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 
 from harness.core.experiment import Experiment
 from harness.core.run import Fault, RunRecord
+from harness.host.interrupts import Pool, held
 from harness.host.runs.trajectory import Setting, copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
 
 STRAIGHT, RERUN, RESUMED = "straight", "rerun", "resumed"
@@ -52,7 +53,7 @@ def run_campaign(setting: Setting, campaign: Campaign) -> Records:
     Raises:
         InterruptedError_: Ctrl-C; every container is gone, finished runs stay.
     """
-    with ThreadPoolExecutor(max_workers=campaign.num_parallel) as pool:
+    with Pool(campaign.num_parallel) as pool:
         futures: dict[str, Future[tuple[RunRecord, ...]]] = {}
 
         def submit(name: str, work: Callable[[], tuple[RunRecord, ...]]) -> None:
@@ -65,16 +66,16 @@ def run_campaign(setting: Setting, campaign: Campaign) -> Records:
                 copy_trajectory(setting, RESUMED, CONTROL_OPTIM)
                 submit(CONTROL_OPTIM, lambda: _control_optim(setting))
 
-        submit(STRAIGHT, lambda: run_straight(setting, STRAIGHT))
         # The longest first; in a prefix the shortest: a pipeline that does not repeat itself need not be interrupted.
         first, second = (RESUMED, RERUN) if setting.scope is None else (RERUN, RESUMED)
         works = {RERUN: lambda: run_straight(setting, RERUN),
                  RESUMED: lambda: run_interrupted(setting, RESUMED, branch_off)}  # fmt: skip
-        submit(first, works[first])
-        submit(second, works[second])
-        submit(CONTROL_PARAM, lambda: _control_param(setting, campaign.flip_step))
         is_whole = False
         try:
+            submit(STRAIGHT, lambda: run_straight(setting, STRAIGHT))
+            submit(first, works[first])
+            submit(second, works[second])
+            submit(CONTROL_PARAM, lambda: _control_param(setting, campaign.flip_step))
             is_whole = _drain(futures)
         finally:
             if not is_whole:
@@ -94,12 +95,14 @@ def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> bool:
     """
     while True:
         current = list(futures.values())
-        for future in wait(current, timeout=0.5, return_when=FIRST_EXCEPTION).done:
+        with held():
+            state = wait(current, timeout=0.5, return_when=FIRST_EXCEPTION)
+        for future in state.done:
             future.result()
         straight = futures[STRAIGHT]
-        if straight.done() and any(one.exit_code != 0 and not one.is_planned_kill for one in straight.result()):
+        if straight in state.done and any(one.exit_code != 0 and not one.is_planned_kill for one in straight.result()):
             return False
-        if len(futures) == len(current) and all(future.done() for future in current):
+        if len(futures) == len(current) and not state.not_done:
             return True
 
 

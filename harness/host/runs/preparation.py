@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.core.digest import Digest, canonical_json, sha256
 from harness.errors import EvidenceError
+from harness.host.interrupts import Pool, wait_for
 from harness.host.runs.sandbox import Order, Outcome, Place, describe_exit, owner
 from harness.host.runs.trajectory import Setting
 from harness.host.store import Store, disk_errors, file_digest
@@ -36,8 +36,13 @@ def prepare(setting: Setting, store: Store, key: Digest) -> tuple[Path, dict[str
         os.utime(marker)  # what was not used for long is collected
         return kept / "tree", dict(json.loads(marker.read_text()))
     workspace = setting.folder / "prepare"
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with Pool(2) as pool:
         sides = [pool.submit(_convert, setting, workspace / side) for side in ("1", "2")]
+        try:
+            wait_for(sides)
+        except KeyboardInterrupt:
+            setting.cancel.set()
+            raise
         digests = [side.result() for side in sides]
     if digests[0] != digests[1]:
         differing = sorted(set(digests[0].items()) ^ set(digests[1].items()))
