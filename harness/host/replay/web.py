@@ -28,7 +28,8 @@ from harness import __version__
 TIMEOUT_S = (2.0, 3.0)
 MAX_PAGE_BYTES = 32 << 20
 _CHUNK = 1 << 16
-NUM_CONNECTIONS = 24
+NUM_CONNECTIONS = 12
+"""At most, to one server; each looks up its name, and a resolver drops what comes in bursts."""
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _APT = re.compile(r'^Acquire::(https?)::(Proxy|CaInfo) "([^"]+)";$', re.MULTILINE)
 
@@ -113,7 +114,7 @@ class Web:
                 headers={"User-Agent": f"repro-harness/{__version__}", **headers},
                 timeout=TIMEOUT_S,
                 allow_redirects=True,
-                stream=True,
+                stream=method != "HEAD",  # what is not read to its end takes its connection with it
                 proxies=dict(self.proxies) or None,
                 verify=is_checked,
             )

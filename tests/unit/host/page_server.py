@@ -12,11 +12,18 @@ LINK = f'<a href="../../files/{WHEEL}#sha256={DIGEST[7:]}">{WHEEL}</a>'
 
 
 @contextmanager
-def server(pages, status=200):
+def server(pages, status=200, connections=None):
     """Pages by path: (media type, text); everything else is not there."""
     asked = []
+    connections = [] if connections is None else connections
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # a connection stays open for more questions
+
+        def setup(self):
+            connections.append(self.client_address)
+            super().setup()
+
         def do_GET(self):
             asked.append((self.path, self.headers.get("Accept"), self.headers.get("Authorization")))
             kind, text = pages.get(self.path, ("text/plain", None))

@@ -49,3 +49,20 @@ def test_certificates_that_do_not_exist_are_not_taken(tmp_path):
     real.touch()
     assert certificates_of({"REQUESTS_CA_BUNDLE": "/nowhere", "SSL_CERT_FILE": str(real)}, None) == str(real)
     assert certificates_of({"SSL_CERT_FILE": "/nowhere"}, str(real)) == str(real)
+
+
+@pytest.mark.parametrize("path", ["/here", "/gone"])
+def test_many_questions_need_one_connection_and_so_one_look_at_the_hosts_name(path):
+    connections = []
+    with pages({"/here": ("text/html", "<a>")}, connections=connections) as (address, asked):
+        for _ in range(5):
+            Web().size(address + path)
+    assert (len(asked), len(connections)) == (5, 1)
+
+
+def test_a_page_leaves_its_connection_for_the_next():
+    connections = []
+    with pages({"/here": ("text/html", "<a>")}, connections=connections) as (address, asked):
+        for _ in range(5):
+            Web().page(address + "/here", "text/html")
+    assert (len(asked), len(connections)) == (5, 1)
