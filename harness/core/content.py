@@ -25,6 +25,7 @@ from harness.core.tensorfile import (
     path_join,
     scalar_text,
 )
+from harness.core.zipped import let_go
 from harness.errors import EvidenceError
 
 Format = Literal["safetensors", "torch", "json", "jsonl", "bytes"]
@@ -156,7 +157,7 @@ def is_volatile(path: str, keys: frozenset[str]) -> bool:
 
 def _record(tensor: RawTensor) -> TensorRecord:
     data = tensor.data()
-    return TensorRecord(
+    record = TensorRecord(
         name=tensor.name,
         dtype=tensor.dtype,
         shape=tensor.shape,
@@ -165,6 +166,8 @@ def _record(tensor: RawTensor) -> TensorRecord:
         size_bytes=len(data),
         precision=_precision(data, tensor.dtype),
     )
+    let_go(tensor.storage)
+    return record
 
 
 def _precision(data: memoryview, dtype: str) -> str:

@@ -21,11 +21,12 @@ from harness.core.evidence import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.core.ledger import Ledger, parse_ledger, rechain
 from harness.core.places import Difference, ledger_of, localise
 from harness.core.tensorfile import RawTensor
-from harness.core.zipped import read_zip
+from harness.core.zipped import let_go, read_zip
 from harness.errors import EvidenceError
 
 ControlName = Literal["tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim"]
 CONTROLS: tuple[ControlName, ...] = ("tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim")
+_CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ def check_tensor_bit(path: str, data: bytes | mmap.mmap | memoryview, volatile: 
         tensor = next((t for t in tensors if not is_volatile(t.name, frozenset(keys))), None)
         if tensor is None:
             return _check("tensor_bit", False, f"{path} holds no tensor with an element, so no bit could be changed")
-        original = _file(path, bytes(data), keys)
+        original = _file(path, memoryview(data), keys)
         changed = _file(path, _with_one_bit_changed(path, data, tensor), keys)
         (compared,) = compare_files([original], [changed])
     except EvidenceError as error:
@@ -175,22 +176,28 @@ def _check(name: ControlName, failed_as_it_must: bool, detail: str) -> ControlCh
     return ControlCheck(name=name, failed_as_it_must=failed_as_it_must, detail=detail)
 
 
-def _file(path: str, data: bytes, volatile: tuple[str, ...]) -> FileEvidence:
+def _file(path: str, data: memoryview, volatile: tuple[str, ...]) -> FileEvidence:
     content = read_content(path, data, volatile)
-    return FileEvidence(path=path, role="output", size_bytes=len(data), sha256=sha256(data), content=content)
+    digest = sha256(data)
+    let_go(data)
+    return FileEvidence(path=path, role="output", size_bytes=len(data), sha256=digest, content=content)
 
 
-def _with_one_bit_changed(path: str, data: bytes | mmap.mmap | memoryview, tensor: RawTensor) -> bytes:
+def _with_one_bit_changed(path: str, data: bytes | mmap.mmap | memoryview, tensor: RawTensor) -> memoryview:
     """A copy of the file in which one bit in the middle of the tensor is another; a zip's CRC is corrected."""
-    copy = bytearray(memoryview(data))
+    view = memoryview(data)
+    copy = bytearray(len(view))
+    for begin in range(0, len(view), _CHUNK_BYTES):
+        copy[begin : begin + _CHUNK_BYTES] = view[begin : begin + _CHUNK_BYTES]
+        let_go(view)
     place = tensor.begin + (tensor.size_bytes // 2 if tensor.is_contiguous else 0)
     copy[place] ^= 1
     if path.rpartition(".")[2] != "safetensors":
-        for member in read_zip(memoryview(data), path).values():
+        for member in read_zip(view, path).values():
             if member.begin <= place < member.begin + member.size:
                 crc = zlib.crc32(memoryview(copy)[member.begin : member.begin + member.size])
                 struct.pack_into("<L", copy, member.crc_at, crc)
-    return bytes(copy)
+    return memoryview(copy)
 
 
 def _with_one_digit_changed(data: bytes, step: int, digits: str) -> bytes:

@@ -5,6 +5,7 @@ Format: APPNOTE 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -55,7 +56,17 @@ def read_zip(data: memoryview, name: str) -> dict[str, Member]:
     for member in members:
         if zlib.crc32(data[member.begin : member.begin + member.size]) != member.crc:
             raise _malformed(name, f"member {member.name[:80]!a} with a wrong CRC")
+        let_go(data)
     return dict(sorted(found.items()))
+
+
+def let_go(data: memoryview) -> None:
+    """Forget the pages of the mapped file that a view is of: they count as memory until they are.
+
+    What is looked at again comes back from the page cache, or from the disk.
+    """
+    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def _members(data: memoryview, name: str) -> Iterator[Member]:

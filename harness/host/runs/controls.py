@@ -74,9 +74,9 @@ def check_all(
 
 
 def _weights_file(straight: TrajectoryEvidence) -> str | None:
-    """The first file with tensors that the straight run left, outputs before checkpoints."""
+    """The smallest file with tensors that the straight run left, for it is copied; outputs before checkpoints."""
     found = [file for file in straight.files if file.content is not None and file.content.tensors]
-    return min(found, key=lambda file: (file.role != "output", file.path)).path if found else None
+    return min(found, key=lambda file: (file.role != "output", file.size_bytes, file.path)).path if found else None
 
 
 def _tensor_bit(root: Files, path: str, volatile: tuple[str, ...]) -> ControlCheck:

@@ -3,6 +3,8 @@ import json
 import pickle
 import random
 import struct
+import subprocess
+import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -310,3 +312,39 @@ def test_random_damage_to_an_archive_is_an_evidence_error_or_the_same_content():
         except EvidenceError:
             num_refused += 1
     assert num_refused > 150
+
+
+PEAK = """
+import mmap, re, sys
+from pathlib import Path
+from harness.core.content import read_content
+from harness.core.control import check_tensor_bit
+from harness.core.zipped import read_zip
+def peak():
+    return int(re.search("VmHWM: *\\s+([0-9]+)", Path("/proc/self/status").read_text())[1]) >> 10
+with open(sys.argv[1], "rb") as stream:
+    data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    before = peak()
+    {call}
+    print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is counted otherwise")
+@pytest.mark.parametrize(
+    ("call", "max_mib"),
+    [
+        ("read_zip(data, 'x')", 72),
+        ("read_content('x.safetensors', data)", 72),
+        ("check_tensor_bit('x.safetensors', data)", 192 + 72),  # it holds one copy
+    ],
+)
+def test_of_a_large_file_one_tensor_at_a_time_takes_memory(tmp_path, call, max_mib):
+    if call.startswith("read_zip"):
+        data = archive(b"", {str(n): bytes(24 << 20) for n in range(8)})
+    else:
+        data = safetensors({f"t{n}": np.full(6 << 20, n, dtype="<f4") for n in range(8)})
+    (tmp_path / "large").write_bytes(data)
+    command = [sys.executable, "-c", PEAK.format(call=call), str(tmp_path / "large")]
+    answer = subprocess.run(command, cwd=GOLDEN.parents[2], capture_output=True, text=True, check=True).stdout
+    assert 20 < int(answer) < max_mib
