@@ -140,9 +140,9 @@ def _output(**values: object) -> None:
 
 
 def _summarise(text: str) -> None:
-    data = text.encode("utf-8")[:MAX_SUMMARY_BYTES].decode("utf-8", "ignore")
+    data = text.rstrip("\n").encode("utf-8")[: MAX_SUMMARY_BYTES - 1].decode("utf-8", "ignore")
     with open(os.environ["GITHUB_STEP_SUMMARY"], "a", encoding="utf-8") as stream:
-        stream.write(data if data.endswith("\n") else data + "\n")
+        stream.write(data + "\n")
 
 
 def _error(message: str, title: str = "Reproducibility gate") -> int:

@@ -136,8 +136,8 @@ def _findings(verdict: dict[str, Any]) -> dict[str, Any]:
         "restored": sections.restored(verdict),
         "in_file": any(row["in_file"] for row in sections.restored(verdict)),
         "testimony": sections.testimony(verdict),
-        "controls_failed": flag(table(verdict.get("control")), "failed_as_it_must"),
         "controls": sections.controls(verdict),
+        "controls_missing": flag(table(verdict.get("control")), "failed_as_it_must") is False,
         "files": sections.files(verdict),
         "not_checked": texts(verdict.get("not_checked")),
         "claims": wording.claims(verdict),
@@ -149,8 +149,8 @@ def _figures(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence
     found_kills = kills(verdict)
     return {
         "losses": _figure(loss_figure(curves, found_kills)),
-        "loss_notes": _loss_notes(verdict),
-        "legend": _legend(curves),
+        "loss_notes": _loss_notes(verdict, manifest, curves),
+        "legend": _legend(curves) | {"kills": bool(found_kills)},
         "resources": _figure(resources_figure(curves, found_kills)),
         "maps": [_map(found, found_kills) for found in equality_maps(verdict, manifest, curves)],
     }
@@ -233,12 +233,14 @@ def _figure(drawing: Drawing | None) -> dict[str, Any] | None:
     }
 
 
-def _loss_notes(verdict: dict[str, Any]) -> list[tuple[str, str]]:
+def _loss_notes(
+    verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]
+) -> list[tuple[str, str]]:
     oracles = table(verdict.get("oracles"))
     names = (
         ("replay", "archived and today"), ("resume", "straight and resumed"), ("rerun", "straight and its rerun")
     )  # fmt: skip
-    return [(name, stream_note(verdict, "loss", key)) for key, name in names if key in oracles]
+    return [(name, stream_note(verdict, manifest, curves, "loss", key)) for key, name in names if key in oracles]
 
 
 def _legend(curves: Sequence[Curve]) -> dict[str, Any]:

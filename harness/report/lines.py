@@ -45,11 +45,11 @@ class Kill:
 
 
 def kills(verdict: dict[str, Any]) -> tuple[Kill, ...]:
-    """The interruptions of a verdict that have a step; numbered from 1 in the verdict's order."""
+    """The interruptions of a verdict that have a step and landed; numbered from 1 in the verdict's order."""
     found = []
     for number, row in enumerate(rows(verdict.get("interruptions"))[:MAX_KILLS], start=1):
         step, run = integer(row.get("step")), integer(row.get("run"))
-        if step is not None and abs(step) < 2**53:
+        if step is not None and abs(step) < 2**53 and row.get("landed") is not False:
             position = step - 0.5 if line(row.get("kind")) in _BEFORE_STEP else step + 0.5
             found.append(Kill(number, run if run is not None else number, position))
     return tuple(found)
@@ -90,10 +90,13 @@ def plot_runs(
 
 
 def _style(curve: Curve, few: bool, scale: float) -> dict[str, Any]:
+    # A line of one point is none.
+    dot: dict[str, Any] = {"marker": "o", "markersize": 12 * scale} if len(curve.steps) == 1 else {}
     if curve.trajectory == "straight":
-        return {"color": STRAIGHT, "linewidth": 7 * scale, "solid_capstyle": "round", "zorder": 2}
+        return {"color": STRAIGHT, "linewidth": 7 * scale, "solid_capstyle": "round", "zorder": 2} | dot
     if curve.trajectory in ("rerun", "archived"):
-        return {"color": RERUN, "linewidth": 2.2 * scale + 0.4, "linestyle": (0, (5, 3)), "zorder": 3}
+        dot |= {"markersize": 6 * scale} if dot else {}
+        return {"color": RERUN, "linewidth": 2.2 * scale + 0.4, "linestyle": (0, (5, 3)), "zorder": 3} | dot
     style = {"color": RESUMED, "linewidth": 0.3 + scale, "zorder": 4}
     if few or len(curve.steps) == 1:
         marker = MARKERS[(curve.run - 1) % len(MARKERS)]

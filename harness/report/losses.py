@@ -99,6 +99,8 @@ def _draw_losses(
     _mark_gaps(losses, drawn)
     bare(losses, "" if size.is_narrow else "training loss")
     losses.tick_params(labelbottom=False)
+    if all(math.isnan(drawable(value)) for curve in drawn for value in (*curve.losses, *curve.eval_losses)):
+        losses.set_yticks([])  # a scale of nothing
     _draw_kills(losses, kills, size)
     _draw_lanes(below, lanes, kills, size)
 
@@ -145,7 +147,7 @@ def _mark_gaps(axes: Axes, drawn: Sequence[Curve]) -> None:
         axes.plot(
             steps, [0.03] * len(steps), "x", color=KILL, markersize=5, transform=axes.get_xaxis_transform(), zorder=5
         )
-        axes.text(0.99, 0.93, "x = no finite loss", transform=axes.transAxes, color=KILL, ha="right")
+        axes.text(0.99, 0.93, "x = not finite, or above 1e30", transform=axes.transAxes, color=KILL, ha="right")
 
 
 def _lanes(drawn: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
@@ -176,7 +178,7 @@ def _draw_lanes(axes: Axes, lanes: Sequence[tuple[str, list[Curve]]], kills: Seq
     axes.set_ylim(len(lanes) - 0.4, -0.9)
     axes.set_yticks(range(len(lanes)), [name for name, _ in lanes])
     draw_kill_lines(axes, kills)
-    axes.xaxis.set_major_locator(MaxNLocator(6 if size.is_narrow else 12, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6 if size.is_narrow else 12, integer=True, min_n_ticks=1))
     bare(axes, "")
     axes.grid(visible=False)
     axes.set_xlabel("optimizer step", labelpad=6)

@@ -112,17 +112,24 @@ def _amounts(verdict: dict[str, Any], manifest: dict[str, Any]) -> dict[str, str
 def _training(curves: Sequence[Curve]) -> dict[str, str]:
     """What the straight run reported of itself."""
     curve = next((one for one in curves if one.trajectory == "straight" and one.steps), None)
-    losses = [] if curve is None else [loss for loss in curve.losses if not math.isnan(loss)]
+    losses = (math.nan,) if curve is None else curve.losses
     seconds = [] if curve is None else [value for value in curve.seconds if not math.isnan(value)]
     memory = [value for value in curve.rss_bytes if value is not None] if curve else []
     on_gpu = [value for value in curve.vram_bytes if value is not None] if curve else []
     return {
-        "LossFirst": f"{losses[0]:.4f}" if losses else "",
-        "LossFinal": f"{losses[-1]:.4f}" if losses else "",
+        "LossFirst": _loss(losses[0]),
+        "LossFinal": _loss(losses[-1]),
         "StepTime": f"{statistics.median(seconds):.3g} s" if seconds else "",
         "PeakMemory": size(max(memory)) if memory else "",
         "PeakGpuMemory": size(max(on_gpu)) if on_gpu else "",
     }
+
+
+def _loss(value: float) -> str:
+    """Four decimals, or four digits where these would be zeros or far too many; nothing where it is not finite."""
+    if not math.isfinite(value):
+        return ""
+    return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
 def _ground(manifest: dict[str, Any]) -> dict[str, str]:

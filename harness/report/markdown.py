@@ -37,9 +37,20 @@ def render_summary(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
     blocks += [_divergence(shown), _problems(shown)]
     blocks += [_equality(shown, known)]
     blocks += [_interruptions(shown), _controls(shown), _review(shown), _files(shown)]
-    blocks += [_not_checked(shown), _provenance(shown, known)]
+    blocks += [_not_checked(shown), _left_out(verdict), _provenance(shown, known)]
     page = "\n\n".join(block for block in blocks if block) + "\n"
     return page if len(page.encode()) <= MAX_BYTES else _cut(blocks)
+
+
+def _left_out(verdict: dict[str, Any]) -> str:
+    """How many rows of long lists are not shown; empty where all are."""
+    lists = {"problems": "problems", "interruptions": "kills", "files": "files", "not_checked": "things not checked"}
+    more = [
+        f"{len(given) - _MAX_ROWS:,} more {noun}"
+        for key, noun in lists.items()
+        if isinstance(given := verdict.get(key), list) and len(given) > _MAX_ROWS
+    ]
+    return f"Not shown here: {', '.join(more)}; they are in verdict.json." if more else ""
 
 
 def _cut(blocks: list[str]) -> str:

@@ -82,7 +82,7 @@ def _draw_panels(
         if title != "Learning rate" and top > 0:
             axes.set_ylim(0, top * 1.15)
         axes.set_title(title, loc="left", fontsize=12.5, color=INK, pad=9)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         bare(axes, "")
     height = figure.get_figheight() * POINTS_PER_INCH

@@ -44,10 +44,12 @@ def _amount(value: object) -> str:
 
 
 def interruptions(verdict: dict[str, Any]) -> list[dict[str, str]]:
-    """One row per kill, in the verdict's order."""
+    """One row per kill, in the verdict's order; nothing where none of those planned had its turn."""
+    if not any(map(wording.came, rows(verdict.get("interruptions")))):
+        return []
     found = []
     for place, row in enumerate(rows(verdict.get("interruptions")), start=1):
-        landed, tone = _LANDED[flag(row, "landed")]
+        landed, tone = _LANDED[flag(row, "landed")] if wording.came(row) else ("had no turn", "none")
         found.append({
             "number": str(place),
             "run": line(row.get("run")) or "?",

@@ -151,10 +151,19 @@ def place(interruption: dict[str, Any]) -> str:
     return pattern.format(**values)
 
 
+def came(interruption: dict[str, Any]) -> bool:
+    """Whether a process ended that was to be killed here: what comes first may have ended the whole training."""
+    ended = integer(interruption.get("exit_code")) is not None or bool(line(interruption.get("signal")))
+    return ended or interruption.get("landed") is not False
+
+
 def ending(interruption: dict[str, Any]) -> str:
     """How the process ended: `SIGKILL from outside, exit code 137`."""
+    if not came(interruption):
+        return "no such process"
     origin = {"outside": " from outside", "self": " to itself"}.get(line(interruption.get("by")), "")
-    parts = [f"{line(interruption.get('signal')) or 'no signal'}{origin}"]
+    signal = line(interruption.get("signal"))
+    parts = [f"{signal}{origin}" if signal else "no signal"]
     if integer(interruption.get("exit_code")) is not None:
         parts.append(f"exit code {interruption['exit_code']}")
     if interruption.get("oom_killed") is True:

@@ -184,6 +184,24 @@ def gate(tmp_path, text, **environment):
     return result.returncode, result.stdout
 
 
+@pytest.mark.parametrize("text", ["x" * (1 << 20), "x" * ((1 << 20) + 5) + "\n", "é" * (1 << 20), "short", "short\n"])
+def test_a_summary_stays_within_what_the_service_takes(tmp_path, text):
+    run = tmp_path / "runs" / "x" / "20260101T000000Z-aaaaaaa-bbbb"
+    run.mkdir(parents=True)
+    (tmp_path / "artifact").mkdir()
+    (run / "summary.md").write_text(text)
+    (tmp_path / "runs-before.json").write_text("[]")
+    summary = tmp_path / "summary"
+    subprocess.run(
+        [sys.executable, str(ROOT / ".github" / "gate.py"), "results"], check=True,
+        env={"EXPERIMENT": "x", "FOLDER": str(tmp_path), "GITHUB_WORKSPACE": str(tmp_path),
+             "GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_STEP_SUMMARY": str(summary)},
+    )  # fmt: skip
+    # "supports content up to a size of 1024k": one byte more and nothing at all is shown.
+    assert 0 < summary.stat().st_size <= 1 << 20
+    assert summary.read_text().strip("\n") == text.strip("\n")[: len(summary.read_text()) - 1]
+
+
 def test_the_gate_opens_for_certified(tmp_path):
     assert gate(tmp_path, json.dumps(CERTIFIED)) == (0, "VERDICT: CERTIFIED\n")
 

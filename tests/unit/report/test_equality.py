@@ -14,16 +14,50 @@ def spans(found: EqualityMap, stream: str) -> tuple[Span, ...]:
     return next(row.spans for row in found.rows if row.stream == stream)
 
 
-def test_a_certified_verdict_is_equal_everywhere() -> None:
+def test_a_certified_verdict_is_equal_wherever_it_was_compared() -> None:
     found = maps(data.CERTIFIED)
     assert set(found) == {"rerun", "resume"}
-    assert all(row.spans == (Span(first=1, last=24, state="equal"),) for one in found.values() for row in one.rows)
+    assert all(row.spans == (Span(first=1, last=24, state="equal"),) for row in found["rerun"].rows)
+    before, after = Span(first=1, last=6, state="unknown"), Span(first=7, last=24, state="equal")
+    assert all(row.spans == (before, after) for row in found["resume"].rows)
+
+
+def test_a_resume_compares_the_steps_after_it_however_often_some_were_run() -> None:
+    verdict = hostile.replaced(data.CERTIFIED, ("oracles", "resume", "compared", "steps"), 5)
+    resumes = [{"run": 2, "started_after_step": 20}, {"run": 3, "started_after_step": 21}]
+    verdict["oracles"]["resume"]["resumes"] = resumes
+    assert spans(maps(verdict)["resume"], "loss") == (
+        Span(first=1, last=20, state="unknown"),
+        Span(first=21, last=24, state="equal"),
+    )
+    assert stream_note(verdict, data.MANIFEST, (), "loss", "resume") == "same bits at steps 21 to 24"
+
+
+def test_a_resume_of_a_prefix_is_compared_up_to_its_last_step() -> None:
+    verdict = data.CERTIFIED | {"scope": {"steps": 20, "of": 24}}
+    assert spans(maps(verdict)["resume"], "loss")[1:] == (
+        Span(first=7, last=20, state="equal"),
+        Span(first=21, last=24, state="unknown"),
+    )
+
+
+def test_a_resume_that_was_stopped_at_a_difference_is_not_equal_beyond_it() -> None:
+    verdict = data.DIVERGED | {
+        "stopped_at": {"trajectory": "resumed", "run": 2, "step": 9},
+        "streams_that_differ": [{"stream": "rng", "first_step": 9, "num_steps": 2}],
+    }
+    assert spans(maps(verdict)["resume"], "rng")[1:] == (
+        Span(first=7, last=8, state="equal"),
+        Span(first=9, last=10, state="differs"),
+        Span(first=11, last=24, state="unknown"),
+    )
+    assert spans(maps(verdict)["resume"], "data")[-1] == Span(first=11, last=24, state="unknown")
 
 
 def test_a_stream_differs_from_its_first_step_on() -> None:
     found = maps(data.DIVERGED)["resume"]
-    assert spans(found, "rng") == (Span(first=1, last=6, state="equal"), Span(first=7, last=24, state="differs"))
-    assert spans(found, "data") == (Span(first=1, last=24, state="equal"),)
+    assert spans(found, "rng") == (Span(first=1, last=6, state="unknown"), Span(first=7, last=24, state="differs"))
+    assert spans(found, "data") == (Span(first=1, last=6, state="unknown"), Span(first=7, last=24, state="equal"))
 
 
 def test_steps_of_which_only_some_differ_are_not_called_different() -> None:
@@ -46,7 +80,7 @@ def test_an_inconclusive_oracle_shows_nothing_as_equal() -> None:
     assert maps(data.INCONCLUSIVE) == {}
     verdict = hostile.replaced(data.CERTIFIED, ("oracles", "resume", "verdict"), "INCONCLUSIVE")
     assert "resume" not in maps(verdict)
-    assert stream_note(verdict, "loss", "resume") == "not compared"
+    assert stream_note(verdict, data.MANIFEST, (), "loss", "resume") == "not compared"
 
 
 def test_a_stream_that_the_harness_does_not_know_gets_a_row() -> None:
@@ -55,5 +89,5 @@ def test_a_stream_that_the_harness_does_not_know_gets_a_row() -> None:
 
 
 def test_a_note_counts_the_steps() -> None:
-    assert stream_note(data.DIVERGED, "loss", "resume") == "differs from step 7, at 18 of 24 steps"
-    assert stream_note(data.DIVERGED, "loss", "rerun") == "same bits at 24 of 24 steps"
+    assert stream_note(data.DIVERGED, data.MANIFEST, (), "loss", "resume") == "differs from step 7, at 18 of 18 steps"
+    assert stream_note(data.DIVERGED, data.MANIFEST, (), "loss", "rerun") == "same bits at 24 of 24 steps"

@@ -11,7 +11,7 @@ import report_data as data
 from page_checks import Page
 
 from harness.report import html
-from harness.report.curves import Curve
+from harness.report.curves import Curve, curve_from_rows
 from harness.report.html import MAX_BYTES, render_report
 
 
@@ -58,7 +58,7 @@ def test_a_certified_report_says_what_was_asked_found_and_left_unchecked(certifi
         data.CERTIFIED["summary"],
         "1 of 1 held: with 95 % confidence fewer than 95.0 % of reruns differ",
         "run 2: checkpoint of step 6, first step 7",
-        "straight and resumed: same bits at 24 of 24 steps",
+        "straight and resumed: same bits at steps 7 to 24",
         "inside a checkpoint's write, after 65536 bytes, 18 steps complete",
         "SIGKILL from outside, exit code 137",
         "failed, as it must",
@@ -82,7 +82,7 @@ def test_a_diverged_report_says_where_why_and_how_to_mend_it(diverged: str) -> N
         "The random number generators were not restored",
         "nondeterministic kernels: the rerun is equal",
         "Save torch.get_rng_state()",
-        "straight and resumed: differs from step 7, at 18 of 24 steps",
+        "straight and resumed: differs from step 7, at 18 of 18 steps",
         "95 of 96",
         "No certificate was issued. Of the questions, these still held",
     ):
@@ -153,7 +153,7 @@ def test_losses_that_are_no_numbers_are_drawn_as_gaps_not_errors(odd: float) -> 
     curves = [dataclasses.replace(curve, losses=tuple(odd for _ in curve.losses)) for curve in data.curves()]
     page = Page(render_report(data.CERTIFIED, data.MANIFEST, curves))
     assert page.problems == []
-    assert ("x = no finite loss" in page.text) == (not abs(odd) < 1e30)
+    assert ("x = not finite, or above 1e30" in page.text) == (not abs(odd) < 1e30)
 
 
 def test_a_single_step_and_empty_curves_can_be_drawn() -> None:
@@ -211,3 +211,21 @@ def test_colours_of_the_figures_come_from_the_page(certified: str) -> None:
     drawings = "".join(re.findall(r'<svg class="plot".*?</svg>', certified, re.DOTALL))
     assert "var(--straight)" in drawings
     assert not re.search(r"#[0-9a-f]{6}\b", drawings)
+
+
+def test_a_training_of_one_step_is_a_point_over_the_number_one() -> None:
+    row = {"step": 1, "loss": 3.75, "seconds": 0.5}
+    curves = [curve_from_rows(name, 1, [row], []) for name in ("straight", "rerun")]
+    for drawing in (html.loss_figure(curves, ()), html.resources_figure(curves, ())):
+        assert drawing is not None
+        ticks = re.findall(r"<text [^>]*>(?:<!--.*?-->)?([^<]*)</text>", drawing.wide)
+        assert "1" in ticks and "1.05" not in ticks
+    marks = html.loss_figure(curves, ())
+    assert marks is not None and marks.wide.count("<use ") >= 2
+
+
+def test_a_loss_that_was_never_a_number_has_no_scale() -> None:
+    rows = [{"step": step, "loss": math.nan} for step in (1, 2, 3)]
+    drawing = html.loss_figure([curve_from_rows("straight", 1, rows, [])], ())
+    assert drawing is not None
+    assert "not finite" in drawing.wide and "0.04" not in drawing.wide

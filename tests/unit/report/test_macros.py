@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import replay_data
 import report_data as data
 
-from harness.report.curves import Curve
+from harness.report.curves import Curve, curve_from_rows
 from harness.report.macros import ABSENT, PREFIX, escaped, macros, render_macros
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "report.md"
@@ -101,3 +102,16 @@ def test_a_place_that_is_missing_or_of_a_wrong_type_is_absent(path: tuple) -> No
 def test_the_guide_names_every_macro() -> None:
     named = set(re.findall(r"\\Repro([A-Za-z]+)", GUIDE.read_text()))
     assert named == set(macros({}, {}, ()))
+
+
+@pytest.mark.parametrize(
+    ("losses", "first", "final"),
+    [
+        ([3.0, 1.0, math.nan], "3.0000", ABSENT), ([math.nan, 2.0], ABSENT, "2.0000"), ([0.0, 3e-7], "0.0000", "3e-07"),
+        ([1e29, 123456.5], "1e+29", "123456.5000"),
+    ],
+)  # fmt: skip
+def test_a_loss_is_that_of_its_step_or_not_known(losses: list[float], first: str, final: str) -> None:
+    rows = [{"step": step, "loss": loss} for step, loss in enumerate(losses, start=1)]
+    found = values(render_macros({}, {}, [curve_from_rows("straight", 1, rows, [])]))
+    assert (found["ReproLossFirst"], found["ReproLossFinal"]) == (first, final)

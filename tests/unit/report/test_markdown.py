@@ -21,7 +21,7 @@ def test_a_diverged_summary_says_where_why_and_how_to_mend_it() -> None:
     assert "First difference at step 7, in stream rng" in page
     assert "The random number generators were not restored" in page
     assert "Save torch.get\\_rng\\_state()" in page
-    assert "| <code>loss</code> | same bits at 24 of 24 steps | differs from step 7, at 18 of 24 steps |" in page
+    assert "| <code>loss</code> | same bits at 24 of 24 steps | differs from step 7, at 18 of 18 steps |" in page
 
 
 def test_an_inconclusive_summary_gives_its_reasons() -> None:
@@ -89,3 +89,11 @@ def test_a_verdict_with_a_place_missing_or_of_a_wrong_type_is_still_shown(path: 
     assert render_summary(hostile.without(data.DIVERGED, path), {}).startswith("## ")
     for value in hostile.ODD_VALUES:
         assert render_summary(hostile.replaced(data.DIVERGED, path, value), {}).startswith("## ")
+
+
+def test_rows_that_are_not_shown_are_counted() -> None:
+    row = data.CERTIFIED["files"][0]
+    files = [row | {"path": f"checkpoints/{number}.pt"} for number in range(10_000)]
+    page = render_summary(data.CERTIFIED | {"files": files, "problems": ["x"] * 101}, {})
+    assert "Not shown here: 1 more problems, 9,900 more files; they are in verdict.json." in page
+    assert "Not shown here" not in render_summary(data.CERTIFIED, {})

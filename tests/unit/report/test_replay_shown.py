@@ -132,3 +132,9 @@ def test_an_environment_is_called_the_same_only_after_a_training() -> None:
         return "Nothing of the recorded environment differs" in Page(render_report(verdict, {})).text
 
     assert said(24) and not said(0)
+
+
+def test_what_can_be_fetched_is_folded_and_what_is_gone_is_not() -> None:
+    for verdict, is_folded in ((replay_data.CERTIFIED, True), (replay_data.DIVERGED, False)):
+        before = render_report(verdict, {}).partition("torch==2.13.0")[0]
+        assert (before.count("<details") > before.count("</details>")) == is_folded

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import replay_data
 import report_data as data
 from page_checks import Page
@@ -15,6 +16,9 @@ from harness.core.digest import sha256
 from harness.core.ledger import Progress, parse_ledger, rechain
 from harness.report.documents import NAMES, curve_of, render_documents, write_reports
 from harness.report.html import render_report
+from harness.report.junit import render_junit
+from harness.report.lines import kills
+from harness.report.markdown import render_summary
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -102,3 +106,42 @@ def test_no_key_of_a_verdict_is_lost_when_a_page_must_be_cut() -> None:
     page = render_report(dict(sorted(large.items())), data.MANIFEST)
     assert "DIVERGED" in Page(page).text and "INCONCLUSIVE" not in Page(page).text
     assert len(page.encode()) < 2_000_000
+
+
+NEVER_CAME = [
+    data.interruption("micro_batch", 9, 1, 6) | {"landed": False, "signal": None, "exit_code": None},
+    data.interruption("after_step", 20, 2, 18) | {"landed": False, "signal": None, "exit_code": None},
+]
+
+
+@pytest.mark.parametrize(("word", "heading"), [("VETOED", "Nothing was run"), ("INCONCLUSIVE", "Nothing was compared")])
+def test_kills_and_controls_that_were_only_planned_are_not_shown_as_missed(word: str, heading: str) -> None:
+    verdict = data.INCONCLUSIVE | {
+        "verdict": word,
+        "oracles": {},
+        "interruptions": NEVER_CAME,
+        "control": {"checks": [], "failed_as_it_must": False},
+        "testimony": {"tensors_on_disk": 0, "found_in_ledger": 0, "missing": []},
+    }
+    page = Page(render_report(verdict, {})).text
+    assert heading in page
+    for untrue in ("did not land", "no signal", "did not fail", "The host read"):
+        assert untrue not in page + render_summary(verdict, {}) + render_junit(verdict, {})
+
+
+def test_a_kill_that_a_failed_run_kept_from_its_turn_is_told_apart_from_one_that_missed() -> None:
+    missed = data.interruption("micro_batch", 9, 1, 6) | {"landed": False, "signal": None, "exit_code": 1}
+    verdict = data.CERTIFIED | {"interruptions": [missed, NEVER_CAME[1]]}
+    text = Page(render_report(verdict, data.MANIFEST, data.curves())).text
+    assert "no signal, exit code 1 did not land" in text and "no such process had no turn" in text
+    assert kills(verdict) == ()
+
+
+def test_a_control_that_was_not_made_is_told_apart_from_one_that_did_not_fail() -> None:
+    check = data.CERTIFIED["control"]["checks"][0]
+    missing = data.CERTIFIED | {"control": {"checks": [check], "failed_as_it_must": False}}
+    not_failed = [check | {"failed_as_it_must": False}]
+    failed = data.CERTIFIED | {"control": {"checks": not_failed, "failed_as_it_must": False}}
+    one, two = (Page(render_report(verdict, {})).text for verdict in (missing, failed))
+    assert "Not every control was made" in one and "At least one control did not fail" not in one
+    assert "At least one control did not fail" in two
