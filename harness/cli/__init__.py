@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from harness import errors
 from harness.cli import archive, certify, comparing, history, images, key, machine, replay, report, review, verify
 from harness.cli.group import cli
+from harness.cli.streams import readers_may_leave
 from harness.host.interrupts import signals_as_ctrl_c
 
 __all__ = [
@@ -36,9 +36,15 @@ def main(arguments: list[str] | None = None) -> None:
 
     SIGTERM and SIGHUP take the way of Ctrl-C, and its exit code: containers go, the verdict is INCONCLUSIVE, 130.
     """
+    with readers_may_leave():
+        _main(arguments)
+
+
+def _main(arguments: list[str] | None) -> None:
     try:
         with signals_as_ctrl_c():
             code = cli.main(args=arguments, standalone_mode=False)
+            sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except errors.HarnessError as error:
         _fail(str(error), error.exit_code)
@@ -47,9 +53,6 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stdout = None
-        sys.exit(0)
     except Exception as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
@@ -62,6 +65,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(text: str, code: int) -> None:
-    with contextlib.suppress(OSError):  # after SIGHUP there may be no terminal to tell it to
-        click.echo(f"error: {text}", err=True)
+    click.echo(f"error: {text}", err=True)
     sys.exit(code)

@@ -30,7 +30,7 @@ def archive(root: Path, run: str, is_full: bool, output: Path | None, key: str |
     """
     from harness.host.archive.finished import read_finished
     from harness.host.archive.full import gather_full
-    from harness.host.archive.writing import archive_name, publish, write_archive
+    from harness.host.archive.writing import archive_name, check_target, publish, write_archive
     from harness.host.rendering import find_run
     from harness.host.signing.keys import load_signer
 
@@ -43,6 +43,7 @@ def archive(root: Path, run: str, is_full: bool, output: Path | None, key: str |
         return 0
     finished = read_finished(folder)
     target = output or folder.parent / archive_name(finished)
+    check_target(target, folder)
     with contextlib.ExitStack() as stack:
         store = the_store() if is_full else None
         if store is not None:

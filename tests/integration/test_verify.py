@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import Project
 from tests.tamper.made_archive import certify_again, edit_json, made
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,19 @@ def test_a_tampered_archive_is_answered_there_with_exit_code_5(honest, tmp_path)
     assert (answer["word"], answer["exit_code"]) == ("TAMPERED", 5) and answer["problem"]
 
 
+@pytest.mark.parametrize("option", [(), ("--json",)], ids=["text", "json"])
+def test_the_exit_code_is_the_answer_though_nobody_reads_the_words(honest, tmp_path, option):
+    changed = tmp_path / "changed.oci.tar"
+    changed.write_bytes(honest.archive.read_bytes()[:-1])
+    for archive, code in ((honest.archive, 0), (changed, 5)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb") as closed:
+            command = [sys.executable, "-m", "harness", "verify", str(archive), *option]
+            result = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, timeout=300, cwd=ROOT, check=False)
+        assert result.returncode == code and b"rror" not in result.stderr, result.stderr
+
+
 def test_what_is_no_archive_is_an_error_with_exit_code_2(tmp_path):
     (tmp_path / "text").write_text("no archive")
     for path in ("text", "nothing", "."):
@@ -108,23 +122,25 @@ def key_made(project, tmp_path):
 
 
 @pytest.mark.engine
-def test_a_run_in_containers_is_archived_and_verified_elsewhere(client, shared_project, tmp_path):
-    environment = key_made(shared_project, tmp_path)
-    answer = shared_project.harness("certify", "plain", "--steps", "10", RUNNER="docker")
+def test_a_run_in_containers_is_archived_and_verified_elsewhere(certified_prefix, tmp_path):
+    certified, answer, _ = certified_prefix
     assert answer.last_line == "VERDICT: CERTIFIED (the first 10 of 20 steps)", answer.out + answer.err
+    project = Project(tmp_path / "project")
+    shutil.copytree(certified.root, project.root, symlinks=True)
+    environment = key_made(project, tmp_path)
     target = tmp_path / "plain.oci.tar"
-    answer = shared_project.harness("archive", "plain", "--output", str(target), **environment)
+    answer = project.harness("archive", "plain", "--output", str(target), **environment)
     assert answer.code == 0, answer.err
     result = bare("verify", target, home=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "CONSISTENT: the archive says CERTIFIED" in result.stdout
     assert "word for word" in result.stdout
-    folder = shared_project.latest("plain")
-    answer = shared_project.harness("verify", str(folder), **environment)
+    folder = project.latest("plain")
+    answer = project.harness("verify", str(folder), **environment)
     assert (answer.code, answer.last_line.split(":")[0]) == (0, "CONSISTENT"), answer.out
     edit_json(folder / "verdict.json", lambda verdict: verdict.update(final_state_equal=False))
     certify_again(folder)
-    answer = shared_project.harness("verify", str(folder), **environment)
+    answer = project.harness("verify", str(folder), **environment)
     assert (answer.code, answer.last_line) == (5, "TAMPERED"), answer.out
 
 

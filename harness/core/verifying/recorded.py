@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -25,6 +25,7 @@ from harness.errors import TamperedError, UsageError
 
 SCHEMA = 1
 MAX_DOCUMENT_BYTES = 64 << 20
+_MAX_DEPTH = 64  # ours have ten; Python gives up comparing and writing at some hundreds
 REMEDY = "it is not what a certify wrote: get the archive again from where it was published"
 _TRAJECTORY = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _MAX_RUNS = 1000
@@ -211,7 +212,16 @@ def read_document(data: bytes, name: str) -> dict[str, Any]:
         raise TamperedError(f"{name} is no JSON document: {str(error)[:120]}", REMEDY) from error
     if not isinstance(value, dict):
         raise TamperedError(f"{name} is no JSON object", REMEDY)
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [one for outer in level if isinstance(outer, dict | list) for one in _inside(outer)]
+    if level:
+        raise TamperedError(f"{name} is nested deeper than {_MAX_DEPTH} levels", REMEDY)
     return value
+
+
+def _inside(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
 
 
 def read_record(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Record:

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.core.case import Case
+from harness.core.certificate import RESULTS
 from harness.core.control import ControlCheck
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.review.basis import Basis
 from harness.core.verdict import EXIT_CODES
 from harness.core.verifying.recorded import REMEDY, Record
 from harness.errors import TamperedError
+
+_VETO = "vetoed"
 
 
 def case_of(
@@ -126,6 +129,27 @@ def first_difference(found: Any, told: Any, *, only_common: bool, path: str = ""
     if _text(found) != _text(told):
         return f"{path} is {_text(told)[:90]} instead of {_text(found)[:90]}"
     return None
+
+
+def contradiction_in(predicate: Mapping[str, Any]) -> str | None:
+    """What a certificate says against its own word; None for nothing. It is all that can be judged without evidence.
+
+    Args:
+        predicate: of a statement that has the published form.
+    """
+    word = predicate["verdict"]
+    if predicate["result"] != RESULTS[word]:
+        return f"it says {word}, and that the result is {predicate['result']}"
+    if word != "CERTIFIED":
+        return f"it says {word}, and claims {predicate['claims'][0]}" if predicate["claims"] else None
+    checklist = predicate["review"]["checklist"] if predicate["review"] is not None else {}
+    against = [
+        *(f"oracle {n}" for n, one in predicate["oracles"].items() if one["required"] and one["verdict"] != word),
+        *(f"control {check['name']}" for check in predicate["controls"] if not check["failedAsItMust"]),
+        *(f"review {n}" for n, state in checklist.items() if state == _VETO),
+        *(f"problem: {text[:80]}" for text in predicate["problems"]),
+    ]
+    return f"it says {word}, and otherwise of {against[0]}" if against else None
 
 
 def with_recorded_review(found: Mapping[str, Any], review: Any) -> dict[str, Any]:

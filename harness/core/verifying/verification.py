@@ -16,6 +16,7 @@ EXIT_CODES: Mapping[Word, int] = {"CONSISTENT": 0, "TAMPERED": 5}
 
 NEVER_CHECKED = (
     "that the runs took place: whoever signs can make evidence up; `harness replay` trains again",
+    "that the code is that of the commit, from a clean tree, and when it ran: commit, `dirty` and times are testimony",
     "that the image was built twice: the ids of both builds are testimony",
     "the machine, the driver and the flags of the sandbox: they are testimony",
 )

@@ -45,7 +45,7 @@ def list_evidence(folder: Path) -> dict[str, Digest]:
     Raises:
         OSError: a file cannot be read.
     """
-    found = {clean(path): Digest.parse(file_digest(folder / path)) for path in _found(folder).files}
+    found = {clean(path): Digest.parse(file_digest(folder / path)) for path in found_in(folder).files}
     if (folder / NOT_ARCHIVED).is_file():
         found[NOT_ARCHIVED] = Digest.parse(file_digest(folder / NOT_ARCHIVED))
     if (folder / "code").is_dir():
@@ -55,17 +55,18 @@ def list_evidence(folder: Path) -> dict[str, Digest]:
 
 def note_left_out(folder: Path) -> None:
     """Write `not-archived.json` where there is something to name; to be called before the evidence is listed."""
-    found = _found(folder)
+    found = found_in(folder)
     if any(found.left_out.values()):
         (folder / NOT_ARCHIVED).write_bytes(canonical_json(found.left_out))
 
 
 def left_out_now(folder: Path) -> Mapping[str, list[str]]:
     """What `not-archived.json` would name now."""
-    return _found(folder).left_out
+    return found_in(folder).left_out
 
 
-def _found(folder: Path) -> Found:
+def found_in(folder: Path) -> Found:
+    """What lies in a run's folder and belongs to the run; names are as the file system has them."""
     found: dict[str, list[str]] = {"file": [], "link": [], "other": [], "empty": []}
     for path, kind in _walk(folder):
         found[kind].append(path)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
+import functools
 import hashlib
 import mmap
 import os
+import signal
 import stat
 import threading
 from collections.abc import Iterable
@@ -20,6 +24,34 @@ _SMALL = 1 << 20
 _NUM_THREADS = 2
 _NOT_ONE = "give a file that `harness archive` wrote"
 _CHANGED = "let nothing write to the archive while it is read"
+_BUS_ERROR = (
+    b"error: a file became shorter, or its disk failed, while it was read\n"
+    b"  remedy: let nothing write to it while it is read, and check the disk\n"
+)
+_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
+
+
+def _end_in_words(_number: int) -> None:
+    os.write(2, _BUS_ERROR)
+    os._exit(EnvironmentError_.exit_code)
+
+
+_ON_BUS_ERROR = _HANDLER(_end_in_words)  # kept for as long as the C library may call it
+
+
+@functools.cache
+def explain_bus_errors() -> None:
+    """End this process in words, and with the exit code of a disk that fails, if a mapped file becomes shorter.
+
+    The kernel answers the reading of what is no more there with SIGBUS, which kills. Python's own handlers run only
+    after the instruction, which would be repeated for ever, so the C library is asked. A debugger's handler stays.
+
+    Source: mmap(2), "SIGBUS"; https://docs.python.org/3/library/signal.html, "Execution of Python signal handlers".
+    """
+    if not faulthandler.is_enabled():
+        install = ctypes.CDLL(None).signal
+        install.argtypes, install.restype = (ctypes.c_int, _HANDLER), ctypes.c_void_p
+        install(signal.SIGBUS, _ON_BUS_ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +96,7 @@ class Window:
             mapped = mmap.mmap(self.descriptor, offset - begin + size, access=mmap.ACCESS_READ, offset=begin)
         except (OSError, ValueError) as error:
             raise EnvironmentError_(f"{self.name} became shorter while it was read", _CHANGED) from error
+        explain_bus_errors()
         return memoryview(mapped)[offset - begin :]
 
     def check(self, blobs: Iterable[tuple[Blob, int]]) -> None:

@@ -48,6 +48,21 @@ def archive_name(run: FinishedRun) -> str:
     return f"{run.experiment}-{run.run_id}.oci.tar"
 
 
+def check_target(target: Path, folder: Path) -> None:
+    """Whether the archive of a run's folder can be put there; to be asked before much is gathered for it.
+
+    Raises:
+        UsageError: its folder is not there, or something that is no file is (a device would be replaced), or it would
+            be one more file of the run, which its certificate does not list.
+    """
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {target.parent}", "make it, or put the archive elsewhere: --output FILE")
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{target} is no file, and an archive would take its place", "give --output another name")
+    if folder.resolve() in target.resolve().parents:
+        raise UsageError(f"{target} lies inside the run that is archived", "put the archive elsewhere: --output FILE")
+
+
 def write_archive(
     folder: Path, target: Path, signer: Signing, *, full: Full | None, progress: Progress
 ) -> ArchiveResult:
@@ -112,8 +127,11 @@ def publish(folder: Path, manifests: Path, signer: Signing) -> Path:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            temporary.write_bytes(content)
-            temporary.replace(path)
+            try:
+                temporary.write_bytes(content)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     return target
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +108,9 @@ def read_public(path: Path) -> PublicKey:
         TamperedError: it is no public key.
     """
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise UsageError(f"{path} is no file", "name a key.json, as `harness key show` prints it")
             return PublicKey.parse(stream.read(MAX_KEY_BYTES + 1))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "name a key.json, as `harness key show` prints it") from error

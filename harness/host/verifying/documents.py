@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from harness.core.attestation import outcome, provenance
 from harness.core.attestation.statements import parse_statement, statements
 from harness.core.certificate import build_certificate
 from harness.core.control import ControlCheck, check_ledger_digit, check_weights_moved
@@ -106,6 +107,21 @@ def check_companions(payloads: tuple[bytes, ...]) -> None:
     kinds = [one["predicateType"] for one in parsed]
     if len(set(kinds)) != len(kinds):
         raise _tampered("two of the signed statements are of the same kind")
+
+
+def check_test_result(payloads: tuple[bytes, ...]) -> None:
+    """Hold the companions against a certificate whose documents are not here: their kinds, and PASSED or FAILED.
+
+    Raises:
+        TamperedError: a policy that reads one of them would be told something else than the certificate says.
+    """
+    certificate, *companions = (parse_statement(payload) for payload in payloads)
+    if [one["predicateType"] for one in companions] != [provenance.PREDICATE_TYPE, outcome.PREDICATE_TYPE]:
+        raise _tampered("what is signed beside the certificate is not its provenance and its test result")
+    verdict, predicate = certificate["predicate"]["verdict"], companions[1]["predicate"]
+    result = predicate.get("result") if isinstance(predicate, dict) else None
+    if result not in (("PASSED", "WARNED") if verdict == "CERTIFIED" else ("FAILED",)):
+        raise _tampered(f"the certificate says {verdict}, and the test result {str(result)[:40]!a}")
 
 
 def manifest_again(

@@ -13,7 +13,7 @@ from harness.core.attestation.key import KEY_FILE, MAX_KEY_BYTES
 from harness.core.digest import Digest, canonical_json
 from harness.core.verifying.recorded import MAX_DOCUMENT_BYTES
 from harness.core.verifying.verification import Kind, Level
-from harness.errors import EvidenceError, TamperedError, UsageError
+from harness.errors import EnvironmentError_, EvidenceError, TamperedError, UsageError
 from harness.host.files import Data, Files, FolderFiles
 from harness.host.store import Progress
 
@@ -93,14 +93,22 @@ def open_material(path: Path, progress: Progress) -> Iterator[Material]:
     Raises:
         UsageError: nothing is there, or nothing that could be verified.
         TamperedError: an archive whose form or digests are wrong.
+        EnvironmentError_: it cannot be read.
     """
-    if path.is_dir():
+    try:
+        is_folder, is_there, is_file = path.is_dir(), path.exists(), path.is_file()
+        is_bundle = is_file and _is_bundle(path)
+    except OSError as error:
+        raise EnvironmentError_(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
+    if is_folder:
         yield _folder(path)
-    elif not path.is_file():
+    elif not is_there:
         raise UsageError(f"there is no {path}", _TAKES)
+    elif not is_file:
+        raise UsageError(f"{path} is no file: a pipe cannot be read in place", f"write it to a file first; {_TAKES}")
     elif path.name == CERTIFICATE:
         raise UsageError(f"{path} alone is not signed", "give its folder, or the archive that was made of it")
-    elif _is_bundle(path):
+    elif is_bundle:
         files = FolderFiles(path.resolve().parent)
         renamed = _Renamed(files, path.resolve().name)
         yield Material(kind="certificate", files=renamed, digests={}, size_bytes=path.stat().st_size)
@@ -143,8 +151,10 @@ class _Renamed:
 
 def _folder(path: Path) -> Material:
     """A folder; what lies in it beside what its certificate lists is found later, by comparing the two."""
-    from harness.host.archive.listing import left_out_now, list_evidence
+    from harness.host.archive.listing import found_in, left_out_now, list_evidence
+    from harness.host.archive.window import explain_bus_errors
 
+    explain_bus_errors()
     files = FolderFiles(path.resolve())
     if not (files.exists(BUNDLE) or files.exists(CERTIFICATE)):
         problem = f"{path} holds no certificate: neither {BUNDLE} nor {CERTIFICATE}"
@@ -153,7 +163,9 @@ def _folder(path: Path) -> Material:
     is_run = code.is_dir() and not code.is_symlink()
     try:
         digests, left_out = list_evidence(path), left_out_now(path)
-        size = sum((path / name).stat().st_size for name in digests if name != CODE_TAR)
+        # By the names that the files really have: one that is no UTF-8 stands escaped in the certificate.
+        names = (*found_in(path).files, *(name for name in digests if name == NOT_ARCHIVED))
+        size = sum((path / name).stat().st_size for name in names)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "make its files readable") from error
     told = bytes(files.read(NOT_ARCHIVED, max_bytes=MAX_DOCUMENT_BYTES)) if files.exists(NOT_ARCHIVED) else b""

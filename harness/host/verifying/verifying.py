@@ -18,6 +18,7 @@ from harness.core.attestation.schema import check_predicate
 from harness.core.attestation.statements import parse_statement
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.verifying.recorded import REMEDY, Record, read_document, read_record
+from harness.core.verifying.rejudge import contradiction_in
 from harness.core.verifying.verification import Check, Kind, Level, Signer, Verification, never_checked
 from harness.errors import EvidenceError, TamperedError
 from harness.host.runs.certify_folder import tree_digest
@@ -95,9 +96,12 @@ class _Work:
         statement = parse_statement(payloads[0])
         check_predicate(statement)
         self.claimed = str(statement["predicate"]["verdict"])
+        if material.level != "evidence" and (against := contradiction_in(statement["predicate"])):
+            raise TamperedError(f"the certificate contradicts itself: {against}", REMEDY)
         if material.level == "certificate":
-            documents.check_companions(payloads)
-            self.found("statements", "of the published form, about the same subjects", f"{len(payloads)} statements")
+            documents.check_test_result(payloads)
+            text = "of the published form, about the same subjects, with the same result"
+            self.found("statements", text, f"{len(payloads)} statements")
             return self.consistent()
         num = documents.check_evidence_list(statement, material)
         self.amounts["files"] = num

@@ -16,7 +16,7 @@ from harness.errors import EnvironmentError_, TamperedError, UsageError
 from harness.host.archive import writing
 from harness.host.archive.finished import read_finished
 from harness.host.archive.reading import open_archive
-from harness.host.archive.writing import archive_name, publish, write_archive
+from harness.host.archive.writing import archive_name, check_target, publish, write_archive
 
 
 def test_writing_twice_gives_the_same_bytes(run, key, tmp_path):
@@ -185,3 +185,32 @@ def test_two_runs_give_two_archives(run, key, tmp_path):
     (other / "config.json").write_text('{"a": 1}\n')
     recertify(other)
     assert write(run, tmp_path / "a", key).read_bytes() != write(other, tmp_path / "b", key).read_bytes()
+
+
+def test_an_archive_takes_the_place_of_no_device_and_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(UsageError, match="is no file, and an archive would take its place"):
+            check_target(tmp_path / name, tmp_path / "run")
+    (tmp_path / "older").write_bytes(b"an older archive")
+    check_target(tmp_path / "older", tmp_path / "run")
+
+
+def test_a_folder_that_is_not_there_is_named_before_anything_is_gathered(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no folder .*absent"):
+        check_target(tmp_path / "absent" / "run.oci.tar", tmp_path / "run")
+
+
+def test_an_archive_is_not_written_into_the_run_whose_certificate_does_not_list_it(run):
+    with pytest.raises(UsageError, match="lies inside the run"):
+        check_target(run / "straight" / "run.oci.tar", run)
+    check_target(run.parent / "run.oci.tar", run)
+
+
+def test_publishing_that_fails_leaves_nothing_unfinished_behind(run, key, tmp_path):
+    folder = tmp_path / "manifests" / "exp" / run.name
+    (folder / "verdict.json").mkdir(parents=True)
+    with pytest.raises(EnvironmentError_):
+        publish(run, tmp_path / "manifests", key)
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from harness.errors import TamperedError, UsageError
@@ -124,3 +126,12 @@ def test_a_relative_config_home_is_ignored(monkeypatch, tmp_path):
     assert config_folder() == tmp_path / ".config" / "repro-harness"
     monkeypatch.delenv("XDG_CONFIG_HOME")
     assert config_folder() == tmp_path / ".config" / "repro-harness"
+
+
+def test_a_pipe_among_the_keys_is_no_key_and_is_not_waited_for(theirs, tmp_path):
+    folder = tmp_path / "checkout" / "manifests" / "keys"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "pipe.json")
+    with pytest.raises(UsageError, match="is no file"):
+        trust_key(folder / "pipe.json", "pipe")
+    assert known_as(read_public(theirs), tmp_path / "checkout") is None

@@ -1,12 +1,15 @@
 """Verifying archives, folders, published manifests and certificates of made-up runs with every verdict."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import rfc8785
 
-from harness.errors import UsageError
+from harness.core.attestation.bundle import parse_bundle
+from harness.errors import EnvironmentError_, UsageError
 from harness.host.archive.writing import publish, write_archive
 from harness.host.runs.certify_folder import tree_digest
 from harness.host.signing.keys import create_key, load_signer
@@ -214,7 +217,7 @@ def test_who_signed_is_said_by_name_by_the_checkout_s_word_or_by_key_id(tmp_path
     assert "project" in verified(target, tmp_path / "checkout").signer.name
 
 
-@pytest.mark.parametrize("what", ["nothing", "empty", "text", "certificate.json", "half", "device"])
+@pytest.mark.parametrize("what", ["nothing", "empty", "text", "certificate.json", "half", "device", "pipe"])
 def test_what_cannot_be_verified_is_refused_in_words(tmp_path, what):
     path = tmp_path / what
     if what == "empty":
@@ -224,10 +227,78 @@ def test_what_cannot_be_verified_is_refused_in_words(tmp_path, what):
         (path / "certificate.json").unlink()
     elif what == "device":
         path.symlink_to("/dev/zero")
+    elif what == "pipe":
+        os.mkfifo(path)
     elif what != "nothing":
         path.write_text("{}")
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="is no file" if what in ("device", "pipe") else None):
         verified(path)
+
+
+def _says(word):
+    def edit(verdict):
+        verdict.update(verdict=word)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("plan", "edit", "words"),
+    [
+        (Plan(rerun=Quirks(noise=(3, "grad"))), _says("CERTIFIED"), "it says CERTIFIED, and otherwise of oracle rerun"),
+        (Plan(), lambda verdict: verdict["oracles"]["resume"].update(verdict="DIVERGED"), "of oracle resume"),
+        (Plan(), lambda v: v["control"]["checks"][0].update(failed_as_it_must=False), "otherwise of control"),
+        (Plan(), lambda verdict: verdict.update(problems=["nothing fits"]), "of problem: nothing fits"),
+    ],
+    ids=["word", "oracle", "control", "problem"],
+)
+def test_a_certificate_that_contradicts_itself_is_tampered_though_signed(tmp_path, plan, edit, words):
+    folder = make_run(tmp_path, plan)
+    edit_json(folder / "verdict.json", edit)
+    certify_again(folder)
+    create_key("me")
+    published = publish(folder, tmp_path / "manifests", load_signer("me"))
+    for path in (published, published / "certificate.intoto.jsonl"):
+        found = verified(path)
+        assert found.word == "TAMPERED"
+        assert found.problem.startswith("the certificate contradicts itself") and words in found.problem
+
+
+def test_a_path_that_cannot_even_be_looked_at_is_told_in_words(tmp_path):
+    with pytest.raises(EnvironmentError_, match="cannot be read: File name too long"):
+        verified(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("what", ["result", "kind"])
+def test_a_certificate_alone_whose_companions_say_something_else_is_tampered_though_signed(tmp_path, what):
+    folder = make_run(tmp_path, Plan(rerun=Quirks(noise=(3, "grad"))))
+    create_key("me")
+    bundle = publish(folder, tmp_path / "manifests", load_signer("me")) / "certificate.intoto.jsonl"
+    assert verified(bundle).word == "CONSISTENT"
+    payloads = [envelope.payload for envelope in parse_bundle(bundle.read_bytes())]
+    third = json.loads(payloads[2])
+    if what == "result":
+        third["predicate"]["result"] = "PASSED"
+    else:
+        third["predicateType"] = "https://example.org/anything"
+    bundle.write_bytes(load_signer("me").sign([*payloads[:2], rfc8785.dumps(third)]))
+    found = verified(bundle)
+    assert found.word == "TAMPERED"
+    assert ("the test result 'PASSED'" if what == "result" else "not its provenance") in found.problem
+
+
+def test_a_folder_in_which_a_training_left_a_name_that_is_no_utf8_is_verified(tmp_path):
+    folder = make_run(tmp_path)
+    before = verified(folder).amounts["bytes"]
+    Path(os.fsdecode(os.fsencode(folder) + b"/straight/\xff.txt")).write_bytes(b"12345")
+    certify_again(folder)
+    found = verified(folder)
+    assert (found.word, found.problem) == ("CONSISTENT", "")
+    assert found.amounts["bytes"] == before + 5
+
+
+def test_commit_and_times_are_told_as_testimony(tmp_path):
+    assert any("commit, `dirty` and times are testimony" in one for one in verified(make_run(tmp_path)).not_checked)
 
 
 def test_amounts_and_checks_are_told(tmp_path):
