@@ -12,6 +12,7 @@ import pytest
 
 from harness.errors import EnvironmentError_
 from harness.host import engine
+from harness.host.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,3 +104,21 @@ def project(tmp_path):
 def shared_project(tmp_path_factory):
     """One for all tests of a module that do not disturb each other."""
     return copy_project(tmp_path_factory.mktemp("shared") / "project")
+
+
+@pytest.fixture(scope="session")
+def certified_tiny(client, tmp_path_factory):
+    """`tiny`, certified once in containers for all who only read it: its project, and what the command answered."""
+    project = copy_project(tmp_path_factory.mktemp("tiny") / "project")
+    answer = project.harness("certify", "tiny", RUNNER="docker", timeout=1500)
+    assert answer.code == 0, answer.out + answer.err
+    return project, answer
+
+
+@pytest.fixture(scope="session")
+def certified_prefix(client, tmp_path_factory):
+    """The first 10 steps of `plain`, as `certified_tiny`; and what was known of its timings before and after."""
+    project, store = copy_project(tmp_path_factory.mktemp("prefix") / "project"), open_store(None, os.environ)
+    before = store.read_record("timings", "plain")
+    answer = project.harness("certify", "plain", "--steps", "10", RUNNER="docker")
+    return project, answer, (before, store.read_record("timings", "plain"))

@@ -35,7 +35,7 @@ def test_it_is_certified_in_containers(client, shared_project):
     assert_nothing_is_vetoed(verdict["review"])
 
 
-def test_without_an_engine_the_host_serves_and_says_so_everywhere(shared_project):
+def test_without_an_engine_the_host_serves_with_the_locked_environment_and_says_so_everywhere(shared_project):
     answer = shared_project.harness("certify", "plain", ENGINE="none")
     assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
     assert "WITHOUT containers" in answer.err
@@ -43,6 +43,9 @@ def test_without_an_engine_the_host_serves_and_says_so_everywhere(shared_project
     assert verdict["runner"] == "host"
     assert verdict["oracles"]["rebuild"]["verdict"] == "NOT_CHECKED"
     assert any("no container" in text for text in verdict["not_checked"])
+    environment = verdict["environment"]
+    assert environment["kind"] == "lock" and environment["lock"] == "cpu.lock"
+    assert environment["counts"] == {"missing": 0, "changed": 0, "added": 0}
     assert manifest["runner"] == "host" and manifest["image"]["id"] is None
     assert_nothing_is_vetoed(verdict["review"])
     assert '"runner":"host"' in (shared_project.latest("plain") / "certificate.json").read_text()

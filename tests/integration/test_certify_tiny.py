@@ -9,11 +9,9 @@ import pytest
 pytestmark = pytest.mark.engine
 
 
-@pytest.fixture(scope="module")
-def certified(client, shared_project):
-    answer = shared_project.harness("certify", "tiny", RUNNER="docker", timeout=1500)
-    assert answer.code == 0, answer.out + answer.err
-    return shared_project, answer
+@pytest.fixture
+def certified(certified_tiny):
+    return certified_tiny
 
 
 def test_the_last_line_is_the_verdict_and_all_documents_are_there(certified):

@@ -83,14 +83,6 @@ def test_controls_of_one_environment_are_not_cited_for_another(shared_project, l
     assert (folder / "control-param").exists(), "the changed environment's own controls were made"
 
 
-def test_without_one_the_environment_made_from_the_lock_serves_and_is_checked(shared_project):
-    answer = shared_project.harness("certify", "plain", RUNNER="host")
-    assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
-    environment = shared_project.verdict("plain")["environment"]
-    assert environment["kind"] == "lock" and environment["lock"] == "cpu.lock"
-    assert environment["counts"] == {"missing": 0, "changed": 0, "added": 0}
-
-
 def test_an_interpreter_and_a_container_contradict_each_other(shared_project, locked_python):
     answer = shared_project.harness("certify", "plain", "--python", str(locked_python), RUNNER="docker")
     assert answer.code == 2 and "RUNNER=docker" in answer.err

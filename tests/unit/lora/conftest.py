@@ -104,6 +104,19 @@ def work(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tracked(call, miniature, work):
+    """What scripts/track_and_kill.py saw."""
+
+    def track():
+        folder = work / "tracked"
+        miniature.write_wordnet(folder / "inputs" / "wordnet" / "usr" / "share" / "wordnet")
+        script = HERE / "scripts" / "track_and_kill.py"
+        return parsed(call(script, PIPELINE, folder, input=json.dumps(miniature.CONFIG)))
+
+    return once(work, "tracked", track)
+
+
+@pytest.fixture(scope="session")
 def trainings(call, miniature, work):
     """What scripts/train_and_kill.py left of every scenario."""
     return once(work, "trainings", lambda: train_and_kill(call, miniature, work))

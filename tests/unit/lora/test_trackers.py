@@ -5,20 +5,8 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-PIPELINE = HERE.parents[2] / "pipelines" / "lora"
 STEPS = [1, 2, 3, 4, 5, 6]
 SURVIVED = ["killed", "killed twice", "killed and torn", "killed before any checkpoint"]
-
-
-@pytest.fixture(scope="module")
-def tracked(call, miniature, tmp_path_factory):
-    """What scripts/track_and_kill.py saw."""
-    work = tmp_path_factory.mktemp("tracked")
-    miniature.write_wordnet(work / "inputs" / "wordnet" / "usr" / "share" / "wordnet")
-    done = call(HERE / "scripts" / "track_and_kill.py", PIPELINE, work, input=json.dumps(miniature.CONFIG))
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def steps(result, tag):
