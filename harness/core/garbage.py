@@ -164,6 +164,14 @@ def garbage_of_runs(runs: Iterable[KeptRun], cited: frozenset[str], now: float) 
     return tuple(found)
 
 
+def is_forgotten(used_at: float, now: float) -> bool:
+    """Whether something that no name refers to was last used so long ago that it goes; both are POSIX times in seconds.
+
+    A bisection's folder is such a thing as well: the same question asked again goes on where it was.
+    """
+    return now - used_at > PATIENCE_S
+
+
 def garbage_of_images(images: Iterable[TaggedImage], known: References, now: float) -> tuple[TaggedImage, ...]:
     """The tags that no kept record names.
 
@@ -202,5 +210,5 @@ def _is_kept(thing: Thing, known: References, now: float) -> bool:
     if thing.kind in named:
         return thing.key in named[thing.kind]
     if thing.kind in ("controls", "prepared", "review"):
-        return now - thing.used_at <= PATIENCE_S
+        return not is_forgotten(thing.used_at, now)
     return False

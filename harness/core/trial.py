@@ -11,7 +11,9 @@ from harness.core.diff import compare_files, compare_run
 from harness.core.evidence import TrajectoryEvidence
 from harness.core.ledger import Ledger
 from harness.core.places import Difference, ledger_of, localise
+from harness.core.run import RunRecord
 
+_SIGNALLED = 128  # and more: an exit status that stands for a signal
 _ANSWERS: tuple[Answer, ...] = ("same", "different", "unresolved")
 
 
@@ -94,7 +96,7 @@ def judge_trial(
     run = trial.runs[0] if trial.runs else None
     if run is None or run.ledger is None:
         reason = _reason(problems) or (run.problem if run else None) or "there is no ledger"
-        return Judged(answer="unresolved", reason=reason)
+        return Judged(answer="unresolved", reason=reason, is_lasting=run is not None and _ended_itself(run.record))
     compared = compare_run(reference, trial, 1)
     found = [_where(one, reference, trial) for one in compared.differences[:1]]
     is_over = run.ledger.end is not None or (is_over and not problems and not run.record.was_stopped_early)
@@ -105,12 +107,18 @@ def judge_trial(
     if found:
         return Judged(answer="different", num_steps=steps, where=found[0])
     if problems or run.record.was_stopped_early:
-        return Judged(answer="unresolved", num_steps=steps, reason=_reason(problems) or "it was stopped")
+        reason, is_lasting = _reason(problems) or "it was stopped", _ended_itself(run.record)
+        return Judged(answer="unresolved", num_steps=steps, reason=reason, is_lasting=is_lasting)
     if run.ledger.end is not None and (file := _unequal_file(reference, trial, run.ledger.last_step)) is not None:
         return Judged(answer="different", num_steps=steps, where=file)
     if not steps:
         return Judged(answer="unresolved", reason="no step was recorded, so nothing was compared")
     return Judged(answer="same", num_steps=steps)
+
+
+def _ended_itself(record: RunRecord) -> bool:
+    """Whether the program came to its own end; an engine that died, a time-out or a kill may not be there next time."""
+    return record.error is None and not record.oom_killed and record.exit_code < _SIGNALLED
 
 
 def _reason(problems: tuple[str, ...]) -> str:

@@ -6,19 +6,17 @@ git as an option. A commit that is not there is an answer, not an error, whereve
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.history import FileChange
-from harness.errors import EnvironmentError_, UsageError
+from harness.errors import UsageError
+from harness.host.git import run_git
 
 _HASH = re.compile(r"[0-9a-f]{40}")
 _MAX_SUBJECT = 120
-_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,13 +151,5 @@ def git(root: Path, *arguments: str) -> bytes | None:
     Raises:
         EnvironmentError_: there is no git command, or it does not answer.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-    command = ["git", "-C", str(root), "-c", "core.quotePath=false", *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, env=environment, check=False, timeout=_TIMEOUT_S)
-    except FileNotFoundError as error:
-        raise EnvironmentError_("there is no `git` command", "install git") from error
-    except subprocess.TimeoutExpired as error:
-        raise EnvironmentError_(f"git {arguments[0]} takes more than {_TIMEOUT_S} s", "look at it") from error
+    done = run_git(root, *arguments)
     return done.stdout if done.returncode == 0 else None

@@ -26,6 +26,7 @@ from harness.core.garbage import (
     garbage_of_cache,
     garbage_of_images,
     garbage_of_runs,
+    is_forgotten,
 )
 from harness.core.image import REPOSITORY
 from harness.errors import EnvironmentError_
@@ -33,7 +34,16 @@ from harness.host.checkouts import remember_checkout
 from harness.host.disk_sizes import Measure, delete
 from harness.host.images.engine_images import engine_faults, remove_images
 from harness.host.roots import known_checkouts, references
-from harness.host.runs.run_folders import cited_runs, discard_run, entries, half_removed, read_run, run_folders
+from harness.host.runs.run_folders import (
+    bisections,
+    cited_runs,
+    discard_run,
+    entries,
+    half_removed,
+    read_run,
+    run_folders,
+    written_at,
+)
 from harness.host.store import Progress, Store, disk_errors
 
 _DIGITS = re.compile(r"[0-9a-f]{64}")
@@ -191,8 +201,10 @@ def _runs(roots: list[Path], measure: Measure, now: float) -> Iterator[_Piece]:
     cited = frozenset(run_id for root in roots for run_id in cited_runs(root))
     gone = garbage_of_runs(map(read_run, folders.values()), cited, now)
     paths = [Path(run.checkout) / "runs" / run.experiment / run.run_id for run in gone]
-    for path in (*paths, *half_removed(roots)):
-        yield _Piece(Item(kind="run", name=str(path), size_bytes=measure.count(path)), partial(discard_run, path))
+    old = [path for path in bisections(roots) if is_forgotten(written_at(path), now)]
+    for path in (*paths, *old, *half_removed(roots)):
+        kind = "bisection" if path in old else "run"
+        yield _Piece(Item(kind=kind, name=str(path), size_bytes=measure.count(path)), partial(discard_run, path))
 
 
 def _images(client: docker.DockerClient, known: References, repository: str, now: float) -> Iterator[_Piece]:

@@ -14,6 +14,7 @@ from typing import Protocol
 from harness.errors import EnvironmentError_, UsageError
 
 HASH = re.compile(r"[0-9a-f]{4,40}")
+_TIMEOUT_S = 600
 _UNSHALLOW = "run `git fetch --unshallow` (in GitHub Actions: actions/checkout with fetch-depth: 0)"
 
 
@@ -88,26 +89,24 @@ def read_checkout(root: Path) -> Checkout:
         EnvironmentError_: there is no git command.
         UsageError: no repository, no commit, or a shallow clone, which cannot say which commit is whose child.
     """
-    if shutil.which("git") is None:
-        raise EnvironmentError_("there is no `git` command", "install git: every run records the commit it came from")
-    inside = _git(root, "rev-parse", "--show-toplevel", check=False)
+    inside = run_git(root, "rev-parse", "--show-toplevel")
     if inside.returncode != 0:
-        reason = inside.stderr.strip().splitlines()[0] if inside.stderr.strip() else "not a git repository"
         remedy = "a certificate names a commit: work in a clone, or run `git init && git add -A && git commit`"
-        raise UsageError(f"{root.name}: {reason}", remedy)
-    if Path(inside.stdout.strip()).resolve() != root.resolve():
-        raise UsageError(f"{root.name} is not the top of its repository", f"run in {inside.stdout.strip()}")
-    head = _git(root, "rev-parse", "--verify", "HEAD^{commit}", check=False)
+        raise UsageError(f"{root.name}: {_complaint(inside)}", remedy)
+    top = Path(_text(inside))
+    if top.resolve() != root.resolve():
+        raise UsageError(f"{root.name} is not the top of its repository", f"run in {top}")
+    head = run_git(root, "rev-parse", "--verify", "HEAD^{commit}")
     if head.returncode != 0:
         raise UsageError("this repository has no commit yet", "commit the code first: a certificate names a commit")
-    if _git(root, "rev-parse", "--is-shallow-repository").stdout.strip() == "true":
+    if _is_shallow(root):
         raise UsageError(
             "this clone is shallow: the certificate's commit could not be replayed from its history",
             _UNSHALLOW,
         )
-    status = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all").stdout
+    status = _checked(root, "status", "--porcelain=v1", "-z", "--untracked-files=all")
     changed = tuple(entry[3:] for entry in status.split("\0") if len(entry) > 3)[:20]
-    return Checkout(root=root, commit=head.stdout.strip(), changed=changed)
+    return Checkout(root=root, commit=_text(head), changed=changed)
 
 
 def clean_commit(root: Path) -> str:
@@ -131,20 +130,19 @@ def find_commit(root: Path, name: str) -> Commit:
         UsageError: the repository has no such commit, or several begin with these digits.
         EnvironmentError_: there is no git command.
     """
-    if shutil.which("git") is None:
-        raise EnvironmentError_(
-            "there is no `git` command", "install git, or replay from an archive, which has the code"
-        )
     if not name or name.startswith("-"):
         raise UsageError(f"{name!r} names no commit", "give the first digits of its hash")
-    found = _git(root, "rev-parse", "--verify", f"{name}^{{commit}}", check=False)
+    found = run_git(root, "rev-parse", "--verify", f"{name}^{{commit}}")
     if found.returncode == 0:
-        return Commit(root=root, commit=found.stdout.strip())
-    if "ambiguous" in found.stderr:
+        return Commit(root=root, commit=_text(found))
+    if b"ambiguous" in found.stderr:
         raise UsageError(f"several objects of this repository begin with {name}", "give more digits of the hash")
-    shallow = _git(root, "rev-parse", "--is-shallow-repository", check=False).stdout.strip() == "true"
+    inside = run_git(root, "rev-parse", "--git-dir")
+    if inside.returncode != 0:
+        problem = f"{root.name}: {_complaint(inside)}: nothing is known of commit {name}"
+        raise UsageError(problem, "work in a clone, or replay from an archive, which has the code")
     remedy = "fetch the branch that it is on (`git fetch --all --tags`), or replay from an archive, which has the code"
-    raise UsageError(f"the repository {root.name} has no commit {name}", _UNSHALLOW if shallow else remedy)
+    raise UsageError(f"the repository {root.name} has no commit {name}", _UNSHALLOW if _is_shallow(root) else remedy)
 
 
 def export_commit(root: Path, commit: str, target: Path) -> None:
@@ -152,19 +150,23 @@ def export_commit(root: Path, commit: str, target: Path) -> None:
 
     Raises:
         EnvironmentError_: git cannot read the commit, or the disk is full.
+        UsageError: the commit has a link that leaves its tree.
     """
     target.mkdir(parents=True)
     archive = target.with_suffix(".tar")
     try:
-        _git(root, "archive", "--format=tar", "-o", str(archive), commit)
+        _checked(root, "archive", "--format=tar", "-o", str(archive), commit)
         with tarfile.open(archive) as tar:
             tar.extractall(target, filter="data")
+    except tarfile.FilterError as error:
+        problem = f"commit {commit[:12]} cannot be exported: {error}"
+        raise UsageError(problem, "let the repository have links into itself only") from error
     finally:
         archive.unlink(missing_ok=True)
 
 
 def _copy_working_tree(root: Path, target: Path) -> None:
-    names = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
+    names = _checked(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, names.split("\0")):
         source = root / name
         if source.is_file() and not source.is_symlink():
@@ -172,12 +174,42 @@ def _copy_working_tree(root: Path, target: Path) -> None:
             shutil.copy2(source, target / name)
 
 
-def _git(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """What git answers, whether or not it succeeds; the caller's `GIT_*` variables do not reach it.
+
+    Raises:
+        EnvironmentError_: there is no git command, or it does not answer.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment["LC_ALL"] = "C"
-    result = subprocess.run(
-        ["git", "-C", str(root), *arguments], capture_output=True, text=True, env=environment, check=False
-    )
-    if check and result.returncode != 0:
-        raise EnvironmentError_(f"git {arguments[0]} failed: {result.stderr.strip()[:300]}", "look at the repository")
-    return result
+    environment |= {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    command = ["git", "-C", str(root), "-c", "core.quotePath=false", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, env=environment, check=False, timeout=_TIMEOUT_S)
+    except FileNotFoundError as error:
+        remedy = "install git: every run records the commit it came from (an archive is replayed without it)"
+        raise EnvironmentError_("there is no `git` command", remedy) from error
+    except subprocess.TimeoutExpired as error:
+        raise EnvironmentError_(f"git {arguments[0]} takes more than {_TIMEOUT_S} s", "look at it") from error
+
+
+def _checked(root: Path, *arguments: str) -> str:
+    """What git writes; names of files are decoded as Python's own functions decode them."""
+    done = run_git(root, *arguments)
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip()[:300]
+        raise EnvironmentError_(f"git {arguments[0]} failed: {said}", "look at the repository")
+    return os.fsdecode(done.stdout)
+
+
+def _text(done: subprocess.CompletedProcess[bytes]) -> str:
+    return os.fsdecode(done.stdout).strip()
+
+
+def _complaint(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The first line of what git says of a folder that it does not take for a repository."""
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[0] if lines else "not a git repository"
+
+
+def _is_shallow(root: Path) -> bool:
+    return _text(run_git(root, "rev-parse", "--is-shallow-repository")) == "true"

@@ -30,6 +30,8 @@ from harness.host.request import read_experiment as read_experiment
 from harness.host.runs.campaign import STRAIGHT
 from harness.host.runs.certify_folder import tree_digest, write_json
 from harness.host.runs.lookout import Lookout
+from harness.host.runs.runner import Runner
+from harness.host.runs.sandbox import HostSandbox
 from harness.host.store import Store, disk_errors
 from harness.host.trials import Trials, load_straight, trial_key
 from harness.report.console import Progress
@@ -66,6 +68,7 @@ class Bench:
         commit: what every process is told that it runs, the good side's, so that it makes no difference by itself.
         reference: what trials are held against, once there is one.
         rows: the trials that were asked for, in order, as documents have them.
+        runner: `docker` or `host`, as the reference was trained: a trial by the other would differ for that alone.
         is_ledger_enough: whether what is looked for shows in the steps, so that a training may be stopped at its first
             difference and need not come to its end.
     """
@@ -77,6 +80,7 @@ class Bench:
     commit: str
     reference: TrajectoryEvidence | None = None
     reference_source: str = ""
+    runner: Runner | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_ledger_enough: bool = False
@@ -86,10 +90,10 @@ class Bench:
         self.notes.append(text)
         self.progress.note(text)
 
-    def set_reference(self, evidence: TrajectoryEvidence, source: str) -> None:
-        """From here on trials are held against this."""
+    def set_reference(self, evidence: TrajectoryEvidence, source: str, runner: Runner) -> None:
+        """From here on trials are held against this, and trained with the same runner."""
         ledger_of(evidence.runs[0])
-        self.reference, self.reference_source = evidence, source
+        self.reference, self.reference_source, self.runner = evidence, source, runner
 
     def train_reference(self, subject: Subject) -> None:
         """Train the good side, for it to be the reference, unless that was done before.
@@ -98,8 +102,9 @@ class Bench:
             EvidenceError: it fails, so nothing can be compared with it.
         """
         folder = self.trials.folder / _REFERENCE
+        self.runner = None
         if (found := self._read_reference(folder, subject)) is not None:
-            self.set_reference(found, "trained in an earlier start of this bisection")
+            self.set_reference(found[0], "trained in an earlier start of this bisection", found[1])
             return
         folder = self.trials.work(_REFERENCE)
         subject.make(folder / "code")
@@ -108,17 +113,21 @@ class Bench:
         if trained.problems:
             problem = f"{subject.label} does not train, so nothing can be compared with it: {trained.problems[0]}"
             raise EvidenceError(problem, "give a good side that trains; its log lies in " + str(folder / STRAIGHT))
-        write_json(folder / "reference.json", {"key": self._key(subject)})
-        self.set_reference(trained.evidence, "trained now")
+        runner: Runner = "host" if trained.ready.sandbox.kind == HostSandbox.kind else "docker"
+        write_json(folder / "reference.json", {"key": self._key(subject), "runner": runner})
+        self.set_reference(trained.evidence, "trained now", runner)
 
-    def _read_reference(self, folder: Path, subject: Subject) -> TrajectoryEvidence | None:
+    def _read_reference(self, folder: Path, subject: Subject) -> tuple[TrajectoryEvidence, Runner] | None:
         """What an earlier start of this bisection trained, if it came to its end."""
         try:
-            key = json.loads((folder / "reference.json").read_text(encoding="utf-8"))["key"]
+            kept = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
+            key, runner = kept["key"], kept["runner"]
             found = load_straight(folder, read_experiment(folder / "code", self.request.name))
         except (OSError, ValueError, KeyError, TypeError, HarnessError):
             return None
-        return found if key == self._key(subject) and found.runs[0].ledger is not None else None
+        if key != self._key(subject) or runner not in ("docker", "host") or found.runs[0].ledger is None:
+            return None
+        return found, runner
 
     def repeats(self, subject: Subject) -> Judged:
         """Train the good side again and hold it against the reference; a trial like others, but by its own name."""
@@ -175,7 +184,7 @@ class Bench:
     def _train(
         self, folder: Path, experiment: Experiment, scope: Scope | None, lookout: Lookout | None
     ) -> Trained:
-        request = self.request.checked(experiment)
+        request = dataclasses.replace(self.request, runner=self.runner or self.request.runner).checked(experiment)
         case = Case(
             experiment=request.name,
             run_id=f"{self.trials.folder.name}-{folder.name}",
@@ -234,15 +243,11 @@ def opened(
         yield bench
 
 
-def check_premises(bench: Bench, good: Subject, bad: Subject) -> Judged:
-    """That the good side repeats itself and the bad side does not give its bits; else there is nothing to search.
-
-    Returns:
-        What the bad side's trial said.
+def check_good(bench: Bench, good: Subject) -> None:
+    """That the good side repeats itself; else there is nothing to search.
 
     Raises:
-        EvidenceError: the good side does not repeat itself, or one of them cannot be trained.
-        UsageError: both give the same bits.
+        EvidenceError: it does not, or cannot be trained.
     """
     again = bench.repeats(good)
     if again.answer == "unresolved":
@@ -250,6 +255,18 @@ def check_premises(bench: Bench, good: Subject, bad: Subject) -> Judged:
     if again.answer == "different":
         problem = f"the good side does not repeat itself: trained twice, {good.label} differs at {again.where}"
         raise EvidenceError(problem, f"make it repeatable first: harness certify {bench.request.name}")
+
+
+def check_bad(bench: Bench, bad: Subject) -> Judged:
+    """That the bad side does not give the good side's bits; else there is nothing to search either.
+
+    Returns:
+        What its trial said.
+
+    Raises:
+        EvidenceError: it cannot be trained.
+        UsageError: both give the same bits.
+    """
     found = bench.ask(bad)
     if found.answer == "unresolved":
         raise EvidenceError(f"{bad.label} cannot be trained: {found.reason}", "give a bad side that trains")

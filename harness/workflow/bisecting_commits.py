@@ -13,6 +13,7 @@ from harness.host import commits, git
 from harness.host.commits import LineCommit
 from harness.host.history import find_record, known_use
 from harness.host.runs.certify_folder import tree_digest
+from harness.host.runs.runner import Runner
 from harness.host.store import Store
 from harness.host.trials import load_straight
 from harness.report.console import Progress
@@ -22,7 +23,8 @@ from harness.workflow.bisecting import (
     Request,
     Subject,
     answers_of,
-    check_premises,
+    check_bad,
+    check_good,
     opened,
     read_experiment,
     result,
@@ -77,14 +79,16 @@ def _premises(bench: Bench, good: Subject, bad: Subject) -> Judged:
     )
     if record is None or not _use_record(bench, record):
         bench.train_reference(good)
-        return check_premises(bench, good, bad)
+        check_good(bench, good)
+        return check_bad(bench, bad)
     try:
-        return check_premises(bench, good, bad)
+        check_good(bench, good)
     except EvidenceError as error:
-        bench.note(f"the record {record.name} is not what the good commit gives today: {error.problem}")
-    bench.rows.clear()
-    bench.train_reference(good)
-    return check_premises(bench, good, bad)
+        bench.note(f"the record {record.name} could not be repeated today: {error.problem}")
+        bench.rows.clear()
+        bench.train_reference(good)
+        check_good(bench, good)
+    return check_bad(bench, bad)
 
 
 def _use_record(bench: Bench, folder: Path) -> bool:
@@ -98,7 +102,9 @@ def _use_record(bench: Bench, folder: Path) -> bool:
             return False
         if bench.request.steps is None and ledger.end is None:
             return False
-        bench.set_reference(evidence, str(folder.relative_to(bench.request.root)))
+        # `auto` looks for records of containers, as find_record does.
+        runner: Runner = "host" if bench.request.runner == "host" else "docker"
+        bench.set_reference(evidence, str(folder.relative_to(bench.request.root)), runner)
     except HarnessError:
         return False
     finally:

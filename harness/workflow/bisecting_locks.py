@@ -18,7 +18,8 @@ from harness.workflow.bisecting import (
     Bench,
     Request,
     Subject,
-    check_premises,
+    check_bad,
+    check_good,
     opened,
     read_experiment,
     result,
@@ -72,9 +73,10 @@ class _Search:
 
     def ends(self) -> None:
         """Train the good lock twice and the bad one once."""
-        self.bench.train_reference(self._subject(frozenset()))
-        bad = check_premises(self.bench, self._subject(frozenset()), self._subject(self.pair.names))
-        self.found[self.pair.names] = bad
+        good = self._subject(frozenset())
+        self.bench.train_reference(good)
+        check_good(self.bench, good)
+        self.found[self.pair.names] = check_bad(self.bench, self._subject(self.pair.names))
 
     def ask(self, names: frozenset[str]) -> Answer:
         """The answer for a mix; one that is not consistent is not tried."""

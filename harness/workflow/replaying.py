@@ -150,7 +150,11 @@ def _export(
 
 
 def _question(request: ReplayRequest, record: OpenRecord, code: Path, store: Store) -> Question:
-    experiment = read_experiment(code, record.recorded.experiment)
+    try:
+        experiment = read_experiment(code, record.recorded.experiment)
+    except UsageError as error:
+        commit = request.against or record.recorded.commit[:12]
+        raise UsageError(f"at commit {commit}: {error.problem}", error.remedy) from error
     running = dataclasses.replace(request.running, name=record.recorded.experiment).checked(experiment)
     here = Here(store=store, archived=record.archived_packages)
     return Question(request=running, code=code, experiment=experiment, here=here)

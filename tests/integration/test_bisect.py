@@ -225,6 +225,23 @@ def test_an_interrupted_search_goes_on_where_it_was(line):
 
 
 @pytest.mark.slow
+def test_a_trial_is_trained_with_the_runner_of_the_reference_or_not_at_all(line):
+    # Without --runner it trains on the host where no engine answers: that must not change from one start to the next.
+    nowhere = {"RUNNER": "auto", "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    arguments = ["bisect", "line", "--good", line.commits[0], "--bad", line.commits[4], "--steps", "4"]
+    before = set((line.project.root / "runs" / "line").glob("bisect-*"))
+    answer = line.project.harness(*arguments, **nowhere)
+    assert answer.code == 2 and "the same bits in all 4 steps" in answer.err, answer.err
+    (folder,) = set((line.project.root / "runs" / "line").glob("bisect-*")) - before
+    kept = json.loads((folder / "reference" / "reference.json").read_text())
+    assert kept["runner"] == "host"
+    (folder / "reference" / "reference.json").write_text(json.dumps({**kept, "runner": "docker"}))
+    shutil.rmtree(folder / "trials")
+    answer = line.project.harness(*arguments, **nowhere)
+    assert answer.code == 3 and "cannot be trained: no Docker Engine answers" in answer.err, answer.err
+
+
+@pytest.mark.slow
 def test_a_record_of_the_good_commit_serves_until_it_is_not_repeated_today(tmp_path):
     line, machine = Line(tmp_path / "project"), tmp_path / "machine"
     machine.write_text("1.0")
@@ -238,8 +255,14 @@ def test_a_record_of_the_good_commit_serves_until_it_is_not_repeated_today(tmp_p
     answer, found = line.bisect(*ends, "--steps", "2")
     assert answer.code == 0 and found["first_bad"]["subject"] == "more dropout", answer.err
     assert found["reference"] == {"source": f"runs/line/{record.name}", "steps": 6} and found["notes"] == []
+    (line.project.root / "pipelines" / "experiments" / "line.yaml").unlink()
+    line.commit("there is no such experiment any more")
+    answer, _ = line.bisect("--good", line.commits[1], "--bad", "HEAD", "--steps", "1")
+    assert answer.code == 3 and "cannot be trained: there is no experiment" in answer.err
+    assert "could not be repeated" not in answer.err, "the record is not to blame"
+    ends[3] = line.commits[2]
     machine.write_text("1.5")
     answer, found = line.bisect(*ends, "--steps", "3")
     assert answer.code == 0 and found["first_bad"]["subject"] == "more dropout", answer.err
     assert found["reference"]["source"] == "trained now"
-    assert len(found["notes"]) == 1 and "is not what the good commit gives today" in found["notes"][0]
+    assert len(found["notes"]) == 1 and "could not be repeated today" in found["notes"][0]

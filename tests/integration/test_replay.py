@@ -142,6 +142,16 @@ def test_a_record_that_was_changed_is_tampered_and_nothing_is_run(certified, tmp
     assert (answer.code, answer.last_line, verdict) == (5, "VERDICT: TAMPERED", None), answer.err
 
 
+@pytest.mark.engine
+def test_against_a_commit_that_lacks_the_experiment_the_error_names_that_commit(certified):
+    certified.project.git("rm", "-q", "pipelines/experiments/plain.yaml")
+    certified.project.commit("no such experiment any more")
+    without = head(certified.project)
+    certified.project.git("reset", "-q", "--hard", "HEAD~1")
+    answer = certified.project.harness("replay", certified.commit, "--against", without, "--preflight")
+    assert answer.code == 2 and f"at commit {without}: there is no experiment 'plain'" in answer.err, answer.err
+
+
 def test_commits_without_a_record_are_refused_with_a_remedy(shared_project):
     for name in ("0123456", "nothing", "HEAD", "../x.oci.tar", "-1"):
         answer = shared_project.harness("replay", "--", name)

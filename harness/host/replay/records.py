@@ -37,7 +37,7 @@ _STRAIGHT = "straight"
 _MAX_CODE_BYTES = 4 << 30
 _DOCUMENTS = ("manifest.json", "verdict.json", BUNDLE, "key.json")
 _TRAINED = ("images/", "lockfiles/", "pipelines/")
-_NAMED = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,199}")
+_NAMED = re.compile(r"[0-9A-Za-z@][0-9A-Za-z._/@{}~^+-]{0,199}")
 _MAKE_ONE = "certify that commit, or replay from an archive or a published folder: harness replay FILE|FOLDER"
 
 
@@ -103,8 +103,10 @@ def locate(root: Path, name: str, experiment: str | None) -> Place:
         return Place(path=Path(name).resolve(), shown=_shown(Path(name).resolve(), root))
     if not _NAMED.fullmatch(name) or name.endswith((".tar", ".jsonl", "/")):
         raise UsageError(f"there is no {name!r}, and no commit is called so", _MAKE_ONE)
-    commit = name if HASH.fullmatch(name) else find_commit(root, name).commit
-    found = [one for one in _known(root) if one.commit.startswith(commit)]
+    known, commit = list(_known(root)), name
+    if not HASH.fullmatch(name) or not any(one.commit.startswith(name) for one in known):
+        commit = _commit_called(root, name)
+    found = [one for one in known if one.commit.startswith(commit)]
     commits = sorted({one.commit for one in found})
     if len(commits) > 1:
         raise UsageError(f"the records of {len(commits)} commits begin with {commit}", "give more digits of the hash")
@@ -121,6 +123,16 @@ def locate(root: Path, name: str, experiment: str | None) -> Place:
         raise UsageError(problem, f"say which: harness replay {commit} {names[0]} (EXP={names[0]})")
     best = max(found, key=lambda one: one.rank)
     return Place(path=best.path, shown=_shown(best.path, root), is_by_commit=True)
+
+
+def _commit_called(root: Path, name: str) -> str:
+    """The commit that git calls so: a branch may be called `feed`, which are digits of a hash as well."""
+    try:
+        return find_commit(root, name).commit
+    except HarnessError:
+        if HASH.fullmatch(name):
+            return name  # a record may name a commit that this repository does not have
+        raise
 
 
 @contextmanager

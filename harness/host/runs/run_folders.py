@@ -1,4 +1,7 @@
-"""The folders that runs left in checkouts: `runs/<experiment>/<run id>/`, and which of them the archive names."""
+"""The folders that runs and bisections left in checkouts, and which of the runs the archive names.
+
+They are `runs/<experiment>/<run id>/` and `runs/<experiment>/bisect-<digest>/`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from harness.errors import UsageError
 from harness.host.disk_sizes import delete, walk
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{7}-[0-9a-f]{4}")
+_BISECTION = re.compile(r"bisect-[0-9a-f]{12}")
 _REMOVED = ".removed-"
 _MAX_CITING = 64 << 20
 
@@ -25,8 +29,18 @@ def run_folders(roots: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(path for path in _folders(roots) if _RUN_ID.fullmatch(path.name))
 
 
+def bisections(roots: Iterable[Path]) -> tuple[Path, ...]:
+    """Every bisection's folder in these checkouts, sorted; no links either."""
+    return tuple(path for path in _folders(roots) if _BISECTION.fullmatch(path.name))
+
+
+def written_at(path: Path) -> float:
+    """When something in a folder was last written, as POSIX time in seconds; a bisection writes at every start."""
+    return max((status.st_mtime for status in walk(path)), default=0.0)
+
+
 def half_removed(roots: Iterable[Path]) -> tuple[Path, ...]:
-    """What is left of runs whose removal was interrupted."""
+    """What is left of folders whose removal was interrupted."""
     return tuple(path for path in _folders(roots) if path.name.startswith(_REMOVED))
 
 
@@ -43,7 +57,7 @@ def read_run(path: Path) -> KeptRun:
         verdict=_word(verdict) if isinstance(verdict, dict) else "",
         is_finished=(path / "manifest.json").is_file(),
         is_latest=latest.is_symlink() and str(latest.readlink()) == path.name,
-        written_at=max((status.st_mtime for status in walk(path)), default=0.0),
+        written_at=written_at(path),
     )
 
 
@@ -70,7 +84,7 @@ def cited_runs(root: Path) -> Iterator[str]:
 
 
 def discard_run(path: Path) -> None:
-    """Remove a run's folder; whatever interrupts this, no half of a run keeps its name.
+    """Remove the folder of a run or a bisection; whatever interrupts this, no half of it keeps its name.
 
     Raises:
         OSError: something in it cannot be deleted.
@@ -84,7 +98,9 @@ def _folders(roots: Iterable[Path]) -> Iterator[Path]:
     for root in sorted(roots):
         for experiment in entries(root / "runs"):
             for path in entries(experiment):
-                if _RUN_ID.fullmatch(path.name.removeprefix(_REMOVED)) and stat.S_ISDIR(path.lstat().st_mode):
+                name = path.name.removeprefix(_REMOVED)
+                is_ours = _RUN_ID.fullmatch(name) or _BISECTION.fullmatch(name)
+                if is_ours and stat.S_ISDIR(path.lstat().st_mode):
                     yield path
 
 

@@ -12,6 +12,7 @@ from harness.core.garbage import (
     garbage_of_cache,
     garbage_of_images,
     garbage_of_runs,
+    is_forgotten,
 )
 
 NOW = 2_000_000_000.0
@@ -109,6 +110,11 @@ def test_an_unfinished_run_stays_while_it_may_still_be_written():
     going_on = run(1, "INCONCLUSIVE", is_finished=False, written_at=NOW - GRACE_S + 1)
     given_up = run(2, "INCONCLUSIVE", is_finished=False, written_at=NOW - GRACE_S - 1)
     assert days([going_on, given_up, run(3)]) == [2]
+
+
+def test_a_bisection_is_forgotten_after_30_days_and_not_before():
+    assert not is_forgotten(NOW - PATIENCE_S, NOW)
+    assert is_forgotten(NOW - PATIENCE_S - 1, NOW)
 
 
 def image(tag, **fields):

@@ -58,6 +58,25 @@ def test_what_the_program_said_last_is_part_of_the_reason(reference):
     assert found.reason == "straight/1 ended with exit code 1: ImportError: no x"
 
 
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize(
+    ("happened", "is_lasting"),
+    [
+        ({"exit_code": 1}, True),
+        ({"exit_code": -1, "error": "the engine failed: it does not answer"}, False),
+        ({"exit_code": 137, "error": "it was ended after 60 s"}, False),
+        ({"exit_code": 137, "oom_killed": True}, False),
+        ({"exit_code": 137}, False),
+    ],
+)
+def test_what_did_not_come_from_the_program_is_tried_again(reference, steps, happened, is_lasting):
+    trial = cut(straight(), steps) if steps else without_ledger(straight())
+    (run,) = trial.runs
+    trial = replace(trial, runs=(replace(run, record=replace(run.record, **happened)),))
+    found = judge_trial(reference, trial, ("it failed",))
+    assert (found.answer, found.is_lasting) == ("unresolved", is_lasting)
+
+
 def test_without_a_ledger_nothing_is_said(reference):
     found = judge_trial(reference, without_ledger(straight()))
     assert (found.answer, found.reason) == ("unresolved", "it left no ledger")

@@ -15,6 +15,7 @@ from harness.host.images.recipe import read_recipe
 from harness.host.store import Store
 
 NOW = time.time()
+DAY = 86_400
 
 
 def gc(root, store, dry_run=False, now=NOW):
@@ -321,6 +322,30 @@ def test_an_interruption_leaves_no_half_of_a_run_under_its_name(store, project, 
     result = gc(project, store)
     assert [item.name for item in result.items] == [str(left)]
     assert [path.name for path in (project / "runs" / "exp").iterdir()] == [newest.name]
+
+
+def test_a_bisection_goes_30_days_after_anything_in_it_was_written(store, project):
+    above = project / "runs" / "exp"
+    old, resumed = above / "bisect-0123456789ab", above / "bisect-ba9876543210"
+    for folder in (old, resumed):
+        (folder / "reference").mkdir(parents=True)
+        (folder / "question.json").write_text("{}")
+        (folder / "reference" / "model.safetensors").write_bytes(b"x" * 5000)
+        for path in (*folder.rglob("*"), folder):
+            os.utime(path, (NOW - 31 * DAY, NOW - 31 * DAY))
+    os.utime(resumed / "question.json", (NOW - 29 * DAY, NOW - 29 * DAY))
+    others = [above / "bisect-notes", above / "bisect-0123456789ab.tar"]
+    others[0].mkdir()
+    others[1].write_bytes(b"x")
+    for path in others:
+        os.utime(path, (NOW - 31 * DAY, NOW - 31 * DAY))
+    (above / "bisect-aaaaaaaaaaaa").symlink_to(old)
+    (item,) = gc(project, store, dry_run=True).items
+    assert (item.kind, item.name) == ("bisection", str(old)) and item.size_bytes >= 5000
+    assert old.exists()
+    assert gc(project, store).items == (item,)
+    assert not old.exists() and all(path.exists() for path in (resumed, *others))
+    assert gc(project, store, now=NOW + 2 * DAY).items[0].name == str(resumed)
 
 
 def test_an_interruption_leaves_no_half_of_a_folder_of_the_cache(store, project, monkeypatch):

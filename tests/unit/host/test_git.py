@@ -1,5 +1,6 @@
 """Git: commits, dirty trees, shallow clones and exports, on real repositories."""
 
+import os
 import subprocess
 
 import pytest
@@ -112,6 +113,29 @@ def test_a_commit_that_a_shallow_clone_lacks_is_told_with_how_to_get_it(reposito
     with pytest.raises(UsageError) as caught:
         find_commit(tmp_path / "shallow", first)
     assert "--unshallow" in caught.value.remedy
+
+
+def test_names_that_are_no_utf8_are_exported_as_they_are(repository, tmp_path):
+    name = b"caf\xe9.txt"
+    (repository / os.fsdecode(name)).write_text("x")
+    checkout = read_checkout(repository)
+    assert [os.fsencode(path) for path in checkout.changed] == [name]
+    export(checkout, tmp_path / "dirty")
+    assert name in os.listdir(os.fsencode(tmp_path / "dirty"))
+
+
+def test_a_link_out_of_the_tree_is_a_clear_error(repository, tmp_path):
+    (repository / "link").symlink_to("/etc/hostname")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "link")
+    with pytest.raises(UsageError, match="'link' is a link to an absolute path"):
+        export(read_checkout(repository), tmp_path / "code")
+    assert not list(tmp_path.glob("*.tar"))
+
+
+def test_a_commit_is_not_asked_of_a_folder_that_is_no_repository(tmp_path):
+    with pytest.raises(UsageError, match=r"not a git repository.*nothing is known of commit abcd1234"):
+        find_commit(tmp_path, "abcd1234")
 
 
 def test_code_that_was_exported_already_is_copied_once(repository, tmp_path):

@@ -107,6 +107,20 @@ class Record:
         self.files = FolderFiles(folder)
 
 
+def test_a_commit_may_be_named_as_git_names_it(tmp_path):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for message in ("first", "second"):
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", message], check=True)
+    subprocess.run([*git, "branch", "feed", "HEAD~1"], check=True)
+    done = subprocess.run([*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True)
+    path = add(tmp_path, "runs", "tiny", "r1", commit=done.stdout.strip())
+    for name in ("HEAD~1", "HEAD^", "@~1", "HEAD@{1}", "feed", done.stdout[:7].upper(), done.stdout[:7]):
+        assert found(tmp_path, name).path == path
+    with pytest.raises(UsageError, match="neither manifests/ nor runs/ has a record of commit"):
+        found(tmp_path, "HEAD")
+
+
 def test_code_that_is_not_the_records_is_refused(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "train.py").write_text("1")
