@@ -5,10 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 import yaml
+
+from harness.host.images.builder import build
+from harness.host.store import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = yaml.safe_load((ROOT / "pipelines" / "experiments" / "plain.yaml").read_text())
@@ -79,3 +83,40 @@ def test_a_sigterm_while_an_interrupt_is_cleaned_up_breaks_nothing_off(long):
         long[0].send_signal(signal.SIGHUP)
         time.sleep(0.001)
     assert_it_ends_cleanly(long)
+
+
+JUST_CREATED = """
+import signal, sys
+from pathlib import Path
+from harness.errors import InterruptedError_
+from harness.host.interrupts import signals_as_ctrl_c
+from harness.host.runs.container import ContainerSandbox
+from harness.host.runs.sandbox import Order, Place
+
+class Interrupted(ContainerSandbox):
+    def _create(self, *arguments, **options):
+        container = super()._create(*arguments, **options)
+        signal.raise_signal(signal.SIGTERM)
+        return container
+
+folder = Path(sys.argv[2])
+order = Order(
+    name=sys.argv[3], argv=("sleep", "60"), places={"code": Place(outside=folder, inside="/code")},
+    environment={}, memory_bytes=1 << 30, timeout_s=60, log=folder / "log.txt",
+)
+try:
+    with signals_as_ctrl_c():
+        Interrupted(sys.argv[1]).execute(order, lambda: False)
+except InterruptedError_:
+    print("interrupted")
+"""
+
+
+@pytest.mark.engine
+def test_a_container_that_was_just_created_when_the_signal_came_is_removed(client, tmp_path):
+    built = build(client, "cpu", ROOT, open_store(None, os.environ), print)
+    name = f"just-created-{uuid.uuid4().hex}/x/1"
+    command = [sys.executable, "-c", JUST_CREATED, built.engine_id, str(tmp_path), name]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert result.stdout == "interrupted\n", result.stderr
+    assert client.api.containers(all=True, filters={"label": f"{LABEL}={name}"}) == []

@@ -24,6 +24,7 @@ from harness.host.images.base import Base
 from harness.host.images.engine_images import patience
 from harness.host.images.layers import CHUNK, layer_digest, read_contents, read_layer
 from harness.host.images.saved_image import CanonicalImage, CanonicalLayer
+from harness.host.interrupts import held
 
 
 def export_tree(client: docker.DockerClient, tag: str, target: Path, remember: Callable[[str], None]) -> None:
@@ -72,9 +73,11 @@ def canonical_image(
 
 @contextlib.contextmanager
 def _container(client: docker.DockerClient, tag: str, remember: Callable[[str], None]) -> Iterator[str]:
-    container = client.api.create_container(tag, command=["never", "started"], network_disabled=True)["Id"]
-    remember(f"container {container}")
+    container = ""
     try:
+        with held():
+            container = client.api.create_container(tag, command=["never", "started"], network_disabled=True)["Id"]
+            remember(f"container {container}")
         yield container
     finally:
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException):

@@ -22,6 +22,7 @@ from docker.types import DeviceRequest, LogConfig, Mount
 from harness.core.gpu import DRIVER_CAPABILITIES, GpuRequest, device_request
 from harness.core.gpu_faults import explain_start, needs_writable_root
 from harness.errors import EnvironmentError_
+from harness.host.interrupts import held
 from harness.host.runs.sandbox import Order, Outcome, Place, Watch, gpu_defaults, owner, render, with_gpu_fault
 
 PIDS_LIMIT = 1024
@@ -62,14 +63,16 @@ class ContainerSandbox:
     def _execute(self, client: docker.DockerClient, order: Order, watch: Watch, started: float) -> Outcome:
         container, fallback = None, None
         try:
-            container = self._create(client, order, is_root_read_only=True)
+            with held():
+                container = self._create(client, order, is_root_read_only=True)
             try:
                 container.start()
             except DockerException as failure:
                 if self._gpus is None or not needs_writable_root(str(failure)):
                     raise
                 container.remove(force=True, v=True)
-                container, fallback = self._create(client, order, is_root_read_only=False), WRITABLE_ROOT
+                with held():
+                    container, fallback = self._create(client, order, is_root_read_only=False), WRITABLE_ROOT
                 container.start()
             was_killed, error = _wait(container, order, watch, started)
             seconds = time.monotonic() - started

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from harness.core.gpu import GpuRequest
 from harness.core.gpu_faults import fault_in
 from harness.core.run import SIGKILL_EXIT_CODE
 from harness.core.soundness import SIGXFSZ_EXIT_CODE
+from harness.host.interrupts import held
 
 TRAINER_UID = 1000
 POLL_S = 0.1
@@ -126,6 +127,26 @@ def with_gpu_fault(outcome: Outcome, log: Path) -> Outcome:
     return dataclasses.replace(outcome, error=fault) if fault else outcome
 
 
+@contextlib.contextmanager
+def _process_group(
+    argv: Sequence[str], order: Order, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, of which nothing is left afterwards, whatever ends the waiting."""
+    process = None
+    try:
+        with order.log.open("wb") as log, held():
+            process = subprocess.Popen(
+                argv, cwd=order.places["code"].outside, env=environment, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        yield process
+    finally:
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 class HostSandbox:
     """A process of the host, with a given interpreter and an environment of its own; nothing isolates it."""
 
@@ -148,17 +169,8 @@ class HostSandbox:
         environment = self._environment(order, home)
         started = time.monotonic()
         was_killed, error = False, None
-        with order.log.open("wb") as log:
-            process = subprocess.Popen(
-                [program, *argv[1:]],
-                cwd=order.places["code"].outside,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
+        try:
+            with _process_group((program, *argv[1:]), order, environment) as process:
                 while process.poll() is None:
                     if not was_killed and watch():
                         was_killed = True
@@ -167,11 +179,8 @@ class HostSandbox:
                         error = f"it ran longer than timeout_s: {order.timeout_s}"
                         os.killpg(process.pid, signal.SIGKILL)
                     time.sleep(POLL_S)
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                shutil.rmtree(home, ignore_errors=True)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
         code = process.returncode
         outcome = Outcome(
             exit_code=128 - code if code < 0 else code,

@@ -137,3 +137,30 @@ except InterruptedError_ as error:
     print(error)
 """
     assert in_a_process(program) == "a defect\ninterrupted\n  remedy: go on\n"
+
+
+def test_a_process_that_was_just_started_when_the_signal_came_is_ended(tmp_path):
+    program = f"""
+import subprocess
+from pathlib import Path
+from harness.host.runs import sandbox
+
+class Interrupted(subprocess.Popen):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        started.append(self)
+        signal.raise_signal(signal.SIGTERM)
+
+folder, started = Path({str(tmp_path)!r}), []
+order = sandbox.Order(
+    name="x/1/1", argv=("sleep", "60"), places={{"code": sandbox.Place(outside=folder, inside="/code")}},
+    environment={{}}, memory_bytes=1 << 30, timeout_s=60, log=folder / "log.txt",
+)
+sandbox.subprocess.Popen = Interrupted
+try:
+    with signals_as_ctrl_c():
+        sandbox.HostSandbox(Path(sys.executable)).execute(order, lambda: False)
+except InterruptedError_:
+    print(started[0].poll())
+"""
+    assert in_a_process(program) == "-9\n"
