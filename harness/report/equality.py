@@ -116,7 +116,7 @@ def _compared(verdict: dict[str, Any], key: str, differing: list[dict[str, Any]]
     end = min(integer(table(verdict.get("scope")).get("steps")) or total, total)
     if (stopped := integer(table(verdict.get("stopped_at")).get("step"))) is not None:
         seen = [_first(row) + (integer(row.get("num_steps")) or 1) - 1 for row in differing]
-        end = min(max(stopped, *seen), end)
+        end = min(max((stopped, *seen)), end)
     return range(first, max(min(first + amount - 1, end), first - 1) + 1)
 
 

@@ -54,6 +54,14 @@ def test_a_resume_that_was_stopped_at_a_difference_is_not_equal_beyond_it() -> N
     assert spans(maps(verdict)["resume"], "data")[-1] == Span(first=11, last=24, state="unknown")
 
 
+def test_a_difference_between_two_fresh_runs_says_nothing_of_a_resume_that_it_stopped() -> None:
+    verdict = hostile.replaced(data.DIVERGED, ("oracles", "rerun", "verdict"), "DIVERGED")
+    verdict["stopped_at"] = {"trajectory": "rerun", "run": 1, "step": 9}
+    verdict["first_divergence"] = None
+    assert stream_note(verdict, data.MANIFEST, (), "loss", "resume") == "same bits at steps 7 to 9"
+    assert maps(verdict)["resume"]
+
+
 def test_a_stream_differs_from_its_first_step_on() -> None:
     found = maps(data.DIVERGED)["resume"]
     assert spans(found, "rng") == (Span(first=1, last=6, state="unknown"), Span(first=7, last=24, state="differs"))
