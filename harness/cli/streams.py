@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from harness.errors import EnvironmentError_
@@ -48,6 +49,11 @@ class _Stream:
                 raise EnvironmentError_(problem, "make room where it goes") from error
 
 
+def _nobody() -> TextIO:
+    """In place of a stream that was closed from the start; for as long as the process lives, as a stream is."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
 @contextlib.contextmanager
 def readers_may_leave() -> Iterator[None]:
     """Make it so for the commands inside.
@@ -56,8 +62,8 @@ def readers_may_leave() -> Iterator[None]:
         EnvironmentError_: standard output cannot be written.
     """
     kept = sys.stdout, sys.stderr
-    sys.stdout = _Stream(kept[0], is_answer=True)
-    sys.stderr = _Stream(kept[1], is_answer=False)
+    sys.stdout = _Stream(kept[0] or _nobody(), is_answer=True)
+    sys.stderr = _Stream(kept[1] or _nobody(), is_answer=False)
     try:
         yield
     finally:

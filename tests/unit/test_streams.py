@@ -39,6 +39,16 @@ def test_an_error_that_nobody_reads_has_its_exit_code(tmp_path, closed, names):
     assert result.returncode == 2
 
 
+@pytest.mark.parametrize("names", [[1], [2], [1, 2]], ids=str)
+@pytest.mark.parametrize(("other", "code"), [('{"loss": 1}', 0), ('{"loss": 2}', 1)])
+def test_whoever_starts_it_without_a_stream_gets_the_same_answer(tmp_path, names, other, code):
+    def close():
+        for number in names:
+            os.close(number)
+
+    assert diff(tmp_path, other, preexec_fn=close).returncode == code
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_an_answer_for_which_there_is_no_room_is_an_error_of_the_environment(tmp_path):
     with Path("/dev/full").open("wb") as full:

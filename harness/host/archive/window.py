@@ -109,8 +109,8 @@ class Window:
         stop = threading.Event()
         ordered = sorted(blobs, key=lambda pair: (-pair[0].size, pair[1]))
         with Pool(_NUM_THREADS) as pool:
-            digests = [(blob, pool.submit(self._digest, blob, offset, stop)) for blob, offset in ordered]
             try:
+                digests = [(blob, pool.submit(self._digest, blob, offset, stop)) for blob, offset in ordered]
                 wait_for([digest for _, digest in digests])
             except KeyboardInterrupt:
                 stop.set()

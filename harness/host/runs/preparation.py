@@ -37,8 +37,8 @@ def prepare(setting: Setting, store: Store, key: Digest) -> tuple[Path, dict[str
         return kept / "tree", dict(json.loads(marker.read_text()))
     workspace = setting.folder / "prepare"
     with Pool(2) as pool:
-        sides = [pool.submit(_convert, setting, workspace / side) for side in ("1", "2")]
         try:
+            sides = [pool.submit(_convert, setting, workspace / side) for side in ("1", "2")]
             wait_for(sides)
         except KeyboardInterrupt:
             setting.cancel.set()

@@ -334,9 +334,10 @@ def test_a_bisection_goes_30_days_after_anything_in_it_was_written(store, projec
         for path in (*folder.rglob("*"), folder):
             os.utime(path, (NOW - 31 * DAY, NOW - 31 * DAY))
     os.utime(resumed / "question.json", (NOW - 29 * DAY, NOW - 29 * DAY))
-    others = [above / "bisect-notes", above / "bisect-0123456789ab.tar"]
-    others[0].mkdir()
-    others[1].write_bytes(b"x")
+    others = [above / "bisect-notes", above / ".removed-notes", above / "bisect-0123456789ab.tar"]
+    for path in others[:2]:
+        path.mkdir()
+    others[2].write_bytes(b"x")
     for path in others:
         os.utime(path, (NOW - 31 * DAY, NOW - 31 * DAY))
     (above / "bisect-aaaaaaaaaaaa").symlink_to(old)
