@@ -5,8 +5,8 @@
     +-- EvidenceError      3   what a run left behind is missing, torn or malformed
     +-- VetoError          4   the review forbids the run
     +-- TamperedError      5   something signed or hashed is not what it was
-    +-- EnvironmentError_  6   this machine lacks something: an engine, a GPU, disk, a package source
-    +-- InterruptedError_  130 somebody pressed Ctrl-C, or sent SIGTERM or SIGHUP
+    +-- HostError  6   this machine lacks something: an engine, a GPU, disk, a package source
+    +-- Interrupted  130 somebody pressed Ctrl-C, or sent SIGTERM or SIGHUP
 
 A run that is not reproducible is a verdict, never an exception.
 """
@@ -59,13 +59,13 @@ class TamperedError(HarnessError):
     exit_code = 5
 
 
-class EnvironmentError_(HarnessError):
+class HostError(HarnessError):
     """This machine cannot do what was asked."""
 
     exit_code = 6
 
 
-class InterruptedError_(HarnessError):
+class Interrupted(HarnessError):
     """Ctrl-C: containers are removed, finished runs are kept."""
 
     exit_code = 130

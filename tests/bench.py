@@ -16,18 +16,18 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from harness.core.digest import canonical_json, sha256
-from harness.host import engine
-from harness.host.images.builder import build
-from harness.host.inputs.materialise import materialise
-from harness.host.request import read_experiment
-from harness.host.runs.container import ContainerSandbox
-from harness.host.runs.preparation import prepare
-from harness.host.runs.trajectory import Setting, run_straight
-from harness.host.store import open_store
-from harness.workflow.attempt import RECORDER
+from harness.documents.digest import canonical_json, sha256
+from harness.images.builder import build
+from harness.inputs.materialise import materialise
+from harness.runs.container import ContainerSandbox
+from harness.runs.preparation import prepare
+from harness.runs.trajectory import RunContext, run_straight
+from harness.system import engine
+from harness.system.experiments import read_experiment
+from harness.system.store import open_store
+from harness.workflow.certify_session import RECORDER
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))
 LONG = {"steps": 300, "save_every": 100}
 HEADER = ("training", "bare run, s", "recorded run, s", "ratio", "step, ms", "of it the recorder, ms")
@@ -55,10 +55,21 @@ def setting_of(name, changes, store, sandbox, folder):
     config = folder / "config.json"
     config.write_bytes(canonical_json(experiment.config))
     inputs = {key: materialise(value.named(key), store, ROOT, say) for key, value in experiment.inputs.items()}
-    setting = Setting(
-        experiment=experiment, name=name, run_id="bench", commit="0" * 40, sandbox=sandbox, folder=folder, code=ROOT,
-        config=config, recorder=RECORDER, inputs=inputs, prepared=None, listener=Quiet(), cancel=threading.Event(),
-    )  # fmt: skip
+    setting = RunContext(
+        experiment=experiment,
+        name=name,
+        run_id="bench",
+        commit="0" * 40,
+        sandbox=sandbox,
+        folder=folder,
+        code=ROOT,
+        config=config,
+        recorder=RECORDER,
+        inputs=inputs,
+        prepared=None,
+        listener=Quiet(),
+        cancel=threading.Event(),
+    )
     if experiment.prepare:
         tree, _ = prepare(setting, store, sha256(canonical_json(["bench", experiment.to_json()])))
         setting = dataclasses.replace(setting, prepared=tree)

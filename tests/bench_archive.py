@@ -16,13 +16,14 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))
 EXPERIMENT = os.environ.get("EXP") or "tiny"
 READ = """
 import sys
 from pathlib import Path
-from harness.host.archive.reading import open_archive
+from harness.archive.reading import open_archive
 with open_archive(Path(sys.argv[1]), lambda text: None) as archive:
     assert archive.digests
 """

@@ -19,19 +19,19 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from harness.core.image import REPOSITORY
-from harness.host import engine
-from harness.host.images.base import build_base
-from harness.host.images.builder import build
-from harness.host.images.debian import fetch_packages
-from harness.host.images.engine_images import load_image
-from harness.host.images.from_nothing import Materials
-from harness.host.images.layers import read_contents
-from harness.host.images.recipe import build_context, read_recipe
-from harness.host.packages.wheels import fetch_wheels
-from harness.host.store import Store
+from harness.images.base import build_base
+from harness.images.builder import build
+from harness.images.engine_images import load_image
+from harness.images.from_nothing import Materials
+from harness.images.image import REPOSITORY
+from harness.images.layers import read_contents
+from harness.images.recipe import build_context, read_recipe
+from harness.packages.debian import fetch_packages
+from harness.packages.wheels import fetch_wheels
+from harness.system import engine
+from harness.system.store import Store
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))
 IMAGE = os.environ.get("IMAGE", "cpu")
 
@@ -69,9 +69,13 @@ def unavoidable(client, recipe, scratch):
     environment = {"PATH": "/opt/venv/bin:/usr/bin:/bin", "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
     script = steps_of((ROOT / "images" / recipe.name / "Dockerfile").read_text()).replace("rm -r /build", "true")
     container = client.containers.create(
-        base.tag, ["sh", "-c", script], environment=environment, network_mode="none", working_dir="/",
+        base.tag,
+        ["sh", "-c", script],
+        environment=environment,
+        network_mode="none",
+        working_dir="/",
         volumes={str(context): {"bind": "/build", "mode": "ro"}},
-    )  # fmt: skip
+    )
     try:
         with timed(seconds, "install"):
             container.start()

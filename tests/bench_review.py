@@ -21,7 +21,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))
 NUM_FILES = int(os.environ.get("NUM_FILES", "1000"))
 TREE = Path(os.environ.get("TREE") or sysconfig.get_path("stdlib"))

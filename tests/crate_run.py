@@ -1,11 +1,9 @@
 """A run's folder as far as its RO-Crate describes it."""
 
 import json
-from pathlib import Path
 
-from harness.core.digest import sha256
-
-ROOT = Path(__file__).resolve().parents[1]
+from harness.documents.digest import sha256
+from tests import ROOT
 
 
 def make_run(folder, *, runner="docker"):
@@ -23,8 +21,16 @@ def make_run(folder, *, runner="docker"):
             ledger.parent.mkdir(parents=True)
             ledger.write_bytes(b"{}\n")
             killed = "self" if code else None
-            runs.append({"trajectory": name, "number": number, "argv": ["python", "train.py"], "exit_code": code,
-                         "killed_by": killed, "error": None})  # fmt: skip
+            runs.append(
+                {
+                    "trajectory": name,
+                    "number": number,
+                    "argv": ["python", "train.py"],
+                    "exit_code": code,
+                    "killed_by": killed,
+                    "error": None,
+                }
+            )
     times = {"started": "2026-11-23T16:06:48.288520578Z", "finished": "2026-11-23T16:07:03.739698498Z"}
     moments = {"started": "2026-11-23T16:06:46+00:00", "finished": "2026-11-23T16:07:25+00:00"}
     known = [{"run": f"{run['trajectory']}/{run['number']}", **(times if runner == "docker" else {})} for run in runs]
@@ -33,14 +39,23 @@ def make_run(folder, *, runner="docker"):
         "harness": {"version": "1.2.3"},
         "experiment": {"environment": {"OMP_NUM_THREADS": "1", "SEED": "17"}, "image": "cpu"},
         "image": {"name": "cpu", "id": sha} if runner == "docker" else {"name": None, "id": None},
-        "inputs": {"words": {"deb": "wordnet-base", "version": "1:3.0-37", "sha256": sha},
-                   "own": {"file": "data/words.txt", "sha256": sha}},
+        "inputs": {
+            "words": {"deb": "wordnet-base", "version": "1:3.0-37", "sha256": sha},
+            "own": {"file": "data/words.txt", "sha256": sha},
+        },
         "runs": runs,
         "trajectories": files,
         "volatile": {**moments, "runs": known},
-    }  # fmt: skip
-    verdict = {"experiment": "tiny", "verdict": "CERTIFIED", "run_id": "20261123T160646Z-c0acdde-7938",
-               "summary": "the same bits", "commit": "c" * 40, "dirty": False, "runner": runner}  # fmt: skip
+    }
+    verdict = {
+        "experiment": "tiny",
+        "verdict": "CERTIFIED",
+        "run_id": "20261123T160646Z-c0acdde-7938",
+        "summary": "the same bits",
+        "commit": "c" * 40,
+        "dirty": False,
+        "runner": runner,
+    }
     (folder / "code").mkdir()
     (folder / "code" / "LICENSE").write_bytes((ROOT / "LICENSE").read_bytes())
     for name, document in (("manifest.json", manifest), ("verdict.json", verdict), ("config.json", {})):

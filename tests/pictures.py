@@ -9,10 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness.workflow.reporting import report
+from harness.workflow.report import report
+from tests import ROOT
 from tests.integration import chromium
 
-ROOT = Path(__file__).resolve().parents[1]
 MAX_BYTES = 300_000
 # name, width and height in CSS pixels, dark, pixels per CSS pixel
 PICTURES = (

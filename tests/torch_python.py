@@ -2,12 +2,10 @@
 
 import os
 import sys
-from pathlib import Path
 
-from harness.host.packages.venv import host_venv
-from harness.host.store import open_store
-
-ROOT = Path(__file__).resolve().parents[1]
+from harness.packages.venv import host_venv
+from harness.system.store import open_store
+from tests import ROOT
 
 if __name__ == "__main__":
     lock, store = ROOT / "lockfiles" / "cpu.lock", open_store(None, os.environ)

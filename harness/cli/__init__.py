@@ -9,16 +9,16 @@ from pathlib import Path
 import click
 
 from harness import errors
-from harness.cli import archive, certify, comparing, history, images, key, machine, replay, report, review, verify
+from harness.cli import archive, certify, diff, history, images, key, machine, replay, report, review, verify
 from harness.cli.group import cli
 from harness.cli.streams import readers_may_leave
-from harness.host.interrupts import signals_as_ctrl_c
+from harness.system.deferred_signals import signals_as_ctrl_c
 
 __all__ = [
     "archive",
     "certify",
     "cli",
-    "comparing",
+    "diff",
     "history",
     "images",
     "key",
@@ -49,7 +49,7 @@ def _main(arguments: list[str] | None) -> None:
     except errors.HarnessError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", errors.InterruptedError_.exit_code)
+        _fail("interrupted", errors.Interrupted.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

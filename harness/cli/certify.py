@@ -46,10 +46,10 @@ def certify(
     EXPERIMENT is a name in pipelines/experiments/. Everything is left in runs/EXPERIMENT/<run id>/:
     verdict.json, manifest.json, certificate.json, report.html, summary.md, junit.xml, and one folder per training.
     """
-    from harness.core.plan import render_plan
-    from harness.host.request import Request
     from harness.report.console import Progress, print_summary
-    from harness.workflow import certifying
+    from harness.runs.plan import render_plan
+    from harness.runs.request import Request
+    from harness.workflow import certify
 
     request = Request(
         root=root,
@@ -62,10 +62,10 @@ def certify(
         steps=steps,
     )
     if only_plan:
-        click.echo(render_plan(certifying.plan(request, the_store())))
+        click.echo(render_plan(certify.plan(request, the_store())))
         return 0
     with Progress() as progress:
-        result = certifying.certify(request, the_store(), progress)
+        result = certify.certify(request, the_store(), progress)
     if as_json:
         click.echo(json.dumps(result.verdict, indent=1, sort_keys=True))
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import harness
-from harness.host.store import Store, open_store
+from harness.system.store import Store, open_store
 
 _ROOT_HELP = "The project's checkout."
 

@@ -24,7 +24,7 @@ def history(root: Path, experiment: str, as_json: bool) -> int:
     Read are runs/EXPERIMENT/ and manifests/EXPERIMENT/. A number that changed though nothing did that it is known to
     depend on is marked with (!).
     """
-    from harness.host.history import read_history
+    from harness.history.read import read_history
     from harness.report.history import print_history
 
     found = read_history(root, experiment, tell)
@@ -66,11 +66,11 @@ def bisect(
     goes on after an interruption. Exit code 0 when the change was found, 2 when both sides give the same bits, 3 when
     the good side does not repeat itself or only a range could be told.
     """
-    from harness.host.request import Request
     from harness.report.bisection import print_bisection
     from harness.report.console import Progress
-    from harness.workflow.bisecting_commits import bisect_commits
-    from harness.workflow.bisecting_locks import bisect_locks
+    from harness.runs.request import Request
+    from harness.workflow.bisect_commits import bisect_commits
+    from harness.workflow.bisect_locks import bisect_locks
 
     request = Request(
         root=root,

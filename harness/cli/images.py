@@ -13,7 +13,7 @@ from harness import errors
 from harness.cli.group import cli, tell, the_store
 
 if TYPE_CHECKING:
-    from harness.core.lint import Finding
+    from harness.review.lock_rules import Finding
 
 
 @cli.command()
@@ -39,9 +39,9 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
 
     What an earlier build left is used, unless --check is given. Exit code 1 when two builds differ.
     """
-    from harness.host import checkouts, engine, git
-    from harness.host.images import builder, oci
+    from harness.images import builder, oci
     from harness.report.build import print_build
+    from harness.system import checkouts, engine, git
 
     if other and not check:
         raise click.UsageError("--second-engine goes with --check")
@@ -79,8 +79,9 @@ def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: A
     With --check, NAME may be left out: the locks of all images and bases are looked at then. Exit code 2 if something
     is wrong with one of them.
     """
-    from harness.host import checkouts
-    from harness.host.packages import locks, resolver
+    from harness.images import locks
+    from harness.packages import resolver
+    from harness.system import checkouts
 
     if sum((upgrade, check, kind is not None)) > 1 or (as_json and not check):
         raise click.UsageError("--upgrade, --check and --export exclude each other; --json goes with --check")

@@ -11,7 +11,7 @@ import click
 from harness.cli.group import cli, tell
 
 if TYPE_CHECKING:
-    from harness.host.signing.known import Known
+    from harness.signing.known_keys import Known
 
 
 @cli.group()
@@ -43,8 +43,8 @@ def create(name: str) -> int:
 
     With one key, `harness archive` takes it; with several, the one called `default`, or the one that --key names.
     """
-    from harness.host.signing.key_folder import config_folder
-    from harness.host.signing.keys import create_key
+    from harness.signing.key_folder import config_folder
+    from harness.signing.keys import create_key
 
     made = create_key(name)
     tell(f"made {config_folder() / 'keys' / name}.pem: it stays on this machine, readable by you alone")
@@ -58,7 +58,7 @@ def create(name: str) -> int:
 @click.pass_obj
 def list_keys(root: Path, as_json: bool) -> int:
     """List the keys that this machine and this checkout have names for."""
-    from harness.host.signing.known import checkout_keys, own_keys, trusted_keys
+    from harness.signing.known_keys import checkout_keys, own_keys, trusted_keys
 
     found = (*own_keys(), *trusted_keys(), *checkout_keys(root))
     if as_json:
@@ -80,8 +80,8 @@ def show(root: Path, name: str | None) -> int:
     Without NAME it is that of the key which would sign. The key id goes to stderr: a reader compares it with what you
     published elsewhere.
     """
-    from harness.host.signing.keys import load_signer
-    from harness.host.signing.known import find_known
+    from harness.signing.keys import load_signer
+    from harness.signing.known_keys import find_known
 
     shown = load_signer(None).key if name is None else find_known(name, root).key
     click.echo(shown.render().decode("ascii"), nl=False)
@@ -97,7 +97,7 @@ def trust(file: Path, name: str) -> int:
 
     Compare the key id that is printed with one from another source than FILE: a paper, a web page, a person.
     """
-    from harness.host.signing.known import trust_key
+    from harness.signing.known_keys import trust_key
 
     kept = trust_key(file, name)
     tell(f"compare this key id with what {name} published elsewhere")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def doctor(root: Path, as_json: bool) -> int:
     """Look at what this machine can do, and say the remedy for the rest. Changes nothing."""
-    from harness.host.doctor import examine
+    from harness.workflow.doctor import examine
 
     findings = examine(root, the_store().root)
     if as_json:
@@ -32,7 +32,7 @@ def doctor(root: Path, as_json: bool) -> int:
             if finding.remedy:
                 click.echo(f"{'':<19} remedy: {finding.remedy}")
     missing = any(finding.level == "missing" for finding in findings)
-    return errors.EnvironmentError_.exit_code if missing else 0
+    return errors.HostError.exit_code if missing else 0
 
 
 @cli.command()
@@ -47,12 +47,12 @@ def gc(root: Path, dry_run: bool, as_json: bool) -> int:
     names. Prepared inputs and controls cannot be attributed to a checkout: they go when they were not used for 30 days.
     An image that a container is made from stays. Nothing goes while another command works with the cache.
     """
-    from harness.host import engine
-    from harness.host.garbage import collect
+    from harness.system import engine
+    from harness.workflow.gc import collect
 
     try:
         client = engine.connect()
-    except errors.EnvironmentError_:
+    except errors.HostError:
         client = None
     result = collect(root, the_store(), client, tell, dry_run=dry_run)
     if as_json:

@@ -50,11 +50,11 @@ def replay(
     runs/EXPERIMENT/<run id>/. Equal bits are CERTIFIED on any machine; other bits are DIVERGED on hardware of the same
     kind, and INCONCLUSIVE elsewhere.
     """
-    from harness.host.request import Request
     from harness.report.console import Progress, print_summary
-    from harness.workflow import replaying
+    from harness.runs.request import Request
+    from harness.workflow import replay
 
-    request = replaying.ReplayRequest(
+    request = replay.ReplayRequest(
         running=Request(
             root=root,
             name="",
@@ -71,8 +71,8 @@ def replay(
     try:
         with Progress() as progress:
             if only_preflight:
-                return _print_preflight(replaying.look_ahead(request, the_store(), progress), as_json)
-            result = replaying.replay(request, the_store(), progress)
+                return _print_preflight(replay.look_ahead(request, the_store(), progress), as_json)
+            result = replay.replay(request, the_store(), progress)
     except errors.TamperedError:
         if not as_json:
             click.echo("VERDICT: TAMPERED")
@@ -86,7 +86,7 @@ def replay(
 
 def _print_preflight(found: Any, as_json: bool) -> int:
     """What can be had and what cannot; exit code 6 unless everything can."""
-    from harness.core.replay.preflight import preflight_lines
+    from harness.documents.preflight import preflight_lines
 
     if as_json:
         click.echo(json.dumps({"seconds": found.seconds, "needs": [need.to_json() for need in found.needs]}, indent=1))
@@ -98,4 +98,4 @@ def _print_preflight(found: Any, as_json: bool) -> int:
         open_end = "it cannot be replayed here as things are" if found.gone else unasked
         word = "everything can be had" if found.can_be_had else open_end
         click.echo(f"PREFLIGHT: {word}{size} ({found.seconds:.1f} s)")
-    return 0 if found.can_be_had else errors.EnvironmentError_.exit_code
+    return 0 if found.can_be_had else errors.HostError.exit_code

@@ -21,7 +21,7 @@ def report(root: Path, run: str, output: Path | None, as_json: bool) -> int:
     RUN is a run's folder or id, or an experiment's name for its latest run; an archive and a folder of manifests/ will
     do as well. Nothing is judged again (`harness verify` does that), and equal evidence gives equal bytes.
     """
-    from harness.workflow.reporting import report as rendered
+    from harness.workflow.report import report as rendered
 
     result = rendered(root, run, output, (lambda _: None) if as_json else tell)
     if as_json:

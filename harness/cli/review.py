@@ -15,7 +15,7 @@ from harness import errors
 from harness.cli.group import cli, running_options, the_store
 
 if TYPE_CHECKING:
-    from harness.host.review.target import Reviewed
+    from harness.review.target import Reviewed
 
 
 @cli.command()
@@ -42,16 +42,16 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
     experiment's `probe` command in the sandbox of its runs, and tells what each way to save memory would give;
     --runner, --engine, --gpu and --python are for it.
     """
-    from harness.host import checkouts
-    from harness.host.review import target as review_target
     from harness.report.console import Progress
+    from harness.review import target as review_target
+    from harness.system import checkouts
 
     store = the_store()
     with Progress() as progress:
         probe = None
         if is_probed:
-            from harness.host.request import Request
-            from harness.workflow import probing
+            from harness.runs.request import Request
+            from harness.workflow.probe import probe as run_probe
 
             request = Request(
                 root=root,
@@ -62,7 +62,7 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
                 python=running["interpreter"],
             )
             checkouts.remember_checkout(store, root)
-            probe = probing.probe(request, store, progress)
+            probe = run_probe(request, store, progress)
         found = review_target.review_target(root, target, store, progress.note, probe)
     _print_review(found, target, kind, output)
     return errors.VetoError.exit_code if found.review.vetoes else 0
@@ -70,11 +70,11 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
 
 def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) -> None:
     """The review in one of its formats, on stdout or into a file."""
-    from harness.core.review.checklist import review_to_json
     from harness.report.annotations import render_annotations
     from harness.report.junit import render_review_junit
     from harness.report.review import print_review
     from harness.report.sarif import render_sarif
+    from harness.review.checklist import review_to_json
 
     document = review_to_json(found.review)
     # Code scanning and annotations want paths as they are seen from the folder that the command was given in.

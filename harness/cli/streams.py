@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness.errors import EnvironmentError_
+from harness.errors import HostError
 
 
 class _Stream:
@@ -46,7 +46,7 @@ class _Stream:
             os.close(nobody)
             if self._is_answer and not isinstance(error, BrokenPipeError):
                 problem = f"standard output cannot be written: {error.strerror}"
-                raise EnvironmentError_(problem, "make room where it goes") from error
+                raise HostError(problem, "make room where it goes") from error
 
 
 def _nobody() -> TextIO:
@@ -59,7 +59,7 @@ def readers_may_leave() -> Iterator[None]:
     """Make it so for the commands inside.
 
     Raises:
-        EnvironmentError_: standard output cannot be written.
+        HostError: standard output cannot be written.
     """
     kept = sys.stdout, sys.stderr
     sys.stdout = _Stream(kept[0] or _nobody(), is_answer=True)

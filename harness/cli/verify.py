@@ -24,7 +24,7 @@ def verify(root: Path, path: Path, as_json: bool) -> int:
     what is in it. Exit code 5 and TAMPERED when something does not. Only `harness replay` trains again.
     """
     from harness.report.verification import print_verification
-    from harness.workflow.verifying import verify as verified
+    from harness.workflow.verify import verify as verified
 
     result = verified(path, root, the_store(), (lambda _: None) if as_json else tell)
     if as_json:

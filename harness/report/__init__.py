@@ -1,1 +1,1 @@
-"""Presenters: console, markdown, HTML, JUnit. They decide nothing."""
+"""Presenters: console, Markdown, HTML, JUnit, LaTeX, SVG. They decide nothing."""

@@ -61,8 +61,12 @@ def _message(verdict: dict[str, Any], word: str) -> str:
 
 def _width(text: str) -> int:
     """Pixels of a text with its margins."""
-    return round(sum(4.9 if char in _NARROW else 10.8 if char in _WIDE else 8.2 if char.isupper() else 7.0
-                     for char in text)) + 2 * _PAD  # fmt: skip
+    return (
+        round(
+            sum(4.9 if char in _NARROW else 10.8 if char in _WIDE else 8.2 if char.isupper() else 7.0 for char in text)
+        )
+        + 2 * _PAD
+    )
 
 
 def _text(text: str, left: int, width: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.core.image import BuildResult
+from harness.images.image import BuildResult
 
 
 def print_build(result: BuildResult, *, is_check: bool) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core.evidence import TrajectoryEvidence
-from harness.core.ledger import Ledger, Progress
+from harness.evidence.ledger import Ledger, Progress
+from harness.evidence.trajectory import TrajectoryEvidence
 from harness.report.badge import render_badge
 from harness.report.curves import Curve, curve_from_rows
 from harness.report.html import render_report
@@ -66,9 +66,7 @@ def write_reports(folder: Path, verdict: dict[str, Any], manifest: dict[str, Any
 def _ledger_rows(ledger: Ledger | None) -> list[dict[str, Any]]:
     """Step, loss and learning rate as a ledger has them; the recorder's progress adds up micro-batches as well."""
     steps = () if ledger is None else ledger.steps
-    return [
-        {"step": one.step, "loss": _total(one.loss), "lr": one.lr[0] if one.lr else None} for one in steps
-    ]  # fmt: skip
+    return [{"step": one.step, "loss": _total(one.loss), "lr": one.lr[0] if one.lr else None} for one in steps]
 
 
 def _total(losses: Sequence[str]) -> float:

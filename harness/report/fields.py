@@ -45,9 +45,7 @@ def bounded(value: object, *, max_rows: int = MAX_ROWS, max_chars: int = MAX_CHA
             for key, entry in entries
         }
     if isinstance(value, list | tuple):
-        return [
-            bounded(entry, max_rows=max_rows, max_chars=max_chars, depth=depth - 1) for entry in value[:max_rows]
-        ]
+        return [bounded(entry, max_rows=max_rows, max_chars=max_chars, depth=depth - 1) for entry in value[:max_rows]]
     return clean(str(value), max_chars)
 
 

@@ -98,7 +98,7 @@ def _suites(verdict: dict[str, Any]) -> Iterator[tuple[str, list[_Case]]]:
     yield "verdict", [_verdict_case(verdict)]
 
 
-def _oracle_case(verdict: dict[str, Any], oracle: wording.OracleText) -> _Case:
+def _oracle_case(verdict: dict[str, Any], oracle: wording.CheckText) -> _Case:
     name = oracle.question or oracle.title
     outcome = _OUTCOMES[oracle.verdict]
     message = oracle.reason or f"{wording.words(oracle.verdict)}, compared: {oracle.compared}"
@@ -119,7 +119,7 @@ def _divergence(verdict: dict[str, Any]) -> str:
     return "\n".join(entry for entry in lines if entry)
 
 
-def _resume_cases(verdict: dict[str, Any], oracle: wording.OracleText) -> list[_Case]:
+def _resume_cases(verdict: dict[str, Any], oracle: wording.CheckText) -> list[_Case]:
     """Kills that landed, states that came back, files that are equal.
 
     A difference is a failure only where the oracle says DIVERGED: elsewhere nobody knows whose fault it is.
@@ -154,11 +154,15 @@ def _preflight_cases(verdict: dict[str, Any]) -> list[_Case]:
     sentence = preflight_sentence(verdict)
     cases = [_Case("What the replay needs", "", sentence)] if sentence else []
     return cases + [
-        _Case(f"{row['kind']} {row['name']} can be had", outcomes.get(row["state"], ""),
-              f"{row['state']}: {row['detail']}", f"remedy: {row['remedy']}" if row["remedy"] else "")
+        _Case(
+            f"{row['kind']} {row['name']} can be had",
+            outcomes.get(row["state"], ""),
+            f"{row['state']}: {row['detail']}",
+            f"remedy: {row['remedy']}" if row["remedy"] else "",
+        )
         for row in preflight_rows(verdict)
         if row["state"] != "present"
-    ]  # fmt: skip
+    ]
 
 
 def _review_suites(review: dict[str, Any]) -> list[tuple[str, list[_Case]]]:

@@ -136,12 +136,14 @@ def _plot_validation(axes: Axes, drawn: Sequence[Curve]) -> None:
 
 def _mark_gaps(axes: Axes, drawn: Sequence[Curve]) -> None:
     """A cross on the axis where a loss is NaN or off the scale: a gap alone is easily overlooked."""
-    gaps = sorted({
-        step
-        for curve in drawn
-        for step, value in zip(curve.steps, curve.losses, strict=False)
-        if math.isnan(drawable(value))
-    })
+    gaps = sorted(
+        {
+            step
+            for curve in drawn
+            for step, value in zip(curve.steps, curve.losses, strict=False)
+            if math.isnan(drawable(value))
+        }
+    )
     if gaps:
         steps, _ = thinned(gaps, [0.0] * len(gaps), thinning_width([gaps], 200))
         axes.plot(

@@ -194,12 +194,14 @@ def _review(verdict: dict[str, Any]) -> str:
         return ""
     rows = [
         (
-            f"{row['sign']} {row['id']}", escaped(row["title"]), escaped(row["state"]),
+            f"{row['sign']} {row['id']}",
+            escaped(row["title"]),
+            escaped(row["state"]),
             escaped("; ".join(row["shown"][:2])),
         )
         for _, items in review_groups(review)
         for row in items
-    ]  # fmt: skip
+    ]
     checklist = _rows(("", "Item", "State", "Shown by"), rows) if rows else ""
     blocks = [f"### Review\n\n{escaped(review_sentence(review))}.", _findings(review, "findings", "Findings")]
     blocks += [_findings(review, "allowed", "Allowed"), _details("Checklist", checklist)]
@@ -212,11 +214,14 @@ def _findings(review: dict[str, Any], key: str, title: str) -> str:
     last = "Reason" if key == "allowed" else "Fix"
     rows = [
         (
-            code(one["place"]), f"{code(one['rule'])} {escaped(one['severity'])}, {escaped(one['certainty'])}",
-            escaped(one["items"]), escaped(one["message"]), escaped(one["allowed"] or one["fix"]),
+            code(one["place"]),
+            f"{code(one['rule'])} {escaped(one['severity'])}, {escaped(one['certainty'])}",
+            escaped(one["items"]),
+            escaped(one["message"]),
+            escaped(one["allowed"] or one["fix"]),
         )
         for one in finding_rows(review, key)
-    ]  # fmt: skip
+    ]
     return f"#### {title}\n\n{_rows(('Where', 'Rule', 'Items', 'What', last), rows)}" if rows else ""
 
 

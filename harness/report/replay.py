@@ -95,14 +95,16 @@ def preflight_rows(verdict: dict[str, Any]) -> list[dict[str, str]]:
     found = []
     for row in rows(table(verdict.get("replay")).get("preflight")):
         state = _state(row)
-        found.append({
-            "kind": line(row.get("kind")),
-            "name": line(row.get("name")) or "?",
-            "state": state,
-            "tone": TONES[state],
-            "detail": line(row.get("detail")),
-            "remedy": line(row.get("remedy")),
-        })
+        found.append(
+            {
+                "kind": line(row.get("kind")),
+                "name": line(row.get("name")) or "?",
+                "state": state,
+                "tone": TONES[state],
+                "detail": line(row.get("detail")),
+                "remedy": line(row.get("remedy")),
+            }
+        )
     return found
 
 

@@ -33,15 +33,17 @@ def review_rows(review: object) -> list[dict[str, Any]]:
         state = line(row.get("state"))
         state = state if state in STATES else "could not tell"
         shown = [_shown(one) for one in rows(row.get("shown"))]
-        found.append({
-            "id": line(row.get("id")) or "?",
-            "group": line(row.get("group")) or "Other",
-            "title": line(row.get("title")),
-            "state": state,
-            "tone": TONES[state],
-            "sign": SIGNS[state],
-            "shown": [text for text in shown if text],
-        })
+        found.append(
+            {
+                "id": line(row.get("id")) or "?",
+                "group": line(row.get("group")) or "Other",
+                "title": line(row.get("title")),
+                "state": state,
+                "tone": TONES[state],
+                "sign": SIGNS[state],
+                "shown": [text for text in shown if text],
+            }
+        )
     return found
 
 
@@ -59,25 +61,27 @@ def finding_rows(review: object, key: str = "findings") -> list[dict[str, Any]]:
     for row in rows(table(review).get(key)):
         number = integer(row.get("line"))
         path = _path(row)
-        found.append({
-            "rule": line(row.get("rule")) or "?",
-            "name": line(row.get("name")),
-            "title": line(row.get("title")),
-            "severity": line(row.get("severity")),
-            "certainty": line(row.get("certainty")),
-            "items": ", ".join(texts(row.get("items"))),
-            "path": path,
-            "line": number or 0,
-            "column": integer(row.get("column")) or 1,
-            "place": f"{line(path)}:{number}" if path and number else line(path) or "measured",
-            "message": line(row.get("message")),
-            "why": line(row.get("why")),
-            "fix": line(row.get("fix")),
-            "source": line(row.get("source")),
-            "thread": line(row.get("thread")),
-            "allowed": line(row.get("allowed")),
-            "tone": _tone(row),
-        })
+        found.append(
+            {
+                "rule": line(row.get("rule")) or "?",
+                "name": line(row.get("name")),
+                "title": line(row.get("title")),
+                "severity": line(row.get("severity")),
+                "certainty": line(row.get("certainty")),
+                "items": ", ".join(texts(row.get("items"))),
+                "path": path,
+                "line": number or 0,
+                "column": integer(row.get("column")) or 1,
+                "place": f"{line(path)}:{number}" if path and number else line(path) or "measured",
+                "message": line(row.get("message")),
+                "why": line(row.get("why")),
+                "fix": line(row.get("fix")),
+                "source": line(row.get("source")),
+                "thread": line(row.get("thread")),
+                "allowed": line(row.get("allowed")),
+                "tone": _tone(row),
+            }
+        )
     order = {"bad": 0, "unsure": 1, "none": 2}
     return sorted(found, key=lambda one: (order[one["tone"]], one["path"], one["line"], one["rule"]))
 
@@ -142,8 +146,12 @@ def _print_plain(stream: TextIO, review: dict[str, Any]) -> None:
         _write(stream, f"\n{_heading(group)}")
         cells = [(row["id"], row["title"], row["state"], _first(row)) for row in items]
         header = ("", "item", "state", "shown by")
-        _write(stream, tabulate(cells, headers=header, tablefmt="simple", disable_numparse=True,
-                                maxcolwidths=[None, 40, None, _WIDTH]))  # fmt: skip
+        _write(
+            stream,
+            tabulate(
+                cells, headers=header, tablefmt="simple", disable_numparse=True, maxcolwidths=[None, 40, None, _WIDTH]
+            ),
+        )
     if memory := vram_rows(review):
         _write(stream, f"\nVRAM {vram_sentence(review)}")
         _write(stream, tabulate(memory, headers=VRAM_HEADER, tablefmt="simple", disable_numparse=True))

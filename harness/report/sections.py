@@ -50,15 +50,17 @@ def interruptions(verdict: dict[str, Any]) -> list[dict[str, str]]:
     found = []
     for place, row in enumerate(rows(verdict.get("interruptions")), start=1):
         landed, tone = _LANDED[flag(row, "landed")] if wording.came(row) else ("had no turn", "none")
-        found.append({
-            "number": str(place),
-            "run": line(row.get("run")) or "?",
-            "place": wording.place(row),
-            "ending": wording.ending(row),
-            "landed": landed,
-            "tone": tone,
-            "resumed": _resumed(row),
-        })
+        found.append(
+            {
+                "number": str(place),
+                "run": line(row.get("run")) or "?",
+                "place": wording.place(row),
+                "ending": wording.ending(row),
+                "landed": landed,
+                "tone": tone,
+                "resumed": _resumed(row),
+            }
+        )
     return found
 
 
@@ -76,15 +78,17 @@ def restored(verdict: dict[str, Any]) -> list[dict[str, Any]]:
         total, equal = integer(row.get("num_tensors")), integer(row.get("num_equal"))
         different = texts(row.get("different"))
         is_good = total is not None and total == equal and not different
-        found.append({
-            "run": line(row.get("run")) or "?",
-            "after_step": line(row.get("after_step")) or "?",
-            "file": line(row.get("file")),
-            "in_file": line(row.get("num_in_file")),
-            "equal": f"{equal if equal is not None else '?'} of {total if total is not None else '?'}",
-            "tone": "good" if is_good else "bad" if different or equal is not None else "none",
-            "different": different,
-        })
+        found.append(
+            {
+                "run": line(row.get("run")) or "?",
+                "after_step": line(row.get("after_step")) or "?",
+                "file": line(row.get("file")),
+                "in_file": line(row.get("num_in_file")),
+                "equal": f"{equal if equal is not None else '?'} of {total if total is not None else '?'}",
+                "tone": "good" if is_good else "bad" if different or equal is not None else "none",
+                "different": different,
+            }
+        )
     return found
 
 
@@ -117,15 +121,17 @@ def files(verdict: dict[str, Any]) -> list[dict[str, str]]:
     found = []
     for row in rows(verdict.get("files")):
         outcome, tone = _FILE[flag(row, "equal")]
-        found.append({
-            "path": line(row.get("path")) or "?",
-            "role": line(row.get("role")),
-            "tensors": line(row.get("num_tensors")),
-            "content": line(row.get("content")),
-            "short": short(row.get("content")),
-            "outcome": outcome,
-            "tone": tone,
-        })
+        found.append(
+            {
+                "path": line(row.get("path")) or "?",
+                "role": line(row.get("role")),
+                "tensors": line(row.get("num_tensors")),
+                "content": line(row.get("content")),
+                "short": short(row.get("content")),
+                "outcome": outcome,
+                "tone": tone,
+            }
+        )
     return found
 
 
@@ -136,15 +142,17 @@ def runs(manifest: dict[str, Any], curves: Sequence[Curve] = ()) -> list[dict[st
     found = []
     for row in rows(manifest.get("runs")):
         name = f"{line(row.get('trajectory'))}/{line(row.get('number'))}"
-        found.append({
-            "trajectory": line(row.get("trajectory")),
-            "number": line(row.get("number")),
-            "mode": line(row.get("mode")),
-            "exit_code": line(row.get("exit_code")),
-            "ended": _ended(row),
-            "seconds": duration(row.get("seconds", wall.get(name))),
-            **_usage(reported.get(name)),
-        })
+        found.append(
+            {
+                "trajectory": line(row.get("trajectory")),
+                "number": line(row.get("number")),
+                "mode": line(row.get("mode")),
+                "exit_code": line(row.get("exit_code")),
+                "ended": _ended(row),
+                "seconds": duration(row.get("seconds", wall.get(name))),
+                **_usage(reported.get(name)),
+            }
+        )
     return found
 
 

@@ -36,7 +36,7 @@ _CONTROLS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OracleText:
+class CheckText:
     """One oracle in words; empty texts where the verdict says nothing.
 
     Attributes:
@@ -79,7 +79,7 @@ def words(verdict: str) -> str:
     return verdict.replace("_", " ").lower()
 
 
-def oracle_texts(verdict: dict[str, Any]) -> tuple[OracleText, ...]:
+def oracle_texts(verdict: dict[str, Any]) -> tuple[CheckText, ...]:
     """The three oracles in their order, those of a replay first, then any other that the verdict has."""
     given = table(verdict.get("oracles"))
     keys = ["replay", "rebuild", "rerun", "resume"] if is_replay(verdict) else ["rerun", "resume", "rebuild"]
@@ -87,11 +87,11 @@ def oracle_texts(verdict: dict[str, Any]) -> tuple[OracleText, ...]:
     return tuple(_oracle_text(key, table(given.get(key))) for key in keys)
 
 
-def _oracle_text(key: str, oracle: dict[str, Any]) -> OracleText:
+def _oracle_text(key: str, oracle: dict[str, Any]) -> CheckText:
     title, question = _ORACLES.get(key, (key, ""))
     word = oracle.get("verdict", NOT_CHECKED)
     known = isinstance(word, str) and word in (*VERDICTS, NOT_CHECKED)
-    return OracleText(
+    return CheckText(
         key=key,
         title=title,
         question=question,

@@ -1,1 +1,1 @@
-"""The flows, each readable from top to bottom. Only this room calls both `host` (effects) and `report` (presenters)."""
+"""The flows, each readable from top to bottom as a table of contents."""

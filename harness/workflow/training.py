@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.core.evidence import TrajectoryEvidence
-from harness.core.manifest import Materials
-from harness.core.soundness import gpu_problems, trajectory_problems
-from harness.host.request import Request as Request
-from harness.host.request import read_experiment as read_experiment
-from harness.host.runs.campaign import STRAIGHT
-from harness.host.runs.runner import Ready
-from harness.host.runs.trajectory import run_straight
-from harness.workflow.attempt import Attempt
+from harness.evidence.trajectory import TrajectoryEvidence
+from harness.judge.manifest import Materials
+from harness.judge.soundness import gpu_problems, trajectory_problems
+from harness.runs.campaign import STRAIGHT
+from harness.runs.request import Request as Request
+from harness.runs.runtime import Runtime
+from harness.runs.trajectory import run_straight
+from harness.system.experiments import read_experiment as read_experiment
+from harness.workflow.certify_session import CertifySession
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +36,14 @@ class Trained:
     """
 
     evidence: TrajectoryEvidence
-    ready: Ready
+    ready: Runtime
     prepared: Mapping[str, str]
     materials: Materials
     problems: tuple[str, ...]
     seconds: Mapping[str, float]
 
 
-def train(attempt: Attempt) -> Trained:
+def train(attempt: CertifySession) -> Trained:
     """The stages of one training; the attempt knows everything afterwards that its verdict needs.
 
     Raises:

@@ -146,10 +146,15 @@ class EpochSampler(Sampler[list[Row]]):
     def state_dict(self, position: int) -> dict[str, Any]:
         """Return the state after `position` consumed micro-batches (a loader that prefetches has drawn more)."""
         return {
-            "seed": self.seed, "epoch": self.epoch, "position": position, "num_pairs": self.num_pairs,
-            "batch_size": self.batch_size, "pairs_per_epoch": self.pairs_per_epoch, "batching": self.batching,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "position": position,
+            "num_pairs": self.num_pairs,
+            "batch_size": self.batch_size,
+            "pairs_per_epoch": self.pairs_per_epoch,
+            "batching": self.batching,
             "row_length": self.row_length,
-        }  # fmt: skip
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken.

@@ -27,11 +27,27 @@ from tracking import sync_folder, write_atomically
 FORMAT = 2
 KEYS = frozenset(
     {
-        "format", "experiment", "config", "seed", "epoch", "global_step", "micro_position", "loss", "best_loss",
-        "model", "optimizer", "scheduler", "scaler", "rng", "sampler", "early_stopping", "data", "progress",
+        "format",
+        "experiment",
+        "config",
+        "seed",
+        "epoch",
+        "global_step",
+        "micro_position",
+        "loss",
+        "best_loss",
+        "model",
+        "optimizer",
+        "scheduler",
+        "scaler",
+        "rng",
+        "sampler",
+        "early_stopping",
+        "data",
+        "progress",
         "metrics_lines",
     }
-)  # fmt: skip
+)
 
 State = dict[str, Any]
 

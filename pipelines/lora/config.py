@@ -169,16 +169,34 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "training.device": ("cpu", "cuda"),
 }
 AT_LEAST: dict[str, float] = {
-    "seed": 0, "data.train_pairs": 1, "data.validation_pairs": 1, "data.max_length": 2, "data.pairs_per_epoch": 1,
-    "data.num_workers": 0, "lora.r": 1, "lora.alpha": 1, "lora.dropout": 0, "training.epochs": 0,
-    "training.micro_batch_size": 1, "training.accumulation": 1, "training.learning_rate": 0,
-    "training.warmup_steps": 0, "training.weight_decay": 0, "training.max_grad_norm": 0,
-    "training.save_every": 1, "training.validation_batch_size": 1, "training.validation_pairs": 1,
-    "training.patience": 1, "training.min_delta": 0,
+    "seed": 0,
+    "data.train_pairs": 1,
+    "data.validation_pairs": 1,
+    "data.max_length": 2,
+    "data.pairs_per_epoch": 1,
+    "data.num_workers": 0,
+    "lora.r": 1,
+    "lora.alpha": 1,
+    "lora.dropout": 0,
+    "training.epochs": 0,
+    "training.micro_batch_size": 1,
+    "training.accumulation": 1,
+    "training.learning_rate": 0,
+    "training.warmup_steps": 0,
+    "training.weight_decay": 0,
+    "training.max_grad_norm": 0,
+    "training.save_every": 1,
+    "training.validation_batch_size": 1,
+    "training.validation_pairs": 1,
+    "training.patience": 1,
+    "training.min_delta": 0,
     "determinism.threads": 1,
-    "model.hidden_size": 1, "model.intermediate_size": 1, "model.num_layers": 1, "model.num_heads": 1,
+    "model.hidden_size": 1,
+    "model.intermediate_size": 1,
+    "model.num_layers": 1,
+    "model.num_heads": 1,
     "model.num_kv_heads": 1,
-}  # fmt: skip
+}
 
 
 def load_config(path: Path) -> Config:

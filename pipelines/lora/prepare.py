@@ -132,9 +132,14 @@ def make_pair(config: Config, split: str, entry: Entry, encode: Encode, end: int
     prompt = fill_prompt(config.data.prompt, entry.word, entry.part)
     prompt_ids = encode(prompt)
     return {
-        "split": split, "word": entry.word, "part": entry.part, "prompt": prompt, "answer": entry.gloss,
-        "input_ids": [*prompt_ids, *encode(entry.gloss), end], "prompt_length": len(prompt_ids),
-    }  # fmt: skip
+        "split": split,
+        "word": entry.word,
+        "part": entry.part,
+        "prompt": prompt,
+        "answer": entry.gloss,
+        "input_ids": [*prompt_ids, *encode(entry.gloss), end],
+        "prompt_length": len(prompt_ids),
+    }
 
 
 # ----------------------------------------------------------------------------- base model and tokenizer

@@ -230,13 +230,19 @@ def measure(config: Config, prepared: Path) -> dict[str, Any]:
     peaks = {key: max(peak[key] for peak in meter.phases.values()) for key in meter.phases["forward"]}
     return {
         "settings": {
-            "gradient_checkpointing": settings.gradient_checkpointing, "micro_batch_size": settings.micro_batch_size,
-            "accumulation": settings.accumulation, "validation_batch_size": settings.validation_batch_size,
+            "gradient_checkpointing": settings.gradient_checkpointing,
+            "micro_batch_size": settings.micro_batch_size,
+            "accumulation": settings.accumulation,
+            "validation_batch_size": settings.validation_batch_size,
             "precision": settings.precision,
         },
-        "phases": meter.phases, **peaks, "is_estimate": meter.is_estimate, "tokens": batch["input_ids"].numel(),
-        "out_of_memory": is_out_of_memory, **meter.rest(),
-    }  # fmt: skip
+        "phases": meter.phases,
+        **peaks,
+        "is_estimate": meter.is_estimate,
+        "tokens": batch["input_ids"].numel(),
+        "out_of_memory": is_out_of_memory,
+        **meter.rest(),
+    }
 
 
 def _steps(training: Training, meter: CudaMeter | LiveTensors, window: list[Batch], validated: Batch) -> None:
@@ -286,9 +292,15 @@ def probe(config: Config, prepared: Path, output: Path, start: str | None = None
         print(f"{name}: {how} {entry['peak_reserved_bytes'] / 2**30:.2f} GiB reserved", flush=True)
     gpu = [entry.pop("gpu") for entry in entries][-1]
     document = {
-        "schema": 1, "device": device, "gpu": gpu, "method": METHOD[device], "budget_note": NOTE[device],
-        "variants": entries, "in_force": in_force, "left_out": left_out,
-    }  # fmt: skip
+        "schema": 1,
+        "device": device,
+        "gpu": gpu,
+        "method": METHOD[device],
+        "budget_note": NOTE[device],
+        "variants": entries,
+        "in_force": in_force,
+        "left_out": left_out,
+    }
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "probe.json", document)
 

@@ -212,14 +212,26 @@ class Wandb:
 
         self._teardown = wandb.teardown
         self._run = wandb.init(
-            mode="offline", dir=own, id=run_id(config), project="lora", name=config.experiment, config=config.as_dict(),
+            mode="offline",
+            dir=own,
+            id=run_id(config),
+            project="lora",
+            name=config.experiment,
+            config=config.as_dict(),
             settings=wandb.Settings(
-                silent=True, console="off", symlink=False, save_code=False, disable_git=True, x_disable_meta=True,
-                x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False,
+                silent=True,
+                console="off",
+                symlink=False,
+                save_code=False,
+                disable_git=True,
+                x_disable_meta=True,
+                x_disable_machine_info=True,
+                x_disable_stats=True,
+                x_save_requirements=False,
                 init_timeout=START_TIMEOUT_S,
                 x_transaction_log_flush_interval=1.0,  # seconds: what a killed process may leave unwritten
             ),
-        )  # fmt: skip
+        )
         path = Path(self._run.dir) / "experiment.json"  # `config.yaml` there is wandb's own, without the types
         path.write_text(json.dumps(config.as_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
         self._run.save(str(path), base_path=self._run.dir, policy="now")

@@ -23,8 +23,13 @@ from config import Config, PipelineError
 from trackers import Trackers
 
 VOLATILE = (  # what differs from run to run
-    "seconds", "tokens_per_s", "rss_bytes", "vram_bytes", "vram_allocated_bytes", *utilisation.KEYS,
-)  # fmt: skip
+    "seconds",
+    "tokens_per_s",
+    "rss_bytes",
+    "vram_bytes",
+    "vram_allocated_bytes",
+    *utilisation.KEYS,
+)
 
 
 class Metrics:

@@ -96,8 +96,10 @@ def update(training: Training) -> dict[str, Any]:
     training.optimizer.zero_grad(set_to_none=True)
     # JSON has no infinity; a norm that is not finite stands in a step that the scaler skipped.
     return {
-        "lr": learning_rate, "grad_norm": grad_norm if math.isfinite(grad_norm) else None, "skipped": skipped,
-    }  # fmt: skip
+        "lr": learning_rate,
+        "grad_norm": grad_norm if math.isfinite(grad_norm) else None,
+        "skipped": skipped,
+    }
 
 
 def validate(training: Training) -> float:
@@ -168,9 +170,14 @@ def train_epoch(training: Training, metrics: tracking.Metrics, output: Path) -> 
         record = train_step(training, window)
         seconds = time.perf_counter() - before
         metrics.write(
-            "step", progress.global_step, epoch=epoch, **record, seconds=seconds,
-            tokens_per_s=record["tokens"] / seconds, **tracking.memory(settings.device),
-        )  # fmt: skip
+            "step",
+            progress.global_step,
+            epoch=epoch,
+            **record,
+            seconds=seconds,
+            tokens_per_s=record["tokens"] / seconds,
+            **tracking.memory(settings.device),
+        )
         print(
             f"step {progress.global_step}  epoch {epoch}  loss {record['loss']:.4f}  lr {record['lr']:.3e}  "
             f"grad norm {record['grad_norm']}  {seconds:.2f} s",
@@ -194,11 +201,18 @@ def finish_epoch(training: Training, metrics: tracking.Metrics, seconds: float) 
         progress.best_loss, progress.best_step = progress.validation_loss, progress.global_step
     training.stopping.update(progress.validation_loss)
     metrics.write(
-        "epoch", progress.global_step, epoch=progress.epoch, tokens=progress.epoch_tokens,
-        loss=progress.epoch_loss_sum / progress.epoch_tokens, validation_loss=progress.validation_loss,
-        best_loss=progress.best_loss, best_step=progress.best_step, num_stale=training.stopping.num_stale,
-        seconds=seconds, **tracking.memory(device),
-    )  # fmt: skip
+        "epoch",
+        progress.global_step,
+        epoch=progress.epoch,
+        tokens=progress.epoch_tokens,
+        loss=progress.epoch_loss_sum / progress.epoch_tokens,
+        validation_loss=progress.validation_loss,
+        best_loss=progress.best_loss,
+        best_step=progress.best_step,
+        num_stale=training.stopping.num_stale,
+        seconds=seconds,
+        **tracking.memory(device),
+    )
     print(f"epoch {progress.epoch}  validation loss {progress.validation_loss:.4f}", flush=True)
     if training.stopping.is_due and progress.epoch < training.config.training.epochs:
         print(f"ended early: no better in {training.stopping.num_stale} validations", flush=True)

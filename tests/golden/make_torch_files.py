@@ -58,14 +58,32 @@ def checkpoint() -> dict:
         optimizer.step()
         scheduler.step()
     return {
-        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(),
-        "epoch": 3, "loss": 0.1, "best": float("inf"), "nothing": None, "done": False, "name": "tiny/1~é",
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "epoch": 3,
+        "loss": 0.1,
+        "best": float("inf"),
+        "nothing": None,
+        "done": False,
+        "name": "tiny/1~é",
         "raw": b"\x00\xff",
-        "python": random.getstate(), "numpy": numpy.random.get_state(), "torch": torch.get_rng_state(),
-        "names": {"b", "a"}, "pair": (1, 2.0), "ordered": collections.OrderedDict(z=1), "dtype": torch.float32,
-        "config": argparse.Namespace(lr=0.5), "size": torch.Size([2, 3]), "1": "text", 1: "number",
-        "empty": {}, "list": [], "number": 1 + 2j, "big": 1 << 80,
-    }  # fmt: skip
+        "python": random.getstate(),
+        "numpy": numpy.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "names": {"b", "a"},
+        "pair": (1, 2.0),
+        "ordered": collections.OrderedDict(z=1),
+        "dtype": torch.float32,
+        "config": argparse.Namespace(lr=0.5),
+        "size": torch.Size([2, 3]),
+        "1": "text",
+        1: "number",
+        "empty": {},
+        "list": [],
+        "number": 1 + 2j,
+        "big": 1 << 80,
+    }
 
 
 def described(tensor: torch.Tensor) -> dict:

@@ -42,14 +42,29 @@ class Chromium:
         # Chromium reads commands from descriptor 3 and writes answers to descriptor 4, each ended by a zero byte.
         shell = f'exec "$@" 3<&{to_read} 4>&{to_write}'
         arguments = [
-            path, "--headless", "--no-sandbox", "--remote-debugging-pipe", f"--user-data-dir={self._home.name}",
-            "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run", "--disable-extensions",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync", "about:blank",
-        ]  # fmt: skip
+            path,
+            "--headless",
+            "--no-sandbox",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={self._home.name}",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            "--no-first-run",
+            "--disable-extensions",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "about:blank",
+        ]
         self._process = subprocess.Popen(
-            ["bash", "-c", shell, "chromium", *arguments], pass_fds=(to_read, to_write), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "HOME": self._home.name},
-        )  # fmt: skip
+            ["bash", "-c", shell, "chromium", *arguments],
+            pass_fds=(to_read, to_write),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "HOME": self._home.name},
+        )
         os.close(to_read)
         os.close(to_write)
         self._buffer = b""

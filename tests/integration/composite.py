@@ -86,16 +86,27 @@ class CompositeAction:
         outputs.touch()
         own = {key: self.render(str(value)) for key, value in declared.get("env", {}).items()}
         service = {
-            "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(self.root),
-            "GITHUB_ACTION_PATH": f"{self.root}/.", "GITHUB_OUTPUT": str(outputs), "GITHUB_ENV": os.devnull,
-            "GITHUB_STEP_SUMMARY": str(self.summary), "RUNNER_TEMP": str(self.runner_temp),
-        }  # fmt: skip
+            "CI": "true",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_WORKSPACE": str(self.root),
+            "GITHUB_ACTION_PATH": f"{self.root}/.",
+            "GITHUB_OUTPUT": str(outputs),
+            "GITHUB_ENV": os.devnull,
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            "RUNNER_TEMP": str(self.runner_temp),
+        }
         kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
         result = start(
-            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)], cwd=self.root,
-            env={**kept, **service, **own}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=1200, check=False,
-        )  # fmt: skip
+            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)],
+            cwd=self.root,
+            env={**kept, **service, **own},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=1200,
+            check=False,
+        )
         step.log = result.stdout
         step.outcome = "success" if result.returncode == 0 else "failure"
         step.conclusion = "success" if declared.get("continue-on-error") else step.outcome
@@ -119,9 +130,11 @@ class CompositeAction:
             else:
                 code.append(_OPERATORS.get(token[0], token[0]))
         functions = {
-            "look_up": self._look_up, "always": lambda: True, "success": lambda: not self.has_failed,
+            "look_up": self._look_up,
+            "always": lambda: True,
+            "success": lambda: not self.has_failed,
             "hashFiles": self._hash_files,
-        }  # fmt: skip
+        }
         return eval("".join(code), {"__builtins__": {}}, functions)
 
     def _hash_files(self, *globs):

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import EnvironmentError_
-from harness.host import engine
-from harness.host.store import open_store
-
-ROOT = Path(__file__).resolve().parents[2]
+from harness.errors import HostError
+from harness.system import engine
+from harness.system.store import open_store
+from tests import ROOT
 
 
 @pytest.fixture(scope="session")
 def client():
     try:
         connection = engine.ensure("auto", print)
-    except EnvironmentError_ as error:
+    except HostError as error:
         if os.environ.get("CI") or os.geteuid() == 0:
             pytest.fail(f"the container path is never skipped silently here: {error}", pytrace=False)
         pytest.skip(str(error))
@@ -64,9 +63,13 @@ class Project:
         """Run the command line as a user does; the environment is the caller's plus `environment`."""
         result = subprocess.run(
             [sys.executable, "-m", "harness", "--root", str(self.root), *arguments],
-            capture_output=True, text=True, timeout=timeout, cwd=ROOT, stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
             env={**os.environ, **environment},
-        )  # fmt: skip
+        )
         assert "Traceback" not in result.stderr, result.stderr
         return Answer(result.returncode, result.stdout, result.stderr)
 
@@ -83,8 +86,10 @@ class Project:
 def copy_project(target: Path) -> Project:
     names = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

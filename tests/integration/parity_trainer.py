@@ -53,10 +53,18 @@ def parity_config(config: Config) -> Config:
         data=replace(config.data, pairs_per_epoch=57, num_workers=0),
         lora=replace(config.lora, dropout=0.0),
         training=replace(
-            config.training, epochs=2, micro_batch_size=2, accumulation=3, precision="fp32", device="cpu",
-            max_grad_norm=1.0, schedule="cosine", warmup_steps=2, weight_decay=0.01,
+            config.training,
+            epochs=2,
+            micro_batch_size=2,
+            accumulation=3,
+            precision="fp32",
+            device="cpu",
+            max_grad_norm=1.0,
+            schedule="cosine",
+            warmup_steps=2,
+            weight_decay=0.01,
         ),
-    )  # fmt: skip
+    )
 
 
 def our_curve(config: Config, prepared: Path) -> Curve:
@@ -116,9 +124,11 @@ def trainer_curve(config: Config, prepared: Path, sampler_kind: type[EpochSample
     pairs = load_pairs(prepared, "train")
     model = build_model(config, prepared)
     sampler = sampler_kind(
-        num_pairs=len(pairs), batch_size=settings.micro_batch_size, seed=config.seed,
+        num_pairs=len(pairs),
+        batch_size=settings.micro_batch_size,
+        seed=config.seed,
         pairs_per_epoch=config.data.pairs_per_epoch,
-    )  # fmt: skip
+    )
     losses = WindowLosses()
     with tempfile.TemporaryDirectory() as folder:
         trainer = TrainerOnOurBatches(
@@ -126,15 +136,26 @@ def trainer_curve(config: Config, prepared: Path, sampler_kind: type[EpochSample
             loader=make_loader(pairs, sampler, pad_token_id=model.config.pad_token_id, num_workers=0),
             losses=losses,
             args=TrainingArguments(
-                output_dir=folder, use_cpu=True, seed=config.seed, num_train_epochs=settings.epochs,
-                gradient_accumulation_steps=settings.accumulation, learning_rate=settings.learning_rate,
-                lr_scheduler_type=settings.schedule, warmup_steps=settings.warmup_steps,
+                output_dir=folder,
+                use_cpu=True,
+                seed=config.seed,
+                num_train_epochs=settings.epochs,
+                gradient_accumulation_steps=settings.accumulation,
+                learning_rate=settings.learning_rate,
+                lr_scheduler_type=settings.schedule,
+                warmup_steps=settings.warmup_steps,
                 optim="adamw_torch_fused" if settings.fused else "adamw_torch",
-                weight_decay=settings.weight_decay, adam_beta1=settings.beta1, adam_beta2=settings.beta2,
-                adam_epsilon=settings.epsilon, max_grad_norm=settings.max_grad_norm, logging_steps=1,
-                save_strategy="no", report_to="none", disable_tqdm=True,
+                weight_decay=settings.weight_decay,
+                adam_beta1=settings.beta1,
+                adam_beta2=settings.beta2,
+                adam_epsilon=settings.epsilon,
+                max_grad_norm=settings.max_grad_norm,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
             ),
-        )  # fmt: skip
+        )
         trainer.train()
     rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
     return Curve(losses.steps, rates, _weights(model))

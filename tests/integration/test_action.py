@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from composite import CompositeAction
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+from tests.integration.composite import CompositeAction
+
 PLAIN = yaml.safe_load((ROOT / "pipelines" / "experiments" / "plain.yaml").read_text())
 ACTIONS = ("action.yml", ".github/workflows/certify.yml", ".github/workflows/test.yml")
 CERTIFIED = {"verdict": "CERTIFIED", "exit_code": 0}
@@ -35,9 +36,10 @@ def checkout(shared_project, tmp_path_factory):
 
 
 MUTANT = {
-    **PLAIN, "run": ["python", "tests/mutants/train.py", *PLAIN["run"][2:]],
+    **PLAIN,
+    "run": ["python", "tests/mutants/train.py", *PLAIN["run"][2:]],
     "resume": ["python", "tests/mutants/train.py", *PLAIN["resume"][2:]],
-}  # fmt: skip
+}
 FORGETS = {"bug": "forgets_rng"}
 CARELESS = "import torch\nmodel = torch.nn.Linear(4, 1)\nmodel(torch.randn(8, 4)).sum().backward()\n"
 
@@ -63,15 +65,18 @@ def test_what_is_certified_passes_and_is_published_and_signed(client, checkout, 
     assert action["Gate"].log == "VERDICT: CERTIFIED (the first 9 of 20 steps)\n"
     assert action["Review"].outcome == "success" and "::error" not in action.log
     assert {key: value for key, value in action.outputs.items() if key in ("verdict", "exit-code")} == {
-        "verdict": "CERTIFIED", "exit-code": "0"}  # fmt: skip
+        "verdict": "CERTIFIED",
+        "exit-code": "0",
+    }
     assert "CERTIFIED" in action.summary.read_text()
     found = documents(action)
     assert {"report.html", "verdict.json", "manifest.json", "summary.md", "junit.xml"} <= set(found)
     archive = Path(action.outputs["archive"])
     assert archive == found[archive.name] and archive.name.startswith("plain-")
     assert Path(action.outputs["report"]).is_file()
-    told = subprocess.run([*harness, "verify", str(archive), "--json"], cwd=ROOT, env=keys, check=False,
-                          capture_output=True, text=True)  # fmt: skip
+    told = subprocess.run(
+        [*harness, "verify", str(archive), "--json"], cwd=ROOT, env=keys, check=False, capture_output=True, text=True
+    )
     assert told.returncode == 0, told.stdout + told.stderr
     assert json.loads(told.stdout)["word"] == "CONSISTENT"
     assert_no_key_is_left(action, key)
@@ -97,8 +102,12 @@ def test_without_a_key_the_archive_is_signed_by_one_that_was_made_for_it(checkou
     assert not (tmp_path / "config").exists(), "no key of this machine is made or used"
     assert not list(action.runner_temp.rglob("*.pem"))
     given = {name.partition("@")[0]: value for name, value in action.skipped_uses}
-    assert list(given) == ["actions/cache/restore", "actions/cache/save", "github/codeql-action/upload-sarif",
-                           "actions/upload-artifact"]  # fmt: skip
+    assert list(given) == [
+        "actions/cache/restore",
+        "actions/cache/save",
+        "github/codeql-action/upload-sarif",
+        "actions/upload-artifact",
+    ]
     assert re.fullmatch("repro-harness-Linux-X64-[0-9a-f]{64}", given["actions/cache/restore"]["key"])
     assert given["actions/cache/restore"]["path"] == given["actions/cache/save"]["path"] != ""
     assert json.loads(Path(given["github/codeql-action/upload-sarif"]["sarif_file"]).read_text())["runs"][0]["results"]
@@ -126,9 +135,7 @@ def test_a_job_that_is_cancelled_leaves_no_container_and_fails_as_undecided(clie
         timeout = options.pop("timeout")
         options.pop("check")
         # As the runner starts it, and signals it: the process that it started, and no other.
-        process = subprocess.Popen(
-            command, **options, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-        )  # fmt: skip
+        process = subprocess.Popen(command, **options, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         deadline = time.monotonic() + 120
         while not mine and time.monotonic() < deadline and process.poll() is None:
             runs = {path.name for path in (checkout / "runs" / "sleeping").glob("2*")}
@@ -160,10 +167,16 @@ def test_a_certify_that_never_began_fails_and_an_older_certificate_does_not_stan
     assert [name for name, _ in action.skipped_uses] == [], "nothing is uploaded"
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("experiment", "../x"), ("experiment", "plain\nverdict=CERTIFIED"), ("experiment", "$(touch pwned)"),
-    ("archive", "yes"), ("cache", "perhaps"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("experiment", "../x"),
+        ("experiment", "plain\nverdict=CERTIFIED"),
+        ("experiment", "$(touch pwned)"),
+        ("archive", "yes"),
+        ("cache", "perhaps"),
+    ],
+)
 def test_a_malformed_input_closes_the_gate_at_once(checkout, tmp_path, name, value):
     action = CompositeAction(checkout, tmp_path, {"experiment": "plain", "python": sys.executable, name: value})
     action.run()
@@ -176,10 +189,19 @@ def test_a_malformed_input_closes_the_gate_at_once(checkout, tmp_path, name, val
 def gate(tmp_path, text, **environment):
     (tmp_path / "verdict.json").write_text(text)
     result = subprocess.run(
-        [sys.executable, str(ROOT / ".github" / "gate.py"), "gate"], capture_output=True, text=True, check=False,
-        env={"PATH": os.environ["PATH"], "EXPERIMENT": "x", "OUTCOME": "success", "ARCHIVE": "none",
-             "VERDICT_FILE": str(tmp_path / "verdict.json"), **environment},
-    )  # fmt: skip
+        [sys.executable, str(ROOT / ".github" / "gate.py"), "gate"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": os.environ["PATH"],
+            "EXPERIMENT": "x",
+            "OUTCOME": "success",
+            "ARCHIVE": "none",
+            "VERDICT_FILE": str(tmp_path / "verdict.json"),
+            **environment,
+        },
+    )
     assert result.stderr == ""
     return result.returncode, result.stdout
 
@@ -193,10 +215,16 @@ def test_a_summary_stays_within_what_the_service_takes(tmp_path, text):
     (tmp_path / "runs-before.json").write_text("[]")
     summary = tmp_path / "summary"
     subprocess.run(
-        [sys.executable, str(ROOT / ".github" / "gate.py"), "results"], check=True,
-        env={"EXPERIMENT": "x", "FOLDER": str(tmp_path), "GITHUB_WORKSPACE": str(tmp_path),
-             "GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_STEP_SUMMARY": str(summary)},
-    )  # fmt: skip
+        [sys.executable, str(ROOT / ".github" / "gate.py"), "results"],
+        check=True,
+        env={
+            "EXPERIMENT": "x",
+            "FOLDER": str(tmp_path),
+            "GITHUB_WORKSPACE": str(tmp_path),
+            "GITHUB_OUTPUT": str(tmp_path / "output"),
+            "GITHUB_STEP_SUMMARY": str(summary),
+        },
+    )
     # "supports content up to a size of 1024k": one byte more and nothing at all is shown.
     assert 0 < summary.stat().st_size <= 1 << 20
     assert summary.read_text().strip("\n") == text.strip("\n")[: len(summary.read_text()) - 1]
@@ -206,21 +234,38 @@ def test_the_gate_opens_for_certified(tmp_path):
     assert gate(tmp_path, json.dumps(CERTIFIED)) == (0, "VERDICT: CERTIFIED\n")
 
 
-@pytest.mark.parametrize("text", [
-    "", "[]", "null", "{", "[" * 100_000, '{"verdict": "certified", "exit_code": 0}', '{"verdict": ["CERTIFIED"]}',
-    '{"verdict": "CERTIFIED", "exit_code": "0"}', '{"verdict": "CERTIFIED", "exit_code": false}',
-    '{"verdict": "CERTIFIED", "exit_code": 1}', '{"verdict": "CERTIFIED"}',
-    *[json.dumps({"verdict": word, "exit_code": 0}) for word in ("DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED")],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{",
+        "[" * 100_000,
+        '{"verdict": "certified", "exit_code": 0}',
+        '{"verdict": ["CERTIFIED"]}',
+        '{"verdict": "CERTIFIED", "exit_code": "0"}',
+        '{"verdict": "CERTIFIED", "exit_code": false}',
+        '{"verdict": "CERTIFIED", "exit_code": 1}',
+        '{"verdict": "CERTIFIED"}',
+        *[json.dumps({"verdict": word, "exit_code": 0}) for word in ("DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED")],
+    ],
+)
 def test_the_gate_opens_for_nothing_else(tmp_path, text):
     code, out = gate(tmp_path, text)
     assert code == 1 and out.startswith("::error title=")
 
 
-@pytest.mark.parametrize("environment", [
-    {"OUTCOME": "failure"}, {"OUTCOME": "cancelled"}, {"OUTCOME": ""}, {"VERDICT_FILE": ""},
-    {"ARCHIVE": "evidence", "ARCHIVED": ""},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OUTCOME": "failure"},
+        {"OUTCOME": "cancelled"},
+        {"OUTCOME": ""},
+        {"VERDICT_FILE": ""},
+        {"ARCHIVE": "evidence", "ARCHIVED": ""},
+    ],
+)
 def test_certified_is_not_enough_where_the_command_or_the_archive_failed(tmp_path, environment):
     assert gate(tmp_path, json.dumps(CERTIFIED), **environment)[0] == 1
 
@@ -228,8 +273,11 @@ def test_certified_is_not_enough_where_the_command_or_the_archive_failed(tmp_pat
 def test_no_expression_stands_in_a_script_and_every_action_is_pinned_by_its_commit():
     for name in ACTIONS:
         document = yaml.safe_load((ROOT / name).read_text())
-        steps = document["runs"]["steps"] if "runs" in document else [
-            step for job in document["jobs"].values() for step in job["steps"]]  # fmt: skip
+        steps = (
+            document["runs"]["steps"]
+            if "runs" in document
+            else [step for job in document["jobs"].values() for step in job["steps"]]
+        )
         for step in steps:
             assert "${{" not in step.get("run", ""), step
             uses = step.get("uses", "./")
@@ -262,9 +310,13 @@ def lint(linters, folder, name):
         "zizmor": ["zizmor", "--offline", "--no-progress", "--color=never", "action.yml", ".github/workflows"],
     }[name]
     result = subprocess.run(
-        [linters / command[0], *command[1:]], cwd=folder, capture_output=True, text=True, check=False,
+        [linters / command[0], *command[1:]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PATH": f"{linters}:{os.environ['PATH']}"},
-    )  # fmt: skip
+    )
     return result.returncode, result.stdout + result.stderr
 
 
@@ -281,14 +333,17 @@ def test_no_linter_finds_anything(linters, tmp_path, linter):
     assert code == 0, words
 
 
-@pytest.mark.parametrize(("linter", "file", "old", "new"), [
-    ("zizmor", ".github/workflows/certify.yml", 'case "$RESULT" in', 'case "${{ github.head_ref }}" in'),
-    ("zizmor", "action.yml", "@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0", "@v7"),
-    ("actionlint", ".github/workflows/certify.yml", "experiment: ${{ inputs", "experimnt: ${{ inputs"),
-    ("actionlint", ".github/workflows/certify.yml", "needs: certify", "needs: certfy"),
-    ("schema of actions", "action.yml", "using: composite", "using: composit"),
-    ("schema of workflows", ".github/workflows/test.yml", "timeout-minutes: 45", "timeout: 45"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("linter", "file", "old", "new"),
+    [
+        ("zizmor", ".github/workflows/certify.yml", 'case "$RESULT" in', 'case "${{ github.head_ref }}" in'),
+        ("zizmor", "action.yml", "@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0", "@v7"),
+        ("actionlint", ".github/workflows/certify.yml", "experiment: ${{ inputs", "experimnt: ${{ inputs"),
+        ("actionlint", ".github/workflows/certify.yml", "needs: certify", "needs: certfy"),
+        ("schema of actions", "action.yml", "using: composite", "using: composit"),
+        ("schema of workflows", ".github/workflows/test.yml", "timeout-minutes: 45", "timeout: 45"),
+    ],
+)
 def test_each_linter_finds_what_was_planted_for_it(linters, tmp_path, linter, file, old, new):
     path = linted_copy(tmp_path) / file
     text = path.read_text()
@@ -309,18 +364,36 @@ def test_shellcheck_finds_nothing_in_the_scripts_of_the_action(linters, tmp_path
 
 def test_the_key_is_readable_by_its_user_alone_while_it_is_used(tmp_path):
     # The archive step's own text, with a harness that says how the key lies.
-    (script,) = [step["run"] for step in yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
-                 if step.get("id") == "archive"]  # fmt: skip
+    (script,) = [
+        step["run"]
+        for step in yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+        if step.get("id") == "archive"
+    ]
     program = tmp_path / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
-    program.write_text('#!/bin/bash\nwhile [ "$1" != --key ]; do shift; done\nstat -c "%a" "$2" "${2%/*}"; cat "$2"\n'
-                       'echo "in the environment: [$KEY]"\n')  # fmt: skip
+    program.write_text(
+        '#!/bin/bash\nwhile [ "$1" != --key ]; do shift; done\nstat -c "%a" "$2" "${2%/*}"; cat "$2"\n'
+        'echo "in the environment: [$KEY]"\n'
+    )
     program.chmod(0o755 | stat.S_IXUSR)
     (tmp_path / "artifact").mkdir()
-    environment = {"PATH": os.environ["PATH"], "GITHUB_ACTION_PATH": str(tmp_path), "GITHUB_WORKSPACE": str(tmp_path),
-                   "GITHUB_OUTPUT": str(tmp_path / "output"), "KIND": "full", "KEY": "line one\nline two", "RUN": "r",
-                   "FOLDER": str(tmp_path), "NAME": "n"}  # fmt: skip
-    result = subprocess.run(["bash", "-eo", "pipefail", "-c", f"umask 022\n{script}"], env=environment, check=True,
-                            capture_output=True, text=True)  # fmt: skip
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GITHUB_ACTION_PATH": str(tmp_path),
+        "GITHUB_WORKSPACE": str(tmp_path),
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "KIND": "full",
+        "KEY": "line one\nline two",
+        "RUN": "r",
+        "FOLDER": str(tmp_path),
+        "NAME": "n",
+    }
+    result = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", f"umask 022\n{script}"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert result.stdout == "600\n700\nline one\nline two\nin the environment: []\n"
     assert not list(tmp_path.glob("keys.*"))

@@ -10,13 +10,13 @@ import debian_tools
 import docker
 import pytest
 
-from harness.host.archive.packages import read_wanted, restore_packages
-from harness.host.archive.reading import open_archive
-from harness.host.files import FolderFiles
-from harness.host.images.debian import fetch_packages
-from harness.host.inputs.materialise import materialise
-from harness.host.packages.wheels import fetch_wheels
-from harness.host.store import Store, file_digest
+from harness.archive.packages import read_wanted, restore_packages
+from harness.archive.reading import open_archive
+from harness.inputs.materialise import materialise
+from harness.packages.debian import fetch_packages
+from harness.packages.wheels import fetch_wheels
+from harness.system.files import FolderFiles
+from harness.system.store import Store, file_digest
 
 pytestmark = pytest.mark.engine
 

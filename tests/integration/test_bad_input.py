@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import docker
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 PLAIN = {
     "schema": 1,
     "image": "cpu",
@@ -138,10 +138,14 @@ def test_ctrl_c_removes_the_containers_and_keeps_what_was_finished(client, proje
     project.experiment("long", yaml.safe_dump({**PLAIN, "run": ["sleep", "300"]}))
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", "--root", str(project.root), "certify", "long"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         # A shell that starts jobs in the background has SIGINT ignored, and that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     mine = {"label": "repro-harness.run"}
     deadline = time.monotonic() + 120
     while not (running := _of(client, project, mine)) and time.monotonic() < deadline:

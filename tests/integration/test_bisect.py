@@ -7,17 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from conftest import copy_project
 
-from harness.core.lockfile import Pin, Wheel, render_pins, render_wheels
-from harness.host.packages.pip import download
-from harness.host.packages.wheels import read_lock
-from harness.host.store import file_digest, open_store
+from harness.documents.lockfile import Pin, Wheel, render_pins, render_wheels
+from harness.packages.pip import download
+from harness.system.checkouts import read_lock
+from harness.system.store import file_digest, open_store
+from tests import ROOT
+from tests.unit.verify.conftest import copy_project
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAIN = "pipelines/plain/train.py"
 BATCH = "generator=draw)"
 EXPERIMENT = """schema: 1
@@ -111,8 +110,10 @@ def test_a_commit_that_does_not_train_is_stepped_around_and_the_answer_is_a_rang
     answer, found = line.bisect("--good", line.commits[8], "--bad", "HEAD", "--steps", "1")
     assert answer.code == 3 and found["outcome"] == "range", answer.err
     assert [one["subject"] for one in found["candidates"]] == [
-        "9 does not train", "10 trains, other data", "11 trains",
-    ]  # fmt: skip
+        "9 does not train",
+        "10 trains, other data",
+        "11 trains",
+    ]
     answer, _ = line.bisect("--good", line.commits[8], "--bad", line.commits[9], "--steps", "1")
     assert answer.code == 3 and "cannot be trained" in answer.err and "torch_of_another_name" in answer.err
 
@@ -143,9 +144,24 @@ def test_a_good_side_that_does_not_repeat_itself_is_told(line, tmp_path):
 
 OLD = {"h11": "0.14.0", "httpcore": "1.0.7", "idna": "3.4"}
 SMALL = (
-    "certifi", "filelock", "fsspec", "h11", "httpcore", "idna", "jinja2", "markupsafe", "mpmath", "networkx", "numpy",
-    "pip", "safetensors", "setuptools", "sympy", "torch", "typing-extensions",
-)  # fmt: skip
+    "certifi",
+    "filelock",
+    "fsspec",
+    "h11",
+    "httpcore",
+    "idna",
+    "jinja2",
+    "markupsafe",
+    "mpmath",
+    "networkx",
+    "numpy",
+    "pip",
+    "safetensors",
+    "setuptools",
+    "sympy",
+    "torch",
+    "typing-extensions",
+)
 
 
 def lock_text(pins):
@@ -205,9 +221,14 @@ def test_an_interrupted_search_goes_on_where_it_was(line):
     arguments = ["bisect", "line", "--good", line.commits[1], "--bad", line.commits[7], "--steps", "5"]
     command = [sys.executable, "-m", "harness", "--root", str(line.project.root), *arguments]
     process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "RUNNER": "host"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+        command,
+        cwd=ROOT,
+        env={**os.environ, "RUNNER": "host"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
     end = time.monotonic() + 300
     above = line.project.root / "runs" / "line"
     before = set(above.glob("bisect-*/trials/*.json"))

@@ -7,21 +7,20 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import docker.errors
 import pytest
 
-from harness.core.lockfile import parse_base_lock, parse_lock
+from harness.documents.lockfile import parse_base_lock, parse_lock
 from harness.errors import UsageError
-from harness.host.images.builder import build, build_for_certificate
-from harness.host.images.debian import fetch_packages
-from harness.host.images.recipe import read_recipe
-from harness.host.store import Store, open_store
+from harness.images.builder import build, build_for_certificate
+from harness.images.recipe import read_recipe
+from harness.packages.debian import fetch_packages
+from harness.system.store import Store, open_store
+from tests import ROOT
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).resolve().parents[2]
 BASE = "base-bookworm"
 FROM = f"ARG BASE={BASE}\nFROM ${{BASE}}\n"
 FOUR_FILES = FROM + (
@@ -136,8 +135,18 @@ def test_links_devices_capabilities_and_removals_survive_the_rewriting(client, p
         "os.getuid(), os.getcwd(), os.environ['COLOUR'], a.st_mtime)"
     )
     assert run(client, result, "python3", "-c", script).split() == [
-        "True", "2", "one", "1", "3", "01000002" + "00" * 16, "False", "1000", "/data", "green", "0.0",
-    ]  # fmt: skip
+        "True",
+        "2",
+        "one",
+        "1",
+        "3",
+        "01000002" + "00" * 16,
+        "False",
+        "1000",
+        "/data",
+        "green",
+        "0.0",
+    ]
 
 
 def test_a_difference_between_two_builds_is_found_and_named(client, project, store, tidy):
@@ -199,18 +208,22 @@ def test_a_step_that_fails_is_told_with_its_output_and_leaves_nothing(client, pr
 def test_a_build_that_is_interrupted_leaves_nothing(client, project, store, tidy):
     write(project, FROM + "RUN echo kept > /x\nRUN sleep 98765\n")
     program = (
-        "import docker, sys; from pathlib import Path; from harness.host.images.builder import build;"
-        "from harness.host.store import Store; tell = lambda line: print(line, flush=True);"
+        "import docker, sys; from pathlib import Path; from harness.images.builder import build;"
+        "from harness.system.store import Store; tell = lambda line: print(line, flush=True);"
         "build(docker.DockerClient(base_url=sys.argv[3]), 'tiny', Path(sys.argv[1]), Store(Path(sys.argv[2])), tell)"
     )
     command = [sys.executable, "-c", program, str(project), str(store.root), client.api.base_url]
     if client.api.base_url.startswith("http+docker"):
         command[-1] = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         # A shell that starts jobs in the background has SIGINT ignored, and that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     for line in process.stdout:
         if "sleep 98765" in line:
             break

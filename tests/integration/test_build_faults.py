@@ -21,16 +21,16 @@ from pathlib import Path
 
 import docker
 import pytest
-from conftest import Answer, Project
 
-from harness.core.lockfile import Pin, Wheel, parse_base_lock, render_pins, render_wheels
-from harness.core.target import IMAGE_TARGET
-from harness.host.images.debian import fetch_packages
-from harness.host.store import open_store
+from harness.documents.lockfile import Pin, Wheel, parse_base_lock, render_pins, render_wheels
+from harness.documents.platform import IMAGE_TARGET
+from harness.packages.debian import fetch_packages
+from harness.system.store import open_store
+from tests import ROOT
+from tests.unit.verify.conftest import Answer, Project
 
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "host"))
-import package_index  # noqa: E402
+import package_index
 
 pytestmark = [
     pytest.mark.engine,
@@ -173,9 +173,14 @@ class Tiny(Project):
         """Begin a build; a shell that starts jobs in the background has SIGINT ignored, and that is inherited."""
         return subprocess.Popen(
             [sys.executable, "-m", "harness", "--root", str(self.root), "build", self.name, *options],
-            cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # fmt: skip
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     def build(self, *options, when="", do=None):
         """Build; when a line with these words is told, `do` is done."""

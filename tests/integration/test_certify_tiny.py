@@ -19,17 +19,26 @@ def test_the_last_line_is_the_verdict_and_all_documents_are_there(certified):
     assert answer.last_line == "VERDICT: CERTIFIED"
     names = {path.name for path in project.latest("tiny").iterdir()}
     assert names >= {
-        "verdict.json", "manifest.json", "certificate.json", "report.html", "summary.md", "junit.xml",
-        "straight", "rerun", "resumed",
-    }  # fmt: skip
+        "verdict.json",
+        "manifest.json",
+        "certificate.json",
+        "report.html",
+        "summary.md",
+        "junit.xml",
+        "straight",
+        "rerun",
+        "resumed",
+    }
 
 
 def test_every_oracle_holds_over_all_steps(certified):
     project, _ = certified
     verdict = project.verdict("tiny")
     assert {name: oracle["verdict"] for name, oracle in verdict["oracles"].items()} == {
-        "rerun": "CERTIFIED", "resume": "CERTIFIED", "rebuild": "CERTIFIED",
-    }  # fmt: skip
+        "rerun": "CERTIFIED",
+        "resume": "CERTIFIED",
+        "rebuild": "CERTIFIED",
+    }
     assert verdict["oracles"]["rerun"]["compared"]["steps"] == 24
     assert verdict["oracles"]["resume"]["compared"]["steps"] == 24
     assert len(set(verdict["oracles"]["rebuild"]["image_ids"])) == 1
@@ -43,8 +52,10 @@ def test_each_kill_landed_and_the_engine_says_sigkill_without_oom(certified):
     verdict, manifest = project.verdict("tiny"), project.manifest("tiny")
     kinds = [(kill["kind"], kill["by"], kill["exit_code"], kill["oom_killed"]) for kill in verdict["interruptions"]]
     assert kinds == [
-        ("micro_batch", "self", 137, False), ("in_write", "self", 137, False), ("before_step", "outside", 137, False),
-    ]  # fmt: skip
+        ("micro_batch", "self", 137, False),
+        ("in_write", "self", 137, False),
+        ("before_step", "outside", 137, False),
+    ]
     runs = [run for run in manifest["runs"] if run["trajectory"] == "resumed"]
     assert [run["killed_by"] for run in runs] == ["self", "self", "outside", None]
     ids = {run["run"]: run["container_id"] for run in manifest["volatile"]["runs"] if run["run"].startswith("resumed/")}
@@ -76,8 +87,12 @@ def test_every_control_failed_as_it_must(certified):
     control = certified[0].verdict("tiny")["control"]
     assert control["failed_as_it_must"]
     assert sorted(check["name"] for check in control["checks"]) == [
-        "flip_optim", "flip_param", "ledger_digit", "tensor_bit", "weights_moved",
-    ]  # fmt: skip
+        "flip_optim",
+        "flip_param",
+        "ledger_digit",
+        "tensor_bit",
+        "weights_moved",
+    ]
 
 
 def test_the_certificate_is_an_in_toto_statement_of_these_documents(certified):

@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from harness.host.crate import CRATE, write_crate
+from harness.archive.crate import CRATE, write_crate
+from tests import ROOT
 from tests.crate_run import make_run
 
-ROOT = Path(__file__).resolve().parents[2]
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 # The validator fetches the JSON-LD context, unless its cache has it. The locked rocrate brings that very document.
 FILL_CACHE = f"""
@@ -120,8 +119,9 @@ def without_a_ledger(folder):
     return folder
 
 
-CRATES = {make.__name__: make for make in (in_containers, on_the_host, nothing_ran, without_instruments,
-                                           without_a_ledger)}  # fmt: skip
+CRATES = {
+    make.__name__: make for make in (in_containers, on_the_host, nothing_ran, without_instruments, without_a_ledger)
+}
 
 
 @pytest.mark.parametrize("name", ["in_containers", "on_the_host", "nothing_ran"])

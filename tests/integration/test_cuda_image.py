@@ -1,18 +1,17 @@
 """The CUDA image: about 3 GB of wheels, built twice from nothing. Slow: `make test-slow`. No GPU is needed for it."""
 
 import os
-from pathlib import Path
 
 import pytest
 
-from harness.core.cuda import cuda_stack
-from harness.host.images.builder import build_for_certificate
-from harness.host.images.recipe import read_recipe
-from harness.host.store import open_store
+from harness.documents.cuda import cuda_stack
+from harness.images.builder import build_for_certificate
+from harness.images.recipe import read_recipe
+from harness.system.store import open_store
+from tests import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-ROOT = Path(__file__).resolve().parents[2]
 # Plugins for several machines. What they need is not in any wheel, and nothing loads them on one machine.
 TRANSPORTS = {
     "libcufile_rdma.so.1": "libmlx5.so.1",

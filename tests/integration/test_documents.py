@@ -5,11 +5,11 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 READER = {
     "GIT_AUTHOR_NAME": "reader",
     "GIT_AUTHOR_EMAIL": "reader@example.org",
@@ -43,7 +43,12 @@ def patch(root, name, body):
 
 def run(root, body, words):
     result = subprocess.run(
-        ["bash", "-ec", body], cwd=root, capture_output=True, text=True, timeout=1200, stdin=subprocess.DEVNULL,
+        ["bash", "-ec", body],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        stdin=subprocess.DEVNULL,
         env={**os.environ, **READER, "XDG_CONFIG_HOME": str(root.parent / "config")},
     )
     said = result.stdout + result.stderr

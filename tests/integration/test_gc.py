@@ -9,13 +9,13 @@ import uuid
 import docker.errors
 import pytest
 
-from harness.core.lockfile import parse_base_lock
-from harness.errors import EnvironmentError_
-from harness.host.garbage import collect
-from harness.host.images.base import base_key
-from harness.host.images.engine_images import find_image
-from harness.host.images.recipe import read_recipe
-from harness.host.store import Store
+from harness.documents.lockfile import parse_base_lock
+from harness.errors import HostError
+from harness.images.base import base_key
+from harness.images.engine_images import find_image
+from harness.images.recipe import read_recipe
+from harness.system.store import Store
+from harness.workflow.gc import collect
 
 pytestmark = pytest.mark.engine
 
@@ -109,7 +109,7 @@ def test_an_image_of_two_tags_is_freed_with_the_last_of_them(client, project, st
 def test_an_engine_that_stops_answering_is_an_error_and_nothing_is_removed(project, store):
     gone = docker.DockerClient(base_url="tcp://127.0.0.1:1", version="1.41", timeout=5)
     record = store.write_record("images", "f" * 64, {"tag": "x"})
-    with pytest.raises(EnvironmentError_):
+    with pytest.raises(HostError):
         gc(project, store, gone, "repro-harness-test")
     assert record.exists()
 

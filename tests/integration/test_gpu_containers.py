@@ -5,20 +5,20 @@ containers are real, the answers that only a GPU machine gives are those that pu
 """
 
 import os
-from pathlib import Path
 
 import pytest
-from engine_in_front import EngineInFront
 
-from harness.core.gpu import GpuRequest
-from harness.errors import EnvironmentError_
-from harness.host import gpu
-from harness.host.images.builder import build_for_certificate
-from harness.host.runs.container import ContainerSandbox, container_options
-from harness.host.runs.sandbox import Order, Place
-from harness.host.store import open_store
+from harness.documents.gpu import GpuRequest
+from harness.errors import HostError
+from harness.images.builder import build_for_certificate
+from harness.runs.container import ContainerSandbox, container_options
+from harness.runs.gpu_preflight import check_seen
+from harness.runs.sandbox import Mount, ProcessSpec
+from harness.system import gpu
+from harness.system.store import open_store
+from tests import ROOT
+from tests.integration.engine_in_front import EngineInFront
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.engine
 
 A = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
@@ -41,10 +41,10 @@ def image(client):
 def order(tmp_path):
     (tmp_path / "code").mkdir()
     tmp_path.chmod(0o755)
-    return Order(
+    return ProcessSpec(
         name="test/gpu/1",
         argv=("python", "-c", "open('/written', 'w')"),
-        places={"code": Place(outside=tmp_path / "code", inside="/code")},
+        places={"code": Mount(outside=tmp_path / "code", inside="/code")},
         environment={"GREETING": "hello"},
         memory_bytes=1 << 30,
         timeout_s=60,
@@ -84,8 +84,21 @@ def test_gpus_are_asked_for_by_cdi(client, image, order):
 @pytest.mark.parametrize("request_", [BY_HOOK, BY_CDI], ids=["hook", "cdi"])
 def test_a_container_with_a_gpu_is_hardened_as_any_other(client, image, order, request_):
     with_gpu, without = (read_back(client, image, order, one) for one in (request_, None))
-    for key in ("NetworkMode", "ReadonlyRootfs", "CapDrop", "CapAdd", "SecurityOpt", "Privileged", "PidsLimit",
-                "Memory", "IpcMode", "Init", "Runtime", "Devices", "GroupAdd"):  # fmt: skip
+    for key in (
+        "NetworkMode",
+        "ReadonlyRootfs",
+        "CapDrop",
+        "CapAdd",
+        "SecurityOpt",
+        "Privileged",
+        "PidsLimit",
+        "Memory",
+        "IpcMode",
+        "Init",
+        "Runtime",
+        "Devices",
+        "GroupAdd",
+    ):
         assert with_gpu["HostConfig"][key] == without["HostConfig"][key], key
     assert with_gpu["HostConfig"]["ReadonlyRootfs"] is True
     assert with_gpu["Config"]["User"] == without["Config"]["User"]
@@ -122,7 +135,7 @@ def test_an_engine_without_gpus_says_so_and_the_run_cannot_be_judged(client, ima
 def test_the_preflight_asks_the_engine_before_anything_is_built(client):
     if gpu.hook_path() or "nvidia" in client.info()["Runtimes"]:
         pytest.skip("this machine has the toolkit")
-    with pytest.raises(EnvironmentError_, match="cannot hand out GPUs") as caught:
+    with pytest.raises(HostError, match="cannot hand out GPUs") as caught:
         gpu.routed(client, BY_HOOK)
     for command in ("nvidia-ctk runtime configure --runtime=docker", "nvidia-ctk cdi generate", "RUNNER=host"):
         assert command in caught.value.remedy
@@ -130,8 +143,8 @@ def test_the_preflight_asks_the_engine_before_anything_is_built(client):
 
 @without_gpu
 def test_a_container_that_sees_no_gpu_stops_the_certify_before_its_runs(image):
-    with pytest.raises(EnvironmentError_, match=f"given {A} sees none"):
-        gpu.check_seen(ContainerSandbox(image), GpuRequest(uuids=(A,), chosen_by="test"))
+    with pytest.raises(HostError, match=f"given {A} sees none"):
+        check_seen(ContainerSandbox(image), GpuRequest(uuids=(A,), chosen_by="test"))
 
 
 EXPERIMENT = """
@@ -206,8 +219,11 @@ def test_where_the_hook_cannot_write_the_root_is_writable_and_that_is_recorded(i
     assert outcome.settings["read_only_root"] is False and "writable root" in outcome.settings["fallback"]
     assert [is_read_only for is_read_only, _ in engine.started] == [True, False]
     for key, value in {
-        "network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "privileged": False,
-    }.items():  # fmt: skip
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "privileged": False,
+    }.items():
         assert outcome.settings[key] == value
     assert outcome.settings["device_requests"][0]["DeviceIDs"] == [A, B]
 
@@ -229,6 +245,6 @@ def test_an_engine_that_drops_the_request_is_not_believed(image, order, front):
 def test_a_container_that_dies_of_its_gpu_is_not_the_pipelines_fault(image, order, front):
     front()
     lost = ("python", "-c", "raise RuntimeError('CUDA error: unspecified launch failure')")
-    order = Order(**{**{name: getattr(order, name) for name in order.__slots__}, "argv": lost})
+    order = ProcessSpec(**{**{name: getattr(order, name) for name in order.__slots__}, "argv": lost})
     outcome = execute(image, order, BY_HOOK)
     assert outcome.exit_code == 1 and outcome.error.startswith("the GPU was lost: RuntimeError: CUDA error")

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from conftest import copy_project
+
+from tests.unit.verify.conftest import copy_project
 
 EXPERIMENT = """schema: 1
 image: cpu

@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from harness.host.packages.venv import host_venv
-from harness.host.store import open_store
-
-ROOT = Path(__file__).resolve().parents[2]
+from harness.packages.venv import host_venv
+from harness.system.store import open_store
+from tests import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +58,10 @@ def test_an_interpreter_that_differs_is_certified_and_every_document_says_what_d
     assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
     verdict = shared_project.verdict("plain")
     assert {name: one["verdict"] for name, one in verdict["oracles"].items()} == {
-        "rerun": "CERTIFIED", "resume": "CERTIFIED", "rebuild": "NOT_CHECKED",
-    }  # fmt: skip
+        "rerun": "CERTIFIED",
+        "resume": "CERTIFIED",
+        "rebuild": "NOT_CHECKED",
+    }
     difference = verdict["environment"]["difference"]
     assert [row["name"] for row in difference["missing"]] == ["gguf"]
     assert [(row["name"], row["found"]) for row in difference["changed"]] == [("pyyaml", "5.4.1")]

@@ -2,21 +2,20 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 import yaml
 
-from harness.core.elementwise import diff_files
-from harness.core.experiment import parse_experiment
-from harness.core.review.evidence.tracking_files import combine, read_tensorboard, read_wandb
-from harness.host.images.builder import build
-from harness.host.inputs.materialise import materialise
-from harness.host.store import open_store
+from harness.documents.experiment import parse_experiment
+from harness.images.builder import build
+from harness.inputs.materialise import materialise
+from harness.judge.elementwise import diff_files
+from harness.review.evidence.tracking_files import combine, read_tensorboard, read_wandb
+from harness.system.store import open_store
+from tests import ROOT
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).resolve().parents[2]
 IMAGE_USER = "1000:1000"
 
 
@@ -35,12 +34,19 @@ def trained(certified_tiny):
 def run(client, image, argv, mounts, **environment):
     """Run a command in a container without network; its output."""
     return client.containers.run(
-        image, argv, network_mode="none", read_only=True, user=IMAGE_USER, working_dir="/code", remove=True,
+        image,
+        argv,
+        network_mode="none",
+        read_only=True,
+        user=IMAGE_USER,
+        working_dir="/code",
+        remove=True,
         tmpfs={"/tmp": "rw,exec,mode=1777"},
         environment={"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
         volumes={str(outside): {"bind": inside, "mode": mode} for outside, inside, mode in mounts},
-        stdout=True, stderr=False,
-    ).decode()  # fmt: skip
+        stdout=True,
+        stderr=False,
+    ).decode()
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +57,14 @@ def prepared(client, image, trained, tmp_path_factory):
     experiment = parse_experiment((ROOT / "pipelines" / "experiments" / "tiny.yaml").read_text(), "tiny.yaml")
     folder = tmp_path_factory.mktemp("prepared")
     folder.chmod(0o777)
-    wordnet = materialise(
-        experiment.inputs["wordnet"].named("wordnet"), open_store(None, os.environ), ROOT, print
-    )
+    wordnet = materialise(experiment.inputs["wordnet"].named("wordnet"), open_store(None, os.environ), ROOT, print)
     argv = "python pipelines/lora/prepare.py --config /config.json --inputs /inputs --output /prepared".split()
     mounts = [
-        (trained / "code", "/code", "ro"), (trained / "config.json", "/config.json", "ro"),
-        (wordnet, "/inputs/wordnet", "ro"), (folder, "/prepared", "rw"),
-    ]  # fmt: skip
+        (trained / "code", "/code", "ro"),
+        (trained / "config.json", "/config.json", "ro"),
+        (wordnet, "/inputs/wordnet", "ro"),
+        (folder, "/prepared", "rw"),
+    ]
     run(client, image, argv, mounts)
     return folder
 
@@ -66,9 +72,10 @@ def prepared(client, image, trained, tmp_path_factory):
 def test_on_identical_batches_the_losses_agree_with_the_trainer_of_transformers(client, image, trained, prepared):
     argv = ["python", "tests/integration/parity_trainer.py", "--config", "/config.json", "--prepared", "/prepared"]
     mounts = [
-        (trained / "code", "/code", "ro"), (trained / "config.json", "/config.json", "ro"),
+        (trained / "code", "/code", "ro"),
+        (trained / "config.json", "/config.json", "ro"),
         (prepared, "/prepared", "ro"),
-    ]  # fmt: skip
+    ]
     said = run(client, image, argv, mounts)
     result = json.loads(said)
     assert result["steps"] == 20 and result["parity"]
@@ -78,13 +85,25 @@ def test_on_identical_batches_the_losses_agree_with_the_trainer_of_transformers(
 
 def test_the_adapter_loads_with_peft_and_generates(client, image, trained, prepared):
     argv = [
-        "python", "pipelines/lora/generate.py", "--prepared", "/prepared", "--adapter", "/adapter",
-        "--config", "/config.json", "--prompt", "Define: dog (noun)", "--max-new-tokens", "12",
-    ]  # fmt: skip
+        "python",
+        "pipelines/lora/generate.py",
+        "--prepared",
+        "/prepared",
+        "--adapter",
+        "/adapter",
+        "--config",
+        "/config.json",
+        "--prompt",
+        "Define: dog (noun)",
+        "--max-new-tokens",
+        "12",
+    ]
     mounts = [
-        (trained / "code", "/code", "ro"), (trained / "config.json", "/config.json", "ro"),
-        (prepared, "/prepared", "ro"), (trained / "straight" / "output" / "adapter", "/adapter", "ro"),
-    ]  # fmt: skip
+        (trained / "code", "/code", "ro"),
+        (trained / "config.json", "/config.json", "ro"),
+        (prepared, "/prepared", "ro"),
+        (trained / "straight" / "output" / "adapter", "/adapter", "ro"),
+    ]
     assert len(run(client, image, argv, mounts).removesuffix("\n")) >= 12  # a byte a token, if only spaces
 
 
@@ -94,9 +113,11 @@ def test_without_the_recorder_the_same_training_gives_the_same_bits(client, imag
     places = {"{config}": "/config.json", "{inputs}": "/inputs", "{prepared}": "/prepared", "{output}": "/out"}
     argv = [places.get(word, word) for word in experiment["run"]]
     mounts = [
-        (trained / "code", "/code", "ro"), (trained / "config.json", "/config.json", "ro"),
-        (prepared, "/prepared", "ro"), (tmp_path, "/out", "rw"),
-    ]  # fmt: skip
+        (trained / "code", "/code", "ro"),
+        (trained / "config.json", "/config.json", "ro"),
+        (prepared, "/prepared", "ro"),
+        (tmp_path, "/out", "rw"),
+    ]
     run(client, image, argv, mounts, **experiment["environment"])
     name = "adapter/adapter_model.safetensors"
     recorded, bare = trained / "straight" / "output" / name, tmp_path / name
@@ -136,17 +157,30 @@ def test_both_trackers_log_and_change_nothing_for_a_user_without_a_name_below_a_
     config = document["config"] | {"tracking": {"tensorboard": True, "wandb": True}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     mounts = {
-        trained / "code": ("/code", "ro"), tmp_path / "config.json": ("/config.json", "ro"),
-        prepared: ("/prepared", "ro"), tmp_path / "out": ("/out", "rw"),
-    }  # fmt: skip
+        trained / "code": ("/code", "ro"),
+        tmp_path / "config.json": ("/config.json", "ro"),
+        prepared: ("/prepared", "ro"),
+        tmp_path / "out": ("/out", "rw"),
+    }
     places = {"{config}": "/config.json", "{inputs}": "/inputs", "{prepared}": "/prepared", "{output}": "/out"}
     argv = [places.get(word, word) for word in document["run"]]
     said = client.containers.run(
-        image, ["env", "--unset=HOME", *argv], network_mode="none", read_only=True, user="65123:65123", remove=True,
-        working_dir="/code", cap_drop=["ALL"], security_opt=["no-new-privileges"], init=True, pids_limit=1024,
-        tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777"}, environment=document["environment"], stderr=True,
+        image,
+        ["env", "--unset=HOME", *argv],
+        network_mode="none",
+        read_only=True,
+        user="65123:65123",
+        remove=True,
+        working_dir="/code",
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        init=True,
+        pids_limit=1024,
+        tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777"},
+        environment=document["environment"],
+        stderr=True,
         volumes={str(outside): {"bind": inside, "mode": mode} for outside, (inside, mode) in mounts.items()},
-    ).decode()  # fmt: skip
+    ).decode()
     assert "warning: " not in said, said
     (path,) = (tmp_path / "out").rglob("*.wandb")
     logged = read_wandb(path.read_bytes())

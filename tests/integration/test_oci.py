@@ -6,18 +6,17 @@ import os
 import shutil
 import subprocess
 import tempfile
-from pathlib import Path
 
 import debian_tools
 import pytest
 
-from harness.core.lockfile import parse_base_lock
-from harness.host.images.debian import fetch_packages
-from harness.host.store import open_store
+from harness.documents.lockfile import parse_base_lock
+from harness.packages.debian import fetch_packages
+from harness.system.store import open_store
+from tests import ROOT
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = """ARG BASE=base-bookworm
 FROM ${BASE}
 RUN echo hello > /greeting && ln /greeting /same && rm /etc/debian_version
@@ -28,7 +27,7 @@ USER 1000:1000
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    from conftest import copy_project
+    from tests.unit.verify.conftest import copy_project
 
     project = copy_project(tmp_path_factory.mktemp("oci") / "project")
     (project.root / "images" / "small").mkdir()

@@ -8,17 +8,21 @@ import os
 from pathlib import Path
 
 import pytest
-from debian_tools import need
 
-from harness.core.diff import compare_run
-from harness.host.store import open_store
+from harness.judge.diff import compare_run
+from harness.system.store import open_store
+from tests.integration.debian_tools import need
 from tests.portability.emulated import EMULATOR, Trainings, run_script
 
 # An Intel of 2013 and an AMD of 2017: both have AVX2 and FMA, to which the experiments are capped, and no AVX-512.
 MODELS = ("Haswell-v4", "EPYC-v1")
 STEPS = 2
-CAPPED = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-          "ONEDNN_MAX_CPU_ISA": "AVX2"}  # fmt: skip
+CAPPED = {
+    "OMP_NUM_THREADS": "1",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
 ANY_VENDOR = {**CAPPED, "MKL_CBWR": "COMPATIBLE"}
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(5400)]

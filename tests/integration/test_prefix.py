@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.host.runs.container import LABEL
+from harness.runs.container import LABEL
 
 MUTANT = """
 schema: 1

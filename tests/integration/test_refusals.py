@@ -42,8 +42,12 @@ def test_the_clean_pipeline_is_certified(judged):
     assert (answer.code, verdict["verdict"], answer.last_line) == (0, "CERTIFIED", "VERDICT: CERTIFIED"), answer.out
     assert [kill["resumed_after_step"] for kill in verdict["interruptions"]] == [6, 9]
     assert {check["name"] for check in verdict["control"]["checks"]} == {
-        "tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim",
-    }  # fmt: skip
+        "tensor_bit",
+        "ledger_digit",
+        "weights_moved",
+        "flip_param",
+        "flip_optim",
+    }
     assert verdict["control"]["failed_as_it_must"]
 
 

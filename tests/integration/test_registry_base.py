@@ -7,22 +7,21 @@ import socket
 import subprocess
 import time
 import urllib.request
-from pathlib import Path
 
 import debian_tools
 import pytest
 
-from harness.core.lockfile import parse_base_lock
-from harness.errors import EnvironmentError_, UsageError
-from harness.host.images.base import build_base
-from harness.host.images.builder import build
-from harness.host.images.debian import fetch_packages
-from harness.host.images.engine_images import load_image
-from harness.host.store import Store, open_store
+from harness.documents.lockfile import parse_base_lock
+from harness.errors import HostError, UsageError
+from harness.images.base import build_base
+from harness.images.builder import build
+from harness.images.engine_images import load_image
+from harness.packages.debian import fetch_packages
+from harness.system.store import Store, open_store
+from tests import ROOT
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = "ARG BASE={}\nFROM ${{BASE}}\nRUN echo two > /two\nUSER 1000:1000\n"
 
 
@@ -172,5 +171,5 @@ def test_an_image_that_was_changed_in_the_registry_is_refused(make, pushed, regi
 
 
 def test_a_registry_that_does_not_answer_is_an_error_of_the_environment(make):
-    with pytest.raises(EnvironmentError_, match="cannot be pulled"):
+    with pytest.raises(HostError, match="cannot be pulled"):
         make(f"localhost:{free_port()}/team/base@sha256:" + "0" * 64)

@@ -162,8 +162,11 @@ def published(certified, tmp_path):
     """A key, the run published and archived in full; where the key and the archive are."""
     environment = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
     archive = tmp_path / "plain.oci.tar"
-    for arguments in (("key", "create", "tester"), ("archive", str(certified.run), "--manifest"),
-                      ("archive", str(certified.run), "--full", "--output", str(archive))):  # fmt: skip
+    for arguments in (
+        ("key", "create", "tester"),
+        ("archive", str(certified.run), "--manifest"),
+        ("archive", str(certified.run), "--full", "--output", str(archive)),
+    ):
         answer = certified.project.harness(*arguments, **environment)
         assert answer.code == 0, answer.out + answer.err
     return environment, archive
@@ -191,14 +194,23 @@ def test_a_clone_with_empty_caches_replays_what_was_published(certified, tmp_pat
 @pytest.mark.skipif(os.geteuid() != 0, reason="taking the network away needs root")
 def test_a_full_archive_is_replayed_without_any_network(certified, tmp_path):
     environment, archive = published(certified, tmp_path)
-    environment |= {"HARNESS_CACHE": str(tmp_path / "cache"), "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1",
-                    "PIP_FIND_LINKS": "", "HARNESS_DEBIAN_MIRROR": "http://127.0.0.1:9/debian"}  # fmt: skip
+    environment |= {
+        "HARNESS_CACHE": str(tmp_path / "cache"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": "",
+        "HARNESS_DEBIAN_MIRROR": "http://127.0.0.1:9/debian",
+    }
     here = tmp_path / "elsewhere"
     here.mkdir()
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-m", "harness", "--root", str(here), "replay", str(archive)],
-        capture_output=True, text=True, timeout=3600, cwd=ROOT, env={**os.environ, **environment},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
     answer = Answer(done.returncode, done.stdout, done.stderr)
     assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
     (folder,) = (here / "runs" / "plain").iterdir()

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "report"))
 
-import chromium  # noqa: E402
-import replay_data  # noqa: E402
-import report_data as data  # noqa: E402
-import review_data  # noqa: E402
+import replay_data
+import review_data
 
-from harness.report.documents import render_documents  # noqa: E402
+from harness.report.documents import render_documents
+from tests.integration import chromium
+from tests.made import report_data as data
 
 NO_BROWSER = "no Chromium in PATH (Debian: apt-get install chromium)"
 pytestmark = pytest.mark.skipif(chromium.find() is None, reason=NO_BROWSER)
@@ -64,8 +65,19 @@ def tools():
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repro-harness-tests"
     folder = cache / f"browser-{sha256(LOCK.read_bytes()).hexdigest()[:16]}"
     if not (folder / "complete").exists():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-               "--require-hashes", "--only-binary", ":all:", "--upgrade"]  # fmt: skip
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--upgrade",
+        ]
         subprocess.run([*pip, "--target", str(folder), "-r", str(LOCK)], check=True, timeout=300)
         (folder / "complete").touch()
     return folder
@@ -107,8 +119,14 @@ for page in pypdfium2.PdfDocument(sys.argv[1]):
                   sum(p < 60 for p in pixels) / len(pixels)])
 print(json.dumps(pages))
 """
-    done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(tools)}, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tools)},
+        timeout=120,
+    )
     return json.loads(done.stdout)
 
 

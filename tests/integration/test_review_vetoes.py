@@ -17,7 +17,7 @@ checkpoints: ["*.pt"]
 interruptions: [{kind: after_step, step: 2}]
 policy: {required: [rerun, resume]}
 """
-SCRIPT = '''
+SCRIPT = """
 import sys
 from pathlib import Path
 
@@ -46,7 +46,7 @@ while step < 4:
     torch.save(state, folder / "latest.tmp")
     (folder / "latest.tmp").replace(folder / "latest.pt")
 save_file(model.state_dict(), folder / "model.safetensors")
-'''
+"""
 NO_ENGINE = {"DOCKER_HOST": "tcp://127.0.0.1:1", "RUNNER": "docker", "ENGINE": "none"}
 
 

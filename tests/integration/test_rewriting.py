@@ -4,24 +4,23 @@ engine makes of the same Dockerfile by itself."""
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
-from harness.core.image import canonical_config
-from harness.core.layer import END_OF_ARCHIVE, Entry, canonical, header, padding
-from harness.core.lockfile import digest_of, parse_base_lock
-from harness.host.images.base import build_base
-from harness.host.images.builder import build
-from harness.host.images.debian import fetch_packages
-from harness.host.images.engine_images import load_image, save_image
-from harness.host.images.layers import layer_digest, read_layer
-from harness.host.images.saved_image import CanonicalImage, CanonicalLayer, reread, spool
-from harness.host.store import Store, open_store
+from harness.documents.lockfile import digest_of, parse_base_lock
+from harness.images.base import build_base
+from harness.images.builder import build
+from harness.images.engine_images import load_image, save_image
+from harness.images.image import canonical_config
+from harness.images.layer import END_OF_ARCHIVE, Entry, canonical, header, padding
+from harness.images.layers import layer_digest, read_layer
+from harness.images.saved_image import CanonicalImage, CanonicalLayer, reread, spool
+from harness.packages.debian import fetch_packages
+from harness.system.store import Store, open_store
+from tests import ROOT
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).resolve().parents[2]
 BASE = "base-bookworm"
 FROM = f"ARG BASE={BASE}\nFROM ${{BASE}}\n"
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # cap_net_raw, effective
@@ -174,9 +173,14 @@ def folder(tmp_path_factory):
 
 def tree(client, tag, *, zero_times):
     out = client.containers.run(
-        tag, ["python3", "-B", "-c", WALK], user="0", network_mode="none", remove=True, read_only=True,
+        tag,
+        ["python3", "-B", "-c", WALK],
+        user="0",
+        network_mode="none",
+        remove=True,
+        read_only=True,
         environment={"ZERO_TIMES": str(int(zero_times))},
-    )  # fmt: skip
+    )
     return {path: facts for path, facts in json.loads(out).items() if path not in OF_THE_CONTAINER}
 
 

@@ -6,15 +6,14 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 import yaml
 
-from harness.host.images.builder import build
-from harness.host.store import open_store
+from harness.images.builder import build
+from harness.system.store import open_store
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PLAIN = yaml.safe_load((ROOT / "pipelines" / "experiments" / "plain.yaml").read_text())
 LABEL = "repro-harness.run"
 
@@ -26,10 +25,14 @@ def long(client, shared_project, request):
     shared_project.experiment("long", yaml.safe_dump({**PLAIN, **sleeping}))
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", "--root", str(shared_project.root), "certify", "long"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         # A shell that starts jobs in the background has SIGINT ignored, and that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
 
     def containers():
         known = {path.name for path in (shared_project.root / "runs" / "long").glob("*")}
@@ -88,10 +91,10 @@ def test_a_sigterm_while_an_interrupt_is_cleaned_up_breaks_nothing_off(long):
 JUST_CREATED = """
 import signal, sys
 from pathlib import Path
-from harness.errors import InterruptedError_
-from harness.host.interrupts import signals_as_ctrl_c
-from harness.host.runs.container import ContainerSandbox
-from harness.host.runs.sandbox import Order, Place
+from harness.errors import Interrupted
+from harness.system.deferred_signals import signals_as_ctrl_c
+from harness.runs.container import ContainerSandbox
+from harness.runs.sandbox import ProcessSpec, Mount
 
 class Interrupted(ContainerSandbox):
     def _create(self, *arguments, **options):
@@ -100,14 +103,14 @@ class Interrupted(ContainerSandbox):
         return container
 
 folder = Path(sys.argv[2])
-order = Order(
-    name=sys.argv[3], argv=("sleep", "60"), places={"code": Place(outside=folder, inside="/code")},
+order = ProcessSpec(
+    name=sys.argv[3], argv=("sleep", "60"), places={"code": Mount(outside=folder, inside="/code")},
     environment={}, memory_bytes=1 << 30, timeout_s=60, log=folder / "log.txt",
 )
 try:
     with signals_as_ctrl_c():
         Interrupted(sys.argv[1]).execute(order, lambda: False)
-except InterruptedError_:
+except Interrupted:
     print("interrupted")
 """
 

@@ -5,14 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.integration.conftest import Project
 from tests.tamper.made_archive import certify_again, edit_json, made
 
-ROOT = Path(__file__).resolve().parents[2]
 BARE = """
 import sys
 
@@ -58,9 +57,13 @@ def bare(*arguments, home):
     isolated = [unshare, "--net"] if unshare and os.geteuid() == 0 else []
     result = subprocess.run(
         [*isolated, sys.executable, "-c", BARE, *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, cwd=home, stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=home,
+        stdin=subprocess.DEVNULL,
         env={"PATH": "/nonexistent", "HOME": str(home), "DOCKER_HOST": "tcp://127.0.0.1:1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert "Traceback" not in result.stderr, result.stderr
     return result
 

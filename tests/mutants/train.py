@@ -23,7 +23,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 BUGS = (
-    None, "forgets_rng", "forgets_moments", "replays_first_batches", "starts_over", "unseeded", "zero_lr",
+    None,
+    "forgets_rng",
+    "forgets_moments",
+    "replays_first_batches",
+    "starts_over",
+    "unseeded",
+    "zero_lr",
 )
 
 
@@ -71,10 +77,18 @@ def main(config: dict, output: Path, resume: bool) -> None:
         if step % config["save_every"] == 0:
             name, key, *rest = numpy.random.get_state()
             temporary = folder / f"step{step:04d}.tmp"
-            torch.save({
-                "step": step, "batch": batch, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "python": random.getstate(), "numpy": (name, key.tolist(), *rest), "torch": torch.get_rng_state(),
-            }, temporary)
+            torch.save(
+                {
+                    "step": step,
+                    "batch": batch,
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "python": random.getstate(),
+                    "numpy": (name, key.tolist(), *rest),
+                    "torch": torch.get_rng_state(),
+                },
+                temporary,
+            )
             os.replace(temporary, folder / f"step{step:04d}.pt")
     save_file(model.state_dict(), output / "model.safetensors")
 

@@ -12,21 +12,21 @@ import time
 from pathlib import Path
 
 import docker
-from docker.types import Mount
+from docker.types import Mount as DockerMount
 
-from harness.core.digest import canonical_json
-from harness.core.run import Fault
-from harness.host.git import export, read_checkout
-from harness.host.inputs.materialise import materialise
-from harness.host.request import read_experiment
-from harness.host.runs.certify_folder import tree_digest
-from harness.host.runs.evidence import load_trajectory
-from harness.host.runs.preparation import preparation_key, prepare
-from harness.host.runs.runner import Wish, make_ready
-from harness.host.runs.sandbox import Place
-from harness.host.runs.trajectory import Setting, run_straight
+from harness.documents.digest import canonical_json
+from harness.documents.run import Fault
+from harness.inputs.materialise import materialise
 from harness.report.console import Progress
-from harness.workflow.attempt import RECORDER
+from harness.runs.certify_folder import tree_digest
+from harness.runs.load_evidence import load_trajectory
+from harness.runs.preparation import preparation_key, prepare
+from harness.runs.runtime import RuntimeRequest, make_runtime
+from harness.runs.sandbox import Mount
+from harness.runs.trajectory import RunContext, run_straight
+from harness.system.experiments import read_experiment
+from harness.system.git import export, read_checkout
+from harness.workflow.certify_session import RECORDER
 
 EMULATOR = Path("/usr/bin/qemu-x86_64-static")
 PYTHON = "/opt/venv/bin/python"
@@ -44,7 +44,7 @@ class EmulatedSandbox:
         return self._inner.path(place)
 
     def execute(self, order, watch):
-        emulator = Place(outside=EMULATOR, inside="/emulator/qemu")
+        emulator = Mount(outside=EMULATOR, inside="/emulator/qemu")
         assert order.argv[0] == "python", "only what starts with the image's interpreter can be emulated here"
         return self._inner.execute(
             dataclasses.replace(
@@ -60,14 +60,26 @@ class EmulatedSandbox:
 def run_script(image_id, name, model, environment):
     """What a script of this folder prints when the image runs it, natively or under a model."""
     client = docker.from_env(timeout=3600)
-    mounts = [Mount("/emulator/qemu", str(EMULATOR), "bind", read_only=True),
-              Mount("/script.py", str(Path(__file__).with_name(name)), "bind", read_only=True)]  # fmt: skip
+    mounts = [
+        DockerMount("/emulator/qemu", str(EMULATOR), "bind", read_only=True),
+        DockerMount("/script.py", str(Path(__file__).with_name(name)), "bind", read_only=True),
+    ]
     try:
         out = client.containers.run(
-            image_id, [*(() if model is None else ("/emulator/qemu", "-cpu", model)), PYTHON, "/script.py"],
-            entrypoint=[], environment=environment, mounts=mounts, network_mode="none", read_only=True, init=True,
-            tmpfs={"/tmp": ""}, user="1000:1000", remove=True, stdout=True, stderr=False,
-        )  # fmt: skip
+            image_id,
+            [*(() if model is None else ("/emulator/qemu", "-cpu", model)), PYTHON, "/script.py"],
+            entrypoint=[],
+            environment=environment,
+            mounts=mounts,
+            network_mode="none",
+            read_only=True,
+            init=True,
+            tmpfs={"/tmp": ""},
+            user="1000:1000",
+            remove=True,
+            stdout=True,
+            stderr=False,
+        )
     finally:
         client.close()
     return out.decode()
@@ -98,17 +110,37 @@ class Trainings:
         export(checkout, folder / "code")
         (folder / "config.json").write_bytes(canonical_json(experiment.config) + b"\n")
         with _Teller() as progress:
-            wish = Wish(root=root, image=experiment.image, num_gpus=0, runner="docker", engine="auto", gpu=None,
-                        python=None, is_rebuild_required=False)  # fmt: skip
-            ready = make_ready(wish, store, progress)
+            wish = RuntimeRequest(
+                root=root,
+                image=experiment.image,
+                num_gpus=0,
+                runner="docker",
+                engine="auto",
+                gpu=None,
+                python=None,
+                is_rebuild_required=False,
+            )
+            ready = make_runtime(wish, store, progress)
             self.image_id = ready.sandbox._image_id
-            inputs = {key: materialise(value.named(key), store, root, progress.note)
-                      for key, value in sorted(experiment.inputs.items())}  # fmt: skip
-            setting = Setting(
-                experiment=experiment, name=name, run_id=folder.name, commit=checkout.commit, sandbox=ready.sandbox,
-                folder=folder, code=folder / "code", config=folder / "config.json", recorder=RECORDER, inputs=inputs,
-                prepared=None, listener=progress, cancel=threading.Event(),
-            )  # fmt: skip
+            inputs = {
+                key: materialise(value.named(key), store, root, progress.note)
+                for key, value in sorted(experiment.inputs.items())
+            }
+            setting = RunContext(
+                experiment=experiment,
+                name=name,
+                run_id=folder.name,
+                commit=checkout.commit,
+                sandbox=ready.sandbox,
+                folder=folder,
+                code=folder / "code",
+                config=folder / "config.json",
+                recorder=RECORDER,
+                inputs=inputs,
+                prepared=None,
+                listener=progress,
+                cancel=threading.Event(),
+            )
             if experiment.prepare:
                 key = preparation_key(setting, ready.image_id, tree_digest(folder / "code"))
                 setting = dataclasses.replace(setting, prepared=prepare(setting, store, key)[0])

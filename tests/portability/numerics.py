@@ -53,10 +53,12 @@ def main():
     found |= {name: digest(getattr(torch, name)(x)) for name in UNARY}
     found |= {
         "numpy sqrt": digest(torch.from_numpy(numpy.sqrt(x.numpy()))),
-        "softmax": digest(torch.softmax(x, -1)), "sums": digest(x.sum(0), x.mean(-1), x.var(0), x.norm()),
-        "silu": digest(torch.nn.functional.silu(x)), "rms_norm": digest(torch.nn.functional.rms_norm(x, (64,))),
+        "softmax": digest(torch.softmax(x, -1)),
+        "sums": digest(x.sum(0), x.mean(-1), x.var(0), x.norm()),
+        "silu": digest(torch.nn.functional.silu(x)),
+        "rms_norm": digest(torch.nn.functional.rms_norm(x, (64,))),
         "attention": digest(torch.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None])),
-    }  # fmt: skip
+    }
     wrong = int((torch.sqrt(x) != exact).sum())
     print(json.dumps({"digests": found, "square roots not rounded correctly": wrong, "of": x.numel()}))
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.core.review.rules import RULES
-from harness.host.review.reviewing import review_tree
+from harness.review.review_tree import review_tree
+from harness.review.rules import RULES
 
 HERE = Path(__file__).resolve().parent
 PLANTED = sorted(path for path in (HERE / "planted").iterdir() if path.name != "__pycache__")

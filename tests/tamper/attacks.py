@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.ledger import rechain
-from harness.host.runs.certify_folder import tree_digest
+from harness.evidence.ledger import rechain
+from harness.runs.certify_folder import tree_digest
 from tests.tamper.made_archive import BUNDLE, KEY, Made, edit_json
 
 
@@ -361,7 +361,7 @@ def list_shortened(made):
 
 
 def interruption_dropped(manifest):
-    from harness.core.verifying.recorded import experiment_digest
+    from harness.judge.recorded import experiment_digest
 
     manifest["experiment"]["interruptions"] = []
     manifest["experiment"]["policy"]["required"] = ["rerun"]
@@ -388,7 +388,7 @@ def interruption_out_of_code(made):
 
 @attack("signed anew: an output declared volatile afterwards", "another experiment than the code declares")
 def volatile_added(made):
-    from harness.core.verifying.recorded import experiment_digest
+    from harness.judge.recorded import experiment_digest
 
     def change(manifest):
         manifest["experiment"]["policy"]["volatile"].append("loss")

@@ -11,20 +11,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.core.archive import layout
-from harness.core.certificate import build_certificate
-from harness.core.layer import END_OF_ARCHIVE, Entry, header, padding
-from harness.core.verifying.recorded import read_document, read_record
-from harness.host.archive.listing import list_evidence
-from harness.host.archive.reading import open_archive
-from harness.host.archive.writing import write_archive
-from harness.host.crate import write_crate
-from harness.host.files import FolderFiles
-from harness.host.runs.certify_folder import write_json
-from harness.host.signing.keys import Signing, create_key, load_signer
-from harness.host.verifying.documents import manifest_again
-from harness.host.verifying.judging import read_evidence
+from harness.archive.crate import write_crate
+from harness.archive.listing import list_evidence
+from harness.archive.reading import open_archive
+from harness.archive.writing import write_archive
+from harness.images import oci_documents
+from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
+from harness.judge.recorded import read_document, read_record
 from harness.report.documents import curves_of, render_documents
+from harness.runs.certify_folder import write_json
+from harness.signing.certificate import build_certificate
+from harness.signing.keys import Signing, create_key, load_signer
+from harness.system.files import FolderFiles
+from harness.verify.judge_again import read_evidence
+from harness.verify.written_again import manifest_again
 from tests.tamper.made_run import WHOLE, Plan, make_run
 
 BUNDLE, KEY = "certificate.intoto.jsonl", "key.json"
@@ -52,11 +52,11 @@ class Made:
 
     def rewritten(self, titles: dict[str, bytes]) -> Path:
         """An archive of perfect form that holds these files; it takes no key to make one."""
-        blobs = {name: layout.blob_of(data) for name, data in titles.items()}
-        run = layout.render_artifact(layout.RUN, blobs)
-        contents = {layout.blob_of(data): data for data in (run, layout.EMPTY, *titles.values())}
-        index = layout.render_index(layout.blob_of(run), None, None)
-        members = [(layout.LAYOUT_FILE, layout.LAYOUT), (layout.INDEX_FILE, index)]
+        blobs = {name: oci_documents.blob_of(data) for name, data in titles.items()}
+        run = oci_documents.render_artifact(oci_documents.RUN, blobs)
+        contents = {oci_documents.blob_of(data): data for data in (run, oci_documents.EMPTY, *titles.values())}
+        index = oci_documents.render_index(oci_documents.blob_of(run), None, None)
+        members = [(oci_documents.LAYOUT_FILE, oci_documents.LAYOUT), (oci_documents.INDEX_FILE, index)]
         members += [(blob.path, data) for blob, data in sorted(contents.items())]
         return self.packed(members)
 

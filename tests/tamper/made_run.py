@@ -1,6 +1,6 @@
 """Certifies whose runs were made up, byte by byte as a recorder would write them, and judged and written for real.
 
-Only the processes are missing: the trainings are those of tests/unit/core/synthetic.py. Everything else (reading the
+Only the processes are missing: the trainings are those of tests/made/synthetic.py. Everything else (reading the
 evidence, controls, judging, manifest, reports, certificate) is the workflow's own.
 """
 
@@ -10,31 +10,28 @@ import dataclasses
 import io
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "core"))
-
-from synthetic import KILL, Files, Process, Quirks, State, canonical, chain, record_of, restore, start_state
-
-from harness.core.control import ControlCheck
-from harness.core.manifest import environment_of
-from harness.core.replay.comparison import ReplayCase
-from harness.core.replay.tier import tier_of
-from harness.core.replay.verdict import judge_replay, replay_to_json
-from harness.core.run import Fault, RunRecord
-from harness.core.scope import shortened
-from harness.core.soundness import trajectory_problems
-from harness.core.verdict import Case, judge
-from harness.host.git import Exported
-from harness.host.replay.records import Place, keep_copy, open_record
-from harness.host.request import Request, read_experiment
-from harness.host.runs.controls import check_all
-from harness.host.store import Store
+from harness.documents.run import Fault, RunRecord
+from harness.documents.scope import shortened
+from harness.judge.controls import ControlCheck
+from harness.judge.manifest import environment_of
+from harness.judge.replay_check import ReplayInputs
+from harness.judge.replay_verdict import judge_replay, replay_to_json
+from harness.judge.soundness import trajectory_problems
+from harness.judge.tier import tier_of
+from harness.judge.verdict import VerdictInputs, judge
+from harness.replay.archived import Place, keep_copy, open_record
 from harness.report.console import Progress
-from harness.workflow.attempt import Attempt, campaign_of
+from harness.runs.controls import check_all
+from harness.runs.request import Request
+from harness.system.experiments import read_experiment
+from harness.system.git import Exported
+from harness.system.store import Store
+from harness.workflow.certify_session import CertifySession, campaign_of
+from tests.made.synthetic import KILL, Files, Process, Quirks, State, canonical, chain, record_of, restore, start_state
 
 NAME = "small"
 SOUND = Quirks()
@@ -141,7 +138,7 @@ def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
         today = environment_of(materials, (evidence,))
         planned = campaign_of(attempt.experiment, with_controls=False)
         checks = check_all({"straight": evidence}, attempt.folder, attempt.experiment.policy.volatile, planned, ())
-        case = ReplayCase(
+        case = ReplayInputs(
             run_id=plan.run_id,
             record=record.recorded,
             commit=COMMIT,
@@ -160,14 +157,14 @@ def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
         return attempt.write_documents(replay_to_json(judge_replay(case)), (evidence,), materials).folder
 
 
-def begin(project: Path, plan: Plan) -> Attempt:
+def begin(project: Path, plan: Plan) -> CertifySession:
     request = Request(root=project, name=plan.name, runner="host", steps=plan.steps)
     experiment = read_experiment(project, plan.name)
     scope = request.scope(experiment)
     trained = shortened(experiment, scope)
     folder = project / "runs" / plan.name / plan.run_id
     folder.mkdir(parents=True)
-    case = Case(
+    case = VerdictInputs(
         experiment=plan.name,
         run_id=plan.run_id,
         commit=COMMIT,
@@ -182,10 +179,10 @@ def begin(project: Path, plan: Plan) -> Attempt:
     shutil.copytree(project, clean, ignore=shutil.ignore_patterns("runs"))
     progress = Progress(io.StringIO(), is_live=False)
     store = Store(project.parent / "cache")
-    return Attempt(request, experiment, Exported(folder=clean, commit=COMMIT), store, progress, folder, case)
+    return CertifySession(request, experiment, Exported(folder=clean, commit=COMMIT), store, progress, folder, case)
 
 
-def run_all(attempt: Attempt, plan: Plan) -> dict[str, tuple[RunRecord, ...]]:
+def run_all(attempt: CertifySession, plan: Plan) -> dict[str, tuple[RunRecord, ...]]:
     """Every trajectory's folder, as the runner leaves it."""
     stop = Fault(kind="stop", step=plan.steps) if plan.steps else None
     works: dict[str, Callable[[Path], tuple[RunRecord, ...]]] = {

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.host.verifying.verifying import verify
 from harness.report.documents import curves_of, render_documents
+from harness.verify.verify import verify
 from tests.tamper.attacks import ATTACKS
 from tests.tamper.made_archive import silent
 

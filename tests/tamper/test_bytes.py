@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from harness.errors import TamperedError, UsageError
-from harness.host.verifying.verifying import verify
+from harness.verify.verify import verify
 from tests.tamper.made_archive import made, silent
 from tests.tamper.made_run import EXPERIMENT, Plan
 

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from harness.core.certificate import build_certificate
 from harness.errors import HarnessError
-from harness.host.verifying.verifying import verify
 from harness.report.documents import curves_of, render_documents
+from harness.signing.certificate import build_certificate
+from harness.verify.verify import verify
 from tests.tamper.made_archive import BUNDLE, KEY, documents, silent
 
 TEXTS = ("", "../..", "\x1b[2J", "sha256:" + "0" * 64, "é" * 300)
@@ -62,8 +62,8 @@ def signed(honest, titles, manifest, verdict):
     """
     import rfc8785
 
-    from harness.core.attestation.statements import statements
-    from harness.core.digest import sha256
+    from harness.documents.digest import sha256
+    from harness.signing.statements import statements
 
     titles = dict(titles)
     titles["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"

@@ -13,9 +13,12 @@ import pytest
 HERE = Path(__file__).parent
 PIPELINE = HERE.parents[2] / "pipelines" / "lora"
 ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
     "PYTHONDONTWRITEBYTECODE": "1",
-}  # fmt: skip
+}
 
 
 def load(path):

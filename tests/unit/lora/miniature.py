@@ -54,16 +54,26 @@ CONFIG = {
     "seed": 5,
     "data": {"input": "wordnet", "train_pairs": 20, "validation_pairs": 6, "max_length": 120, "pairs_per_epoch": 19},
     "model": {
-        "source": "random", "name": "mini-llama", "hidden_size": 32, "intermediate_size": 48, "num_layers": 1,
-        "num_heads": 2, "num_kv_heads": 1,
+        "source": "random",
+        "name": "mini-llama",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_layers": 1,
+        "num_heads": 2,
+        "num_kv_heads": 1,
     },
     "lora": {"r": 4, "alpha": 8, "dropout": 0.2, "target_modules": ["q_proj", "v_proj", "down_proj", "lm_head"]},
     "training": {
-        "epochs": 2, "micro_batch_size": 3, "accumulation": 3, "learning_rate": 0.02, "warmup_steps": 1,
-        "schedule": "cosine", "save_every": 2,
+        "epochs": 2,
+        "micro_batch_size": 3,
+        "accumulation": 3,
+        "learning_rate": 0.02,
+        "warmup_steps": 1,
+        "schedule": "cosine",
+        "save_every": 2,
     },
     "tracking": {"tensorboard": False, "wandb": False},  # test_tracking.py looks at these
-}  # fmt: skip
+}
 
 
 def config_with(**changes):
@@ -94,9 +104,11 @@ RECOMPUTED = {"training__gradient_checkpointing": True}
 PATIENT = {"training__epochs": 6, "training__patience": 2, "training__min_delta": 10.0}
 # Rows of two or three pairs.
 PACKED = {
-    "data__batching": "packed", "data__pack_length": 240, "training__micro_batch_size": 2,
+    "data__batching": "packed",
+    "data__pack_length": 240,
+    "training__micro_batch_size": 2,
     "training__accumulation": 1,
-}  # fmt: skip
+}
 ONE_BY_ONE = {"lora__dropout": 0.0, "training__micro_batch_size": 1, "training__accumulation": 4}
 AT_ONCE = {"lora__dropout": 0.0, "training__micro_batch_size": 4, "training__accumulation": 1}
 BATCHINGS = {"shuffled": {}, "bucketed": {"data__batching": "bucketed"}, "packed": PACKED}
@@ -155,10 +167,12 @@ SCENARIOS = {
     "fp16": {"config": {"training__precision": "fp16"}, "runs": [{}]},
     "fp16 killed": {"config": {"training__precision": "fp16"}, "runs": [killed("backward", 9), RESUME]},
     "one by one": {
-        "config": {"lora__dropout": 0.0, "training__micro_batch_size": 1, "training__accumulation": 9}, "runs": [{}],
+        "config": {"lora__dropout": 0.0, "training__micro_batch_size": 1, "training__accumulation": 9},
+        "runs": [{}],
     },
     "nine at once": {
-        "config": {"lora__dropout": 0.0, "training__micro_batch_size": 9, "training__accumulation": 1}, "runs": [{}],
+        "config": {"lora__dropout": 0.0, "training__micro_batch_size": 9, "training__accumulation": 1},
+        "runs": [{}],
     },
     "bf16 again": {"config": {"training__precision": "bf16"}, "runs": [{}]},
     "recomputed": {"config": RECOMPUTED, "runs": [{}]},
@@ -181,4 +195,4 @@ SCENARIOS = {
     "more pairs than there are": {"config": {"data__pairs_per_epoch": 21}, "runs": [{}]},
     "nothing prepared": {"runs": [{"prepared": "nowhere"}]},
     "diverging": {"config": {"training__learning_rate": 1e30}, "runs": [{}]},
-}  # fmt: skip
+}

@@ -45,13 +45,27 @@ def test_a_number_that_yaml_reads_as_text_is_explained(refused, miniature):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("seed", True), ("seed", 1.5), ("seed", -1), ("data__train_pairs", 0), ("lora__r", 0), ("lora__dropout", 1.0),
-        ("lora__target_modules", []), ("lora__target_modules", "q_proj"), ("lora__target_modules", [1]),
-        ("training__accumulation", 0), ("training__schedule", "triangle"), ("training__precision", "int3"),
-        ("training__save_every", 0), ("training__learning_rate", float("nan")), ("training", 3), ("experiment", "a/b"),
-        ("model__source", "gguf"), ("data__pairs_per_epoch", 0), ("determinism__threads", 0),
+        ("seed", True),
+        ("seed", 1.5),
+        ("seed", -1),
+        ("data__train_pairs", 0),
+        ("lora__r", 0),
+        ("lora__dropout", 1.0),
+        ("lora__target_modules", []),
+        ("lora__target_modules", "q_proj"),
+        ("lora__target_modules", [1]),
+        ("training__accumulation", 0),
+        ("training__schedule", "triangle"),
+        ("training__precision", "int3"),
+        ("training__save_every", 0),
+        ("training__learning_rate", float("nan")),
+        ("training", 3),
+        ("experiment", "a/b"),
+        ("model__source", "gguf"),
+        ("data__pairs_per_epoch", 0),
+        ("determinism__threads", 0),
     ],
-)  # fmt: skip
+)
 def test_an_impossible_value_is_refused_by_the_name_of_its_key(refused, miniature, name, value):
     assert name.replace("__", ".") in refused(miniature.config_with(**{name: value}))
 

@@ -31,8 +31,11 @@ def test_every_variant_has_its_settings_and_its_peaks_in_each_phase(padded):
         assert variant["peak_reserved_bytes"] >= variant["peak_allocated_bytes"]
     keys = ("gradient_checkpointing", "micro_batch_size", "accumulation", "precision")
     assert [[variant["settings"][key] for key in keys] for variant in padded["variants"]] == [
-        [False, 4, 2, "fp32"], [True, 4, 2, "fp32"], [False, 2, 4, "fp32"], [False, 4, 2, "bf16"],
-    ]  # fmt: skip
+        [False, 4, 2, "fp32"],
+        [True, 4, 2, "fp32"],
+        [False, 2, 4, "fp32"],
+        [False, 4, 2, "bf16"],
+    ]
 
 
 def test_checkpointing_keeps_less_for_the_backward_pass_and_peaks_within_it(padded, peaks):
@@ -92,8 +95,10 @@ def test_without_a_gpu_a_training_meant_for_one_is_estimated(numerics):
 def test_a_variant_that_runs_out_of_memory_says_so_and_the_others_go_on(numerics):
     found = numerics["failures"]["runs out"]
     assert [(variant["name"], variant["out_of_memory"]) for variant in found["variants"]] == [
-        ("as configured", False), ("gradient checkpointing", True), ("bf16", False),
-    ]  # fmt: skip
+        ("as configured", False),
+        ("gradient checkpointing", True),
+        ("bf16", False),
+    ]
     assert found["variants"][1]["peak_allocated_bytes"] > 0
 
 

@@ -62,8 +62,10 @@ def test_the_configuration_is_logged_whole(tracked, config_module, miniature):
     assert step == 0
     assert json.loads(text.removeprefix("```json\n").removesuffix("\n```")) == whole
     assert result["tensorboard"]["hparams"] == [
-        "_hparams_/experiment", "_hparams_/session_start_info", "_hparams_/session_end_info"
-    ]  # fmt: skip
+        "_hparams_/experiment",
+        "_hparams_/session_start_info",
+        "_hparams_/session_end_info",
+    ]
     (run,) = result["wandb"]
     assert {key: value for key, value in run["config"].items() if key != "_wandb"} == whole
     (artifact,) = Path(result["output"]).rglob("files/experiment.json")

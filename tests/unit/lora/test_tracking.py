@@ -23,9 +23,13 @@ def seen(call, miniature):
 
 def test_numbers_of_steps_epochs_and_validations_have_names_of_their_own(seen):
     assert seen["names"]["step"] == {
-        "train/loss": 0.5, "train/skipped": 1.0, "train/tokens": 3.0, "system/rss_bytes": 7.0,
-        "system/cpu_percent": 99.0, "system/vram_allocated_bytes": 8.0,
-    }  # fmt: skip
+        "train/loss": 0.5,
+        "train/skipped": 1.0,
+        "train/tokens": 3.0,
+        "system/rss_bytes": 7.0,
+        "system/cpu_percent": 99.0,
+        "system/vram_allocated_bytes": 8.0,
+    }
     assert seen["names"]["epoch"] == {"epoch/loss": 1.0, "validation/loss": 2.0, "epoch/gpu_percent": 3.0}
     assert seen["names"]["validation"] == {"validation/loss": 4.0}
 

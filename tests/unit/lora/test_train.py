@@ -5,10 +5,18 @@ from pathlib import Path
 import pytest
 
 IDENTICAL_TO_STRAIGHT = [
-    "again", "killed in windows", "killed twice in one epoch", "killed before any checkpoint",
-    "killed in the first write", "torn", "after the end", "latest damaged",
-    "killed after the epoch's latest", "killed after the epoch's file", "killed before the epoch's best",
-]  # fmt: skip
+    "again",
+    "killed in windows",
+    "killed twice in one epoch",
+    "killed before any checkpoint",
+    "killed in the first write",
+    "torn",
+    "after the end",
+    "latest damaged",
+    "killed after the epoch's latest",
+    "killed after the epoch's file",
+    "killed before the epoch's best",
+]
 
 
 def exits(result):
@@ -34,9 +42,14 @@ def test_a_straight_training_writes_all_that_it_owes(scenario):
     epochs = {f"checkpoints/mini_epoch{n}_loss{loss:.4f}.pt" for n, loss in enumerate(losses, start=1)}
     assert len(epochs) == 2
     assert files >= epochs | {
-        "checkpoints/latest.pt", "checkpoints/best.pt", "adapter/adapter_model.safetensors",
-        "adapter/adapter_config.json", "metrics.jsonl", "config.json", "environment.json",
-    }  # fmt: skip
+        "checkpoints/latest.pt",
+        "checkpoints/best.pt",
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "metrics.jsonl",
+        "config.json",
+        "environment.json",
+    }
     assert not [name for name in files if name.endswith(".tmp")]
 
 
@@ -139,11 +152,14 @@ def test_a_training_that_ended_early_stays_ended_when_it_is_resumed(scenario):
 @pytest.mark.parametrize(
     ("kept", "file", "resumed_after"),
     [
-        ("the first epoch", "mini_epoch1_", 3), ("the second epoch", "mini_epoch2_", 6),
-        ("the third epoch", "mini_epoch3_", 9), ("the best", "best.pt", 9), ("the latest", "latest.pt", 8),
+        ("the first epoch", "mini_epoch1_", 3),
+        ("the second epoch", "mini_epoch2_", 6),
+        ("the third epoch", "mini_epoch3_", 9),
+        ("the best", "best.pt", 9),
+        ("the latest", "latest.pt", 8),
         ("the latest of an epoch's end", "latest.pt", 6),
     ],
-)  # fmt: skip
+)
 def test_every_kind_of_checkpoint_by_itself_continues_the_training_bit_for_bit(scenario, kept, file, resumed_after):
     straight, resumed = scenario("four epochs"), scenario(f"only {kept} is left")
     assert exits(resumed)[-1] == 0, resumed["runs"][-1]["err"]
@@ -225,9 +241,18 @@ def test_steps_and_epochs_are_logged_with_all_their_figures(scenario):
     records = [json.loads(line) for line in path.read_text().splitlines()]
     step = next(record for record in records if record["kind"] == "step")
     assert step.keys() >= {
-        "step", "epoch", "loss", "lr", "grad_norm", "tokens", "skipped", "seconds", "tokens_per_s", "rss_bytes",
+        "step",
+        "epoch",
+        "loss",
+        "lr",
+        "grad_norm",
+        "tokens",
+        "skipped",
+        "seconds",
+        "tokens_per_s",
+        "rss_bytes",
         "vram_bytes",
-    }  # fmt: skip
+    }
     epoch = next(record for record in records if record["kind"] == "epoch")
     assert epoch.keys() >= {"loss", "validation_loss", "best_loss", "best_step", "rss_bytes", "vram_bytes", "seconds"}
     saved = [path for record in records if record["kind"] == "checkpoint" for path in record["paths"]]

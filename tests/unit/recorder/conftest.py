@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-INJECT = ROOT / "pipelines" / "recorder" / "inject"
+from tests import ROOT
+
+INJECT = ROOT / "harness" / "recorder" / "inject"
 PLAIN = ROOT / "pipelines" / "plain" / "train.py"
 MUTANT = ROOT / "tests" / "mutants" / "train.py"
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -71,8 +72,15 @@ class Trajectory:
     def output(self) -> Path:
         return self.folder / "output"
 
-    def run(self, script: Path, *arguments: object, faults: tuple[dict, ...] = (), recorded: bool = True,
-            environment: dict[str, str] | None = None, python_options: tuple[str, ...] = ()) -> Run:
+    def run(
+        self,
+        script: Path,
+        *arguments: object,
+        faults: tuple[dict, ...] = (),
+        recorded: bool = True,
+        environment: dict[str, str] | None = None,
+        python_options: tuple[str, ...] = (),
+    ) -> Run:
         self.number += 1
         folder = self.folder / "runs" / str(self.number)
         folder.mkdir(parents=True)

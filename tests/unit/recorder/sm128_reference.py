@@ -34,6 +34,7 @@ def content_of(vector: dict) -> bytes:
 
 def golden_vectors() -> list[dict]:
     """Return the vectors: name, dtype, shape, bytes."""
+
     def floats(*values: float) -> str:
         return struct.pack(f"<{len(values)}f", *values).hex()
 

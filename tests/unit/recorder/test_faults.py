@@ -35,8 +35,9 @@ def test_killed_and_resumed_the_ledger_and_the_final_bits_are_those_of_the_strai
     assert max(killed.steps()) == last_step
     runs = [killed]
     if name == "twice":
-        again = trajectory.train(LOOP, CONFIG, "--resume", faults=({"kind": "micro_batch", "step": 9,
-                                                                     "micro_batch": 2},))
+        again = trajectory.train(
+            LOOP, CONFIG, "--resume", faults=({"kind": "micro_batch", "step": 9, "micro_batch": 2},)
+        )
         assert again.returncode == -signal.SIGKILL
         assert (again.start()["step"], max(again.steps())) == (4, 8)
         runs.append(again)
@@ -76,7 +77,9 @@ def test_a_resumed_process_says_what_it_restored(new_trajectory):
         ("checkpoints/step0004.pt", "torch.load", True)
     ]
     assert [(e["what"], e["ok"]) for e in resumed.events("load_state")] == [
-        ("module", True), ("optimizer", True), ("scheduler", True)
+        ("module", True),
+        ("optimizer", True),
+        ("scheduler", True),
     ]
 
 
@@ -85,8 +88,14 @@ def _start_waiting(trajectory, script: list) -> tuple[subprocess.Popen, Path]:
     folder.mkdir(parents=True)
     config.write_text(json.dumps(CONFIG))
     fault = {"kind": "after_step", "step": 3, "by": "outside"}
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(INJECT), "HARNESS_RUN_DIR": str(folder),
-           "HARNESS_FAULTS": json.dumps([fault]), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(INJECT),
+        "HARNESS_RUN_DIR": str(folder),
+        "HARNESS_FAULTS": json.dumps([fault]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = [trajectory.python, *script, LOOP, "--config", config, "--output", trajectory.output]
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL), folder
 
@@ -138,8 +147,13 @@ def test_a_moment_is_flipped_in_its_highest_mantissa_bit(torch_python):
     done = subprocess.run([torch_python, SCRIPTS / "flip_probe.py"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
-        "float32": [0.0, 3.0, 2.0], "bfloat16": [0.0, 3.0, 2.0], "float16": [0.0, 3.0, 2.0],
-        "float64": [0.0, 3.0, 2.0], "transposed": [[0.0, 3.0], [0.0, 1.0]], "scalar": 3.0, "lowest": [1, 1.0],
+        "float32": [0.0, 3.0, 2.0],
+        "bfloat16": [0.0, 3.0, 2.0],
+        "float16": [0.0, 3.0, 2.0],
+        "float64": [0.0, 3.0, 2.0],
+        "transposed": [[0.0, 3.0], [0.0, 1.0]],
+        "scalar": 3.0,
+        "lowest": [1, 1.0],
     }
 
 
@@ -152,10 +166,18 @@ def whole_files(new_trajectory) -> dict[str, bytes]:
 
 
 # 400000 lies in the last 8 KiB, which Python's own buffer still holds when torch.save returns
-@pytest.mark.parametrize(("way", "byte"), [
-    ("path", 1), ("path", 12345), ("file", 12345), ("file", 400_000), ("legacy", 12345), ("safetensors", 1),
-    ("safetensors", 12345),
-])
+@pytest.mark.parametrize(
+    ("way", "byte"),
+    [
+        ("path", 1),
+        ("path", 12345),
+        ("file", 12345),
+        ("file", 400_000),
+        ("legacy", 12345),
+        ("safetensors", 1),
+        ("safetensors", 12345),
+    ],
+)
 def test_a_write_is_torn_at_exactly_the_byte(way, byte, whole_files, new_trajectory):
     trajectory = new_trajectory()
     fault = {"kind": "in_write", "step": 2, "byte": byte}

@@ -42,7 +42,10 @@ def scenario(new_trajectory, untouched):
 def test_accumulation_keyword_batches_workers_evaluation_and_frozen_weights(scenario):
     run = scenario("accumulation_with_workers")
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        "events.jsonl", "ledger.jsonl", "progress.jsonl", "tensors.jsonl"
+        "events.jsonl",
+        "ledger.jsonl",
+        "progress.jsonl",
+        "tensors.jsonl",
     ]
     assert [record["kind"] for record in run.ledger()] == ["start", "step", "eval", "step", "eval", "end"]
     assert [record["micro_batches"] for record in run.steps().values()] == [4, 4]
@@ -182,12 +185,12 @@ def test_an_error_of_the_recorder_ends_the_recording_and_not_the_training(scenar
 IMPORTS = {
     "optimizer first": "from torch.optim import AdamW as Optimizer\nimport torch",
     "functions by name": "from torch.nn.utils import clip_grad_norm_\nfrom safetensors.torch import save_file\n"
-                         "import torch\nfrom torch.optim import AdamW as Optimizer",
+    "import torch\nfrom torch.optim import AdamW as Optimizer",
     "safetensors first": "import safetensors\nfrom safetensors import safe_open\nimport safetensors.torch\n"
-                         "from safetensors.torch import save_file\nimport torch\n"
-                         "from torch.optim import AdamW as Optimizer",
+    "from safetensors.torch import save_file\nimport torch\n"
+    "from torch.optim import AdamW as Optimizer",
     "numpy first": "import numpy, random\nnumpy.random.seed(1)\nrandom.seed(1)\nimport torch\n"
-                   "from torch.optim import AdamW as Optimizer",
+    "from torch.optim import AdamW as Optimizer",
     "transformers first": "import transformers\nimport torch\nfrom torch.optim import AdamW as Optimizer",
 }
 TRAIN = """
@@ -243,8 +246,13 @@ def test_a_recorder_that_cannot_be_loaded_lets_the_process_start(tmp_path):
     inject.mkdir(parents=True)
     (inject / "sitecustomize.py").write_text((INJECT / "sitecustomize.py").read_text())
     for run_dir in ({}, {"HARNESS_RUN_DIR": str(tmp_path)}):
-        done = subprocess.run([sys.executable, "-c", "print('alive')"], env={"PYTHONPATH": str(inject), **run_dir},
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", "print('alive')"],
+            env={"PYTHONPATH": str(inject), **run_dir},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert (done.returncode, done.stdout) == (0, "alive\n")
         assert ("not recording" in done.stderr) == bool(run_dir)
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from harness.core.ledger import parse_events, parse_ledger
+from harness.evidence.ledger import parse_events, parse_ledger
 from tests.unit.recorder.comparison import assert_chain_holds, content, first_divergence
 from tests.unit.recorder.conftest import CONFIG, LOOP
 
@@ -85,7 +85,10 @@ def test_data_is_what_the_model_and_the_loss_were_given(straight):
     tensors = straight[1].tensors(1, "step", "data")
     shapes = {name: (dtype, shape) for name, (dtype, shape, _) in tensors.items()}
     assert shapes == {
-        "1.0": ("float32", [8, 16]), "1.+2.1": ("int64", [8]), "2.0": ("float32", [8, 16]), "2.+2.1": ("int64", [8]),
+        "1.0": ("float32", [8, 16]),
+        "1.+2.1": ("int64", [8]),
+        "2.0": ("float32", [8, 16]),
+        "2.+2.1": ("int64", [8]),
     }
 
 
@@ -100,8 +103,12 @@ def test_events_name_seeds_optimizers_and_writes_below_the_output(straight):
     assert {event["function"] for event in run.events("seed")} >= {"random.seed", "numpy.random.seed"}
     assert [event["class"] for event in run.events("optimizer")] == ["AdamW"]
     saves = [event["path"] for event in run.events("save_end")]
-    assert saves == ["checkpoints/step0004.tmp", "checkpoints/step0008.tmp", "checkpoints/step0012.tmp",
-                     "model.safetensors"]
+    assert saves == [
+        "checkpoints/step0004.tmp",
+        "checkpoints/step0008.tmp",
+        "checkpoints/step0012.tmp",
+        "model.safetensors",
+    ]
     assert run.events("process")[0]["versions"].keys() >= {"python", "torch", "numpy"}
 
 

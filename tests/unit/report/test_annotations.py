@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-import hostile
 import pytest
-from review_data import NASTY, REVIEW
 
 from harness.report.annotations import render_annotations
+from tests.made import hostile
+from tests.made.review_data import NASTY, REVIEW
 
 COMMAND = re.compile(r"::(error|warning|notice) ((?:[a-zA-Z]+=[^,:\n\r]*,?)+)::([^\n\r]*)")
 
@@ -21,9 +21,13 @@ def commands(review: dict = REVIEW, **options: str) -> list[tuple[str, dict[str,
         assert match, line
         pairs = dict(pair.split("=", 1) for pair in match[2].split(","))
         decoded = {
-            key: value.replace("%3A", ":").replace("%2C", ",").replace("%0A", "\n").replace("%0D", "\r")
-            .replace("%25", "%") for key, value in pairs.items()
-        }  # fmt: skip
+            key: value.replace("%3A", ":")
+            .replace("%2C", ",")
+            .replace("%0A", "\n")
+            .replace("%0D", "\r")
+            .replace("%25", "%")
+            for key, value in pairs.items()
+        }
         found.append((match[1], decoded, match[3]))
     return found
 
@@ -32,17 +36,24 @@ def test_a_proven_veto_is_an_error_with_file_line_and_title() -> None:
     kind, properties, message = commands()[0]
     assert kind == "error"
     assert properties == {
-        "file": "src/train.py", "title": "REP707 rerun-unseeded (T1, V1)", "line": "12", "col": "5",
-    }  # fmt: skip
+        "file": "src/train.py",
+        "title": "REP707 rerun-unseeded (T1, V1)",
+        "line": "12",
+        "col": "5",
+    }
     assert message.startswith("no seed. ") and "Fix: " in message
 
 
 def test_what_is_possible_is_a_warning_and_what_is_allowed_a_notice() -> None:
     kinds = {properties["title"][:6]: kind for kind, properties, _ in commands()}
     assert kinds == {
-        "REP707": "error", "REP701": "warning", "REP712": "warning", "REP703": "warning", "REP706": "notice",
+        "REP707": "error",
+        "REP701": "warning",
+        "REP712": "warning",
+        "REP703": "warning",
+        "REP706": "notice",
         "not re": "notice",
-    }  # fmt: skip
+    }
 
 
 def test_a_hostile_path_comes_back_as_it_is() -> None:

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-import hostile
 import pytest
-import replay_data
-import report_data as data
 
 from harness.report.badge import COLOURS, HEIGHT, LABEL_COLOUR, render_badge
 from harness.report.wording import VERDICTS
+from tests.made import hostile, replay_data
+from tests.made import report_data as data
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import io
 import math
 
-import hostile
 import pytest
-import report_data as data
 
 from harness.report.console import Progress, print_summary
+from tests.made import hostile
+from tests.made import report_data as data
 
 
 class Terminal(io.StringIO):

@@ -3,9 +3,8 @@ from __future__ import annotations
 import json
 import math
 
-import report_data as data
-
 from harness.report.curves import curve_from_bytes, curve_from_rows, thinned, thinning_width
+from tests.made import report_data as data
 
 
 def jsonl(rows: list[dict]) -> bytes:

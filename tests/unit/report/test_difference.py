@@ -5,20 +5,50 @@ import io
 from harness.report.difference import print_difference
 
 FILES = {
-    "kind": "files", "left": "a", "right": "b", "equal": False, "num_tensors": 3, "num_equal": 2, "values": [],
-    "tensors": [{
-        "name": "lora_A", "kind": "differs", "num_elements": 1536, "num_different": 1, "max_ulp": 128,
-        "max_abs": 2e-7, "first_index": [6, 152], "left": "-0.1", "right": "-0.2",
-    }],
-}  # fmt: skip
+    "kind": "files",
+    "left": "a",
+    "right": "b",
+    "equal": False,
+    "num_tensors": 3,
+    "num_equal": 2,
+    "values": [],
+    "tensors": [
+        {
+            "name": "lora_A",
+            "kind": "differs",
+            "num_elements": 1536,
+            "num_different": 1,
+            "max_ulp": 128,
+            "max_abs": 2e-7,
+            "first_index": [6, 152],
+            "left": "-0.1",
+            "right": "-0.2",
+        }
+    ],
+}
 FOLDERS = {
-    "kind": "trajectories", "left": "straight", "right": "resumed", "equal": False, "num_steps": 6,
-    "differences": [{"run": 2, "stream": "optim", "phase": "restore", "step": 3, "tensor": "w.exp_avg",
-                     "left": "sha256:aa", "right": "sha256:bb"}],
-    "files": [{"path": "latest.pt", "equal": False, "different": ["a", "b", "c", "d"]},
-              {"path": "same.pt", "equal": True, "different": []}],
+    "kind": "trajectories",
+    "left": "straight",
+    "right": "resumed",
+    "equal": False,
+    "num_steps": 6,
+    "differences": [
+        {
+            "run": 2,
+            "stream": "optim",
+            "phase": "restore",
+            "step": 3,
+            "tensor": "w.exp_avg",
+            "left": "sha256:aa",
+            "right": "sha256:bb",
+        }
+    ],
+    "files": [
+        {"path": "latest.pt", "equal": False, "different": ["a", "b", "c", "d"]},
+        {"path": "same.pt", "equal": True, "different": []},
+    ],
     "problems": ["resumed/3: there is no ledger"],
-}  # fmt: skip
+}
 
 
 def shown(document):

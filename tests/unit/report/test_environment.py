@@ -4,13 +4,13 @@ import copy
 import io
 
 import pytest
-from hostile import ATTACKS
-from report_data import CERTIFIED
 
 from harness.report.console import print_summary
 from harness.report.html import render_report
 from harness.report.markdown import render_summary
 from harness.report.wording import environment_rows, environment_sentence
+from tests.made.hostile import ATTACKS
+from tests.made.report_data import CERTIFIED
 
 
 def verdict(python=None, missing=(), changed=(), added=(), **fields):

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import hostile
-import report_data as data
-
 from harness.report.equality import EqualityMap, Span, equality_maps, stream_note
+from tests.made import hostile
+from tests.made import report_data as data
 
 
 def maps(verdict: dict) -> dict[str, EqualityMap]:

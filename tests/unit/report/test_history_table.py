@@ -9,23 +9,54 @@ from harness.report.bisection import print_bisection
 from harness.report.history import print_history
 
 RECORD = {
-    "run_id": "r1", "date": "2026-11-23T16:05:43Z", "commit": "c" * 40, "dirty": False, "verdict": "CERTIFIED",
-    "kind": "certify", "scope": "", "runner": "docker", "image_id": "sha256:" + "1" * 64, "source": "runs",
-    "figures": {"steps": 24, "last_loss": 3.1384021, "seconds": 16.0}, "machine": "One", "outputs": {},
-}  # fmt: skip
+    "run_id": "r1",
+    "date": "2026-11-23T16:05:43Z",
+    "commit": "c" * 40,
+    "dirty": False,
+    "verdict": "CERTIFIED",
+    "kind": "certify",
+    "scope": "",
+    "runner": "docker",
+    "image_id": "sha256:" + "1" * 64,
+    "source": "runs",
+    "figures": {"steps": 24, "last_loss": 3.1384021, "seconds": 16.0},
+    "machine": "One",
+    "outputs": {},
+}
 CHANGE = {
-    "before": "r1", "after": "r2", "numbers_equal": True, "different_outputs": [], "causes": [], "values": [],
-    "num_commits": 0, "subjects": [], "is_backwards": False, "files": [], "num_other_files": 0, "pins": [],
-    "num_steps": None, "first_difference": None, "image": None, "is_unexplained": False,
-}  # fmt: skip
+    "before": "r1",
+    "after": "r2",
+    "numbers_equal": True,
+    "different_outputs": [],
+    "causes": [],
+    "values": [],
+    "num_commits": 0,
+    "subjects": [],
+    "is_backwards": False,
+    "files": [],
+    "num_other_files": 0,
+    "pins": [],
+    "num_steps": None,
+    "first_difference": None,
+    "image": None,
+    "is_unexplained": False,
+}
 WHERE = {"phase": "step", "step": 4, "stream": "data", "tensor": "1.input", "micro_batch": 1, "note": ""}
 TRIAL = {"label": "abc five", "folder": "abc", "answer": "different", "num_steps": 4, "where": WHERE, "reason": ""}
 FOUND = {
-    "kind": "commits", "trials": [TRIAL], "num_trials": 1, "notes": [], "folder": "runs/x/bisect-1", "outcome": "found",
-    "reference": {"source": "trained now", "steps": 6}, "first_difference": WHERE, "num_files": 1,
-    "files": [{"path": "train.py", "added": 1, "removed": 2}], "candidates": [{"commit": "d" * 40, "subject": "five"}],
+    "kind": "commits",
+    "trials": [TRIAL],
+    "num_trials": 1,
+    "notes": [],
+    "folder": "runs/x/bisect-1",
+    "outcome": "found",
+    "reference": {"source": "trained now", "steps": 6},
+    "first_difference": WHERE,
+    "num_files": 1,
+    "files": [{"path": "train.py", "added": 1, "removed": 2}],
+    "candidates": [{"commit": "d" * 40, "subject": "five"}],
     "first_bad": {"commit": "d" * 40, "subject": "five", "num_parents": 1},
-}  # fmt: skip
+}
 
 
 def history(change=None, **record):

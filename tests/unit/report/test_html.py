@@ -5,14 +5,14 @@ import itertools
 import math
 import re
 
-import hostile
 import pytest
-import report_data as data
-from page_checks import Page
 
 from harness.report import html
 from harness.report.curves import Curve, curve_from_rows
 from harness.report.html import MAX_BYTES, render_report
+from tests.made import hostile
+from tests.made import report_data as data
+from tests.made.page_checks import Page
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-import hostile
 import pytest
-import report_data as data
 
 from harness.report.junit import render_junit
+from tests.made import hostile
+from tests.made import report_data as data
 
 
 def parsed(verdict: dict, manifest: dict | None = None) -> ET.Element:

@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
-import hostile
 import pytest
-import replay_data
-import report_data as data
 
 from harness.report.curves import Curve, curve_from_rows
 from harness.report.macros import ABSENT, PREFIX, escaped, macros, render_macros
+from tests import ROOT
+from tests.made import hostile, replay_data
+from tests.made import report_data as data
 
-GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "report.md"
+GUIDE = ROOT / "docs" / "guide" / "report.md"
 LINE = re.compile(r"\\providecommand\{\\(Repro[A-Za-z]+)\}\{\}\\renewcommand\{\\\1\}\{(.*)\}")
 # What LaTeX may be given: its plain characters, and the commands that stand for the others.
 HARMLESS = re.compile(
@@ -31,12 +30,29 @@ def values(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("char", "shown"),
     [
-        ("\\", r"\textbackslash{}"), ("{", r"\{"), ("}", r"\}"), ("$", r"\$"), ("&", r"\&"), ("#", r"\#"),
-        ("%", r"\%"), ("_", r"\_"), ("^", r"\textasciicircum{}"), ("~", r"\textasciitilde{}"),
-        ("<", r"\textless{}"), (">", r"\textgreater{}"), ("|", r"\textbar{}"), ('"', r"\char34{}"), ("`", r"\`{}"),
-        ("é", "[U+00E9]"), ("--", "-{}-"), ("''", "'{}'"), (",,", ",{},"), ("a\n\tb", "a b"), ("\x00", "[U+0000]"),
+        ("\\", r"\textbackslash{}"),
+        ("{", r"\{"),
+        ("}", r"\}"),
+        ("$", r"\$"),
+        ("&", r"\&"),
+        ("#", r"\#"),
+        ("%", r"\%"),
+        ("_", r"\_"),
+        ("^", r"\textasciicircum{}"),
+        ("~", r"\textasciitilde{}"),
+        ("<", r"\textless{}"),
+        (">", r"\textgreater{}"),
+        ("|", r"\textbar{}"),
+        ('"', r"\char34{}"),
+        ("`", r"\`{}"),
+        ("é", "[U+00E9]"),
+        ("--", "-{}-"),
+        ("''", "'{}'"),
+        (",,", ",{},"),
+        ("a\n\tb", "a b"),
+        ("\x00", "[U+0000]"),
     ],
-)  # fmt: skip
+)
 def test_every_special_character_is_spelled_out(char: str, shown: str) -> None:
     assert escaped(char) == shown
     assert escaped(f"x{char}y") == f"x{shown}y"
@@ -58,11 +74,24 @@ def test_hostile_texts_cannot_leave_their_macro(attack: str) -> None:
 def test_the_figures_are_those_of_the_verdict() -> None:
     found = values(render_macros(data.CERTIFIED, data.MANIFEST, data.curves()))
     expected = {
-        "Verdict": "CERTIFIED", "Commit": data.CERTIFIED["commit"], "CommitShort": "1a2b3c4", "Steps": "24",
-        "ComparedSteps": "72", "Tensors": "13,824", "Bytes": "906,166,272", "Size": "864.2 MiB", "Kills": "3",
-        "KillSteps": "9, 18, 20", "Image": data.DIGEST, "Resume": "CERTIFIED", "Replay": ABSENT,
-        "LossFinal": f"{data.loss_at(24):.4f}", "Seed": "1234", "Took": "2 min 00 s", "Dirty": "clean",
-    }  # fmt: skip
+        "Verdict": "CERTIFIED",
+        "Commit": data.CERTIFIED["commit"],
+        "CommitShort": "1a2b3c4",
+        "Steps": "24",
+        "ComparedSteps": "72",
+        "Tensors": "13,824",
+        "Bytes": "906,166,272",
+        "Size": "864.2 MiB",
+        "Kills": "3",
+        "KillSteps": "9, 18, 20",
+        "Image": data.DIGEST,
+        "Resume": "CERTIFIED",
+        "Replay": ABSENT,
+        "LossFinal": f"{data.loss_at(24):.4f}",
+        "Seed": "1234",
+        "Took": "2 min 00 s",
+        "Dirty": "clean",
+    }
     assert {name: found[PREFIX + name] for name in expected} == expected
 
 
@@ -107,10 +136,12 @@ def test_the_guide_names_every_macro() -> None:
 @pytest.mark.parametrize(
     ("losses", "first", "final"),
     [
-        ([3.0, 1.0, math.nan], "3.0000", ABSENT), ([math.nan, 2.0], ABSENT, "2.0000"), ([0.0, 3e-7], "0.0000", "3e-07"),
+        ([3.0, 1.0, math.nan], "3.0000", ABSENT),
+        ([math.nan, 2.0], ABSENT, "2.0000"),
+        ([0.0, 3e-7], "0.0000", "3e-07"),
         ([1e29, 123456.5], "1e+29", "123456.5000"),
     ],
-)  # fmt: skip
+)
 def test_a_loss_is_that_of_its_step_or_not_known(losses: list[float], first: str, final: str) -> None:
     rows = [{"step": step, "loss": loss} for step, loss in enumerate(losses, start=1)]
     found = values(render_macros({}, {}, [curve_from_rows("straight", 1, rows, [])]))

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import re
 
-import hostile
 import pytest
-import report_data as data
 
 from harness.report.markdown import MAX_BYTES, escaped, render_summary
+from tests.made import hostile
+from tests.made import report_data as data
 
 _OWN_TAGS = {"<br>", "<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
 

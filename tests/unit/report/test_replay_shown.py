@@ -5,17 +5,16 @@ import io
 import math
 import xml.etree.ElementTree as ET
 
-import hostile
 import pytest
-import replay_data
-import report_data as data
-from page_checks import Page
 
 from harness.report.console import print_summary
 from harness.report.html import render_report
 from harness.report.junit import render_junit
 from harness.report.markdown import render_summary
 from harness.report.replay import condensed, preflight_sentence
+from tests.made import hostile, replay_data
+from tests.made import report_data as data
+from tests.made.page_checks import Page
 
 ODD = (None, 2**70, math.nan, "text", [None, 3], {"a": {"b": []}})
 SHORT = replay_data.DIVERGED["replay"]["preflight"][-2:]
@@ -34,8 +33,16 @@ def shown(verdict: dict) -> dict[str, str]:
 
 def test_every_presenter_says_what_was_replayed_where_and_what_differs() -> None:
     for name, text in shown(replay_data.CERTIFIED).items():
-        for expected in ("20261023T052000Z-1a2b3c4-beef", "manifests/tiny", "release (3f9a1c773f9a1c77)", "same model",
-                         "host.kernel", "6.18.44", "absent", "1 fetchable, 73 present"):  # fmt: skip
+        for expected in (
+            "20261023T052000Z-1a2b3c4-beef",
+            "manifests/tiny",
+            "release (3f9a1c773f9a1c77)",
+            "same model",
+            "host.kernel",
+            "6.18.44",
+            "absent",
+            "1 fetchable, 73 present",
+        ):
             assert expected in text, (name, expected)
         assert ("torch==2.13.0" in text) == (name != "console")  # what could be fetched was fetched: no news
         assert "package-3==1.3" not in text or name == "html"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 
-import hostile
 import pytest
-import report_data as data
-from page_checks import Page
-from review_data import MEASURED, NASTY, REVIEW, review
-from test_junit import check_structure, parsed, suite
 
-from harness.core.review.finding import Finding
 from harness.report.console import print_summary
 from harness.report.html import render_report
 from harness.report.junit import render_junit, render_review_junit
 from harness.report.markdown import render_summary
 from harness.report.review import finding_rows, print_review, review_groups, review_sentence
+from harness.review.finding import Finding
+from tests.made import hostile
+from tests.made import report_data as data
+from tests.made.page_checks import Page
+from tests.made.review_data import MEASURED, NASTY, REVIEW, review
+from tests.unit.report.test_junit import check_structure, parsed, suite
 
 VERDICT = {**data.CERTIFIED, "review": REVIEW}
 CLEAN = review(Finding(rule="REP703", certainty="proven", place=None, message="no such name"))

@@ -8,19 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import replay_data
-import report_data as data
-from page_checks import Page
 
-from harness.core.digest import sha256
-from harness.core.ledger import Progress, parse_ledger, rechain
+from harness.documents.digest import sha256
+from harness.evidence.ledger import Progress, parse_ledger, rechain
 from harness.report.documents import NAMES, curve_of, render_documents, write_reports
 from harness.report.html import render_report
 from harness.report.junit import render_junit
 from harness.report.lines import kills
 from harness.report.markdown import render_summary
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests import ROOT
+from tests.made import replay_data
+from tests.made import report_data as data
+from tests.made.page_checks import Page
 
 
 def ledger_bytes(*losses: float) -> bytes:
@@ -28,10 +27,17 @@ def ledger_bytes(*losses: float) -> bytes:
     state = {"step": 0, "streams": {"param": root}, "counts": {}, "step_source": "fresh"}
     lines = [{"kind": "start", "schema": 1, **state}]
     lines += [
-        {"kind": "step", "step": step, "micro_batches": 2, "skipped": False, "loss": [(loss / 2).hex()] * 2,
-         "lr": [(0.5).hex()], "streams": {"loss": root}}
+        {
+            "kind": "step",
+            "step": step,
+            "micro_batches": 2,
+            "skipped": False,
+            "loss": [(loss / 2).hex()] * 2,
+            "lr": [(0.5).hex()],
+            "streams": {"loss": root},
+        }
         for step, loss in enumerate(losses, start=1)
-    ]  # fmt: skip
+    ]
     return rechain(b"".join(json.dumps(line | {"chain": ""}).encode() + b"\n" for line in lines))
 
 
@@ -54,11 +60,15 @@ def test_another_process_with_another_hash_seed_and_locale_writes_the_same_bytes
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "unit" / "report")])
     found = {
         subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/",
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
             env={**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone},
         ).stdout
         for seed, locale, zone in (("1", "C", "UTC"), ("2", "C.UTF-8", "Asia/Tokyo"))
-    }  # fmt: skip
+    }
     here = b"".join(render_documents(data.DIVERGED, data.MANIFEST, data.curves(0.02)).values())
     assert found == {str(sha256(here)).removeprefix("sha256:") + "\n"}
 
@@ -84,10 +94,17 @@ def test_memory_and_step_time_of_every_run_stand_in_the_page() -> None:
         "volatile": {"runs": [{"run": "straight/1", "seconds": 83.4}]},
     }
     rows = [
-        Progress(step=step, loss=1.0, lr=0.1, seconds=0.25 * step, rss_bytes=1 << 30, vram_bytes=(3 + step) << 30,
-                 recorder_seconds=0.025 * step)
+        Progress(
+            step=step,
+            loss=1.0,
+            lr=0.1,
+            seconds=0.25 * step,
+            rss_bytes=1 << 30,
+            vram_bytes=(3 + step) << 30,
+            recorder_seconds=0.025 * step,
+        )
         for step in (1, 2, 3)
-    ]  # fmt: skip
+    ]
     text = Page(render_report(data.CERTIFIED, manifest, [curve_of("straight", 1, None, rows)])).text
     assert "straight 1 run by itself 0 1 min 23 s 3 500 ms 750 ms 10% 1.0 GiB 6.0 GiB" in text
     assert "Step time, s, Memory, GiB, GPU memory, GiB, Learning rate" in text

@@ -7,11 +7,11 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-import hostile
 import pytest
-from review_data import NASTY, REVIEW
 
 from harness.report.sarif import render_sarif
+from tests.made import hostile
+from tests.made.review_data import NASTY, REVIEW
 
 LEVELS = {"none", "note", "warning", "error"}
 
@@ -69,8 +69,12 @@ def results(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_levels_follow_severity_and_certainty() -> None:
     found = results(sarif())
     assert {rule: result["level"] for rule, result in found.items()} == {
-        "REP707": "error", "REP701": "warning", "REP712": "warning", "REP703": "warning", "REP706": "error",
-    }  # fmt: skip
+        "REP707": "error",
+        "REP701": "warning",
+        "REP712": "warning",
+        "REP703": "warning",
+        "REP706": "error",
+    }
 
 
 def test_places_are_relative_encoded_and_whole_files_have_no_region() -> None:

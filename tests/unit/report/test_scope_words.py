@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import xml.etree.ElementTree as ET
 
-import hostile
 import pytest
-import report_data as data
 
 from harness.report import wording
 from harness.report.console import print_summary
 from harness.report.html import render_report
 from harness.report.junit import render_junit
 from harness.report.markdown import render_summary
+from tests.made import hostile
+from tests.made import report_data as data
 
 PREFIX = data.CERTIFIED | {"scope": {"steps": 5, "of": 24}}
 TEXT = "the first 5 of 24 steps"

@@ -13,9 +13,15 @@ from utilisation import Utilisation
 
 DOCUMENT = json.load(sys.stdin)
 STEP = {
-    "loss": 0.5, "grad_norm": None, "skipped": True, "tokens": 3, "rss_bytes": 7, "cpu_percent": 99.0,
-    "vram_allocated_bytes": 8, "note": "text",
-}  # fmt: skip
+    "loss": 0.5,
+    "grad_norm": None,
+    "skipped": True,
+    "tokens": 3,
+    "rss_bytes": 7,
+    "cpu_percent": 99.0,
+    "vram_allocated_bytes": 8,
+    "note": "text",
+}
 
 
 def names():

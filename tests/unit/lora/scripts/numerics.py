@@ -28,8 +28,10 @@ LENGTHS = [100, 9, 23, 40, 77, 5, 61, 18, 30, 12, 55, 34] * 2
 
 
 def config(**sections):
-    document = {name: {**value, **sections.get(name, {})} if isinstance(value, dict) else value
-                for name, value in DOCUMENT.items()}  # fmt: skip
+    document = {
+        name: {**value, **sections.get(name, {})} if isinstance(value, dict) else value
+        for name, value in DOCUMENT.items()
+    }
     return parse_config(document)
 
 
@@ -125,8 +127,11 @@ def rounded_once_or_at_each_use():
             model.round_frozen_linears = hold
             training = build(training={"precision": precision, "warmup_steps": 0})
             training.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=256.0)  # skips none
-            held = {str(module.weight.dtype) for name, module in training.model.named_modules()
-                    if name.endswith("base_layer")}  # fmt: skip
+            held = {
+                str(module.weight.dtype)
+                for name, module in training.model.named_modules()
+                if name.endswith("base_layer")
+            }
             records = [train.train_step(training, [data.collate(training.train_pairs[1:3], 0)]) for _ in range(4)]
             adapter = [parameter.double().sum().item() for parameter in model.trainable(training.model).values()]
             seen.append([precision, sorted(held), records, adapter])
@@ -149,13 +154,26 @@ def estimates():
     training = {"micro_batch_size": 4, "accumulation": 2, "validation_batch_size": 2}
     return {
         "padded": probed("padded", training=training),
-        "a fresh process": probed("fresh", "spawn", training={
-            **training, "gradient_checkpointing": True, "precision": "bf16", "micro_batch_size": 1,
-        }),
-        "nothing to change": probed("nothing", training={
-            **SMALL, "gradient_checkpointing": True, "precision": "fp16", "accumulation": 1,
-        }),
-    }  # fmt: skip
+        "a fresh process": probed(
+            "fresh",
+            "spawn",
+            training={
+                **training,
+                "gradient_checkpointing": True,
+                "precision": "bf16",
+                "micro_batch_size": 1,
+            },
+        ),
+        "nothing to change": probed(
+            "nothing",
+            training={
+                **SMALL,
+                "gradient_checkpointing": True,
+                "precision": "fp16",
+                "accumulation": 1,
+            },
+        ),
+    }
 
 
 def gpu_wanted():
@@ -240,8 +258,11 @@ def allocator():
             probe._steps(training, Unmeasured(), [batch, batch], validated)
         path = PREPARED / "trace.json"
         profile.export_chrome_trace(str(path))
-        events = [event["args"]["Bytes"] for event in json.loads(path.read_text())["traceEvents"]
-                  if event.get("name") == "[memory]"]  # fmt: skip
+        events = [
+            event["args"]["Bytes"]
+            for event in json.loads(path.read_text())["traceEvents"]
+            if event.get("name") == "[memory]"
+        ]
         live = peak = model_bytes
         for size in events:
             live += size
@@ -266,9 +287,19 @@ class Unmeasured:
 
 
 LOOKS = (
-    estimates, gpu_wanted, failures, command, longest, packed_loss, isolation, padding_is_finite, window,
-    rounded_once_or_at_each_use, allocator, second_step,
-)  # fmt: skip
+    estimates,
+    gpu_wanted,
+    failures,
+    command,
+    longest,
+    packed_loss,
+    isolation,
+    padding_is_finite,
+    window,
+    rounded_once_or_at_each_use,
+    allocator,
+    second_step,
+)
 
 if __name__ == "__main__":
     standard_output = os.fdopen(os.dup(1), "w")

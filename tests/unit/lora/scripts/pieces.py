@@ -46,28 +46,25 @@ def batchings():
     """403 pairs of 3 to 65 tokens, 400 of them an epoch, in micro-batches of 4 rows, packed of at most 70 tokens."""
     seen = {"lengths": LENGTHS}
     for kind in ("shuffled", "bucketed", "packed"):
-        order = sampler(
-            num_pairs=403, batch_size=4, pairs_per_epoch=400, batching=kind, lengths=LENGTHS, row_length=70
-        )
+        order = sampler(num_pairs=403, batch_size=4, pairs_per_epoch=400, batching=kind, lengths=LENGTHS, row_length=70)
         epochs = [order.batches(epoch) for epoch in (0, 1, 2, 1)]
         order.set_epoch(1, 5)
         after_others = list(order)
-        fresh = sampler(
-            num_pairs=403, batch_size=4, pairs_per_epoch=400, batching=kind, lengths=LENGTHS, row_length=70
-        )
+        fresh = sampler(num_pairs=403, batch_size=4, pairs_per_epoch=400, batching=kind, lengths=LENGTHS, row_length=70)
         fresh.set_epoch(1)
         seen[kind] = {
-            "epochs": epochs, "rest": after_others, "length": len(order), "fresh": list(fresh),
+            "epochs": epochs,
+            "rest": after_others,
+            "length": len(order),
+            "fresh": list(fresh),
             "counted": [order.num_batches(epoch) for epoch in (0, 1, 2)],
-        }  # fmt: skip
+        }
     return seen
 
 
 def packed_counts():
     """How many rows the first 12 epochs have, counted before any of them, and listed."""
-    order = sampler(
-        num_pairs=403, batch_size=1, pairs_per_epoch=40, batching="packed", lengths=LENGTHS, row_length=70
-    )
+    order = sampler(num_pairs=403, batch_size=1, pairs_per_epoch=40, batching="packed", lengths=LENGTHS, row_length=70)
     counted = [order.num_batches(epoch) for epoch in range(12)]
     return [counted, [len(order.batches(epoch)) for epoch in range(12)]]
 
@@ -165,11 +162,15 @@ def stopping():
         return None
 
     return {
-        "never": ends_after(None, 0.0), "patience 1": ends_after(1, 0.0), "patience 2": ends_after(2, 0.0),
-        "patience 3": ends_after(3, 0.0), "delta": ends_after(2, 0.1), "large delta": ends_after(2, 10.0),
+        "never": ends_after(None, 0.0),
+        "patience 1": ends_after(1, 0.0),
+        "patience 2": ends_after(2, 0.0),
+        "patience 3": ends_after(3, 0.0),
+        "delta": ends_after(2, 0.1),
+        "large delta": ends_after(2, 10.0),
         "restored": [ends_after(3, 0.0, keep_state_after=n) for n in range(1, 10)],
         "lost": ends_after(3, 0.0, lose_state_after=8),
-    }  # fmt: skip
+    }
 
 
 def hash_seed():
@@ -269,14 +270,24 @@ def switches():
         )
         determinism.set_determinism(settings, "cpu")
         cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
-        seen.append([
-            torch.are_deterministic_algorithms_enabled(), not torch.is_deterministic_algorithms_warn_only_enabled(),
-            torch.utils.deterministic.fill_uninitialized_memory, torch.backends.mkldnn.deterministic,
-            cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32,
-            torch.get_float32_matmul_precision(), torch.backends.mkldnn.matmul.fp32_precision,
-            products.allow_fp16_reduced_precision_reduction, products.allow_bf16_reduced_precision_reduction,
-            products.allow_fp16_accumulation, torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed(),
-        ])  # fmt: skip
+        seen.append(
+            [
+                torch.are_deterministic_algorithms_enabled(),
+                not torch.is_deterministic_algorithms_warn_only_enabled(),
+                torch.utils.deterministic.fill_uninitialized_memory,
+                torch.backends.mkldnn.deterministic,
+                cudnn.deterministic,
+                cudnn.benchmark,
+                cudnn.allow_tf32,
+                products.allow_tf32,
+                torch.get_float32_matmul_precision(),
+                torch.backends.mkldnn.matmul.fp32_precision,
+                products.allow_fp16_reduced_precision_reduction,
+                products.allow_bf16_reduced_precision_reduction,
+                products.allow_fp16_accumulation,
+                torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed(),
+            ]
+        )
     return seen
 
 
@@ -359,10 +370,31 @@ def sums():
 
 
 LOOKS = (
-    epochs, part_of_the_pairs, batchings, packed_counts, too_long_for_a_row, packing, packed_batch, loaded,
-    data_digests, schedules, stopping, hash_seed, foreign_state, batch, a_label_on_the_first_token_does_not_count,
-    windows, rng, loading_data_draws_nothing, worker_seeds, switches, cublas, every_crash_of_a_save, rejections, sums,
-)  # fmt: skip
+    epochs,
+    part_of_the_pairs,
+    batchings,
+    packed_counts,
+    too_long_for_a_row,
+    packing,
+    packed_batch,
+    loaded,
+    data_digests,
+    schedules,
+    stopping,
+    hash_seed,
+    foreign_state,
+    batch,
+    a_label_on_the_first_token_does_not_count,
+    windows,
+    rng,
+    loading_data_draws_nothing,
+    worker_seeds,
+    switches,
+    cublas,
+    every_crash_of_a_save,
+    rejections,
+    sums,
+)
 
 if __name__ == "__main__":
     print(json.dumps({look.__name__: look() for look in LOOKS}))

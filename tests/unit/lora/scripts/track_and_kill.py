@@ -43,8 +43,17 @@ def train(output, steps, before=None, **trackers):
     for step in range(done + 1, steps + 1):
         if before:
             before(step, metrics)
-        metrics.write("step", step, loss=1.0 / step, lr=0.5, grad_norm=None, tokens_per_s=3.0, skipped=False,
-                      rss_bytes=7, vram_bytes=None)  # fmt: skip
+        metrics.write(
+            "step",
+            step,
+            loss=1.0 / step,
+            lr=0.5,
+            grad_norm=None,
+            tokens_per_s=3.0,
+            skipped=False,
+            rss_bytes=7,
+            vram_bytes=None,
+        )
         paths = ["checkpoints/latest.pt"] if step % SAVE_EVERY == 0 else []
         if step % EPOCH == 0:
             metrics.write("epoch", step, epoch=step // EPOCH, loss=2.0 / step, validation_loss=3.0 / step, rss_bytes=8)
@@ -96,8 +105,9 @@ def tensorboard_of(output):
     reader = EventAccumulator(str(output / "tracking" / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
     reader.Reload()
     tags = reader.Tags()
-    texts = {tag: [(e.step, e.tensor_proto.string_val[0].decode()) for e in reader.Tensors(tag)]
-             for tag in tags["tensors"]}  # fmt: skip
+    texts = {
+        tag: [(e.step, e.tensor_proto.string_val[0].decode()) for e in reader.Tensors(tag)] for tag in tags["tensors"]
+    }
     hparams = [f"_hparams_/{name}" for name in ("experiment", "session_start_info", "session_end_info")]
     return {
         "scalars": {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in tags["scalars"]},
@@ -109,8 +119,13 @@ def tensorboard_of(output):
 def left(name, exits):
     output = WORK / name
     files = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
-    return {"exits": exits, "tensorboard": tensorboard_of(output), "wandb": histories(output), "files": files,
-            "output": str(output)}  # fmt: skip
+    return {
+        "exits": exits,
+        "tensorboard": tensorboard_of(output),
+        "wandb": histories(output),
+        "files": files,
+        "output": str(output),
+    }
 
 
 def straight():
@@ -177,9 +192,10 @@ def neither():
         (WORK / "neither.json").write_text(json.dumps(sorted(names)))
 
     return {
-        "exit": forked(work), "imported": json.loads((WORK / "neither.json").read_text()),
+        "exit": forked(work),
+        "imported": json.loads((WORK / "neither.json").read_text()),
         "files": sorted(path.name for path in (WORK / "neither").iterdir()),
-    }  # fmt: skip
+    }
 
 
 def the_service_of_a_killed_process():
@@ -276,7 +292,7 @@ def whole_trainings():
             "metrics": [{k: v for k, v in line.items() if k not in VOLATILE} for line in lines],
             "measured": [line for line in lines if line["kind"] in ("step", "epoch")],
             **(left(name, []) if name != "untracked" else {"has tracking": (output / "tracking").exists()}),
-        }  # fmt: skip
+        }
 
     return {"exits": exits, **{name: look(name) for name in ("untracked", "tracked", "interrupted")}}
 

@@ -25,13 +25,16 @@ def histories(output):
         found = records(path)
         run = next((record["run"] for record in found if record["type"] == "run"), {})
         rows = [record["history"]["item"] for record in found if record["type"] == "history"]
-        runs.append({
-            "path": str(path.relative_to(output)), "id": run.get("run_id"),
-            "config": run.get("config", {}).get("update"),
-            "rows": [{k: v for k, v in row.items() if k not in ("_runtime", "_timestamp")} for row in rows],
-            "ended": any(record["type"] == "exit" for record in found),
-            "files": [record["files"] for record in found if record["type"] == "files"],
-        })  # fmt: skip
+        runs.append(
+            {
+                "path": str(path.relative_to(output)),
+                "id": run.get("run_id"),
+                "config": run.get("config", {}).get("update"),
+                "rows": [{k: v for k, v in row.items() if k not in ("_runtime", "_timestamp")} for row in rows],
+                "ended": any(record["type"] == "exit" for record in found),
+                "files": [record["files"] for record in found if record["type"] == "files"],
+            }
+        )
     return runs
 
 

@@ -53,8 +53,12 @@ def main(config: dict, output: Path, resume: bool) -> None:
 def save(path: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: object) -> None:
     name, key, *rest = numpy.random.get_state()
     state = {
-        "model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(),
-        "step": step, "python_rng": random.getstate(), "numpy_rng": (name, key.tolist(), *rest),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "step": step,
+        "python_rng": random.getstate(),
+        "numpy_rng": (name, key.tolist(), *rest),
         "torch_rng": torch.get_rng_state(),
     }
     temporary = path.with_suffix(".tmp")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-RECORDER = Path(__file__).parents[4] / "pipelines" / "recorder"
+RECORDER = Path(__file__).parents[4] / "harness" / "recorder"
 
 
 def load_package() -> None:
@@ -50,10 +50,12 @@ def main() -> None:
         ways[f"{way} together"] = digest.launch(tensors)
         ways[f"{way} alone"] = [digest.launch({name: tensor}) for name, tensor in tensors.items()]
         ways[f"{way} spread"] = digest.launch({name: spread(tensor) for name, tensor in tensors.items()})
-        ways[f"{way} graph"] = digest.launch({
-            name: tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor
-            for name, tensor in tensors.items()
-        })
+        ways[f"{way} graph"] = digest.launch(
+            {
+                name: tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor
+                for name, tensor in tensors.items()
+            }
+        )
         shifted = {}
         for name, tensor in tensors.items():
             room = torch.empty(tensor.numel() + 1, dtype=tensor.dtype)[1:].view(tensor.shape)
@@ -67,8 +69,14 @@ def main() -> None:
                 ways[name] = {key: list(entry) for part in parts for key, entry in part.result().items()}
     numpy_conj = torch.tensor([1 + 2j, 3 - 4j])
     conj = digest.launch({"lazy": numpy_conj.conj(), "real": numpy_conj.conj().resolve_conj().clone()}).result()
-    json.dump({"ways": ways, "conj": [list(entry) for entry in conj.values()],
-               "text": digest.launch({"text": b'{"a":1}'}).result()["text"].digest}, sys.stdout)
+    json.dump(
+        {
+            "ways": ways,
+            "conj": [list(entry) for entry in conj.values()],
+            "text": digest.launch({"text": b'{"a":1}'}).result()["text"].digest,
+        },
+        sys.stdout,
+    )
 
 
 if __name__ == "__main__":

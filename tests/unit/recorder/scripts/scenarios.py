@@ -58,8 +58,9 @@ def accumulation_with_workers():
     model = Language()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 / (1 + n))
-    loader = torch.utils.data.DataLoader(Words(), batch_size=3, shuffle=True, num_workers=2,
-                                         generator=torch.Generator().manual_seed(1))
+    loader = torch.utils.data.DataLoader(
+        Words(), batch_size=3, shuffle=True, num_workers=2, generator=torch.Generator().manual_seed(1)
+    )
     for number, batch in enumerate(loader, 1):
         (model(**batch)["loss"] / 4).backward()
         if number % 4 == 0:

@@ -1,0 +1,1 @@
+"""One file for a finished run: written, read, and the folder that it came from."""

@@ -1,0 +1,189 @@
+"""`code.tar`: the exported code of a run as one canonical archive, written, read in place, and unpacked elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.archive.tar import read_members
+from harness.documents.digest import Digest, canonical_json, sha256
+from harness.errors import EvidenceError, TamperedError, UsageError
+from harness.images.layer import Entry, clean_path, order_key
+from harness.images.layers import encode, encoded_size
+from harness.system.files import Data, Files
+from harness.system.safe_read import is_plain
+
+NAME = "code.tar"
+MAX_MEMBERS = 200_000
+_REMEDY = "get the archive again from whoever made it"
+
+
+def code_entries(folder: Path) -> tuple[Entry, ...]:
+    """The files and links below a folder in canonical order; of a mode only whether it can be executed counts.
+
+    Raises:
+        UsageError: it holds something else than files, folders and links, or too much.
+    """
+    entries = {}
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        links = [name for name in folders if (Path(root) / name).is_symlink()]
+        for path in (Path(root) / name for name in (*names, *links)):
+            entry = _entry(path, path.relative_to(folder).as_posix())
+            entries[entry.path] = entry
+            if len(entries) > MAX_MEMBERS:
+                raise UsageError(f"the code has more than {MAX_MEMBERS} files", "leave data out of the repository")
+    return tuple(entries[path] for path in sorted(entries, key=order_key))
+
+
+def code_tar(folder: Path) -> Iterator[bytes]:
+    """The archive of a folder with code, in chunks."""
+    return encode(code_entries(folder))
+
+
+def code_tar_size(folder: Path) -> int:
+    """The number of bytes that `code_tar` gives."""
+    return encoded_size(code_entries(folder))
+
+
+def code_tar_digest(folder: Path) -> Digest:
+    """The sha256 of the archive of a folder with code."""
+    hasher = hashlib.sha256()
+    for chunk in code_tar(folder):
+        hasher.update(chunk)
+    return Digest("sha256", hasher.hexdigest())
+
+
+class CodeFiles:
+    """The regular files of a `code.tar`, read in place."""
+
+    def __init__(self, data: memoryview, members: dict[str, tuple[Entry, int]], prefix: str = "") -> None:
+        self._data = data
+        self._members = members
+        self._prefix = prefix
+
+    @property
+    def name(self) -> str:
+        """The folder's name; `code` for the whole."""
+        return self._prefix.rstrip("/").rpartition("/")[2] or "code"
+
+    def read(self, path: str, *, max_bytes: int) -> memoryview:
+        """The contents of a file.
+
+        Raises:
+            EvidenceError: missing, a link, or larger than `max_bytes`.
+        """
+        entry, begin = self._members.get(self._prefix + path, (None, 0))
+        if entry is None or entry.kind != "file":
+            raise EvidenceError(f"{self.name}/{path} is {'a link' if entry else 'missing'}", _REMEDY)
+        if entry.size > max_bytes:
+            raise EvidenceError(f"{self.name}/{path} has {entry.size} bytes, at most {max_bytes} are read", _REMEDY)
+        return self._data[begin : begin + entry.size]
+
+    def digest(self, path: str, data: Data) -> Digest:  # noqa: ARG002
+        """Computed: only that of the whole archive is known."""
+        return sha256(memoryview(data))
+
+    def walk(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """Every path below a folder, "" for all, and whether it is a regular file.
+
+        Raises:
+            EvidenceError: there is no such folder.
+        """
+        start = f"{self._prefix}{folder}/" if folder else self._prefix
+        found = sorted(path for path in self._members if path.startswith(start))
+        if not found:
+            raise EvidenceError(f"{self.name}: there is no folder {folder}", _REMEDY)
+        yield from ((path.removeprefix(start), self._members[path][0].kind == "file") for path in found)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file, link or folder."""
+        wanted = self._prefix + path
+        return wanted in self._members or any(member.startswith(wanted + "/") for member in self._members)
+
+    def below(self, folder: str) -> Files:
+        """The files below a folder."""
+        return CodeFiles(self._data, self._members, f"{self._prefix}{folder}/")
+
+    def tree_digest(self) -> Digest:
+        """As `certify_folder.tree_digest` of the folder that it was made of: the manifest's digest of the code."""
+        files = {path: one for path, one in self._members.items() if one[0].kind == "file"}
+        return sha256(canonical_json({p: str(sha256(self._data[b : b + e.size])) for p, (e, b) in files.items()}))
+
+
+def read_code(data: memoryview | bytes) -> CodeFiles:
+    """A `code.tar`, checked byte by byte.
+
+    Raises:
+        TamperedError: it is not the canonical archive of any folder.
+    """
+    view = memoryview(data)
+    return CodeFiles(view, {entry.path: (entry, begin) for entry, begin in _checked(view)})
+
+
+def unpack_code(data: memoryview | bytes, folder: Path) -> None:
+    """Write the files of a `code.tar` into a folder that does not exist; nothing is written outside of it.
+
+    Raises:
+        TamperedError: it is not the canonical archive of any folder.
+        UsageError: a link leads out of the folder.
+    """
+    view = memoryview(data)
+    members = {entry.path: (entry, begin) for entry, begin in _checked(view)}
+    links = {path for path, (entry, _) in members.items() if entry.kind == "symlink"}
+    for path in links:
+        _check_link(members[path][0], links)
+    folder.mkdir(parents=True)
+    for path, (entry, begin) in members.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if entry.kind == "symlink":
+            target.symlink_to(entry.link)
+        else:
+            target.write_bytes(view[begin : begin + entry.size])
+            target.chmod(entry.mode)
+
+
+def _entry(path: Path, name: str) -> Entry:
+    if path.is_symlink():
+        return Entry(path=name, kind="symlink", mode=0o777, link=os.fspath(path.readlink()))
+    if not path.is_file():
+        raise UsageError(f"{name} in the exported code is no file", "export the code again: certify anew")
+    status = path.stat()
+    mode = 0o755 if status.st_mode & 0o100 else 0o644
+    return Entry(path=name, kind="file", mode=mode, size=status.st_size, archive=str(path))
+
+
+def _checked(view: memoryview) -> Iterator[tuple[Entry, int]]:
+    """The members, each where it may stand: sorted, under a name that climbs nowhere, below no other member."""
+    seen: set[str] = set()
+    last: tuple[tuple[bool, str], ...] = ()
+    for entry, begin in read_members(lambda at, n: bytes(view[at : at + n]), len(view), NAME, max_members=MAX_MEMBERS):
+        if not is_plain(entry.path) or clean_path(entry.path) != entry.path:
+            raise TamperedError(f"{NAME} holds a path that leaves it: {entry.path!a}", _REMEDY)
+        if last >= (last := order_key(entry.path)):
+            raise TamperedError(f"{NAME}: {entry.path!a} is not in its place", _REMEDY)
+        parts = entry.path.split("/")
+        if any("/".join(parts[:depth]) in seen for depth in range(1, len(parts))):
+            raise TamperedError(f"{NAME}: {entry.path!a} lies below something that is no folder", _REMEDY)
+        if entry.mode not in ((0o644, 0o755) if entry.kind == "file" else (0o777,)) or "__pycache__" in parts:
+            raise TamperedError(f"{NAME}: {entry.path!a} is no such member as code has", _REMEDY)
+        seen.add(entry.path)
+        yield entry, begin
+
+
+def _check_link(entry: Entry, links: set[str]) -> None:
+    """Refuse a link that leads out of the folder, if need be through another link."""
+    place = entry.path.split("/")[:-1]
+    parts = entry.link.split("/")
+    is_inside = bool(entry.link) and not entry.link.startswith("/") and "\0" not in entry.link
+    for number, part in enumerate(parts):
+        if part == ".." and not place:
+            is_inside = False
+        place = place[:-1] if part == ".." else place if part in ("", ".") else [*place, part]
+        if number < len(parts) - 1 and "/".join(place) in links:
+            is_inside = False
+    if not is_inside:
+        raise UsageError(f"{NAME}: the link {entry.path!a} leads to {entry.link!a}", "such code is not unpacked here")

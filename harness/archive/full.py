@@ -1,0 +1,127 @@
+"""Gathers what a full archive holds beside the run: the image from the engine, packages and inputs from the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.archive.licences import licences
+from harness.archive.package_list import LICENCES, Wanted, render_licences, titles_of
+from harness.archive.packages import read_wanted
+from harness.archive.source import Source, bytes_source, file_source
+from harness.documents.inputs import Input
+from harness.errors import HostError, UsageError
+from harness.images import oci_documents
+from harness.images.engine_images import engine_faults, find_image, save_image
+from harness.images.image import image_tag
+from harness.images.layers import encode, encoded_size
+from harness.images.oci_documents import Blob, ImageManifest
+from harness.images.saved_image import CanonicalImage, reread, spool
+from harness.inputs.materialise import materialise
+from harness.inputs.trees import listed
+from harness.packages.debian import fetch_packages
+from harness.packages.wheels import fetch_wheels
+from harness.system import engine
+from harness.system.files import FolderFiles
+from harness.system.store import Progress, Store, disk_errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Full:
+    """The second half of a full archive: the image's manifest, and where its blobs and the packages come from."""
+
+    image: ImageManifest | None
+    image_sources: tuple[Source, ...]
+    packages: Mapping[str, Source]
+
+
+@contextlib.contextmanager
+def gather_full(folder: Path, manifest: Mapping[str, Any], store: Store, progress: Progress) -> Iterator[Full]:
+    """Everything that a run was made from; what the cache lacks is fetched. Good until the context is left.
+
+    Args:
+        folder: the run's, with its code.
+        manifest: its `manifest.json`.
+        store: the cache.
+        progress: told what is done.
+
+    Raises:
+        UsageError: the run built no image, though it ran in containers.
+        HostError: the engine does not have the image any more, or something cannot be fetched.
+    """
+    code = folder / "code"
+    wanted = read_wanted(FolderFiles(code), manifest)
+    if manifest["runner"] == "docker" and wanted.image_id is None:
+        raise UsageError(f"{folder.name} ended before an image was built", "archive it without --full")
+    packages = _packages(wanted, code, store, progress)
+    if wanted.image_id is None:
+        yield Full(image=None, image_sources=(), packages=packages)
+        return
+    with _saved(str(manifest["image"]["name"]), wanted.image_id, store, progress) as image:
+        layers = {layer.digest: _layer_source(layer.digest, layer.entries) for layer in image.layers}
+        ordered = tuple(layers[layer.digest].blob for layer in image.layers)
+        document = oci_documents.render_image(oci_documents.blob_of(image.config), ordered)
+        sources = (bytes_source(document), bytes_source(image.config), *layers.values())
+        yield Full(image=oci_documents.parse_image(document), image_sources=sources, packages=packages)
+
+
+@contextlib.contextmanager
+def _saved(name: str, image_id: str, store: Store, progress: Progress) -> Iterator[CanonicalImage]:
+    """The image, spooled from the engine to the cache's disk."""
+    tag = image_tag(name, image_id)
+    remedy = f"build it again from the run's commit: `harness build {name}`; or archive without --full"
+    with contextlib.closing(engine.connect()) as client, engine_faults(), store.scratch("archive") as scratch:
+        if find_image(client, tag) is None:
+            raise HostError(f"the engine does not have the image {tag} any more", remedy)
+        progress(f"taking the image {tag} out of the engine")
+        with disk_errors("taking the image out of the engine"):
+            image = reread(spool(save_image(client, tag), scratch))
+        if image.image_id != image_id:
+            raise HostError(f"the engine has another image under {tag}: {image.image_id}", remedy)
+        yield image
+
+
+def _packages(wanted: Wanted, code: Path, store: Store, progress: Progress) -> dict[str, Source]:
+    """Every package and input from the cache, by its title, and the list of licences."""
+    fetch_wheels(wanted.lock, store, progress)
+    if wanted.debs:
+        fetch_packages(wanted.debs, store, os.environ, progress)
+    for value in wanted.inputs:
+        materialise(value, store, code, progress)
+        _keep(value, store, code, progress)
+    titles = titles_of(wanted, lambda digest: _files_of(digest, store))
+    progress("reading the licences of packages and inputs")
+    sources = {title: file_source(_blob(digest, store), digest) for title, digest in titles.items()}
+    return {**sources, LICENCES: bytes_source(render_licences(wanted, licences(wanted, store)))}
+
+
+def _keep(value: Input, store: Store, code: Path, progress: Progress) -> None:
+    """Have the cache hold an input's own file too: a tree that was unpacked or made long ago outlives its blobs."""
+    if store.find(value.sha256) is None:
+        progress(f"the cache has {value.name} only as it is laid out: it is fetched again")
+        with store.scratch("again") as scratch:
+            fresh = Store(scratch / "cache", (store.root, *store.archives))
+            materialise(value, fresh, code, progress)
+            for blob in sorted((fresh.root / "sha256").glob("*/*")):
+                store.add(blob, f"sha256:{blob.name}", value.name)
+
+
+def _files_of(digest: str, store: Store) -> tuple[str, ...]:
+    """The digests of a repository's files, by that of their listing."""
+    return tuple(file for file, _ in listed(os.fsdecode(_blob(digest, store).read_bytes())))
+
+
+def _blob(digest: str, store: Store) -> Path:
+    found = store.find(digest)
+    if found is None:
+        raise HostError(f"{digest} vanished from the cache", "find out who removes files there, then try again")
+    return found
+
+
+def _layer_source(digest: str, entries: Any) -> Source:
+    chunks: Callable[[], Iterator[bytes]] = lambda: encode(entries)  # noqa: E731
+    return Source(Blob(digest, encoded_size(entries)), chunks)

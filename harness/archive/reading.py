@@ -1,0 +1,200 @@
+"""Reads an archive in place: its form, byte by byte, then the digest of everything it holds. Nothing is unpacked.
+
+The members are, in this order, `oci-layout`, `index.json` and the blobs sorted by digest, each blob referred to by a
+manifest and none twice. What the files say is not looked at here, but for what a full archive must hold: exactly the
+image that the manifest names, the packages that its locks name, and the inputs that the experiment names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.archive.inside import ArchiveFiles
+from harness.archive.packages import check_packages
+from harness.archive.tar import read_members
+from harness.archive.window import Window, open_window
+from harness.documents.digest import Digest, canonical_json
+from harness.errors import TamperedError, UsageError
+from harness.images import oci_documents
+from harness.images.layer import Entry
+from harness.images.oci_documents import Blob, ImageManifest
+from harness.system.store import Progress
+
+_MAX_MEMBERS = 2 * oci_documents.MAX_TITLES + 1000
+_REMEDY = "get the archive again from whoever made it, and compare its sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """An archive whose form and digests hold; it can be used as long as `open_archive` is not left.
+
+    Attributes:
+        files: the run's evidence by its titles, among it `code.tar`, `certificate.intoto.jsonl` and `key.json`.
+        digests: the sha256 of each of them, sorted by title.
+        image: in a full archive of a run in containers; its id is that of the run's manifest.
+        image_config: the image's configuration, canonical JSON.
+        packages: in a full archive: `wheels/`, `debs/`, `inputs/` and `LICENSES.json`.
+        package_digests: the sha256 of each of them.
+    """
+
+    path: Path
+    size_bytes: int
+    files: ArchiveFiles
+    digests: Mapping[str, Digest]
+    image: ImageManifest | None = None
+    image_config: bytes = b""
+    packages: ArchiveFiles | None = None
+    package_digests: Mapping[str, Digest]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it holds what is needed to run again without a network."""
+        return self.packages is not None
+
+
+@contextmanager
+def open_archive(path: Path, progress: Progress) -> Iterator[Archive]:
+    """An archive, after everything about its form and every digest was checked in one pass.
+
+    Args:
+        path: the file.
+        progress: told how much is read.
+
+    Raises:
+        UsageError: there is no such file, or it is no archive of a run at all.
+        TamperedError: a byte is not what it must be.
+        HostError: the file cannot be read.
+    """
+    window = open_window(path)
+    try:
+        yield _read(path, window, progress)
+    finally:
+        os.close(window.descriptor)
+
+
+def _read(path: Path, window: Window, progress: Progress) -> Archive:
+    if window.read(0, len(oci_documents.LAYOUT_FILE) + 1) != oci_documents.LAYOUT_FILE.encode() + b"\0":
+        raise UsageError(f"{path} is no archive of a run", "give a file that `harness archive` wrote")
+    progress(f"reading {window.name}, {window.size / 1e6:.0f} MB")
+    document, places = _members(window)
+    manifests = oci_documents.parse_index(document)
+    contents = {name: _small(window, blob, places) for name, blob in manifests.items()}
+    run = oci_documents.parse_artifact(contents["run"], oci_documents.RUN)
+    image = oci_documents.parse_image(contents["image"]) if "image" in contents else None
+    packages = (
+        oci_documents.parse_artifact(contents["packages"], oci_documents.PACKAGES) if "packages" in contents else None
+    )
+    if document != oci_documents.render_index(manifests["run"], image, manifests.get("packages")):
+        raise TamperedError(f"{window.name}: its index is not the canonical one of what it holds", _REMEDY)
+    _check_references(window.name, places, manifests, run, image, packages)
+    window.check(places.values())
+    archive = Archive(
+        path=path,
+        size_bytes=window.size,
+        files=ArchiveFiles(window, _placed(run, places), _digests(run), *_left_out(window, run, places)),
+        digests=_digests(run),
+        image=image,
+        image_config=_small(window, image.config, places) if image else b"",
+        packages=ArchiveFiles(window, _placed(packages, places), _digests(packages)) if packages is not None else None,
+        package_digests=_digests(packages or {}),
+    )
+    if archive.packages is not None or image is not None:
+        check_packages(archive.files, archive.packages, archive.package_digests, image, archive.image_config)
+    return archive
+
+
+def _members(window: Window) -> tuple[bytes, dict[str, tuple[Blob, int]]]:
+    """The index, and each blob with its offset by its digest, in the file's order."""
+    places: dict[str, tuple[Blob, int]] = {}
+    document, last = b"", ""
+    members = read_members(window.read, window.size, window.name, max_members=_MAX_MEMBERS)
+    for number, (entry, begin) in enumerate(members):
+        _check_form(entry, number, last, window.name)
+        last = entry.path
+        if number == 0 and window.read(begin, entry.size) != oci_documents.LAYOUT:
+            raise TamperedError(f"{window.name}: its {entry.path} is another", _REMEDY)
+        if number == 1:
+            document = window.read(begin, entry.size)
+        if number > 1:
+            blob = Blob("sha256:" + entry.path.removeprefix(oci_documents.BLOBS), entry.size)
+            places[blob.digest] = (blob, begin)
+    return document, places
+
+
+def _check_form(entry: Entry, number: int, last: str, name: str) -> None:
+    expected = (oci_documents.LAYOUT_FILE, oci_documents.INDEX_FILE)
+    digits = entry.path.removeprefix(oci_documents.BLOBS)
+    is_blob = (
+        entry.path.startswith(oci_documents.BLOBS) and len(digits) == 64 and set(digits) <= set("0123456789abcdef")
+    )
+    is_placed = entry.path == expected[number] if number < 2 else is_blob and (number == 2 or entry.path > last)
+    limit = oci_documents.MAX_DOCUMENT_BYTES if number < 2 else 1 << 50
+    if not is_placed or entry.kind != "file" or entry.mode != 0o644 or entry.size > limit:
+        raise TamperedError(f"{name}: {entry.path[:100]!a} is no member that an archive has there", _REMEDY)
+
+
+def _small(window: Window, blob: Blob, places: Mapping[str, tuple[Blob, int]]) -> bytes:
+    """A blob that is read whole, its digest checked."""
+    found, offset = places.get(blob.digest, (None, 0))
+    if found != blob or blob.size > oci_documents.MAX_DOCUMENT_BYTES:
+        raise TamperedError(f"{window.name}: {blob.path} is missing, too large, or of another size", _REMEDY)
+    data = window.read(offset, blob.size)
+    if oci_documents.blob_of(data) != blob:
+        raise TamperedError(f"{window.name}: {blob.path} is not what it was", _REMEDY)
+    return data
+
+
+def _check_references(
+    name: str,
+    places: Mapping[str, tuple[Blob, int]],
+    manifests: Mapping[str, Blob],
+    run: Mapping[str, Blob],
+    image: ImageManifest | None,
+    packages: Mapping[str, Blob] | None,
+) -> None:
+    """Every blob is referred to, with its size, and everything that is referred to is there."""
+    wanted = {
+        *manifests.values(),
+        *run.values(),
+        *(packages or {}).values(),
+        oci_documents.blob_of(oci_documents.EMPTY),
+    }
+    wanted |= {image.config, *image.layers} if image else set()
+    present = {blob for blob, _ in places.values()}
+    for what, blobs in (("is missing or of another size", wanted - present), ("belongs to nothing", present - wanted)):
+        if blobs:
+            raise TamperedError(f"{name}: {min(blobs).path} {what}", _REMEDY)
+
+
+def _placed(members: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> dict[str, tuple[int, int]]:
+    return {title: (places[blob.digest][1], blob.size) for title, blob in members.items()}
+
+
+def _digests(members: Mapping[str, Blob]) -> dict[str, Digest]:
+    return {title: Digest.parse(members[title].digest) for title in sorted(members)}
+
+
+def _left_out(
+    window: Window, run: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What the folder held beside its files: what was no file, and empty folders, as `not-archived.json` names them."""
+    if oci_documents.NOT_ARCHIVED not in run:
+        return {}, ()
+    data = _small(window, run[oci_documents.NOT_ARCHIVED], places)
+    try:
+        value: Any = json.loads(data)
+        links, others, empty = (tuple(value[kind]) for kind in ("links", "others", "empty"))
+        is_sound = canonical_json({"links": links, "others": others, "empty": empty}) == data
+        is_sound = is_sound and all(isinstance(path, str) and path not in run for path in (*links, *others, *empty))
+    except (ValueError, RecursionError, KeyError, TypeError):
+        is_sound = False
+    if not is_sound:
+        raise TamperedError(f"{window.name}: its {oci_documents.NOT_ARCHIVED} is not as it was written", _REMEDY)
+    irregular = dict.fromkeys(links, "is a link, and links are not followed")
+    return irregular | dict.fromkeys(others, "is no regular file"), empty

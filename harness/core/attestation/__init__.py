@@ -1,1 +1,0 @@
-"""What is signed and how it is written down: envelopes, public keys, the three statements, the predicate's schema."""

@@ -1,1 +1,0 @@
-"""The review: rules that training code, its surroundings and its evidence must keep, as values and functions."""

@@ -1,0 +1,255 @@
+"""The experiment: what a human declares in `pipelines/experiments/<name>.yaml`, parsed into one frozen value.
+
+Unknown keys, wrong types and contradictions are errors that name the key and, for a misspelt one, the nearest valid
+key. Nothing here reads a file: the text comes in, the value comes out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
+
+from harness.documents.digest import Digest, canonical_json, sha256
+from harness.documents.inputs import KINDS, Input, RepoType, check_input
+from harness.documents.run import Fault
+from harness.errors import UsageError
+
+MAX_BYTES = 1 << 20
+_OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
+SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)($|_)", re.IGNORECASE)
+
+OracleName = Literal["rerun", "resume", "rebuild"]
+Count = Annotated[StrictInt, Field(ge=1)]
+Argv = Annotated[tuple[StrictStr, ...], Field(min_length=1)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Interruption(_Block):
+    """One kill of the interrupted trajectory; the kinds are those of pipelines/README.md."""
+
+    kind: Literal["micro_batch", "before_step", "after_step", "before_write", "in_write", "after_write"]
+    step: Count = Field(description="Optimizer step, numbered from 1 over the whole training.")
+    micro_batch: Count | None = Field(default=None, description="Micro-batch of that step, from 1 (`micro_batch`).")
+    byte: Count | None = Field(default=None, description="Bytes of the file that are written (`in_write`).")
+    by: Literal["self", "outside"] = Field(default="self", description="SIGKILL by the process or by the engine.")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Interruption:
+        if (self.kind == "micro_batch") != (self.micro_batch is not None):
+            raise ValueError("`micro_batch` goes with kind micro_batch, and only with it")
+        if (self.kind == "in_write") != (self.byte is not None):
+            raise ValueError("`byte` goes with kind in_write, and only with it")
+        if self.kind == "in_write" and self.by == "outside":
+            raise ValueError("a kill inside a write comes from the process itself: the kernel tears the file")
+        return self
+
+    @property
+    def fault(self) -> Fault:
+        """The fault that the recorder is given."""
+        return Fault(kind=self.kind, step=self.step, micro_batch=self.micro_batch, byte=self.byte, by=self.by)
+
+
+class Policy(_Block):
+    """What a certificate of this experiment must have shown."""
+
+    required: tuple[OracleName, ...] = Field(default=("rerun", "resume", "rebuild"), description="Oracles required.")
+    rerun: Literal["second_run", "prefix"] = Field(
+        default="second_run",
+        description="How rerun is judged: by a second straight run, or by the steps before the first kill.",
+    )
+    volatile: tuple[StrictStr, ...] = Field(default=(), description="Keys of JSON outputs that may differ.")
+
+
+class DeclaredInput(_Block):
+    """One of `file`, `pypi` and `deb` (with `version`), `hf` (with `revision`) and `https`; docs/guide/inputs.md."""
+
+    file: StrictStr | None = Field(default=None, description="A path below the project's root.")
+    pypi: StrictStr | None = Field(default=None, description="A Python package, of which the wheel's files are used.")
+    deb: StrictStr | None = Field(default=None, description="A Debian package, of which the files are used.")
+    hf: StrictStr | None = Field(default=None, description="A repository of the Hugging Face Hub: owner/name.")
+    https: StrictStr | None = Field(default=None, description="The URL of a file, with https://.")
+    version: StrictStr = Field(default="", description="The exact version of a package (`pypi`, `deb`).")
+    revision: StrictStr | None = Field(default=None, description="The commit of a repository: 40 hex digits (`hf`).")
+    files: Argv | None = Field(default=None, description="Globs of the files that are used (`hf`); all by default.")
+    repo_type: RepoType | None = Field(default=None, description="The kind of repository (`hf`); model by default.")
+    sha256: StrictStr = Field(description="Of the file, the wheel or the .deb; for `hf` of what sha256sum prints.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> DeclaredInput:
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"an input has exactly one of {', '.join(KINDS[:-1])} and {KINDS[-1]}")
+        if self.version and kinds[0] not in ("pypi", "deb"):
+            raise ValueError("`version` goes with pypi and deb; hf has `revision`, file and https have neither")
+        of_hf = [key for key in ("revision", "files", "repo_type") if getattr(self, key) is not None]
+        if of_hf and kinds[0] != "hf":
+            raise ValueError(f"`{of_hf[0]}` goes with hf, and only with it")
+        if kinds[0] == "hf" and self.revision is None:
+            raise ValueError("hf needs `revision`, the 40 hex digits of a commit")
+        return self
+
+    def named(self, name: str) -> Input:
+        """The input as the store takes it, checked.
+
+        Raises:
+            UsageError: a field is malformed.
+        """
+        kind = next(kind for kind in KINDS if getattr(self, kind) is not None)
+        return check_input(
+            Input(
+                name=name,
+                kind=kind,
+                reference=getattr(self, kind),
+                sha256=self.sha256 if self.sha256.startswith("sha256:") else f"sha256:{self.sha256}",
+                version=self.revision or self.version,
+                patterns=self.files or (),
+                repo_type=self.repo_type or "model",
+            )
+        )
+
+
+class Experiment(_Block):
+    """Everything that is declared about one experiment."""
+
+    schema_: Literal[1] = Field(alias="schema", description="Version of this format.")
+    description: StrictStr = ""
+    image: StrictStr = Field(description="Name of a folder in images/ and of a lock in lockfiles/.")
+    inputs: dict[StrictStr, DeclaredInput] = Field(default_factory=dict)
+    prepare: Argv | None = Field(default=None, description="A conversion of inputs; done cold twice, and compared.")
+    run: Argv = Field(description="Trains from nothing.")
+    resume: Argv = Field(description="Continues from the newest complete checkpoint below {output}.")
+    probe: Argv | None = Field(
+        default=None, description="Measures memory for `harness review --probe`, and writes {output}/probe.json."
+    )
+    config: dict[StrictStr, Any] = Field(default_factory=dict, description="Given to the commands as {config}.")
+    steps: Count = Field(description="Optimizer steps of the whole training.")
+    outputs: tuple[StrictStr, ...] = Field(min_length=1, description="Globs below {output}: what is compared.")
+    checkpoints: tuple[StrictStr, ...] = Field(default=(), description="Globs below {output}.")
+    environment: dict[StrictStr, StrictStr] = Field(default_factory=dict, description="Set before Python starts.")
+    gpus: Annotated[StrictInt, Field(ge=0, le=16)] = Field(default=0, description="GPUs that a process gets.")
+    vram_budget_gib: Annotated[float, Field(gt=0)] = 24.0
+    memory_gib: Annotated[float, Field(gt=0)] = Field(default=12.0, description="Memory a process may have.")
+    timeout_s: Count = Field(default=7200, description="Seconds one process may run.")
+    interruptions: tuple[Interruption, ...] = ()
+    policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Experiment:
+        late = [kill for kill in self.interruptions if kill.step > self.steps]
+        if late:
+            raise ValueError(f"interruptions: step {late[0].step} is beyond the last step ({self.steps})")
+        if any(b.step < a.step for a, b in zip(self.interruptions, self.interruptions[1:], strict=False)):
+            raise ValueError("interruptions: list them in the order of their steps")
+        if "resume" in self.policy.required and not self.interruptions:
+            raise ValueError("interruptions: policy.required names resume, so there must be at least one")
+        for pattern in (*self.outputs, *self.checkpoints):
+            if pattern.startswith("/") or ".." in pattern.split("/"):
+                raise ValueError(f"outputs, checkpoints: {pattern!r} leaves the output folder")
+        for key in self.environment:
+            if SECRET.search(key):
+                raise ValueError(f"environment: {key} looks like a secret; secrets never reach a container")
+            if key in _OF_GPUS:
+                raise ValueError(f"environment: {key} is set from the key `gpus`, by the UUIDs that are chosen")
+        return self
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what is declared; the description and the probe, which no run sees, do not count."""
+        return sha256(canonical_json(self.model_dump(mode="json", by_alias=True, exclude={"description", "probe"})))
+
+    def to_json(self) -> dict[str, Any]:
+        """What is declared, with every default spelled out."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without aliases (they can explode) and without duplicate keys (the last one would win silently)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not used here", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} comes twice", key_node.start_mark)
+            seen.add(key if isinstance(key, str) else str(key))
+        return super().construct_mapping(node, deep)
+
+
+def parse_experiment(text: str, source: str) -> Experiment:
+    """Read an experiment.
+
+    Args:
+        text: YAML.
+        source: its file's name, for messages.
+
+    Raises:
+        UsageError: naming the file, the key, what was found and what is expected.
+    """
+    if len(text) > MAX_BYTES:
+        raise UsageError(f"{source} is larger than {MAX_BYTES} bytes", "an experiment is a page of YAML")
+    try:
+        document = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not valid YAML: {_yaml_problem(error)}", "correct that line") from error
+    except (RecursionError, ValueError) as error:
+        problem = f"{source} cannot be read: {type(error).__name__}"
+        raise UsageError(problem, "an experiment is a page of YAML") from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{source} is not a mapping of keys", "see pipelines/experiments/tiny.yaml")
+    try:
+        experiment = Experiment.model_validate(document)
+        for name, declared in experiment.inputs.items():
+            declared.named(name)
+    except ValidationError as error:
+        raise _usage_error(error, source) from error
+    except UsageError as error:
+        raise UsageError(f"{source}: {error.problem}", error.remedy) from error
+    return experiment
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the format, for editors."""
+    return Experiment.model_json_schema(by_alias=True)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else str(problem)
+
+
+def _usage_error(error: ValidationError, source: str) -> UsageError:
+    """The first of pydantic's findings, in our words."""
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        block, key = first["loc"][:-1], str(first["loc"][-1])
+        valid = _keys_at(block)
+        near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+        remedy = f"did you mean `{near[0]}`?" if near else f"valid keys there: {', '.join(valid)}"
+        return UsageError(f"{source}: unknown key `{path}`", remedy)
+    if first["type"] == "missing":
+        return UsageError(f"{source}: the key `{path}` is missing", "see docs/guide/your-own-pipeline.md")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    found = repr(first["input"])[:80]
+    shown = f"{source}: {path}: {message}" if path else f"{source}: {message}"
+    return UsageError(f"{shown} (found {found})" if path else shown, "correct the experiment")
+
+
+def _keys_at(block: tuple[int | str, ...]) -> list[str]:
+    models: dict[str, type[_Block]] = {"policy": Policy, "interruptions": Interruption, "inputs": DeclaredInput}
+    model = models.get(str(block[0]), Experiment) if block else Experiment
+    return sorted(field.alias or name for name, field in model.model_fields.items())

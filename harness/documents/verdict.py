@@ -1,0 +1,413 @@
+"""`verdict.json`: what was asked, what was found, how much was compared, and what was not checked.
+
+Schema 2. Documents of schema 1, which said *oracle* where this one says *check*, are read through `upgraded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, JsonValue
+
+from harness.documents.document import Document, Model, read_json
+from harness.errors import UsageError
+
+SCHEMA = 2
+Word = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED"]
+CheckWord = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "NOT_CHECKED"]
+CheckName = Literal["rerun", "resume", "rebuild", "replay"]
+ControlName = Literal["tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim"]
+ItemState = Literal["holds", "vetoed", "warning", "does not apply", "could not tell"]
+EXIT_CODES: Mapping[str, int] = {"CERTIFIED": 0, "DIVERGED": 1, "INCONCLUSIVE": 3, "VETOED": 4, "TAMPERED": 5}
+
+
+class Compared(Model):
+    """How much was compared: step records, tensors with their bytes, files."""
+
+    steps: int = 0
+    tensors: int = 0
+    bytes: int = 0
+    files: int = 0
+
+    def __add__(self, other: Compared) -> Compared:
+        return Compared(
+            steps=self.steps + other.steps,
+            tensors=self.tensors + other.tensors,
+            bytes=self.bytes + other.bytes,
+            files=self.files + other.files,
+        )
+
+
+class ResumePoint(Model):
+    """Where a resumed run began; `checkpoint_step` is where the host found the same state, None if nowhere."""
+
+    run: int
+    started_after_step: int
+    checkpoint_step: int | None
+    step_source: str
+
+
+class Check(Model):
+    """One question and its answer; `how` says what was compared, `reason` why it is not certified."""
+
+    verdict: CheckWord
+    required: bool
+    how: str = ""
+    reason: str = ""
+    compared: Compared = Compared()
+    bound: str | None = None
+    resumes: tuple[ResumePoint, ...] = ()
+    image_ids: tuple[str, ...] = ()
+
+
+class Checks(Model):
+    """Every check; `replay` stands in the verdict of a replay only."""
+
+    rerun: Check
+    resume: Check
+    rebuild: Check
+    replay: Check | None = None
+
+    def items(self) -> tuple[tuple[CheckName, Check], ...]:
+        """Those that there are, in the order in which people read them."""
+        named: tuple[tuple[CheckName, Check], ...] = (
+            ("rerun", self.rerun),
+            ("resume", self.resume),
+            ("rebuild", self.rebuild),
+        )
+        return named if self.replay is None else (("replay", self.replay), named[2], named[0], named[1])
+
+
+class Interruption(Model):
+    """One planned kill, and what came of it."""
+
+    kind: str
+    step: int
+    micro_batch: int | None = None
+    byte: int | None = None
+    by: str
+    run: int
+    signal: str | None
+    exit_code: int | None
+    oom_killed: bool
+    landed: bool
+    resumed_after_step: int | None
+
+
+class FirstDivergence(Model):
+    """The first difference in the order of causes: data, rng, lr, loss, grad, optim, param."""
+
+    check: CheckName
+    trajectory: str
+    run: int
+    step: int
+    micro_batch: int | None
+    stream: str
+    tensor: str | None
+    operator: str | None = None
+    left: str
+    right: str
+
+
+class StreamDifference(Model):
+    """Where a stream first differs, and in how many steps."""
+
+    stream: str
+    first_step: int
+    num_steps: int
+
+
+class Cause(Model):
+    """Why it differs, as far as it was measured."""
+
+    kind: str = Field(alias="class")
+    title: str
+    evidence: tuple[str, ...]
+    ruled_out: tuple[str, ...]
+    fix: str
+
+
+class ControlResult(Model):
+    """A planted difference, and whether it was detected."""
+
+    name: ControlName
+    detected: bool
+    detail: str
+
+
+class Control(Model):
+    """The negative controls; `failed_as_it_must` says that each that is needed was made and detected."""
+
+    failed_as_it_must: bool
+    controls: tuple[ControlResult, ...]
+
+
+class Restored(Model):
+    """What a resumed run held before its first batch, against the straight run's state at that step."""
+
+    run: int
+    after_step: int
+    num_tensors: int
+    num_equal: int
+    different: tuple[str, ...]
+    file: str | None
+    num_in_file: int | None
+
+
+class Testimony(Model):
+    """How many of the tensors on disk the ledger saw; `missing` names the others."""
+
+    tensors_on_disk: int
+    found_in_ledger: int
+    missing: tuple[str, ...]
+
+
+class File(Model):
+    """One declared file on both sides; `equal` is None where it could not be compared."""
+
+    path: str
+    role: str
+    equal: bool | None
+    content: str | None
+    num_tensors: int
+
+
+class Shown(Model):
+    """Why an item is in its state, and where that is seen."""
+
+    text: str
+    path: str | None
+    line: int | None
+    measured: bool
+
+
+class ChecklistItem(Model):
+    """One line of the checklist."""
+
+    id: str
+    group: str
+    title: str
+    state: ItemState
+    shown: tuple[Shown, ...]
+    rules: tuple[str, ...]
+
+
+class ReviewFinding(Model):
+    """A rule that is broken, where, why that matters and how to mend it; `allowed` is the reason a person gave."""
+
+    rule: str
+    name: str
+    title: str
+    severity: str | None
+    certainty: str
+    items: tuple[str, ...]
+    path: str | None
+    line: int | None
+    column: int | None
+    message: str
+    why: str
+    fix: str
+    source: str
+    thread: str | None
+    allowed: str
+
+
+class UnreadFile(Model):
+    """A file that the review could not read."""
+
+    path: str
+    reason: str
+
+
+class Review(Model):
+    """The checklist, and the findings it was judged from."""
+
+    checklist: tuple[ChecklistItem, ...]
+    findings: tuple[ReviewFinding, ...]
+    allowed: tuple[ReviewFinding, ...]
+    unread: tuple[UnreadFile, ...]
+    vetoes: tuple[str, ...]
+    weakened: tuple[str, ...] = ()
+    measured: dict[str, JsonValue] | None
+    num_files: int
+
+
+class PackageDifference(Model):
+    """A package that is not as the lock has it."""
+
+    name: str
+    locked: str | None = None
+    found: str | None = None
+
+
+class PythonDifference(Model):
+    """The Python that is locked, and the one that is there."""
+
+    locked: str
+    found: str
+
+
+class EnvironmentDifference(Model):
+    """How an environment differs from a lock."""
+
+    python: PythonDifference | None
+    missing: tuple[PackageDifference, ...]
+    added: tuple[PackageDifference, ...]
+    changed: tuple[PackageDifference, ...]
+
+
+class EnvironmentFacts(Model):
+    """Without a container: the Python, and how it differs from the image's lock."""
+
+    kind: Literal["given", "lock"]
+    lock: str
+    python: str
+    implementation: str
+    platform: str
+    num_packages: int
+    is_locked: bool
+    counts: dict[str, int]
+    difference: EnvironmentDifference
+
+
+class Prefix(Model):
+    """Which part of the training was run: the first `steps` of `of`."""
+
+    steps: int
+    of: int
+
+
+class StoppedAt(Model):
+    """The first difference of a prefix, at which every training was stopped."""
+
+    trajectory: str
+    run: int
+    step: int
+
+
+class ReplayedRecord(Model):
+    """The archived run that a replay is held against."""
+
+    run_id: str
+    experiment: str
+    commit: str
+    verdict: str
+    finished: str
+    source: str
+    key: str | None
+
+
+class EnvironmentChange(Model):
+    """One value of the environment then and now; None where there is none."""
+
+    path: str
+    archived: str | None
+    today: str | None
+
+
+class ImageIds(Model):
+    """The image then and now."""
+
+    archived: str | None
+    today: str | None
+    equal: bool
+
+
+class PreflightRow(Model):
+    """One thing that a replay needs, and whether it can be had."""
+
+    kind: str
+    name: str
+    state: Literal["present", "fetchable", "gone", "unknown"]
+    detail: str
+    remedy: str
+
+
+class Replay(Model):
+    """What was replayed, on which hardware, and what is not as it was."""
+
+    record: ReplayedRecord
+    against: str | None
+    tier: str
+    tier_detail: tuple[str, ...]
+    environment: tuple[EnvironmentChange, ...]
+    image: ImageIds
+    code_changes: tuple[str, ...]
+    preflight: tuple[PreflightRow, ...]
+
+
+class Verdict(Document):
+    """The verdict of a certify or of a replay."""
+
+    schema_: Literal[2] = Field(default=2, alias="schema")
+    kind: Literal["certify", "replay"] = "certify"
+    experiment: str
+    run_id: str
+    commit: str
+    dirty: bool
+    runner: str
+    gpus: tuple[str, ...] = ()
+    environment: EnvironmentFacts | None = None
+    scope: Prefix | None = None
+    stopped_at: StoppedAt | None = None
+    verdict: Word
+    exit_code: int
+    summary: str
+    checks: Checks
+    interruptions: tuple[Interruption, ...] = ()
+    compared: Compared
+    first_divergence: FirstDivergence | None = None
+    streams_that_differ: tuple[StreamDifference, ...] = ()
+    final_state_equal: bool | None = None
+    cause: Cause | None = None
+    control: Control
+    restored: tuple[Restored, ...] = ()
+    testimony: Testimony
+    files: tuple[File, ...] = ()
+    problems: tuple[str, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    review: Review | None = None
+    replay: Replay | None = None
+
+    @classmethod
+    def load(cls, data: bytes | memoryview, name: str) -> Self:
+        """Read `verdict.json` of any schema up to this one.
+
+        Raises:
+            TamperedError: it is malformed.
+            UsageError: a newer version of this program wrote it in another format.
+        """
+        return cls.from_json(upgraded(read_json(data, name), name), name)
+
+
+def upgraded(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A verdict of schema 1 in the words of schema 2; any other as it is.
+
+    Raises:
+        UsageError: it is of a newer schema.
+    """
+    schema = document.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        problem = f"{name} has format {schema}, this version reads up to {SCHEMA}"
+        raise UsageError(problem, "use the version of the harness that wrote it, or a newer one")
+    if schema != 1:
+        return document
+    new = {key: value for key, value in document.items() if key not in ("schema", "oracles", "control")}
+    new |= {"schema": SCHEMA, "checks": document.get("oracles")}
+    control, first = document.get("control"), document.get("first_divergence")
+    if isinstance(control, dict):
+        rows = control.get("checks")
+        new["control"] = {
+            "failed_as_it_must": control.get("failed_as_it_must"),
+            "controls": [_renamed(row, "failed_as_it_must", "detected") for row in rows]
+            if isinstance(rows, list)
+            else rows,
+        }
+    if isinstance(first, dict):
+        new["first_divergence"] = _renamed(first, "oracle", "check")
+    return new
+
+
+def _renamed(row: Any, old: str, new: str) -> Any:
+    return {new if key == old else key: value for key, value in row.items()} if isinstance(row, dict) else row

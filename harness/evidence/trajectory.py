@@ -1,0 +1,111 @@
+"""Evidence: everything that the runs of a trajectory left behind, read and bounded, not yet judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.documents.digest import Digest
+from harness.documents.run import RunRecord
+from harness.evidence.content import Content
+from harness.evidence.ledger import Event, Ledger, Progress, Sidecar
+
+Role = Literal["output", "checkpoint"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEvidence:
+    """A declared file.
+
+    Attributes:
+        path: below the trajectory's output folder, with `/`.
+        role: a file that both globs name is an output.
+        sha256: of the file's bytes: information only, unless both sides have the same.
+        content: what it holds, less volatile keys; None if it could not be read, then `problem` says why.
+    """
+
+    path: str
+    role: Role
+    size_bytes: int
+    sha256: Digest | None
+    content: Content | None
+    problem: str | None = None
+
+    @property
+    def content_digest(self) -> Digest | None:
+        """What files are compared by."""
+        return None if self.content is None else self.content.content_digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvidence:
+    """One run: what the host saw, and what the recorder wrote in it.
+
+    Attributes:
+        ledger: None if there is none or it is malformed, then `problem` says why.
+        ledger_bytes: the file that `ledger` was parsed from.
+        extra_ledgers: names of further ledgers: more than one process trained.
+        problem: the first reason why this run's evidence is not whole.
+    """
+
+    record: RunRecord
+    ledger: Ledger | None
+    ledger_bytes: bytes = field(default=b"", repr=False)
+    extra_ledgers: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+    sidecar: Sidecar | None = None
+    progress: tuple[Progress, ...] = ()
+    problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How messages call it: `resumed/2`."""
+        return f"{self.record.trajectory}/{self.record.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrajectoryEvidence:
+    """The runs that form one training, in order, and the files it left; `problems` are those of the files' folder."""
+
+    name: str
+    runs: tuple[RunEvidence, ...]
+    files: tuple[FileEvidence, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def last(self) -> RunEvidence | None:
+        """The run that was to finish."""
+        return self.runs[-1] if self.runs else None
+
+    def file(self, path: str) -> FileEvidence | None:
+        """The file at a path."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """How much was compared.
+
+    Attributes:
+        steps: step records.
+        tensors: tensors of states (at restore and at the end) and of files.
+        bytes: the bytes of those tensors, as far as their sizes are known.
+        files: files.
+    """
+
+    steps: int = 0
+    tensors: int = 0
+    bytes: int = 0
+    files: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(
+            steps=self.steps + other.steps,
+            tensors=self.tensors + other.tensors,
+            bytes=self.bytes + other.bytes,
+            files=self.files + other.files,
+        )
+
+    def to_json(self) -> dict[str, int]:
+        """As verdict.json has it."""
+        return {"steps": self.steps, "tensors": self.tensors, "bytes": self.bytes, "files": self.files}

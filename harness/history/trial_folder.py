@@ -1,0 +1,106 @@
+"""The folder of a bisection, `runs/<experiment>/bisect-<digest>/`: what was tried, so that an interrupted one goes on.
+
+- `question.json`: what is asked.
+- `trials/<key>.json`: a trial's answer, by everything that it depends on.
+- `reference/`: the good side's training.
+- `<what>/`: what a trial left: its ledger and its log.
+- `bisect.json`: the result.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.documents.digest import canonical_json, sha256
+from harness.documents.experiment import Experiment
+from harness.errors import EvidenceError
+from harness.evidence.trajectory import TrajectoryEvidence
+from harness.history.trial import Judged
+from harness.runs.certify_folder import write_json
+from harness.runs.load_evidence import load_trajectory
+from harness.runs.trajectory import read_record
+from harness.system.store import disk_errors
+
+_HEAVY = ("code", "inputs", "prepare", "straight/output", "config.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """What is known of one question."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, above: Path, question: Mapping[str, Any]) -> Trials:
+        """The folder of a question below `runs/<experiment>`, made if this is the first time that it is asked.
+
+        Raises:
+            HostError: it cannot be made.
+        """
+        folder = above / f"bisect-{sha256(canonical_json(dict(question))).hex[:12]}"
+        with disk_errors("making the bisection's folder"):
+            (folder / "trials").mkdir(parents=True, exist_ok=True)
+            write_json(folder / "question.json", question)
+        return cls(folder=folder)
+
+    def read(self, key: str) -> Judged | None:
+        """The answer of a trial that was made; what cannot be read, or may be another next time, was not made."""
+        try:
+            found = Judged.parse(json.loads(self._path(key).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return None
+        return found if found.is_lasting else None
+
+    def keep(self, key: str, judged: Judged) -> None:
+        """Keep a trial's answer."""
+        with disk_errors("keeping a trial's answer"):
+            write_json(self._path(key), judged.to_json())
+
+    def work(self, name: str) -> Path:
+        """An empty folder for one training; whatever an interrupted trial left in it is removed."""
+        folder = self.folder / name
+        with disk_errors("making a trial's folder"):
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
+        return folder
+
+    @staticmethod
+    def lighten(folder: Path) -> None:
+        """Remove what a training wrote beside its evidence: nobody wants ten copies of the weights."""
+        for name in _HEAVY:
+            path = folder / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / "trials" / f"{key}.json"
+
+
+def load_straight(folder: Path, experiment: Experiment) -> TrajectoryEvidence:
+    """The straight training that lies in a run's folder, or in a published one, with its files where they are.
+
+    Raises:
+        EvidenceError: there is none, or what the host saw of it is malformed.
+    """
+    try:
+        record = read_record(folder / "straight" / "run-1.json")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"{folder.name}/straight/run-1.json cannot be read: {str(error)[:100]}"
+        raise EvidenceError(problem, "train it again") from error
+    policy = experiment.policy
+    return load_trajectory(
+        folder / "straight", "straight", (record,), experiment.outputs, experiment.checkpoints, policy.volatile
+    )
+
+
+def trial_key(parts: Mapping[str, Any]) -> str:
+    """The name of a trial: a digest over everything that its answer depends on."""
+    return sha256(canonical_json(dict(parts))).hex[:32]

@@ -1,1 +1,0 @@
-"""Effects: the engine, the builder, inputs, the runner, git, the store. Nothing is decided here."""

@@ -1,1 +1,0 @@
-"""Images: bases, the builder, the engines' images, layouts and registries."""

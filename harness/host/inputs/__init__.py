@@ -1,1 +1,0 @@
-"""Inputs: fetched, verified, unpacked."""

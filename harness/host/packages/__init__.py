@@ -1,1 +1,0 @@
-"""Python packages: locks, the resolver, wheels, environments, interpreters."""

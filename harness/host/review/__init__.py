@@ -1,1 +1,0 @@
-"""The review's effects: lists trees, reads files in processes of their own, runs a probe."""

@@ -1,1 +1,0 @@
-"""Signing: private keys on this machine, and which public keys it knows."""

@@ -1,1 +1,0 @@
-"""Verifying what somebody archived: opened, its signatures checked, its evidence read and judged again."""

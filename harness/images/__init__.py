@@ -1,0 +1,1 @@
+"""Images: functions of their lockfiles, built, compared, loaded and written out."""

@@ -1,0 +1,92 @@
+"""What a build will fetch and need, said and checked before it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import docker
+
+from harness.errors import HostError
+from harness.images.recipe import Recipe
+from harness.packages.wheels import absent_wheels
+from harness.system.store import Progress, Store
+
+_BASE_EXPANSION = 3  # unpacked over packed Debian packages, without documentation
+_EXPANSION = 4.5  # installed and compiled over packed wheels, where the lock does not say (PyTorch for a CPU)
+
+
+def installed_bytes(recipe: Recipe) -> int:
+    """What an image's files take, as far as its locks can tell."""
+    wheels = recipe.lock.installed_bytes or int(recipe.lock.wheels_bytes * _EXPANSION)
+    return wheels + _BASE_EXPANSION * recipe.base_bytes
+
+
+def cache_bytes(recipe: Recipe) -> int:
+    """What one build needs in the cache at its worst moment, beside the wheels: the tree that was exported."""
+    return installed_bytes(recipe)
+
+
+def engine_bytes(recipe: Recipe) -> int:
+    """What one build needs on the engine's disk at its worst moment.
+
+    While the Dockerfile runs: the context, its copy as a layer, the installed files, and their copy as a layer. While
+    the result is loaded: its archive, its layer, and what was built, which is being removed.
+    """
+    installed, wheels = installed_bytes(recipe), recipe.lock.wheels_bytes
+    return max(2 * wheels + 2 * installed, 3 * installed) + _BASE_EXPANSION * recipe.base_bytes
+
+
+def peak_disk_bytes(recipe: Recipe) -> int:
+    """What a first certify of an image needs in the cache and on the engines' disks together, built twice in turn."""
+    return recipe.lock.wheels_bytes + cache_bytes(recipe) + engine_bytes(recipe) + installed_bytes(recipe)
+
+
+def announce(client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress, *, check: bool) -> bool:
+    """Say what will be fetched and needed, before anything is.
+
+    Returns:
+        Whether there is room for two builds side by side.
+
+    Raises:
+        HostError: there is not enough room for one.
+    """
+    packages = recipe.base_lock.packages if recipe.base_lock else ()
+    debs = sum(item.size_bytes for item in packages if not store.blob(item.sha256).exists())
+    wheels = sum(wheel.size_bytes for wheel in absent_wheels(recipe.lock, store))
+    base = f"{len(packages)} Debian packages" if packages else f"base {recipe.base.name} of a registry"
+    cache, engine = cache_bytes(recipe) + debs + wheels, engine_bytes(recipe)
+    progress(
+        f"{recipe.name}: {len(recipe.lock.wheels)} wheels ({recipe.lock.wheels_bytes / 1e6:,.0f} MB), {base}; to be "
+        f"fetched: {(debs + wheels) / 1e6:,.0f} MB; an image of about {installed_bytes(recipe) / 1e9:.1f} GB; a build "
+        f"needs about {cache / 1e9:.1f} GB in the cache and {engine / 1e9:.1f} GB on the engine's disk"
+    )
+    place = engine_disk(client)
+    needs = [(store.root, cache)] + ([(place, engine)] if place else [])
+    _check(needs, 1)
+    try:
+        _check([*needs, (store.root, cache_bytes(recipe) + engine)], 1.2)
+    except HostError:
+        return False
+    return check
+
+
+def engine_disk(client: docker.DockerClient) -> Path | None:
+    """The engine's data root, where it lies on this machine."""
+    place = Path(client.info().get("DockerRootDir") or "/nonexistent")
+    return place if place.is_dir() and not os.environ.get("DOCKER_HOST") else None
+
+
+def _check(needs: list[tuple[Path, int]], margin: float) -> None:
+    """Hold what is needed on each disk against what is free there."""
+    disks: dict[int, tuple[Path, int]] = {}
+    for place, size in needs:
+        device = place.stat().st_dev
+        first, before = disks.get(device, (place, 0))
+        disks[device] = (first, before + size)
+    for place, size in disks.values():
+        free = shutil.disk_usage(place).free
+        if free < size * margin:
+            problem = f"the disk of {place} has {free / 1e9:.1f} GB free, {size / 1e9:.1f} GB are needed"
+            raise HostError(problem, "free some disk space, or set HARNESS_CACHE to a larger disk")

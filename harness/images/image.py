@@ -1,0 +1,119 @@
+"""Images: the canonical configuration, the id that is its digest, and the key of everything an image is
+made from.
+
+An image's id is the sha256 of its canonical configuration, which names its layers by digest: `docker
+images` shows the same value where the engine uses configuration digests for ids, and calls it by another
+name elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.documents.lockfile import digest_of
+from harness.errors import UsageError
+
+REPOSITORY = "repro-harness"
+_CONFIG_KEYS = ("Cmd", "Entrypoint", "Env", "ExposedPorts", "Labels", "StopSignal", "User", "Volumes", "WorkingDir")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDifference:
+    """One path that two builds of an image do not agree on, and how: an example is `content from byte 17`."""
+
+    path: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildRecord:
+    """Two builds of an image from nothing: what the *rebuild* oracle may cite.
+
+    `built_at` are UTC times (ISO 8601) of the two ends, `seconds` the two durations and `engines` what did them; `key`
+    is the image's key.
+    """
+
+    image: str
+    key: str
+    image_ids: tuple[str, ...]
+    built_at: tuple[str, ...]
+    seconds: tuple[float, ...]
+    engines: tuple[str, ...]
+    differences: tuple[FileDifference, ...] = ()
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether every build gave the same id; never true of fewer than two builds."""
+        return len(self.image_ids) > 1 and len(set(self.image_ids)) == 1
+
+    @property
+    def summary(self) -> str:
+        """In words, how it was built and when."""
+        where = "two engines" if len(set(self.engines)) > 1 else "one engine"
+        return f"two builds from nothing on {where}, {' and '.join(self.built_at)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """An image that is in the engine.
+
+    `image_id` is the digest of its canonical configuration, the same everywhere; `engine_id` is what this
+    engine calls it; a container is run from `tag`. `seconds` is per stage, in order. `rebuild` is the
+    record of a double build of the same key that gave the same id, if there is one.
+    """
+
+    name: str
+    image_id: str
+    engine_id: str
+    tag: str
+    key: str
+    size_bytes: int
+    seconds: tuple[tuple[str, float], ...]
+    was_cached: bool
+    rebuild: RebuildRecord | None = None
+
+
+def image_key(materials: Mapping[str, bytes]) -> str:
+    """The digest of everything that an image is a function of: named byte strings, in any order."""
+    hasher = hashlib.sha256()
+    for name in sorted(materials):
+        hasher.update(f"{name} {digest_of(materials[name])}\n".encode())
+    return "sha256:" + hasher.hexdigest()
+
+
+def canonical_config(
+    config: Mapping[str, Any], diff_ids: tuple[str, ...], labels: Mapping[str, str] | None = None
+) -> bytes:
+    """The canonical configuration: platform, what a container inherits, and the layers. No history and no
+    times.
+
+    Args:
+        config: an OCI or Docker image configuration, decoded; of it only what matters to a container is kept.
+        diff_ids: the digests of the canonical layers, lowest first.
+        labels: added to those that the configuration has.
+
+    Raises:
+        UsageError: the configuration names no platform.
+    """
+    inherited = dict(config.get("config") or {})
+    if labels:
+        inherited["Labels"] = {**(inherited.get("Labels") or {}), **labels}
+    if not config.get("architecture") or not config.get("os"):
+        raise UsageError("the image's configuration names no platform", "build it again")
+    kept = {key: inherited[key] for key in _CONFIG_KEYS if inherited.get(key)}
+    value = {
+        "architecture": config["architecture"],
+        "config": kept,
+        "os": config["os"],
+        "rootfs": {"diff_ids": list(diff_ids), "type": "layers"},
+    }
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def image_tag(name: str, image_id: str) -> str:
+    """The tag an image is kept under: `repro-harness/<name>:<first 12 digits of its id>`."""
+    return f"{REPOSITORY}/{name}:{image_id.removeprefix('sha256:')[:12]}"

@@ -1,0 +1,111 @@
+"""The project's locks, looked at from the command line: checked, and exported in other tools' words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from harness.documents.lockfile import BaseLock, Lockfile, parse_base_lock
+from harness.documents.names import check_image_name
+from harness.errors import UsageError
+from harness.images.recipe import read_recipe
+from harness.packages.export import python_version, to_conda, to_requirements
+from harness.packages.metadata import licences_of, requirements_of
+from harness.packages.wheels import absent_wheels
+from harness.review.lock_rules import Finding, lint_lock, unmet
+from harness.system.checkouts import read_lock, read_text
+from harness.system.store import Progress, Store
+
+Export = Literal["requirements", "conda", "cyclonedx"]
+_MALFORMED = "LOCK000"
+
+
+def lock_names(root: Path) -> tuple[str, ...]:
+    """The locks that a check looks at by default: those of images, and those of bases."""
+    images = (path.parent.name for path in (root / "images").glob("*/Dockerfile"))
+    bases = (path.stem for path in (root / "lockfiles").glob("base-*.lock"))
+    return tuple(sorted({*images, *bases}))
+
+
+def check_locks(root: Path, names: tuple[str, ...], store: Store, progress: Progress) -> tuple[Finding, ...]:
+    """What is wrong with locks.
+
+    The lock of an image is linted, and held against what its wheels say they need where these are in the cache. Of any
+    other it is checked that it can be read, with everything pinned and hashed.
+
+    Args:
+        root: the project's root.
+        names: of the locks; none means all of images and bases.
+        store: the cache.
+        progress: told what was not checked.
+    """
+    found: dict[str, Finding] = {}
+    for name in names or lock_names(root):
+        for finding in _check(root, check_image_name(name), store, progress):
+            # A base that is malformed shows in every image that stands on it; once is enough.
+            found.setdefault(finding.problem if finding.id == _MALFORMED else str(finding), finding)
+    return tuple(found.values())
+
+
+def export_lock(root: Path, name: str, kind: Export, store: Store, progress: Progress) -> str:
+    """A lock as requirements, as a conda environment, or as a bill of materials.
+
+    The bill names licences where the cache has the wheels, and the image's id where the image was built.
+
+    Raises:
+        UsageError: the lock is missing or malformed, or cannot be written in this form.
+    """
+    lock = read_lock(root / "lockfiles" / f"{check_image_name(name)}.lock")
+    if kind == "requirements":
+        return to_requirements(lock, name)
+    recipe = read_recipe(root, name) if _is_image(root, name) else None
+    base_lock = recipe.base_lock if recipe else None
+    if kind == "conda":
+        return to_conda(lock, base_lock, name)
+    from harness.images.sbom import sbom
+
+    if recipe is None:
+        raise UsageError(f"{name} is no image: there is no images/{name}/Dockerfile", "name an image")
+    is_here = not absent_wheels(lock, store)
+    if not is_here:
+        progress("the wheels are not all in the cache: their licences are left out")
+    licences = licences_of(lock, store) if is_here else {}
+    record = store.read_record("images", recipe.key) or {}
+    image_id = str(record["image_id"]) if "image_id" in record else None
+    base_image = recipe.base.pull if recipe.base.digest else ""
+    return sbom(name, lock, base_lock, image_id, licences, base_image)
+
+
+def _is_image(root: Path, name: str) -> bool:
+    return (root / "images" / name / "Dockerfile").is_file()
+
+
+def _check(root: Path, name: str, store: Store, progress: Progress) -> Iterator[Finding]:
+    source = f"{name}.lock"
+    try:
+        if name.startswith("base-"):
+            parse_base_lock(read_text(root / "lockfiles" / source, f"write it with `harness lock {name}`"), source)
+            return
+        lock = read_lock(root / "lockfiles" / source)
+        if not _is_image(root, name):
+            return
+        yield from lint_lock(lock, source)
+        recipe = read_recipe(root, name)
+        if absent_wheels(lock, store):
+            progress(f"{source}: the wheels are not all in the cache: whether they fit together was not checked")
+        else:
+            yield from fit(lock, recipe.base_lock, store, source)
+    except UsageError as error:
+        yield Finding(id=_MALFORMED, where=source, problem=error.problem, remedy=error.remedy)
+
+
+def fit(lock: Lockfile, base_lock: BaseLock | None, store: Store, source: str) -> tuple[Finding, ...]:
+    """What the wheels of a lock, which are in the store, need and do not find in it, with the Python of this base.
+
+    Raises:
+        HostError: a wheel is not in the store.
+        UsageError: a wheel is torn or another distribution than the lock says.
+    """
+    version = python_version(base_lock)
+    return unmet(requirements_of(lock, store), lock, source, version if version.count(".") == 2 else "")

@@ -1,0 +1,97 @@
+"""An image as an OCI layout: a folder that skopeo, podman, containerd and archives of the next decade can read.
+
+The layers are not compressed: what a compressor writes changes with its version, and the digest of a layer in the
+manifest is then the one in the image's configuration. The commit stands in the index, as an annotation: many commits
+give one image, and its manifest's digest is the same for all of them.
+
+Source: OCI Image Format Specification 1.0, "Image Layout", "Image Manifest" and "Annotations".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import docker
+
+from harness.errors import HostError, UsageError
+from harness.images import oci_documents
+from harness.images.engine_images import engine_faults, save_image
+from harness.images.image import BuildResult
+from harness.images.layers import encode
+from harness.images.oci_documents import Blob
+from harness.images.saved_image import CanonicalImage, reread, spool
+from harness.system.store import Store, disk_errors
+
+
+def write_oci(client: docker.DockerClient, result: BuildResult, commit: str, target: Path, store: Store) -> str:
+    """Write an image that the engine has into a new folder.
+
+    Args:
+        client: the engine.
+        result: the image.
+        commit: of the project, for the index; "" where there is none.
+        target: the folder; it must not exist, or be empty.
+        store: for the work on the way.
+
+    Returns:
+        The manifest's digest.
+
+    Raises:
+        UsageError: the folder is in use.
+        HostError: the engine or the disk failed.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} is there already", "give a folder that does not exist")
+    with disk_errors("writing the OCI layout"), engine_faults(), store.scratch("oci") as folder:
+        image = reread(spool(save_image(client, result.tag), folder))
+        if image.image_id != result.image_id:
+            problem = f"the engine gave {image.image_id} for {result.tag}, which is {result.image_id}"
+            raise HostError(problem, "remove that tag and build the image again")
+        # Beside the target, so that it appears whole: the last step is a rename.
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            digest = write_layout(image, partial, result.tag, commit)
+            if target.exists():
+                target.rmdir()
+            partial.replace(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return digest
+
+
+def write_layout(image: CanonicalImage, folder: Path, name: str, commit: str) -> str:
+    """Write an image's layout into a folder that does not exist; returns the manifest's digest."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    layers = [_write(blobs, encode(layer.entries)) for layer in image.layers]
+    manifest = _write(blobs, [oci_documents.render_image(_write(blobs, [image.config]), layers)])
+    annotations = {oci_documents.REF_NAME: name.rpartition(":")[2]}
+    annotations |= {"org.opencontainers.image.revision": commit} if commit else {}
+    described = {"mediaType": oci_documents.MANIFEST_TYPE, "digest": manifest.digest, "size": manifest.size}
+    entry = {**described, "annotations": annotations, "platform": oci_documents.PLATFORM}
+    index = {"schemaVersion": 2, "mediaType": oci_documents.INDEX_TYPE, "manifests": [entry]}
+    (folder / oci_documents.INDEX_FILE).write_bytes(_json(index))
+    (folder / oci_documents.LAYOUT_FILE).write_bytes(oci_documents.LAYOUT)
+    return manifest.digest
+
+
+def _write(folder: Path, chunks: Iterable[bytes]) -> Blob:
+    """Write a blob under its digest."""
+    hasher, size, temporary = hashlib.sha256(), 0, folder / "partial"
+    with temporary.open("wb") as output:
+        for chunk in chunks:
+            hasher.update(chunk)
+            size += len(chunk)
+            output.write(chunk)
+    temporary.replace(folder / hasher.hexdigest())
+    return Blob(f"sha256:{hasher.hexdigest()}", size)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")

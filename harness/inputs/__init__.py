@@ -1,0 +1,1 @@
+"""Models and data: fetched, verified and unpacked."""

@@ -1,0 +1,1 @@
+"""Comparison, checks, negative controls, causes and the verdict: functions from values to values. Pure."""

@@ -1,0 +1,239 @@
+"""Controls: comparisons that must fail. A judge that cannot see a planted bit may not certify anything.
+
+Every control goes through the same functions as the verdict: `read_content` and `compare_files` for files,
+`parse_ledger` and `compare_steps` for ledgers, `compare_run` for runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.documents.digest import sha256
+from harness.errors import EvidenceError
+from harness.evidence.content import is_volatile, open_tensors, read_content
+from harness.evidence.ledger import Ledger, parse_ledger, rechain
+from harness.evidence.tensor_file import RawTensor
+from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
+from harness.evidence.zip_file import let_go, read_zip
+from harness.judge.diff import RunComparison, compare_files, compare_run, compare_steps
+from harness.judge.locate import Difference, ledger_of, locate
+
+ControlName = Literal["tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim"]
+CONTROLS: tuple[ControlName, ...] = ("tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim")
+_CHUNK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlCheck:
+    """One control; `detail` says in a sentence what was changed and what was found."""
+
+    name: str
+    failed_as_it_must: bool
+    detail: str
+
+
+def check_tensor_bit(path: str, data: bytes | mmap.mmap | memoryview, volatile: Iterable[str] = ()) -> ControlCheck:
+    """Compare a file of tensors with a copy of which one bit is changed: that tensor must differ.
+
+    Args:
+        path: of a declared output of the straight trajectory.
+        data: the whole file; it is copied once.
+        volatile: as in the comparison itself.
+    """
+    keys = tuple(volatile)
+    try:
+        tensors = [t for t in open_tensors(path, data).tensors if t.size_bytes]
+        tensor = next((t for t in tensors if not is_volatile(t.name, frozenset(keys))), None)
+        if tensor is None:
+            return _check("tensor_bit", False, f"{path} holds no tensor with an element, so no bit could be changed")
+        original = _file(path, memoryview(data), keys)
+        changed = _file(path, _with_one_bit_changed(path, data, tensor), keys)
+        (compared,) = compare_files([original], [changed])
+    except EvidenceError as error:
+        return _check("tensor_bit", False, f"{path} could not be compared with a copy of itself: {error.problem}")
+    found = compared.is_equal is False and tensor.name in compared.different
+    what = "was found" if found else f"was not found as it must (found: {', '.join(compared.different) or 'nothing'})"
+    return _check("tensor_bit", found, f"one bit changed in {tensor.name} of a copy of {path} {what}")
+
+
+def check_ledger_digit(straight: TrajectoryEvidence) -> ControlCheck:
+    """Change one hex digit in a copy of the ledger: its chain must break, and with a new chain the step must differ."""
+    run = straight.runs[0] if straight.runs else None
+    if run is None or run.ledger is None or not run.ledger.steps:
+        return _check("ledger_digit", False, "the straight trajectory has no ledger with a step to change")
+    step = run.ledger.steps[len(run.ledger.steps) // 2]
+    stream = "param" if "param" in step.streams else next(iter(step.streams), None)
+    if stream is None:
+        return _check("ledger_digit", False, f"step {step.step} of the ledger has no stream to change")
+    changed = _with_one_digit_changed(run.ledger_bytes, step.step, step.streams[stream].hex)
+    is_refused = False
+    try:
+        parse_ledger(changed, "the changed copy")
+    except EvidenceError:
+        is_refused = True
+    found: tuple[Difference, ...] = ()
+    try:
+        forged = parse_ledger(rechain(changed), "the copy with a new chain")
+        found, _, _ = compare_steps(run.ledger.steps, forged.steps)
+    except EvidenceError:
+        pass
+    is_found = [(d.step, d.stream) for d in found] == [(step.step, stream)]
+    detail = (
+        f"one digit changed at step {step.step} in {stream}: the chain "
+        f"{'breaks' if is_refused else 'DOES NOT break'}; with the chain computed anew the comparison "
+        f"{'finds it there' if is_found else 'DOES NOT find it there'}"
+    )
+    return _check("ledger_digit", is_refused and is_found, detail)
+
+
+def check_weights_moved(straight: TrajectoryEvidence) -> ControlCheck:
+    """The parameters after the last step must not be those of the start: a training that does nothing repeats."""
+    run = straight.runs[0] if straight.runs else None
+    if run is None or run.ledger is None or not run.ledger.steps:
+        return _check("weights_moved", False, "the straight trajectory has no ledger with a step")
+    before, after = run.ledger.start.streams.get("param"), run.ledger.steps[-1].streams.get("param")
+    if before is None or after is None:
+        return _check("weights_moved", False, "the recorder saw no parameters")
+    count = run.ledger.start.counts.get("param", 0)
+    if count == 0:
+        return _check("weights_moved", False, "the process has no trainable parameters")
+    moved, last = before != after, run.ledger.last_step
+    detail = f"the {count} trainable tensors {'are others' if moved else 'ARE THE SAME'} after step {last} than before"
+    return _check("weights_moved", moved, detail if moved else f"{detail}: training changed nothing")
+
+
+def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, step: int) -> ControlCheck:
+    """A run in which one bit of a live parameter was flipped after a step: found there, in `param`, and not before.
+
+    Args:
+        straight: the straight trajectory.
+        control: one run with the faults `flip_param` at `step` and possibly a `stop` later.
+        step: where the bit was flipped.
+    """
+    name: ControlName = "flip_param"
+    try:
+        compared = _compare_control(straight, control, 1, "flip_param")
+    except EvidenceError as error:
+        return _check(name, False, error.problem)
+    if not compared.differences:
+        return _check(name, False, f"a bit of a parameter flipped after step {step} was NOT found")
+    first = compared.differences[0]
+    is_found = (first.phase, first.step, first.stream) == ("step", step, "param")
+    where = f"step {first.step} in {first.stream}" + (" before the first step" if first.phase == "start" else "")
+    tensor = locate(first, straight.runs[0], control.runs[0]).tensor
+    detail = f"flipped after step {step}, first found at {where}{f' ({tensor})' if tensor else ''}"
+    return _check(name, is_found, detail)
+
+
+def judge_flip_optim(straight: TrajectoryEvidence, control: TrajectoryEvidence) -> ControlCheck:
+    """A resume in which one bit of the restored optimizer state was changed: found at the restore and in its step.
+
+    Args:
+        straight: the straight trajectory.
+        control: a killed run and its resume with the fault `flip_optim`.
+    """
+    name: ControlName = "flip_optim"
+    try:
+        compared = _compare_control(straight, control, 2, "flip_optim")
+    except EvidenceError as error:
+        return _check(name, False, error.problem)
+    run = control.runs[1]
+    before = [d.stream for d in compared.differences if d.phase == "restore"]
+    step = ledger_of(run).start.step + 1
+    after = [d.stream for d in compared.differences if d.phase == "step" and d.step == step]
+    changed = _flipped_tensor(run)
+    different = compared.restored.different if compared.restored is not None else ()
+    is_found = any(name in (changed, f"optim.{changed}", f"param.{changed}") for name in different)
+    is_stepped = "optim" in after or "param" in after
+    detail = (
+        f"changed in the state restored before step {step} ({changed}): "
+        f"{'found there' if is_found else f'NOT found there (different: {_names(different)})'}, "
+        f"{f'and in that step in {_names(after)}' if is_stepped else 'and NOT in that step'}"
+    )
+    return _check(name, is_found and is_stepped and bool({"optim", "param"} & set(before)), detail)
+
+
+def _flipped_tensor(run: RunEvidence) -> str:
+    """The tensor in which the recorder says it changed a bit."""
+    for event in run.events:
+        fault = event.fields.get("fault")
+        if event.kind == "fault" and isinstance(fault, dict) and fault.get("kind") == "flip_optim":
+            return str(event.fields.get("tensor"))
+    return ""
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(list(names)[:4]) or "nothing"
+
+
+def _check(name: ControlName, failed_as_it_must: bool, detail: str) -> ControlCheck:
+    return ControlCheck(name=name, failed_as_it_must=failed_as_it_must, detail=detail)
+
+
+def _file(path: str, data: memoryview, volatile: tuple[str, ...]) -> FileEvidence:
+    content = read_content(path, data, volatile)
+    digest = sha256(data)
+    let_go(data)
+    return FileEvidence(path=path, role="output", size_bytes=len(data), sha256=digest, content=content)
+
+
+def _with_one_bit_changed(path: str, data: bytes | mmap.mmap | memoryview, tensor: RawTensor) -> memoryview:
+    """A copy of the file in which one bit in the middle of the tensor is another; a zip's CRC is corrected."""
+    view = memoryview(data)
+    copy = bytearray(len(view))
+    for begin in range(0, len(view), _CHUNK_BYTES):
+        copy[begin : begin + _CHUNK_BYTES] = view[begin : begin + _CHUNK_BYTES]
+        let_go(view)
+    place = tensor.begin + (tensor.size_bytes // 2 if tensor.is_contiguous else 0)
+    copy[place] ^= 1
+    if path.rpartition(".")[2] != "safetensors":
+        for member in read_zip(view, path).values():
+            if member.begin <= place < member.begin + member.size:
+                crc = zlib.crc32(memoryview(copy)[member.begin : member.begin + member.size])
+                struct.pack_into("<L", copy, member.crc_at, crc)
+    return memoryview(copy)
+
+
+def _with_one_digit_changed(data: bytes, step: int, digits: str) -> bytes:
+    """A copy in which the last hex digit of a root is another, in the record of one step only."""
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if f'"step":{step},'.encode() in line and b'"kind":"step"' in line:
+            other = digits[:-1] + ("0" if digits[-1] != "0" else "1")
+            lines[number] = line.replace(digits.encode(), other.encode(), 1)
+    return b"".join(lines)
+
+
+def _compare_control(
+    straight: TrajectoryEvidence, control: TrajectoryEvidence, number: int, kind: str
+) -> RunComparison:
+    """Compare the control's run with the straight one, if both are whole and the fault took place.
+
+    Raises:
+        EvidenceError: they are not; the control then shows nothing.
+    """
+    if not straight.runs or straight.runs[0].ledger is None:
+        raise EvidenceError("the straight trajectory has no ledger to compare with")
+    if len(control.runs) < number:
+        raise EvidenceError(f"{control.name}: run {number} of the control did not take place")
+    run = control.runs[number - 1]
+    _sound_ledger(run)
+    faults = [event.fields.get("fault") for event in run.events if event.kind == "fault"]
+    if not any(isinstance(fault, dict) and fault.get("kind") == kind for fault in faults):
+        raise EvidenceError(f"{run.name}: no bit was flipped: no event of it was recorded")
+    return compare_run(straight, dataclasses.replace(control, files=()), number)
+
+
+def _sound_ledger(run: RunEvidence) -> Ledger:
+    record = run.record
+    if record.error or record.oom_killed or (record.exit_code != 0 and not record.is_planned_kill):
+        raise EvidenceError(f"{run.name}: the control did not run as planned (exit code {record.exit_code})")
+    if run.problem or run.ledger is None or not run.ledger.steps:
+        raise EvidenceError(run.problem or f"{run.name}: the control left no ledger with a step")
+    return run.ledger

@@ -1,0 +1,376 @@
+"""Diagnosis: from the first stream that differs, and what was measured there, to the cause by name.
+
+A cause is named only where the measurements show it; otherwise the class is `unknown`, with what is known. Streams are
+looked at in causal order (data, rng, lr, loss, grad, optim, param, buffer), so everything before the first that differs
+is ruled out. The classes follow root causes that others have reported; see the guide.
+"""
+
+from __future__ import annotations
+
+from harness.evidence.trajectory import RunEvidence
+from harness.judge.locate import ledger_of
+from harness.judge.symptom import (
+    Cause,
+    Symptom,
+    before,
+    came_back,
+    entry_at,
+    equal_inputs,
+    find_batch,
+    floats,
+    is_same,
+    loss_change,
+    names_of,
+    optim_sentence,
+    restore_sentence,
+    rng_sentences,
+    step_of,
+    tensor_evidence,
+)
+
+_SMALL = 1e-4
+"""A relative difference of a loss below this is of the size that another order of summation makes in 32 bits."""
+
+
+def diagnose(symptom: Symptom) -> Cause:
+    """The cause of a divergence, or class `unknown` with what is known."""
+    first = symptom.first
+    if first.phase == "file":
+        return _file(symptom)
+    if symptom.oracle == "rerun" or first.run == 1:
+        return _rerun(symptom)
+    if first.phase == "restore":
+        return _restored(symptom)
+    is_first_step = first.step == ledger_of(symptom.right).start.step + 1
+    by_stream = {"data": _data, "rng": _rng, "lr": _scheduler}
+    if first.phase == "step" and first.stream in by_stream and is_first_step:
+        return by_stream[first.stream](symptom)
+    if first.phase == "step" and first.stream in ("loss", "grad"):
+        return _computation(symptom)
+    return _unknown(symptom)
+
+
+def checkpoint_ignored(run: RunEvidence, saved_step: int, *, num_saves: int, is_equal: bool) -> Cause:
+    """A resumed run that started over although there was a checkpoint."""
+    ledger = ledger_of(run)
+    evidence = [
+        f"{run.name} starts after step 0: its first step is step {ledger.start.step + 1}",
+        f"{num_saves} checkpoint writes were complete before it, the last one after step {saved_step}",
+        restore_sentence(run),
+    ]
+    same_result = "a difference in the result: the final bits agree, because everything was computed again"
+    ruled_out = (same_result,) if is_equal else ()
+    return Cause(
+        kind="checkpoint_ignored",
+        title="The checkpoint was ignored: training started over",
+        evidence=tuple(evidence),
+        ruled_out=ruled_out,
+        fix="Make the resume command find and load the newest complete checkpoint below its output folder, and fail "
+        "when it cannot.",
+    )
+
+
+def image_differs(image_ids: tuple[str, ...]) -> Cause:
+    """An image that was built twice and came out differently."""
+    return Cause(
+        kind="image_not_reproducible",
+        title="The image built again is another one",
+        evidence=tuple(f"build {n}: {image_id}" for n, image_id in enumerate(image_ids, start=1)),
+        ruled_out=(),
+        fix="Run `harness build --check`: it names the files of the image that differ.",
+    )
+
+
+def _rerun(symptom: Symptom) -> Cause:
+    first = symptom.first
+    if first.phase == "start":
+        return _unseeded_start(symptom)
+    if first.phase == "step" and first.stream in ("data", "rng"):
+        return _unseeded_stream(symptom)
+    if first.phase == "step" and first.stream in ("loss", "grad"):
+        return _computation(symptom)
+    return _unknown(symptom)
+
+
+def _unseeded_start(symptom: Symptom) -> Cause:
+    first = symptom.first
+    streams = {d.stream for d in symptom.comparison.differences if d.phase == "start"}
+    if not streams & {"param", "frozen", "buffer", "rng"}:
+        return _unknown(symptom)
+    weights = sorted(streams & {"param", "frozen", "buffer"})
+    evidence = [f"before the first step, {names_of(sorted(streams))} already differ between two fresh processes"]
+    evidence += tensor_evidence(symptom)
+    if weights and "rng" not in streams:
+        evidence.append("the recorded generators are equal then, so the weights come from one that was seeded later")
+    return Cause(
+        kind="unseeded_randomness",
+        title="Randomness without a seed: " + ("the initial weights" if weights else "the generators"),
+        evidence=tuple(evidence),
+        ruled_out=before(first, symptom),
+        fix="Seed random, numpy.random, torch and CUDA with a number from the configuration at the very start, before "
+        "the model and the data are made.",
+    )
+
+
+def _unseeded_stream(symptom: Symptom) -> Cause:
+    first = symptom.first
+    evidence = [f"two fresh processes first differ at step {first.step}, in {first.stream}", *tensor_evidence(symptom)]
+    if first.stream == "data":
+        same = is_same(symptom, "rng", first.step)
+        evidence.append(
+            "the recorded generators are equal at that step: the order comes from somewhere else"
+            if same
+            else "a recorded generator differs at that step too"
+        )
+    fix = (
+        "Give the DataLoader a seeded torch.Generator and a worker_init_fn; sort what is listed from folders or sets."
+        if first.stream == "data"
+        else "Seed every generator with a number from the configuration before anything draws from it."
+    )
+    if first.stream == "rng" and first.step > ledger_of(symptom.right).start.step + 1:
+        return _unknown(symptom, f"a generator was drawn from differently in step {first.step - 1}")
+    return Cause(
+        kind="unseeded_randomness",
+        title="Randomness without a seed: " + ("the order of the data" if first.stream == "data" else "a generator"),
+        evidence=tuple(evidence),
+        ruled_out=before(first, symptom),
+        fix=fix,
+    )
+
+
+def _restored(symptom: Symptom) -> Cause:
+    streams = {d.stream for d in symptom.comparison.differences if d.phase == "restore"}
+    ledger, start = ledger_of(symptom.left), ledger_of(symptom.right).start
+    narrow = _precision_lost(symptom, streams)
+    if narrow is not None:
+        return narrow
+    restored = symptom.comparison.restored
+    different = ", ".join(restored.different[:4]) if restored is not None else ""
+    what = names_of(sorted(streams))
+    evidence = [f"after the resume at step {start.step}, {what} came back different: {different}"]
+    if start.streams.get("param") == ledger.start.streams.get("param") and "param" in streams:
+        evidence.append("the parameters equal the initial ones: no weights were loaded")
+    if "optim" in streams:
+        evidence.append(optim_sentence(symptom))
+    evidence.append(restore_sentence(symptom.right))
+    kind, title, fix = _restored_words(streams)
+    return Cause(kind=kind, title=title, evidence=tuple(evidence), ruled_out=came_back(symptom), fix=fix)
+
+
+def _restored_words(streams: set[str]) -> tuple[str, str, str]:
+    if "frozen" in streams:
+        fix = "Make the frozen weights from the same input and seed on a resume, or save them in the checkpoint."
+        return "frozen_weights_not_restored", "The frozen weights are others after the resume", fix
+    if "param" in streams:
+        fix = "Save model.state_dict() and load it with strict=True after the model is built; check that names match."
+        return "weights_not_restored", "The trained weights were not restored", fix
+    if "optim" in streams:
+        fix = "Save optimizer.state_dict() in the checkpoint and load it after the optimizer is built."
+        return "optimizer_state_not_restored", "The optimizer's state was not restored", fix
+    fix = "Register them as persistent buffers, so that they are part of model.state_dict(), and load that."
+    return "buffers_not_restored", "The model's buffers were not restored", fix
+
+
+def _precision_lost(symptom: Symptom, streams: set[str]) -> Cause | None:
+    """Weights or moments that came back rounded, if a checkpoint shows that it holds fewer digits than they have."""
+    if not streams & {"param", "optim"} or symptom.place.tensor is None or symptom.place.num_different == 0:
+        return None
+    found = _narrow_tensor(symptom)
+    if found is None:
+        return None
+    path, name, dtype, precision, live = found
+    how = f"is stored as {dtype}" if dtype != live else f"holds only values that {precision} can hold"
+    return Cause(
+        kind="checkpoint_lost_precision",
+        title="The checkpoint holds fewer digits than the training has",
+        evidence=(
+            f"{symptom.place.tensor} came back different; {symptom.place.num_different} of "
+            f"{symptom.place.num_tensors} tensors of {symptom.first.stream} did",
+            f"in {path}, {name} {how}; the live tensor is {live}",
+        ),
+        ruled_out=came_back(symptom),
+        fix="Save tensors in the dtype that they are trained in; convert copies for publishing, never the checkpoint.",
+    )
+
+
+def _narrow_tensor(symptom: Symptom) -> tuple[str, str, str, str, str] | None:
+    entry = entry_at(symptom)
+    if entry is None or entry[0] not in ("float32", "float64"):
+        return None
+    for trajectory in (symptom.other, symptom.straight):
+        for file in trajectory.files:
+            for tensor in file.content.tensors if file.content is not None and file.role == "checkpoint" else ():
+                is_same = tensor.shape == entry[1] and _is_called(tensor.name, symptom.place.tensor or "")
+                if is_same and tensor.precision in ("float16", "bfloat16", "float32") and tensor.precision != entry[0]:
+                    return file.path, tensor.name, tensor.dtype, tensor.precision, entry[0]
+    return None
+
+
+def _is_called(path: str, name: str) -> bool:
+    """Whether a path in a file is that of a live parameter, or of its moment by its own key (`exp_avg`)."""
+    last = path.rpartition("/")[2]
+    return last == name or name.endswith(f".{last}") or last.endswith(f".{name}")
+
+
+def _data(symptom: Symptom) -> Cause:
+    first = symptom.first
+    evidence = [f"the first batch after the resume (step {first.step}) is not the straight run's"]
+    evidence += tensor_evidence(symptom)
+    found = find_batch(symptom)
+    rng_equal = is_same(symptom, "rng", first.step)
+    if found is not None:
+        step, is_whole = found
+        what = "is" if is_whole else "begins with"
+        where = "the first batch of all" if step == 1 else f"the batch of step {step}"
+        evidence.append(f"it {what} {where} of the straight run")
+    elif not rng_equal:
+        evidence.append("no step of the straight run was given this batch, and a generator differs as well")
+        return Cause(
+            kind="rng_not_restored",
+            title="The random number generators were not restored, and the data's order is drawn from them",
+            evidence=(*evidence, *rng_sentences(symptom)),
+            ruled_out=came_back(symptom),
+            fix=_RNG_FIX,
+        )
+    else:
+        evidence.append("no step of the straight run was given this batch: its order is another one")
+    return Cause(
+        kind="data_position_not_restored",
+        title="The place in the data was not restored",
+        evidence=tuple(evidence),
+        ruled_out=came_back(symptom),
+        fix="Save the epoch and the number of batches consumed (or the sampler's state) and skip to that place on a "
+        "resume, with the epoch's own seeded order.",
+    )
+
+
+def _rng(symptom: Symptom) -> Cause:
+    return Cause(
+        kind="rng_not_restored",
+        title="The random number generators were not restored",
+        evidence=(
+            f"the state before step {symptom.first.step}, the first after the resume, differs in rng",
+            *tensor_evidence(symptom),
+            *rng_sentences(symptom),
+        ),
+        ruled_out=("the place in the data: the batches of that step are equal", *came_back(symptom)),
+        fix=_RNG_FIX,
+    )
+
+
+_RNG_FIX = (
+    "Save torch.get_rng_state(), the CUDA generators', numpy.random.get_state() and random.getstate() in the "
+    "checkpoint and set them again after everything else is built, just before the first batch."
+)
+
+
+def _scheduler(symptom: Symptom) -> Cause:
+    first = symptom.first
+    one, two = step_of(symptom.left, first.step), step_of(symptom.right, first.step)
+    evidence = [f"at step {first.step}, the first after the resume, the schedule is not the straight run's"]
+    evidence += tensor_evidence(symptom)
+    if one is not None and two is not None and one.lr != two.lr:
+        evidence.append(f"the learning rate was {floats(two.lr)} instead of {floats(one.lr)}")
+        steps = [record.step for record in ledger_of(symptom.left).steps if record.lr == two.lr]
+        if steps:
+            evidence.append(f"that is the learning rate of step {steps[0]} of the straight run")
+    else:
+        evidence.append("the learning rates applied are equal; the schedulers' or groups' other numbers are not")
+    return Cause(
+        kind="scheduler_not_restored",
+        title="The learning-rate schedule was not restored",
+        evidence=tuple(evidence),
+        ruled_out=(
+            "the place in the data and the generators: data and rng of that step are equal",
+            *came_back(symptom),
+        ),
+        fix="Save scheduler.state_dict() in the checkpoint and load it after the optimizer's state.",
+    )
+
+
+def _computation(symptom: Symptom) -> Cause:
+    """Loss or gradients differ although everything recorded that goes into them is equal."""
+    first = symptom.first
+    change = loss_change(symptom) if first.stream == "loss" else None
+    evidence = [
+        f"at step {first.step}, {equal_inputs(symptom)} are equal, and {first.stream} is the first stream to differ",
+        *tensor_evidence(symptom),
+    ]
+    if change is not None:
+        evidence.append(f"loss {change[0]!r} against {change[1]!r}: a relative difference of {change[2]:.1e}")
+        if change[3]:
+            evidence.append(f"they differ by a factor of exactly {change[3]}, as a gradient scaler's factor does")
+            return Cause(
+                kind="scaler_not_restored",
+                title="The gradient scaler was not restored",
+                evidence=tuple(evidence),
+                ruled_out=before(first, symptom),
+                fix="Save scaler.state_dict() in the checkpoint and load it on a resume.",
+            )
+    if change is not None and change[2] > _SMALL:
+        return _hidden_state(symptom, evidence)
+    deterministic = symptom.resumed_at is not None and symptom.rerun_steps >= first.step
+    if deterministic:
+        evidence.append("the same step was computed twice before with equal bits, so the operators repeat")
+        return _hidden_state(symptom, evidence)
+    where = "forward" if first.stream == "loss" else "backward"
+    return Cause(
+        kind="nondeterministic_operator",
+        title=f"An operator of the {where} pass does not give the same bits twice",
+        evidence=tuple(evidence),
+        ruled_out=before(first, symptom),
+        fix="Run once with torch.use_deterministic_algorithms(True): it raises an error at the operator. Set "
+        "CUBLAS_WORKSPACE_CONFIG and the number of threads before Python starts.",
+    )
+
+
+def _hidden_state(symptom: Symptom, evidence: list[str]) -> Cause:
+    if symptom.resumed_at is None:
+        return Cause(
+            kind="unseeded_randomness",
+            title="Randomness that no recorded generator accounts for",
+            evidence=(*evidence, "that is more than another order of summation makes"),
+            ruled_out=before(symptom.first, symptom),
+            fix="Look for a generator of the pipeline's own (torch.Generator, numpy.random.default_rng, os.urandom) "
+            "without a seed.",
+        )
+    return Cause(
+        kind="unknown",
+        title="Not known; after the resume something differs that the recorder does not see",
+        evidence=tuple(evidence),
+        ruled_out=before(symptom.first, symptom),
+        fix="Look for state beyond parameters, buffers, optimizer, schedulers and global generators: a generator of "
+        "the pipeline's own, a moving average, a module left in evaluation mode, gradients of a half-done step.",
+    )
+
+
+def _file(symptom: Symptom) -> Cause:
+    file = next((file for file in symptom.files if file.is_equal is False), None)
+    names = ", ".join(file.different[:6]) if file is not None else ""
+    is_missing = file is not None and "not there" in (file.left, file.right)
+    evidence = [f"every recorded step and the final state are equal; {file.path if file else 'a file'} is not"]
+    evidence.append("only one side has it" if is_missing else f"what differs in it: {names}")
+    return Cause(
+        kind="output_differs",
+        title="The training is the same; what was written about it is not",
+        evidence=tuple(evidence),
+        ruled_out=("the training itself: ledgers and final state are equal",),
+        fix="Keep times, host names and ids out of outputs, or name those keys under policy.volatile; write rows of a "
+        "step once, also when a resume repeats it.",
+    )
+
+
+def _unknown(symptom: Symptom, more: str = "") -> Cause:
+    first = symptom.first
+    after = f", {first.step - symptom.resumed_at} steps after the resume" if symptom.resumed_at is not None else ""
+    evidence = [f"{first.stream} is the first stream to differ, at step {first.step}{after}"]
+    evidence += tensor_evidence(symptom)
+    if more:
+        evidence.append(more)
+    return Cause(
+        kind="unknown",
+        title=f"Not known; the first difference is in {first.stream}",
+        evidence=tuple(evidence),
+        ruled_out=before(first, symptom),
+        fix="Look at what sets this quantity at that step; `harness diff` shows both sides' tensors and files.",
+    )

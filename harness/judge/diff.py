@@ -1,0 +1,368 @@
+"""Diffs: two trajectories compared bit for bit, step by step in causal order, then at the end, then file by file.
+
+Every copy of a step is compared with the straight trajectory's: a step that was repeated after a resume equals the
+interrupted run's copy exactly where both equal that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.documents.digest import Digest
+from harness.errors import EvidenceError
+from harness.evidence.ledger import EvalRecord, Ledger, StateRecord, StepRecord
+from harness.evidence.trajectory import Amount, FileEvidence, RunEvidence, TrajectoryEvidence
+from harness.judge.locate import (
+    NOT_THERE,
+    STREAM_ORDER,
+    Difference,
+    ledger_of,
+    natural_key,
+    size_of,
+    state_tensors,
+    without_untouched,
+)
+from harness.judge.restored import Restored, compare_restored
+
+_END_STREAMS = ("rng", "lr", "optim", "param", "buffer", "frozen")
+_MAX_NAMES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """After which step a run's state stands.
+
+    Attributes:
+        claimed: what the recorder wrote.
+        source: how the recorder found it.
+        found: where the host found the same (param, optim) roots itself, the last such step; None if nowhere.
+        agrees: whether the claim is one of the places where the host found them, or the host found none.
+    """
+
+    claimed: int
+    source: str
+    found: int | None
+    agrees: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunComparison:
+    """One run of the other trajectory against the straight one."""
+
+    run: int
+    differences: tuple[Difference, ...]
+    amount: Amount
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    restored: Restored | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileComparison:
+    """One declared file on both sides; `is_equal` is None where it could not be compared, then `problem` says why."""
+
+    path: str
+    role: str
+    is_equal: bool | None
+    content: Digest | None
+    num_tensors: int
+    size_bytes: int
+    different: tuple[str, ...] = ()
+    left: str = ""
+    right: str = ""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSummary:
+    """Where a stream first differs, and in how many steps."""
+
+    stream: str
+    first_step: int
+    num_steps: int
+
+
+def compare_steps(
+    left: Sequence[StepRecord], right: Sequence[StepRecord], *, trajectory: str = "", run: int = 1
+) -> tuple[tuple[Difference, ...], tuple[str, ...], int]:
+    """Compare the steps that `right` has with those of the same number in `left`.
+
+    Returns:
+        the differences in causal order, what could not be compared, and how many steps were compared.
+    """
+    straight = {record.step: record for record in left}
+    differences: list[Difference] = []
+    problems: dict[str, str] = {}
+    count = 0
+    for record in right:
+        other = straight.get(record.step)
+        if other is None:
+            problems.setdefault("step", f"step {record.step} of {trajectory}/{run} is not in the straight trajectory")
+            continue
+        count += 1
+        for stream, one, two in _step_differences(other, record):
+            if NOT_THERE in (one, two):
+                text = f"stream {stream} of step {record.step} was seen on one side only ({trajectory}/{run})"
+                problems.setdefault(stream, text)
+            else:
+                differences.append(
+                    Difference(
+                        trajectory=trajectory,
+                        run=run,
+                        phase="step",
+                        step=record.step,
+                        stream=stream,
+                        left=one,
+                        right=two,
+                    )
+                )
+    differences.sort(key=lambda difference: difference.order)
+    return tuple(differences), tuple(problems.values()), count
+
+
+def compare_run(straight: TrajectoryEvidence, other: TrajectoryEvidence, number: int) -> RunComparison:
+    """Compare one run of `other` with the straight trajectory.
+
+    Args:
+        straight: its first run must have a ledger.
+        other: the trajectory that is judged.
+        number: which of its runs, from 1; it must have a ledger.
+    """
+    left, right = straight.runs[0], other.runs[number - 1]
+    one, two = ledger_of(left), ledger_of(right)
+    name = other.name
+    differences, problems, num_steps = compare_steps(one.steps, two.steps, trajectory=name, run=number)
+    amount = Amount(steps=num_steps)
+    restored = None
+    if number == 1:
+        found, more = _compare_states("start", name, number, one.start, two.start)
+        amount += _state_amount(right, "start")
+    else:
+        restored, found, more, restored_amount = compare_restored(left, other.runs[: number - 1], right)
+        amount += restored_amount
+    found_evals = _compare_evals(one, two, name, number)
+    all_found = [*found, *differences, *found_evals]
+    all_problems = [*problems, *more]
+    if one.end is not None and two.end is not None:
+        ended, more = _compare_states("end", name, number, one.end, two.end)
+        all_found += ended
+        all_problems += more
+        amount += _state_amount(right, "end")
+    kept, notes = without_untouched(all_found, straight, right)
+    kept.sort(key=lambda difference: difference.order)
+    return RunComparison(
+        run=number,
+        differences=tuple(kept),
+        amount=amount,
+        problems=tuple(all_problems),
+        notes=tuple(notes),
+        restored=restored,
+    )
+
+
+def compare_files(left: Sequence[FileEvidence], right: Sequence[FileEvidence]) -> tuple[FileComparison, ...]:
+    """Compare declared files by their content.
+
+    An output must be on both sides; a checkpoint that only one side has is not compared, for a kill may leave one.
+    """
+    one, two = {file.path: file for file in left}, {file.path: file for file in right}
+    results = []
+    for path in sorted(one.keys() | two.keys()):
+        a, b = one.get(path), two.get(path)
+        if a is not None and b is not None:
+            results.append(_compare_file(a, b))
+        elif (only := a or b) is not None and only.role == "output":
+            results.append(_one_sided(path, a, b, only))
+    return tuple(results)
+
+
+def align(earlier: Sequence[RunEvidence], straight: Ledger | None, start: StateRecord) -> Alignment:
+    """Find again, from the roots alone, after which step a resumed run's state stands.
+
+    Args:
+        earlier: the runs before it in its trajectory.
+        straight: also searched: a kill may come between a checkpoint and its step's record.
+        start: the resumed run's start.
+    """
+    wanted = (start.streams.get("param"), start.streams.get("optim"))
+    ledgers = [run.ledger for run in reversed(earlier) if run.ledger is not None]
+    ledgers += [straight] if straight is not None else []
+    steps: list[int] = []
+    if None not in wanted:
+        for ledger in ledgers:
+            states: list[StateRecord | StepRecord] = [ledger.start, *ledger.steps]
+            steps += [s.step for s in reversed(states) if (s.streams.get("param"), s.streams.get("optim")) == wanted]
+    agrees = start.step in steps or (not steps and start.source != "content")
+    return Alignment(claimed=start.step, source=start.source, found=steps[0] if steps else None, agrees=agrees)
+
+
+def spliced(trajectory: TrajectoryEvidence) -> TrajectoryEvidence:
+    """The same training as one run: each step from the last run that did it; without per-tensor digests.
+
+    Raises:
+        EvidenceError: a run has no ledger, or no run has one of the steps.
+    """
+    ledgers = [ledger_of(run) for run in trajectory.runs]
+    steps = {record.step: record for ledger in ledgers for record in ledger.steps}
+    evals = {
+        record.step: [other for other in ledger.evals if other.step == record.step]
+        for ledger in ledgers
+        for record in ledger.steps
+    }
+    first, last = ledgers[0], ledgers[-1]
+    expected = range(first.start.step + 1, max(steps, default=first.start.step) + 1)
+    missing = [step for step in expected if step not in steps]
+    if missing:
+        problem = f"{trajectory.name}: no run recorded step {missing[0]}"
+        raise EvidenceError(problem, "compare trainings that finished")
+    ledger = replace(
+        first,
+        steps=tuple(steps[step] for step in expected),
+        evals=tuple(record for step in expected for record in evals[step]),
+        end=last.end,
+    )
+    return replace(trajectory, runs=(replace(trajectory.runs[0], ledger=ledger, sidecar=None),))
+
+
+def summarise(differences: Iterable[Difference]) -> tuple[StreamSummary, ...]:
+    """For each stream the first step at which it differs and the number of such steps, in causal order."""
+    steps: dict[str, set[int]] = {}
+    for difference in differences:
+        steps.setdefault(difference.stream, set()).add(difference.step)
+    ordered = sorted(steps.items(), key=lambda item: (min(item[1]), STREAM_ORDER.get(item[0], len(STREAM_ORDER))))
+    return tuple(StreamSummary(stream=s, first_step=min(found), num_steps=len(found)) for s, found in ordered)
+
+
+def _step_differences(left: StepRecord, right: StepRecord) -> Iterator[tuple[str, str, str]]:
+    pairs: dict[str, tuple[object, object]] = {
+        "data": (left.micro_batches, right.micro_batches),
+        "lr": (left.lr, right.lr),
+        "loss": (left.loss, right.loss),
+        "optim": (left.skipped, right.skipped),
+    }
+    streams = left.streams.keys() | right.streams.keys()
+    for stream in sorted(streams, key=lambda name: (STREAM_ORDER.get(name, len(STREAM_ORDER)), name)):
+        one, two = left.streams.get(stream), right.streams.get(stream)
+        fields = pairs.get(stream, (None, None))
+        if one is None or two is None:
+            yield stream, str(one or NOT_THERE), str(two or NOT_THERE)
+        elif one != two:
+            yield stream, str(one), str(two)
+        elif fields[0] != fields[1]:
+            yield stream, str(fields[0])[:200], str(fields[1])[:200]
+
+
+def _compare_states(
+    phase: Literal["start", "end"], trajectory: str, run: int, left: StateRecord, right: StateRecord
+) -> tuple[list[Difference], list[str]]:
+    differences, problems = [], []
+    step = right.step + 1 if phase == "start" else right.step
+    for stream in _END_STREAMS:
+        one, two = left.streams.get(stream), right.streams.get(stream)
+        if (one is None) != (two is None):
+            problems.append(f"stream {stream} at the {phase} was seen on one side only ({trajectory}/{run})")
+        elif one is not None and two is not None and one != two:
+            differences.append(
+                Difference(
+                    trajectory=trajectory, run=run, phase=phase, step=step, stream=stream, left=str(one), right=str(two)
+                )
+            )
+    return differences, problems
+
+
+def _compare_evals(left: Ledger, right: Ledger, trajectory: str, run: int) -> list[Difference]:
+    """Evaluations after the run's own steps; one that a kill cut short is compared as far as it went."""
+    one, two = _evals_by_step(left), _evals_by_step(right)
+    differences = []
+    for record in right.steps:
+        a, b = one.get(record.step, []), two.get(record.step, [])
+        is_cut = record.step == right.last_step and right.end is None
+        texts = [(_eval_text(x), _eval_text(y)) for x, y in zip(a, b, strict=False)]
+        if len(a) != len(b) and not is_cut:
+            texts.append((f"{len(a)} evaluations", f"{len(b)} evaluations"))
+        differences += [
+            Difference(trajectory=trajectory, run=run, phase="eval", step=record.step, stream="eval", left=x, right=y)
+            for x, y in texts
+            if x != y
+        ]
+    return differences
+
+
+def _evals_by_step(ledger: Ledger) -> dict[int, list[EvalRecord]]:
+    steps: dict[int, list[EvalRecord]] = {}
+    for record in ledger.evals:
+        steps.setdefault(record.step, []).append(record)
+    return steps
+
+
+def _eval_text(record: EvalRecord) -> str:
+    return str(record.streams.get("eval", "")) + "|" + ",".join(record.loss)[:200]
+
+
+def _state_amount(run: RunEvidence, phase: Literal["start", "end"]) -> Amount:
+    """The tensors of a state, and their bytes as far as the sidecar names them."""
+    ledger, total = ledger_of(run), 0
+    record = ledger.start if phase == "start" else ledger.end
+    if record is None:
+        return Amount()
+    for stream in _END_STREAMS:
+        try:
+            tensors = state_tensors(run, phase, record.step, stream) or {}
+        except EvidenceError:
+            continue
+        total += sum(size_of(entry) for entry in tensors.values())
+    return Amount(tensors=sum(record.counts.values()), bytes=total)
+
+
+def _compare_file(left: FileEvidence, right: FileEvidence) -> FileComparison:
+    one, two = left.content_digest, right.content_digest
+    content = left.content
+    same_bytes = left.sha256 is not None and left.sha256 == right.sha256
+    problem, is_equal = None, None
+    if same_bytes or (one is not None and two is not None):
+        is_equal = same_bytes or one == two
+    else:
+        problem = left.problem or right.problem or f"{left.path} could not be read"
+    return FileComparison(
+        path=left.path,
+        role="output" if "output" in (left.role, right.role) else "checkpoint",
+        is_equal=is_equal,
+        content=one,
+        num_tensors=len(content.tensors) if content is not None else 0,
+        size_bytes=content.size_bytes if content is not None and content.tensors else left.size_bytes,
+        different=_different_entries(left, right) if is_equal is False else (),
+        left=str(one or left.sha256 or ""),
+        right=str(two or right.sha256 or ""),
+        problem=problem,
+    )
+
+
+def _different_entries(left: FileEvidence, right: FileEvidence) -> tuple[str, ...]:
+    if left.content is None or right.content is None:
+        return (left.path,)
+    one: set[tuple[str, str]] = {(t.name, f"{t.dtype}{t.shape}{t.sha256}") for t in left.content.tensors}
+    two: set[tuple[str, str]] = {(t.name, f"{t.dtype}{t.shape}{t.sha256}") for t in right.content.tensors}
+    one |= {*left.content.values, *left.content.opaque}
+    two |= {*right.content.values, *right.content.opaque}
+    names = sorted({name for name, _ in one ^ two}, key=natural_key)
+    return tuple(names[:_MAX_NAMES])
+
+
+def _one_sided(path: str, left: FileEvidence | None, right: FileEvidence | None, only: FileEvidence) -> FileComparison:
+    return FileComparison(
+        path=path,
+        role="output",
+        is_equal=False,
+        content=only.content_digest,
+        num_tensors=0,
+        size_bytes=0,
+        different=(path,),
+        left=_side(left),
+        right=_side(right),
+    )
+
+
+def _side(file: FileEvidence | None) -> str:
+    return NOT_THERE if file is None else str(file.content_digest or file.sha256 or "")

@@ -1,0 +1,178 @@
+"""What a resume brought back: the live state just before the first batch, against what it had been at that step.
+
+Restoring is judged twice. Against the straight run, for the verdict. Against the trajectory's own earlier run, for the
+report: a run that had diverged before may have been restored faithfully all the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import EvidenceError
+from harness.evidence.ledger import TensorEntry
+from harness.evidence.trajectory import Amount, RunEvidence
+from harness.judge.locate import Difference, ledger_of, natural_key, record_at, size_of, state_tensors
+
+Source = tuple[Literal["start", "step"], int]
+_STREAMS = ("rng", "optim", "param", "buffer", "frozen")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """The state that a resumed run began with, against the last earlier record of it.
+
+    Attributes:
+        different: `<stream>.<tensor>` of everything that came back different.
+        streams: the streams in which something did.
+        file: the checkpoint that was read; `num_in_file` how many of the tensors are in it. None where that cannot be
+            told, for instance because the file was written again later.
+    """
+
+    run: int
+    after_step: int
+    num_tensors: int
+    num_equal: int
+    different: tuple[str, ...]
+    streams: tuple[str, ...]
+    file: str | None = None
+    num_in_file: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stream:
+    """One stream: both roots (None where not seen), what was looked at, and what is wrong (None: cannot be told)."""
+
+    left: str | None
+    right: str | None
+    num_tensors: int
+    wrong: tuple[str, ...] | None
+
+    @property
+    def is_equal(self) -> bool:
+        return self.wrong == ()
+
+
+def compare_restored(
+    straight: RunEvidence, earlier: Sequence[RunEvidence], run: RunEvidence
+) -> tuple[Restored, list[Difference], list[str], Amount]:
+    """Compare the start of a resumed run.
+
+    Args:
+        straight: the straight run.
+        earlier: the runs before it in its own trajectory.
+        run: the resumed run.
+
+    Returns:
+        the report, the differences from the straight run, what could not be compared, and how much was compared.
+        The generators are compared with the state before the next step; as a difference they are reported there.
+    """
+    start, name, number = ledger_of(run).start, run.record.trajectory, run.record.number
+    differences: list[Difference] = []
+    problems: list[str] = []
+    different: list[str] = []
+    streams: list[str] = []
+    total = equal = size = 0
+    for stream in _STREAMS:
+        against = _compare(straight, run, stream)
+        is_recorded = record_at(ledger_of(straight), *_source(straight, stream, start.step)) is not None
+        if is_recorded and (against.left is None) != (against.right is None):
+            problems.append(f"stream {stream} was not seen on both sides at the resume of {name}/{number}")
+        elif against.left is not None and not against.is_equal and stream != "rng":
+            differences.append(
+                Difference(
+                    trajectory=name,
+                    run=number,
+                    phase="restore",
+                    step=start.step + 1,
+                    stream=stream,
+                    left=against.left,
+                    right=str(against.right),
+                )
+            )
+        own = _own(earlier, run, stream, against)
+        if own.left is None or own.right is None:
+            continue
+        total += own.num_tensors
+        equal += own.num_tensors - (own.num_tensors if own.wrong is None else len(own.wrong))
+        size += _num_bytes(run, stream)
+        if not own.is_equal:
+            streams.append(stream)
+            different += [f"{stream}.{one}" for one in own.wrong] if own.wrong is not None else [f"{stream} (root)"]
+    restored = Restored(
+        run=number,
+        after_step=start.step,
+        num_tensors=total,
+        num_equal=equal,
+        different=tuple(different),
+        streams=tuple(streams),
+    )
+    return restored, differences, problems, Amount(tensors=total, bytes=size)
+
+
+def _own(earlier: Sequence[RunEvidence], run: RunEvidence, stream: str, against: _Stream) -> _Stream:
+    """The same against the newest earlier run that has that state; `against` the straight run if none has."""
+    for one in reversed(earlier):
+        if one.ledger is not None and _root(one, stream, ledger_of(run).start.step) is not None:
+            return _compare(one, run, stream)
+    return against
+
+
+def _compare(left: RunEvidence, run: RunEvidence, stream: str) -> _Stream:
+    start = ledger_of(run).start
+    one, two = _root(left, stream, start.step), start.streams.get(stream)
+    count = start.counts.get(stream, 0)
+    if one is None or two is None or one == str(two):
+        return _Stream(left=one, right=None if two is None else str(two), num_tensors=count, wrong=())
+    wrong, num = _wrong(left, run, stream)
+    return _Stream(left=one, right=str(two), num_tensors=num if wrong is not None else max(count, 1), wrong=wrong)
+
+
+def _source(run: RunEvidence, stream: str, step: int) -> Source:
+    """The record with a stream as it was after a step: generators are in the next one, frozen weights at the start."""
+    if stream == "rng":
+        return "step", step + 1
+    start = ledger_of(run).start.step
+    return ("start", start) if stream == "frozen" or step == start else ("step", step)
+
+
+def _root(run: RunEvidence, stream: str, step: int) -> str | None:
+    record = record_at(ledger_of(run), *_source(run, stream, step))
+    root = record.streams.get(stream) if record is not None else None
+    return None if root is None else str(root)
+
+
+def _wrong(left: RunEvidence, run: RunEvidence, stream: str) -> tuple[tuple[str, ...] | None, int]:
+    """Names that came back different, and how many tensors were looked at; None where the sidecars do not say.
+
+    A module that is first called later has no name yet at the start. Its parameters and buffers are left out; optimizer
+    state that has another name but the same content counts as the same.
+    """
+    step = ledger_of(run).start.step
+    try:
+        one = state_tensors(left, *_source(left, stream, step), stream)
+        two = state_tensors(run, "start", step, stream)
+    except EvidenceError:
+        return None, 0
+    if one is None or two is None:
+        return None, 0
+    both = one.keys() & two.keys()
+    wrong = {name for name in both if one[name] != two[name]}
+    only = {n: t for n, t in one.items() if n not in both}, {n: t for n, t in two.items() if n not in both}
+    if stream in ("optim", "rng"):
+        if Counter(only[0].values()) != Counter(only[1].values()):
+            wrong |= only[0].keys() | only[1].keys()
+        return tuple(sorted(wrong, key=natural_key)), len(one.keys() | two.keys())
+    if not both and (one or two):
+        return None, 0
+    return tuple(sorted(wrong, key=natural_key)), len(both)
+
+
+def _num_bytes(run: RunEvidence, stream: str) -> int:
+    try:
+        tensors: dict[str, TensorEntry] = state_tensors(run, "start", ledger_of(run).start.step, stream) or {}
+    except EvidenceError:
+        return 0
+    return sum(size_of(entry) for entry in tensors.values())

@@ -1,0 +1,135 @@
+"""Soundness: whether the runs of a trajectory happened as planned and left whole evidence.
+
+Whatever is wrong here makes an oracle INCONCLUSIVE. It is never a difference: a run that died of something else than
+its planned kill says nothing about reproducibility.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.documents.run import SIGKILL_EXIT_CODE, Fault
+from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
+
+SIGXFSZ_EXIT_CODE = 153
+NEVER_KILLED_EXIT_CODE = 86
+_WRITES = ("before_write", "in_write", "after_write")
+
+
+def trajectory_problems(
+    trajectory: TrajectoryEvidence,
+    *,
+    steps: int,
+    kills: tuple[Fault, ...],
+    stop: Fault | None = None,
+    is_cut: bool = False,
+) -> tuple[str, ...]:
+    """Everything that was not as planned, in words.
+
+    Args:
+        trajectory: its runs and files.
+        steps: optimizer steps that the experiment declares.
+        kills: the planned kills, one for each run but the last.
+        stop: how the last run was to end, where only a prefix is run; None for a run that was to finish.
+        is_cut: whether all runs were stopped at a first difference: the later ones are not missing then.
+    """
+    problems = list(trajectory.problems)
+    expected = len(kills) + 1
+    if len(trajectory.runs) != expected and not is_cut:
+        problems.append(f"{trajectory.name}: {len(trajectory.runs)} of {expected} runs took place")
+    furthest = 0
+    for place, run in enumerate(trajectory.runs):
+        kill = kills[place] if place < len(kills) else stop
+        problems += run_problems(run, kill, steps)
+        if run.ledger is None:
+            continue
+        if place > 0 and run.ledger.start.step > furthest:
+            claimed = run.ledger.start.step
+            problems.append(f"{run.name} starts after step {claimed}, but only {furthest} steps are recorded before it")
+        furthest = max(furthest, run.ledger.last_step)
+    return tuple(problems)
+
+
+def run_problems(run: RunEvidence, kill: Fault | None, steps: int) -> tuple[str, ...]:
+    """What was not as planned with one run; `kill` is None for a run that was to finish."""
+    record = run.record
+    if record.error:
+        return (f"{run.name}: {record.error}",)
+    if record.oom_killed:
+        return (f"{run.name} ran out of memory",)
+    if record.was_stopped_early and run.ledger is None:
+        return (f"{run.name} was stopped, for another training differed, before it had a step",)
+    problems = [] if record.was_stopped_early else list(_exit_problems(run, kill))
+    if run.problem:
+        problems.append(run.problem)
+    stopped = [event for event in run.events if event.kind == "recorder_error"]
+    if stopped:
+        fields = stopped[0].fields
+        problems.append(f"{run.name}: the recorder stopped: {fields.get('type')}: {str(fields.get('message'))[:200]}")
+    if run.extra_ledgers:
+        problems.append(f"{run.name}: more than one process trained ({', '.join(run.extra_ledgers)})")
+    if run.ledger is None:
+        problems += [] if run.problem else [f"{run.name} left no ledger: nothing that it did is known"]
+        return tuple(problems)
+    if kill is None and not record.was_stopped_early:
+        problems += _finish_problems(run, steps)
+    return tuple(problems)
+
+
+def gpu_problems(straight: TrajectoryEvidence, num_gpus: int) -> tuple[str, ...]:
+    """Whether a training that was given GPUs used none: bits of a CPU say nothing of an experiment on a GPU."""
+    progress = [row for run in straight.runs for row in run.progress]
+    if num_gpus == 0 or not progress or any(row.vram_bytes for row in progress):
+        return ()
+    return (f"straight: the training was given {num_gpus} GPUs and took no memory on any: it ran on the CPU",)
+
+
+def has_landed(run: RunEvidence, kill: Fault) -> bool:
+    """Whether the run died at its planned point and of nothing else."""
+    return not list(_exit_problems(run, kill)) and not run.record.oom_killed and not run.record.error
+
+
+def _exit_problems(run: RunEvidence, kill: Fault | None) -> Iterator[str]:
+    code = run.record.exit_code
+    if kill is None:
+        if code != 0:
+            yield f"{run.name} ended with exit code {code}; a run that finishes ends with 0"
+        return
+    is_stop = kill.kind == "stop"
+    what = f"the planned stop after step {kill.step}" if is_stop else f"the kill ({kill.kind} at step {kill.step})"
+    allowed = {SIGKILL_EXIT_CODE, SIGXFSZ_EXIT_CODE} if kill.kind == "in_write" else {SIGKILL_EXIT_CODE}
+    if code == 0:
+        yield f"{run.name}: {what} never landed: the run finished"
+    elif code == NEVER_KILLED_EXIT_CODE:
+        yield f"{run.name}: {what} never landed: nobody killed the waiting process"
+    elif code not in allowed:
+        yield f"{run.name} ended with exit code {code} instead of {what}"
+    elif code == SIGKILL_EXIT_CODE and run.record.killed_by not in (None, kill.by):
+        yield f"{run.name}: {what} was to come from {kill.by} and came from {run.record.killed_by}"
+    elif run.ledger is not None and not _was_reached(run, kill):
+        yield f"{run.name}: {what} was never reached: no event of it was recorded"
+    elif run.ledger is not None and not _is_in_place(run, kill):
+        yield f"{run.name}: {what} came after step {run.ledger.last_step}"
+
+
+def _was_reached(run: RunEvidence, kill: Fault) -> bool:
+    faults = [event.fields.get("fault") for event in run.events if event.kind == "fault"]
+    return any(isinstance(f, dict) and (f.get("kind"), f.get("step")) == (kill.kind, kill.step) for f in faults)
+
+
+def _is_in_place(run: RunEvidence, kill: Fault) -> bool:
+    last = run.ledger.last_step if run.ledger is not None else 0
+    if kill.kind in _WRITES:
+        return last >= kill.step
+    return last == (kill.step if kill.kind in ("after_step", "stop") else kill.step - 1)
+
+
+def _finish_problems(run: RunEvidence, steps: int) -> Iterator[str]:
+    ledger = run.ledger
+    if ledger is None:
+        return
+    if ledger.end is None:
+        yield f"{run.name}: the ledger has no end: the recorder did not see the process finish"
+    if ledger.last_step != steps:
+        hint = f" (a training that stops early by itself declares steps: {ledger.last_step})" if ledger.end else ""
+        yield f"{run.name} ended after step {ledger.last_step}; the experiment declares {steps}{hint}"

@@ -1,0 +1,122 @@
+"""Testimony: a ledger is what the training process says of itself; what lies on disk must be found in it.
+
+The host digests every tensor of the declared weights itself, and looks for it in the states that the ledger vouches
+for. Where only a prefix was run there are no outputs; then it looks for the recorded weights in the checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from harness.documents.digest import Digest
+from harness.errors import EvidenceError
+from harness.evidence.trajectory import TrajectoryEvidence
+from harness.judge.locate import state_tensors
+
+_STREAMS = ("param", "buffer", "frozen")
+_MAX_MISSING = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """How many tensors of weights lie on disk, and how many of them the ledgers know; `missing` names the others."""
+
+    tensors_on_disk: int
+    found_in_ledger: int
+    missing: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+
+def match_ledger(*trajectories: TrajectoryEvidence | None) -> Testimony:
+    """Look for every tensor of the declared safetensors outputs in the ledgers of its own trajectory.
+
+    The last state is looked at first; weights that were written earlier (the best ones) are found where they were made.
+    """
+    total = 0
+    missing: list[str] = []
+    problems: list[str] = []
+    for trajectory in trajectories:
+        if trajectory is None:
+            continue
+        wanted: dict[Digest, list[str]] = {}
+        for file in trajectory.files:
+            if file.role == "output" and file.content is not None and file.content.format == "safetensors":
+                for tensor in file.content.tensors:
+                    total += 1
+                    wanted.setdefault(tensor.digest, []).append(f"{trajectory.name}: {file.path}: {tensor.name}")
+        try:
+            for known in _states(trajectory):
+                if not wanted:
+                    break
+                for digest in [digest for digest in wanted if str(digest) in known]:
+                    del wanted[digest]
+        except EvidenceError as error:
+            problems.append(error.problem)
+        missing += [name for names in wanted.values() for name in names]
+    missing.sort()
+    return Testimony(
+        tensors_on_disk=total,
+        found_in_ledger=total - len(missing),
+        missing=tuple(missing[:_MAX_MISSING]),
+        problems=tuple(problems),
+    )
+
+
+def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> Testimony:
+    """Look for the trained weights of some recorded step in the checkpoints of each trajectory.
+
+    A checkpoint holds more than weights, and some hold none, so a trajectory is believed if one of its checkpoints has
+    all weights of a step. Nothing is counted where no checkpoint can be read or no step's tensors were recorded, nor
+    for a trajectory whose last file may have been cut off.
+    """
+    total = 0
+    missing: list[str] = []
+    problems: list[str] = []
+    for trajectory in trajectories:
+        if trajectory is None or any(run.record.was_stopped_early for run in trajectory.runs):
+            continue
+        files = [file for file in trajectory.files if file.role == "checkpoint" and file.content is not None]
+        held = {file.path: {str(t.digest) for t in file.content.tensors} for file in files if file.content is not None}
+        held = {path: digests for path, digests in held.items() if digests}
+        try:
+            states = list(_weights(trajectory)) if held else []
+        except EvidenceError as error:
+            problems.append(error.problem)
+            continue
+        found = [max((num for state, num in states if state <= digests), default=0) for digests in held.values()]
+        if any(found):
+            total += sum(found)
+        elif states:
+            total += states[0][1]
+            names = ", ".join(sorted(held)[:4])
+            missing += [f"{trajectory.name}: {names}: no recorded step's weights are in it"] * states[0][1]
+    return Testimony(
+        tensors_on_disk=total,
+        found_in_ledger=total - len(missing),
+        missing=tuple(missing[:1]),
+        problems=tuple(problems),
+    )
+
+
+def _weights(trajectory: TrajectoryEvidence) -> Iterator[tuple[frozenset[str], int]]:
+    """The digests of the trainable tensors after each recorded step, and how many these are; the last run's first."""
+    for run in reversed(trajectory.runs):
+        steps = run.ledger.steps if run.ledger is not None and run.sidecar is not None else ()
+        for record in steps:
+            tensors = state_tensors(run, "step", record.step, "param")
+            if tensors:
+                yield frozenset(entry.digest for entry in tensors.values()), len(tensors)
+
+
+def _states(trajectory: TrajectoryEvidence) -> Iterator[set[str]]:
+    """The digests of each recorded state, the last one first."""
+    for run in reversed(trajectory.runs):
+        if run.sidecar is None or run.ledger is None:
+            continue
+        places = sorted(run.sidecar.index, key=lambda key: (key[1], key[0] == "end", key[0] == "step"), reverse=True)
+        for at, step, stream in places:
+            if stream in _STREAMS:
+                phase = cast(Literal["start", "step", "end"], at)
+                yield {entry.digest for entry in (state_tensors(run, phase, step, stream) or {}).values()}

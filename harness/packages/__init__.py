@@ -1,0 +1,1 @@
+"""Python wheels and Debian packages: locks, the resolver, fetching, environments."""

@@ -1,0 +1,107 @@
+"""A lock in other tools' words: requirements for pip, an environment for conda. Both name exactly the lock's versions.
+
+They are for people without the harness. An environment made from them holds the same distributions, but it is not the
+image: the system below, and for conda Python itself and pip, come from elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from harness.documents.cuda import cuda_stack
+from harness.documents.lockfile import LABEL_INDEX, BaseLock, Lockfile, render_pins
+from harness.documents.platform import PYTHON
+from harness.errors import UsageError
+
+_UPSTREAM = re.compile(r"(?:[0-9]+:)?([0-9]+\.[0-9]+\.[0-9]+)")
+
+
+def to_requirements(lock: Lockfile, name: str) -> str:
+    """Requirements for pip: every pin with every hash of the lock, for any platform that has a wheel of each.
+
+    Format: https://pip.pypa.io/en/stable/reference/requirements-file-format/
+
+    Args:
+        lock: the lock.
+        name: the lock's name: `cpu` of `lockfiles/cpu.lock`.
+    """
+    header = [
+        *_origin(lock, name, "requirements"),
+        f"# Into an environment of Python {PYTHON}: python -m pip install --no-deps -r {name}.requirements.txt",
+        *_driver(lock),
+    ]
+    options = ["--require-hashes", "--only-binary :all:", *_indexes(lock)]
+    return "".join(f"{line}\n" for line in (*header, "", *options, "")) + render_pins(lock.pins)
+
+
+def to_conda(lock: Lockfile, base_lock: BaseLock | None, name: str) -> str:
+    """An environment for conda: Python and pip from conda-forge, everything else by pip at the lock's versions.
+
+    conda gives pip no hashes, so this pins versions only; the requirements pin bytes.
+
+    Format: https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html
+
+    Args:
+        lock: the lock.
+        base_lock: the base that the image stands on, whose Python is named; None where the base is no list of packages.
+        name: the lock's name.
+
+    Raises:
+        UsageError: the lock has no pip, which an environment needs to install the rest.
+    """
+    versions = {pin.name: pin.version for pin in lock.pins}
+    if "pip" not in versions:
+        raise UsageError(f"{name}.lock does not lock pip", f"add pip to lockfiles/{name}.in, and lock it again")
+    by_pip = [
+        f"{pin.name}=={pin.version}" + (f" ; {pin.marker}" if pin.marker else "")
+        for pin in lock.pins
+        if pin.name != "pip"
+    ]
+    document = {
+        "name": f"repro-harness-{name}",
+        "channels": ["conda-forge"],
+        "dependencies": [
+            f"python={python_version(base_lock)}",
+            f"pip={versions['pip']}",
+            {"pip": [*_indexes(lock), *by_pip]},
+        ],
+    }
+    header = [
+        *_origin(lock, name, "conda"),
+        f"# conda env create --file {name}.environment.yml",
+        *_driver(lock),
+    ]
+    body = yaml.safe_dump(document, sort_keys=False, default_flow_style=False, width=1000)
+    return "".join(f"{line}\n" for line in header) + body
+
+
+def python_version(base_lock: BaseLock | None) -> str:
+    """The upstream version of a base's Python, `3.11.2`; only `3.11` where the base does not tell."""
+    packages = {package.name: package.version for package in base_lock.packages} if base_lock else {}
+    for package in (f"python{PYTHON}-minimal", f"python{PYTHON}", "python3"):
+        found = _UPSTREAM.match(packages.get(package, ""))
+        if found:
+            return found[1]
+    return PYTHON
+
+
+def _origin(lock: Lockfile, name: str, what: str) -> list[str]:
+    return [
+        f"# Written by `harness lock {name} --export {what}` from lockfiles/{name}.lock; do not edit.",
+        f"# {lock.digest}",
+    ]
+
+
+def _driver(lock: Lockfile) -> list[str]:
+    stack = cuda_stack(lock)
+    if not stack or not stack.min_driver:
+        return []
+    return [f"# CUDA {stack.cuda} comes with it; the machine needs NVIDIA's driver {stack.min_driver} or newer."]
+
+
+def _indexes(lock: Lockfile) -> list[str]:
+    """The options by which pip finds the indexes that builds with a local version come from."""
+    labels = sorted({pin.local_label for pin in lock.pins if pin.local_label})
+    return [f"--extra-index-url {LABEL_INDEX}{label}" for label in labels]

@@ -1,0 +1,167 @@
+"""Resolving: `lockfiles/<name>.in` into `lockfiles/<name>.lock`, for wheels with pip-compile and for bases with apt.
+
+Resolving is frozen in time: only what an index had at a recorded moment is considered, so that the same `.in` file
+gives the same lock later, and a package that is added next month is resolved as of the day of the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from packaging.markers import Marker
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from harness.documents.lockfile import LABEL_INDEX, Lockfile, Pin, Wheel, parse_lock, render_wheels
+from harness.documents.names import check_image_name
+from harness.documents.platform import IMAGE_TARGET
+from harness.errors import HarnessError, HostError, UsageError
+from harness.packages.debian import write_base_lock
+from harness.packages.pip import download, host_target, run_python
+from harness.packages.wheels import fetch_wheels, unpacked_bytes
+from harness.system.store import Progress, Store, disk_errors, file_digest, write_atomically
+
+_HEADERS = ("# wheel", "# builds with +", "# resolved", "# target: ", "# installed: ")
+_UNDATED = "does not provide upload-time"
+
+
+def write_lock(root: Path, name: str, store: Store, progress: Progress, *, upgrade: bool = False) -> Path:
+    """Write the lock `name` anew: that of a base (`base-<suite>`) or of wheels.
+
+    Args:
+        root: the project's root.
+        name: the lock's name.
+        store: the cache.
+        progress: told what happens.
+        upgrade: resolve as of now instead of as of the date in the lock, and take newer versions than are locked.
+
+    Raises:
+        UsageError: there is no such `.in` file, it cannot be resolved, or it pins a version that was yanked.
+        HostError: pip, apt, an index or a mirror is missing, or this is not what images run.
+    """
+    if check_image_name(name).startswith("base-"):
+        return write_base_lock(root, name, store, os.environ, progress)
+    source = root / "lockfiles" / f"{name}.in"
+    if not source.is_file():
+        raise UsageError(f"{source} does not exist", "write the image's direct requirements into it")
+    if host_target() != IMAGE_TARGET:
+        problem = f"a lock must be compiled with what runs in the image: {IMAGE_TARGET}, glibc 2.36 or newer"
+        raise HostError(problem, "use Python 3.11 on a 64-bit Linux")
+    target = source.with_suffix(".lock")
+    before = parse_lock(target.read_text(encoding="utf-8"), target.name) if target.exists() else None
+    is_image = (root / "images" / name).is_dir()
+    with disk_errors("compiling a lock"):
+        text, labels = _resolve(source, target, before, store, progress, upgrade=upgrade)
+        lock = parse_lock(text, target.name)
+        wheels = _choose(lock, before, store, progress) if is_image else {}
+        text = _with_header(text, labels, is_image=is_image) + render_wheels(wheels)
+        lock = parse_lock(text, target.name)
+        if is_image:
+            fetch_wheels(lock, store, progress)
+            text = f"# installed: {unpacked_bytes(lock, store)} bytes\n" + text
+        write_atomically(target, text)
+    progress(f"{target.name}: {len(lock.pins)} pins, {len(wheels)} wheels, {lock.wheels_bytes / 1e6:.0f} MB")
+    return target
+
+
+def _resolve(
+    source: Path, target: Path, before: Lockfile | None, store: Store, progress: Progress, *, upgrade: bool
+) -> tuple[str, list[str]]:
+    """pip-compile's text under a line with its date, and the labels of local builds."""
+    as_of = before.as_of if before and before.as_of and not upgrade else f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    with store.scratch("lock") as scratch:
+        labelled = _labelled(source)
+        (scratch / "labelled").mkdir()
+        for requirement in labelled:
+            progress(f"fetching {requirement}")
+            download([str(requirement)], scratch / "labelled", _label(requirement))
+        places = " ".join(filter(None, [os.environ.get("PIP_FIND_LINKS", ""), str(scratch / "labelled")]))
+        environment = {"CUSTOM_COMPILE_COMMAND": f"harness lock {source.stem}"}
+        environment |= {"PIP_FIND_LINKS": places} if labelled else {}
+        output = scratch / target.name
+        if before and not upgrade:
+            shutil.copyfile(target, output)
+        progress(f"resolving {source.name} as of {as_of}")
+        try:
+            _compile(source, output, environment, as_of, upgrade=upgrade)
+            dated = f"# resolved as of {as_of}\n"
+        except HarnessError as error:
+            if _UNDATED not in error.problem:
+                raise
+            progress("warning: the package index tells no upload times, so the resolve cannot be dated")
+            _compile(source, output, environment, "", upgrade=upgrade)
+            dated = "# resolved without a date: the index tells no upload times\n"
+        text = output.read_text(encoding="utf-8").replace(str(source), f"lockfiles/{source.name}")
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(_HEADERS)]
+    return dated + "".join(lines), sorted({_label(requirement) for requirement in labelled})
+
+
+def _compile(source: Path, output: Path, environment: dict[str, str], as_of: str, *, upgrade: bool) -> None:
+    options = ["--generate-hashes", "--allow-unsafe", "--strip-extras", "--quiet"]
+    options += ["--no-emit-find-links", "--no-emit-index-url", "--no-emit-trusted-host", "--no-emit-options"]
+    options += ["--upgrade"] if upgrade else []
+    options += ["--uploaded-prior-to", as_of] if as_of else []
+    # No source distribution is built: that would run its code here, and images take wheels only.
+    options += ["--pip-args", "--only-binary :all:"]
+    run_python(
+        "-m", "piptools", "compile", *options, "--output-file", str(output), str(source), environment=environment
+    )
+
+
+def _labelled(source: Path) -> list[Requirement]:
+    """The requirements that name a build with a local version: they may come from an index of their own."""
+    found = []
+    for line in source.read_text(encoding="utf-8").splitlines():
+        try:
+            requirement = Requirement(line.split(" #")[0].strip())
+        except InvalidRequirement:  # a comment, an option, or what pip-compile will complain about
+            continue
+        if _label(requirement):
+            found.append(requirement)
+    return found
+
+
+def _label(requirement: Requirement) -> str:
+    versions = [one.version for one in requirement.specifier if one.operator in ("==", "===")]
+    return versions[0].partition("+")[2] if len(versions) == 1 else ""
+
+
+def _choose(lock: Lockfile, before: Lockfile | None, store: Store, progress: Progress) -> dict[str, Wheel]:
+    """The target's wheel of every pin; those that were chosen before stay, the others are in the store then."""
+    pins = {pin.name: pin for pin in lock.pins if not pin.marker or Marker(pin.marker).evaluate()}
+    known = {pin.name: pin for pin in before.pins} if before else {}
+    chosen: dict[str, Wheel] = {}
+    for name, pin in pins.items():
+        old = known.get(name)
+        if old and old.wheel and old.version == pin.version and old.wheel.sha256 in pin.hashes:
+            chosen[name] = old.wheel
+    groups: dict[str, list[Pin]] = {}
+    for name in sorted(pins.keys() - chosen.keys()):
+        groups.setdefault(pins[name].local_label, []).append(pins[name])
+    for label, group in sorted(groups.items()):
+        progress(f"fetching {len(group)} wheels" if not label else f"fetching {', '.join(pin.name for pin in group)}")
+        chosen |= _fetch(group, label, store)
+    return chosen
+
+
+def _fetch(pins: list[Pin], label: str, store: Store) -> dict[str, Wheel]:
+    """Download what pip takes for the target, and keep it."""
+    found: dict[str, Wheel] = {}
+    with store.scratch("wheels") as scratch:
+        lines = [f"{pin.name}==={pin.version} " + " ".join(f"--hash={one}" for one in pin.hashes) for pin in pins]
+        if yanked := download(lines, scratch, label):
+            raise UsageError(yanked[0], "allow another version in the .in file; locks that have it still build")
+        for path in sorted(scratch.glob("*.whl")):
+            name = canonicalize_name(parse_wheel_filename(path.name)[0])
+            found[name] = Wheel(filename=path.name, size_bytes=path.stat().st_size, sha256=file_digest(path))
+            store.add(path, found[name].sha256, path.name)
+    return found
+
+
+def _with_header(text: str, labels: list[str], *, is_image: bool) -> str:
+    """The lock's text under a header that does not depend on the machine."""
+    indexes = "".join(f"# builds with +{label} come from {LABEL_INDEX}{label}\n" for label in labels)
+    return (f"# target: {IMAGE_TARGET}\n" if is_image else "") + indexes + text

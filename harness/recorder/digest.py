@@ -1,0 +1,294 @@
+"""The tensor digest `sm128`: 64-bit integer sums that numpy, torch on a CPU and torch on a GPU agree on.
+
+Hashing is split in two so that a GPU is never waited for in the middle of a step: `launch` starts the arithmetic on
+the device where a tensor lives, `Pending.result` brings the sums over, one transfer per device. Tensors are packed:
+the words of many small tensors are mixed in one go and summed per tensor; a large tensor goes chunk by chunk, so the
+scratch memory is bounded (1 MiB on a CPU, about 100 MiB on a GPU) whatever its size.
+"""
+
+import functools
+import hashlib
+from typing import NamedTuple
+
+import torch
+
+try:
+    import numpy
+except ImportError:  # torch works without numpy, and so does the digest, only slower
+    numpy = None
+
+MASK = (1 << 64) - 1
+GOLDEN = 0x9E3779B97F4A7C15
+MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+SHIFTS = (30, 27, 31)
+CHUNK_WORDS_CPU = 1 << 16  # two 64-bit scratch arrays of it stay in a core's cache
+CHUNK_WORDS_DEVICE = 1 << 21
+JOINABLE = frozenset(
+    getattr(torch, name)
+    for name in [
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+        "int8",
+        "uint8",
+        "int16",
+        "int32",
+        "int64",
+        "bool",
+    ]
+)
+
+Value = torch.Tensor | bytes
+"""What can be hashed: a tensor, or the UTF-8 bytes of canonical JSON."""
+
+
+class Entry(NamedTuple):
+    """One line of a stream: dtype (torch's name, or `json`), shape (`()` for json), digest `sm128:<hex>`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    digest: str
+
+
+class Pending:
+    """Digests under way; `result` waits for the devices."""
+
+    __slots__ = ("columns", "meta", "names")
+
+    def __init__(self, names: list[str], meta: list[tuple[str, tuple[int, ...], int, bool]]) -> None:
+        self.names, self.meta = names, meta
+        self.columns: list[tuple[object, list[int], object]] = []  # device or None, tensor of each column, [2, columns]
+
+    def result(self) -> dict[str, Entry]:
+        """Return the digests by name. Sums that are still on a device cross over here, once per device."""
+        sums_a, sums_b = [0] * len(self.names), [0] * len(self.names)
+        devices: dict[object, list] = {}
+        for device, owners, sums in self.columns:
+            if device is not None:
+                devices.setdefault(device, []).append((owners, sums))
+                continue
+            for owner, a, b in zip(owners, sums[0], sums[1], strict=True):
+                sums_a[owner] += a
+                sums_b[owner] += b
+        for parts in devices.values():
+            with torch.inference_mode(), torch._C.DisableTorchFunction():
+                both = torch.cat([sums for _, sums in parts], dim=1).cpu().tolist()
+            owners = [owner for part, _ in parts for owner in part]
+            for owner, a, b in zip(owners, *both, strict=True):
+                sums_a[owner] += a
+                sums_b[owner] += b
+        return {
+            name: _entry(meta, a, b) for name, meta, a, b in zip(self.names, self.meta, sums_a, sums_b, strict=True)
+        }
+
+
+def _entry(meta: tuple[str, tuple[int, ...], int, bool], a: int, b: int) -> Entry:
+    dtype, shape, num_bytes, is_json = meta
+    text = f"{dtype}|{shape_text(shape)}|{num_bytes}|{a & MASK:016x}{b & MASK:016x}"
+    value = "sm128:" + hashlib.sha256(text.encode()).hexdigest()[:32]
+    return Entry("json", (), value) if is_json else Entry(dtype, shape, value)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return `2x3` for (2, 3) and nothing for a scalar."""
+    return "x".join(map(str, shape))
+
+
+def root(entries: dict[str, Entry]) -> str:
+    """Return a stream's root: sha256 over its sorted lines `name|dtype|shape|digest`."""
+    lines = sorted(f"{name}|{e.dtype}|{shape_text(e.shape)}|{e.digest}\n" for name, e in entries.items())
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def is_supported(tensor: torch.Tensor) -> bool:
+    """Say whether a tensor has bytes of its own that can be read: dense, not quantized, with memory behind it."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type not in ("cpu", "cuda"):
+        return False
+    if type(tensor) in (torch.Tensor, torch.nn.Parameter):
+        return True
+    # A subclass that holds other tensors (DTensor, torchao's) has no bytes of its own
+    is_fake = any(base.__name__ == "FakeTensor" for base in type(tensor).__mro__)
+    return not is_fake and not hasattr(type(tensor), "__tensor_flatten__")
+
+
+def launch(items: dict[str, Value]) -> Pending:
+    """Start hashing. Tensors are read as they are now; what happens to them afterwards does not matter."""
+    names, meta = list(items), []
+    packs: dict[tuple, list[tuple[int, torch.Tensor]]] = {}
+    texts: list[tuple[int, bytes]] = []
+    pending = Pending(names, meta)
+    with torch.inference_mode(), torch._C.DisableTorchFunction():
+        for index, value in enumerate(items.values()):
+            if isinstance(value, bytes):
+                meta.append(("uint8", (len(value),), len(value), True))
+                texts.append((index, value))
+                continue
+            tensor = value.detach()
+            if tensor.is_conj() or tensor.is_neg():
+                tensor = tensor.resolve_conj().resolve_neg()
+            num_bytes = tensor.numel() * tensor.element_size()
+            meta.append((_dtype_name(tensor.dtype), tuple(tensor.shape), num_bytes, False))
+            if num_bytes % 4 == 0:
+                packs.setdefault((tensor.device, tensor.dtype), []).append((index, tensor))
+            elif tensor.device.type == "cpu" and numpy is not None:
+                texts.append((index, _flat_bytes(tensor).numpy().tobytes()))
+            else:
+                packs.setdefault((tensor.device, torch.int32), []).append((index, _padded(tensor)))
+        if texts:
+            _hash_texts(pending, texts)
+        for (device, dtype), members in packs.items():
+            _hash_group(pending, device, dtype, [m for m in members if m[1].numel()])
+    return pending
+
+
+@functools.cache
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    flat = tensor.contiguous().view(-1)
+    if flat.numel() == 1:  # contiguous whatever its stride, but only stride 1 can be viewed as bytes
+        flat = flat.as_strided((1,), (1,))
+    return flat.view(torch.uint8)
+
+
+def _padded(tensor: torch.Tensor) -> torch.Tensor:
+    flat = _flat_bytes(tensor)
+    return torch.cat([flat, flat.new_zeros(-flat.numel() % 4)]).view(torch.int32)
+
+
+def _hash_texts(pending: Pending, texts: list[tuple[int, bytes]]) -> None:
+    """Hash byte strings, each padded to whole words, joined as one tensor on the CPU."""
+    padded = [text + b"\0" * (-len(text) % 4) for _, text in texts]
+    small = [(index, part) for (index, _), part in zip(texts, padded, strict=True) if 0 < len(part) < 1 << 18]
+    for (index, _), part in zip(texts, padded, strict=True):
+        if len(part) >= 1 << 18:
+            _hash_large(pending, index, torch.frombuffer(bytearray(part), dtype=torch.int32))
+    for start in range(0, len(small), 64):
+        some = small[start : start + 64]
+        words = torch.frombuffer(bytearray(b"".join(part for _, part in some)), dtype=torch.int32)
+        _hash_pack(pending, [index for index, _ in some], tuple(len(part) // 4 for _, part in some), words)
+
+
+def _hash_group(pending: Pending, device: torch.device, dtype: torch.dtype, members: list) -> None:
+    """Hash tensors of one device and dtype: the small ones in packs, the others alone."""
+    chunk = CHUNK_WORDS_CPU if device.type == "cpu" else CHUNK_WORDS_DEVICE
+    itemsize = dtype.itemsize
+    pack: list[tuple[int, torch.Tensor]] = []
+    lengths: list[int] = []
+    total = 0
+    for index, tensor in members:
+        num_words = tensor.numel() * itemsize // 4
+        if num_words > chunk or dtype not in JOINABLE:
+            _hash_large(pending, index, _words(tensor))
+            continue
+        if total + num_words > chunk:
+            _flush(pending, pack, lengths)
+            pack, lengths, total = [], [], 0
+        pack.append((index, tensor))
+        lengths.append(num_words)
+        total += num_words
+    _flush(pending, pack, lengths)
+
+
+def _flush(pending: Pending, pack: list[tuple[int, torch.Tensor]], lengths: list[int]) -> None:
+    if pack:
+        tensors = [tensor for _, tensor in pack]
+        joined = torch._utils._flatten_dense_tensors(tensors) if len(tensors) > 1 else tensors[0]
+        _hash_pack(pending, [index for index, _ in pack], tuple(lengths), _words(joined))
+
+
+def _words(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor's bytes as int32 words (shape [num_bytes / 4]), copying only what is not aligned."""
+    flat = _flat_bytes(tensor)
+    if flat.storage_offset() % 4:
+        flat = flat.clone()
+    return flat.view(torch.int32)
+
+
+def _hash_pack(pending: Pending, owners: list[int], lengths: tuple[int, ...], words: torch.Tensor) -> None:
+    if words.device.type == "cpu" and numpy is not None:
+        starts, offsets = _plan_numpy(lengths)
+        x, y = _mix_numpy(words.numpy().view(numpy.uint32), offsets, 0)
+        sums = (numpy.add.reduceat(x, starts).tolist(), numpy.add.reduceat(y, starts).tolist())
+        pending.columns.append((None, owners, sums))
+        return
+    ends, positions = _plan_torch(lengths, words.device)
+    x = _mix_torch(words, (torch.arange(1, len(words) + 1, device=words.device) - positions()).mul_(_signed(GOLDEN)))
+    sums = torch.stack([x, x * x]).cumsum(dim=1)[:, ends]  # differences of a wrapping running sum are exact
+    sums[:, 1:] -= sums[:, :-1].clone()
+    pending.columns.append((words.device, owners, sums))
+
+
+def _hash_large(pending: Pending, owner: int, words: torch.Tensor) -> None:
+    if words.device.type == "cpu" and numpy is not None:
+        a = b = 0
+        array = words.numpy().view(numpy.uint32)
+        ramp = _plan_numpy((CHUNK_WORDS_CPU,))[1]
+        for start in range(0, len(array), CHUNK_WORDS_CPU):
+            part = array[start : start + CHUNK_WORDS_CPU]
+            x, y = _mix_numpy(part, ramp[: len(part)], start)
+            a, b = a + int(x.sum()), b + int(y.sum())
+        pending.columns.append((None, [owner], ([a], [b])))
+        return
+    for start in range(0, len(words), CHUNK_WORDS_DEVICE):
+        part = words[start : start + CHUNK_WORDS_DEVICE]
+        ramp = torch.arange(start + 1, start + len(part) + 1, device=words.device).mul_(_signed(GOLDEN))
+        x = _mix_torch(part, ramp)
+        pending.columns.append((words.device, [owner], torch.stack([x.sum(), (x * x).sum()]).view(2, 1)))
+
+
+@functools.lru_cache(maxsize=96)
+def _plan_numpy(lengths: tuple[int, ...]) -> tuple:
+    """Return where each tensor of a pack starts, and (i + 1) * GOLDEN for each word, i counted within its tensor."""
+    starts = numpy.cumsum((0, *lengths[:-1]), dtype=numpy.intp)
+    index = numpy.arange(1, sum(lengths) + 1, dtype=numpy.uint64) - numpy.repeat(starts, lengths).astype(numpy.uint64)
+    return starts, index * numpy.uint64(GOLDEN)
+
+
+@functools.cache
+def _scratch_numpy() -> tuple:
+    return numpy.empty(CHUNK_WORDS_CPU, numpy.uint64), numpy.empty(CHUNK_WORDS_CPU, numpy.uint64)
+
+
+def _mix_numpy(words: object, offsets: object, first: int) -> tuple:
+    """Return x and x * x of the definition in the scratch arrays: valid until the next call."""
+    x, y = (scratch[: len(words)] for scratch in _scratch_numpy())
+    numpy.add(words, offsets, out=x)
+    if first:
+        numpy.add(x, numpy.uint64(first * GOLDEN & MASK), out=x)
+    for shift, multiplier in zip(SHIFTS, (*MULTIPLIERS, None), strict=True):
+        numpy.right_shift(x, numpy.uint64(shift), out=y)
+        numpy.bitwise_xor(x, y, out=x)
+        if multiplier:
+            numpy.multiply(x, numpy.uint64(multiplier), out=x)
+    numpy.multiply(x, x, out=y)
+    return x, y
+
+
+@functools.lru_cache(maxsize=256)
+def _plan_torch(lengths: tuple[int, ...], device: torch.device) -> tuple:
+    """Return the last word of each tensor of a pack, and a function that gives each word its tensor's start."""
+    counts = torch.tensor(lengths)
+    ends = counts.cumsum(0)
+    starts, counts_there = (ends - counts).to(device), counts.to(device)
+    total = sum(lengths)
+    return (ends - 1).to(device), lambda: torch.repeat_interleave(starts, counts_there, output_size=total)
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _mix_torch(words: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    x = words.to(torch.int64).bitwise_and_(0xFFFFFFFF).add_(offsets)
+    for shift, multiplier in zip(SHIFTS, (*MULTIPLIERS, None), strict=True):
+        # int64 shifts keep the sign: the mask makes them logical
+        x.bitwise_xor_(torch.bitwise_right_shift(x, shift).bitwise_and_((1 << (64 - shift)) - 1))
+        if multiplier:
+            x.mul_(_signed(multiplier))
+    return x

@@ -1,0 +1,287 @@
+"""What is wrapped: torch, once it is complete, and safetensors, before the importing script gets hold of them."""
+
+import atexit
+import functools
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+from _harness_recorder.imports import Watcher
+from _harness_recorder.steps import TrainingSession
+
+
+def install(session: TrainingSession) -> None:
+    """Wait for torch and safetensors in this process, and for its end."""
+
+    def safely(wrap: Callable[[TrainingSession, ModuleType], None]) -> Callable[[ModuleType], None]:
+        def callback(module: ModuleType) -> None:
+            try:
+                wrap(session, module)
+            except Exception as error:
+                session.fail(error)
+
+        return callback
+
+    sys.meta_path.insert(
+        0,
+        Watcher(
+            {
+                "torch": safely(wrap_torch),
+                "safetensors": safely(wrap_safetensors),
+                "safetensors.torch": safely(wrap_safetensors_torch),
+                "numpy.random": safely(wrap_numpy_random),
+            }
+        ),
+    )
+    os.register_at_fork(after_in_child=session.forked)
+    atexit.register(session.ended)
+
+
+def wrap_torch(session: TrainingSession, torch: ModuleType) -> None:
+    """Wrap what a training loop calls. `torch` is complete: its own imports are over."""
+    session.torch_imported(torch)
+    compiling = torch.compiler.is_compiling
+    torch.nn.Module.__call__ = _wrap_call(session, torch.nn.Module.__call__, compiling)
+    torch.autograd.backward = _wrap_backward(session, torch.autograd.backward, compiling)
+    _hide_from_dynamo(torch, torch.nn.Module.__call__, torch.autograd.backward)
+    _wrap_optimizers(session, torch)
+    _wrap_states(session, torch)
+    for name in ("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_"):
+        if hasattr(torch.nn.utils, name):
+            wrapped = _before(getattr(torch.nn.utils, name), session.before_clip)
+            setattr(torch.nn.utils, name, wrapped)
+            if hasattr(torch.nn.utils.clip_grad, name):
+                setattr(torch.nn.utils.clip_grad, name, wrapped)
+    torch.save = torch.serialization.save = _wrap_save(session, torch.save, 1, "f", None)
+    torch.load = torch.serialization.load = _wrap_restore(session, torch.load, "torch.load")
+    for module, name, kind in (
+        (torch, "manual_seed", "seed"),
+        (torch.cuda, "manual_seed_all", "seed"),
+        (torch, "set_rng_state", "set_rng"),
+        (torch.cuda, "set_rng_state", "set_rng"),
+        (torch.cuda, "set_rng_state_all", "set_rng"),
+    ):
+        _wrap_generator(session, module, name, kind, compiling)
+    if "random" in sys.modules:
+        _wrap_generator(session, sys.modules["random"], "seed", "seed", compiling)
+        _wrap_generator(session, sys.modules["random"], "setstate", "set_rng", compiling)
+
+
+def _hide_from_dynamo(torch: ModuleType, *functions: Callable) -> None:
+    """Keep torch.compile from compiling a wrapper as a function in its own right, as it keeps from torch's own code.
+
+    What a wrapper calls is compiled as ever, and where torch.compile inlines one it sees only the call to the original.
+    """
+    try:
+        frames = torch._C._dynamo.eval_frame
+        strategy = frames._FrameExecStrategy(frames._FrameAction.SKIP, frames._FrameAction.DEFAULT)
+        for function in functions:
+            frames.set_code_exec_strategy(function.__code__, strategy)
+    except AttributeError:  # an older torch: there torch.compile may compile a wrapper in vain
+        pass
+
+
+def wrap_numpy_random(session: TrainingSession, module: ModuleType) -> None:
+    """Note the state of numpy's global generator at birth, and its seeding."""
+    if hasattr(session, "torch"):
+        session.collect.baseline("numpy", session.streams.numpy_state())
+    _wrap_generator(session, module, "seed", "seed", bool)
+    _wrap_generator(session, module, "set_state", "set_rng", bool)
+
+
+def wrap_safetensors(session: TrainingSession, module: ModuleType) -> None:
+    """Note which safetensors files are opened."""
+    module.safe_open = _wrap_restore(session, module.safe_open, "safetensors.safe_open")
+
+
+def wrap_safetensors_torch(session: TrainingSession, module: ModuleType) -> None:
+    """Wrap the write and the read of whole safetensors files."""
+    module.save_file = _wrap_save(session, module.save_file, 1, "filename", module.save)
+    module.load_file = _wrap_restore(session, module.load_file, "safetensors.torch.load_file")
+
+
+def _wrap_call(session: TrainingSession, original: Callable, compiling: Callable[[], bool]) -> Callable:
+    @functools.wraps(original)
+    def __call__(self: object, *args: object, **kwargs: object) -> object:
+        # While torch.compile traces, the first condition is a constant: nothing of this ends up in a graph
+        if compiling() or session.depth or session.is_busy or not session.is_active:
+            return original(self, *args, **kwargs)
+        session.depth = 1
+        try:
+            is_evaluation = session.before_forward(self, args, kwargs)
+            result = original(self, *args, **kwargs)
+        finally:
+            session.depth = 0
+        if is_evaluation:
+            session.after_evaluation(result)
+        return result
+
+    return __call__
+
+
+def _wrap_backward(session: TrainingSession, original: Callable, compiling: Callable[[], bool]) -> Callable:
+    @functools.wraps(original)
+    def backward(tensors: object, *args: object, **kwargs: object) -> object:
+        if compiling() or session.is_in_backward or not session.is_active:
+            return original(tensors, *args, **kwargs)
+        session.before_backward(tensors)
+        session.is_in_backward = True
+        try:
+            result = original(tensors, *args, **kwargs)
+        finally:
+            session.is_in_backward = False
+        session.after_backward()
+        return result
+
+    return backward
+
+
+def _wrap_optimizers(session: TrainingSession, torch: ModuleType) -> None:
+    """Use torch's global hooks for the updates, and see optimizers, schedulers and scalers at work."""
+    from torch.optim import lr_scheduler, optimizer
+
+    def before(which: object, args: tuple, kwargs: dict) -> None:
+        if not torch.compiler.is_compiling():
+            session.before_optimizer(which, args, kwargs)
+
+    def after(which: object, _args: tuple, _kwargs: dict) -> None:
+        if not torch.compiler.is_compiling():
+            session.after_optimizer(which)
+
+    _hide_from_dynamo(torch, before, after)
+    optimizer.register_optimizer_step_pre_hook(before)
+    optimizer.register_optimizer_step_post_hook(after)
+
+    def made(which: object) -> None:
+        session.collect.add_optimizer(which)
+        session.event("optimizer", {"class": type(which).__name__, "groups": len(which.param_groups)})
+
+    optimizer.Optimizer.__init__ = _after_init(optimizer.Optimizer.__init__, made, session)
+    lr_scheduler.LRScheduler.__init__ = _after_init(
+        lr_scheduler.LRScheduler.__init__, session.collect.add_scheduler, session
+    )
+    scaler_step = torch.amp.GradScaler.step
+
+    @functools.wraps(scaler_step)
+    def step(self: object, which: object, *args: object, **kwargs: object) -> object:
+        session.num_updates = 0
+        result = scaler_step(self, which, *args, **kwargs)
+        if not session.num_updates:
+            session.scaler_skipped(getattr(which, "optimizer", which))
+        return result
+
+    torch.amp.GradScaler.step = step
+
+
+def _after_init(original: Callable, made: Callable[[object], None], session: TrainingSession) -> Callable:
+    @functools.wraps(original)
+    def __init__(self: object, *args: object, **kwargs: object) -> None:
+        original(self, *args, **kwargs)
+        try:
+            made(self)
+        except Exception as error:
+            session.fail(error)
+
+    return __init__
+
+
+def _wrap_states(session: TrainingSession, torch: ModuleType) -> None:
+    """Note every `load_state_dict` of modules, optimizers and schedulers, failed ones too."""
+    schedulers = [
+        item
+        for item in vars(torch.optim.lr_scheduler).values()
+        if isinstance(item, type)
+        and issubclass(item, torch.optim.lr_scheduler.LRScheduler)
+        and "load_state_dict" in vars(item)
+    ]
+    for what, classes in (
+        ("module", [torch.nn.Module]),
+        ("optimizer", [torch.optim.Optimizer]),
+        ("scheduler", schedulers),
+    ):
+        for owner in classes:
+            owner.load_state_dict = _wrap_load_state(session, vars(owner)["load_state_dict"], what)
+
+
+def _wrap_load_state(session: TrainingSession, original: Callable, what: str) -> Callable:
+    @functools.wraps(original)
+    def load_state_dict(self: object, *args: object, **kwargs: object) -> object:
+        if session.is_loading:  # a subclass that calls its parent
+            return original(self, *args, **kwargs)
+        is_ok, session.is_loading = False, True
+        try:
+            result = original(self, *args, **kwargs)
+            is_ok = True
+            return result
+        finally:
+            session.is_loading = False
+            session.state_loaded(what, type(self).__name__, is_ok)
+
+    return load_state_dict
+
+
+def _before(original: Callable, first: Callable[[], None]) -> Callable:
+    @functools.wraps(original)
+    def wrapper(*args: object, **kwargs: object) -> object:
+        first()
+        return original(*args, **kwargs)
+
+    return wrapper
+
+
+def _wrap_save(
+    session: TrainingSession, original: Callable, position: int, keyword: str, serialize: Callable | None
+) -> Callable:
+    """Wrap a function that writes its argument number `position`, called `keyword`."""
+
+    @functools.wraps(original)
+    def save(*args: object, **kwargs: object) -> object:
+        destination = kwargs.get(keyword, args[position] if len(args) > position else None)
+        content = None
+        if serialize is not None:
+            first = {key: value for key, value in kwargs.items() if key != keyword}
+            rest = (*args[:position], *args[position + 1 :])
+            content = functools.partial(serialize, *rest, **first)
+        return session.write(destination, functools.partial(original, *args, **kwargs), content)
+
+    return save
+
+
+def _wrap_restore(session: TrainingSession, original: Callable, name: str) -> Callable:
+    @functools.wraps(original)
+    def load(*args: object, **kwargs: object) -> object:
+        if session.is_restoring or not session.is_active:
+            return original(*args, **kwargs)
+        source = args[0] if args else kwargs.get("f", kwargs.get("filename"))
+        if not isinstance(source, str | bytes | os.PathLike):
+            source = getattr(source, "name", None)
+        is_ok, session.is_restoring = False, True
+        try:
+            result = original(*args, **kwargs)
+            is_ok = True
+            return result
+        finally:
+            session.is_restoring = False
+            session.restored(name, source, is_ok)
+
+    return load
+
+
+def _wrap_generator(
+    session: TrainingSession, module: ModuleType, name: str, kind: str, compiling: Callable[[], bool]
+) -> None:
+    """Note calls that set a global generator, until training starts (later ones are mostly recomputation's)."""
+    original = getattr(module, name, None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def wrapper(*args: object, **kwargs: object) -> object:
+        if not compiling() and not session.is_started:
+            value = next(iter((*args, *kwargs.values())), None) if kind == "seed" else None
+            plain = value if isinstance(value, int | float | str) else None
+            session.event(kind, {"function": f"{module.__name__}.{name}", "value": plain})
+        return original(*args, **kwargs)
+
+    setattr(module, name, wrapper)

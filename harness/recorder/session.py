@@ -1,0 +1,219 @@
+"""A process's recording from its start to its end, but for its steps (`steps`): state, events, writes, faults.
+
+The hooks call in here; every entry point is guarded: an error of the recorder's own ends the recording with an event
+and leaves the training alone.
+"""
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from _harness_recorder import faults as fault_points
+from _harness_recorder import ledger, numbering
+
+
+def guarded(method: Callable) -> Callable:
+    """Make a method do nothing when not recording, and make its errors end the recording, not the training."""
+
+    @functools.wraps(method)
+    def guard(self: "Session", *args: object, **kwargs: object) -> object:
+        if not self.is_active or self.is_busy:
+            return None
+        self.entered_at = time.perf_counter()
+        self.is_busy = True
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            self.fail(error)
+            return None
+        finally:
+            self.is_busy = False
+            self.own_seconds += time.perf_counter() - self.entered_at
+
+    return guard
+
+
+class Session:
+    """One process's recording. Nothing is written before the process trains, saves or ends."""
+
+    def __init__(self, run: ledger.RunFolder, faults: list[dict]) -> None:
+        self.run, self.faults = run, faults
+        self.is_active, self.is_busy, self.is_started = True, False, False
+        self.is_saving = self.is_restoring = self.is_loading = False
+        self.completed = 0
+        self.evals: list[tuple[object, object]] = []
+        self.own_seconds = 0.0
+        self.last_record_at = self.entered_at = time.perf_counter()
+        self.reported_not_seen: set[str] = set()
+
+    # --- life cycle -------------------------------------------------------------------------------------------------
+
+    def torch_imported(self, torch: object) -> None:
+        """Take note that torch is complete: from here on this process may train."""
+        from _harness_recorder import digest, records, streams
+
+        self.torch, self.digest, self.streams = torch, digest, streams
+        self.collect, self.records = streams.Collector(), records.Records(self.run, torch)
+        self.collect.baseline("python", streams.python_state())
+        if "numpy.random" in sys.modules:
+            self.collect.baseline("numpy", streams.numpy_state())
+
+    def fail(self, error: BaseException) -> None:
+        """Stop recording because of an error of the recorder's own, and say so if that is still possible."""
+        self.is_active = False
+        try:
+            if not self.run.slot:
+                self.run.claim()
+            self.run.event("recorder_error", type=type(error).__name__, message=str(error)[:500])
+        except Exception as second:
+            sys.stderr.write(f"recorder: stopped: {error!r}, and could not say so: {second!r}\n")
+
+    @guarded
+    def event(self, kind: str, fields: dict) -> None:
+        """Record an event that needs nothing but its fields."""
+        self.run.event(kind, **fields)
+
+    @guarded
+    def restored(self, function: str, source: object, is_ok: bool) -> None:
+        """Note the read of a checkpoint or of weights from a file."""
+        path = self.run.relative(os.fsdecode(source)) if isinstance(source, str | bytes | os.PathLike) else None
+        self.run.event("restore", function=function, path=path, ok=is_ok)
+
+    @guarded
+    def state_loaded(self, what: str, owner: str, is_ok: bool) -> None:
+        """Note a `load_state_dict`; parameters may be other objects now."""
+        self.run.event("load_state", what=what, ok=is_ok, **{"class": owner})
+        if what == "module" and self.is_started:
+            self.collect.refresh()
+
+    def forked(self) -> None:
+        """Stop in a forked child: it shares the parent's files and trains nothing of its own."""
+        self.is_active = False
+
+    @guarded
+    def ended(self) -> None:
+        """Write the end at a normal exit, or what ended the process; drop everything in a process that did nothing."""
+        failed = getattr(sys, "last_type", None)
+        if failed is not None:
+            self.run.event("exception", type=failed.__name__)
+        if not self.run.slot:
+            if not hasattr(self, "torch") or self.run.is_claimed_by_anybody() or _is_helper_process():
+                return
+            self._claim()
+        if self.is_started and failed is None:
+            self._flush_evals()
+            self.records.whole("end", self.completed, self.collect)
+        self.run.event("exit")
+
+    def _claim(self) -> None:
+        if self.run.slot:
+            return
+        versions = {"python": sys.version.split()[0], "torch": self.torch.__version__}
+        for name in ("numpy", "transformers", "peft", "accelerate", "safetensors"):
+            if name in sys.modules:
+                versions[name] = str(getattr(sys.modules[name], "__version__", "unknown"))
+        self.run.waiting.insert(
+            0,
+            {
+                "kind": "process",
+                "argv": list(getattr(sys, "argv", [])),
+                "versions": versions,
+                "threads": self.torch.get_num_threads(),
+                "pid": os.getpid(),
+            },
+        )
+        self.run.claim()
+
+    def _start(self, module: object) -> None:
+        self._claim()
+        if module is not None:
+            self.collect.add_module(module)
+        param = self.digest.root(self.digest.launch(self.collect.params()).result())
+        optim = self.digest.root(self.digest.launch(self.collect.optim()).result())
+        states = numbering.earlier_states(self.run.path, self.run.number)
+        self.completed, source = numbering.find_step(states, param, optim, self.collect.optimizer_step())
+        for fault in self.faults:
+            if fault["kind"] == "flip_optim":
+                self._flip(fault, is_moment=True)
+        self._report_not_seen()
+        self.records.whole("start", self.completed, self.collect, schema=1, step_source=source)
+        self.is_started = True
+        self.last_record_at = time.perf_counter()
+
+    def _flush_evals(self) -> None:
+        if self.is_started and self.evals:
+            self.records.evaluation(self.completed, self.evals)
+            self.evals = []
+
+    def _report_not_seen(self) -> None:
+        new = self.collect.not_seen - self.reported_not_seen
+        if new:
+            self.reported_not_seen |= new
+            self.run.event("not_seen", names=sorted(new)[:100])
+
+    def _faults(self, kind: str, step: int) -> list[dict]:
+        return [fault for fault in self.faults if fault["kind"] == kind and fault["step"] == step]
+
+    def _flip(self, fault: dict, is_moment: bool) -> None:
+        tensors = self.collect.moments() if is_moment else {}
+        is_moment = bool(tensors)
+        tensors = tensors or self.collect.params()
+        if not tensors:
+            raise ValueError("no tensor to flip a bit in")
+        name = min(tensors)
+        fault_points.flip_bit(self.torch, tensors[name], is_moment)
+        self.run.event("fault", fault=fault, waiting=False, tensor=name)
+
+    # --- writes -----------------------------------------------------------------------------------------------------
+
+    def write(self, destination: object, write: Callable[[], object], serialize: Callable[[], bytes] | None) -> object:
+        """Run a checkpoint's write between its events, with the faults that are due in it."""
+        if not self.is_active or self.is_busy or self.is_saving:
+            return write()
+        self.is_saving = True
+        try:
+            target = fault_points.Target(destination)
+            if target.path is None:
+                return write()
+            began = time.perf_counter()
+            tearing = self._before_write(target)
+            if tearing is not None:
+                content = serialize() if serialize is not None else None
+                fault_points.die_in_write(tearing, write, target, content, self.run.event)
+            result = write()
+            self._after_write(target, time.perf_counter() - began)
+            return result
+        finally:
+            self.is_saving = False
+
+    @guarded
+    def _before_write(self, target: fault_points.Target) -> dict | None:
+        if not hasattr(self, "torch"):
+            return None
+        self._claim()
+        self._flush_evals()
+        self.run.event("save_begin", path=self.run.relative(target.path), step=self.completed)
+        for fault in self._due("before_write"):
+            fault_points.die(fault, self.run.event)
+        return next(iter(self._due("in_write")), None)
+
+    @guarded
+    def _after_write(self, target: fault_points.Target, seconds: float) -> None:
+        self.run.event("save_end", path=self.run.relative(target.path), step=self.completed, seconds=round(seconds, 6))
+        for fault in self._due("after_write"):
+            if target.file is not None:
+                target.file.flush()
+            fault_points.die(fault, self.run.event)
+
+    def _due(self, kind: str) -> list[dict]:
+        if not self.is_started:
+            return []
+        return [fault for fault in self.faults if fault["kind"] == kind and fault["step"] <= self.completed]
+
+
+def _is_helper_process() -> bool:
+    """Say whether multiprocessing started this process (a spawned DataLoader worker, a resource tracker)."""
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None

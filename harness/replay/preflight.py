@@ -1,0 +1,290 @@
+"""The preflight of a replay: everything that it needs is looked for at once; nothing is fetched, built or started.
+
+Who does not answer within a few seconds is not waited for, and counts as unknown.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import docker
+from docker.errors import APIError, DockerException
+from requests import RequestException
+
+from harness.documents.cuda import cuda_stack
+from harness.documents.experiment import Experiment
+from harness.documents.gpu import check_driver, choose_gpus, describe
+from harness.documents.preflight import Kind, Need, Preflight, State, preflight_of
+from harness.errors import HarnessError
+from harness.images.engine_images import find_image
+from harness.images.estimate import cache_bytes, engine_bytes, engine_disk
+from harness.images.recipe import Recipe, read_recipe
+from harness.images.registry import registry_key
+from harness.replay.availability import (
+    LATE_MIRRORS,
+    Here,
+    apt_mirrors,
+    base_need,
+    input_need,
+    wheel_need,
+    wheel_sources,
+)
+from harness.replay.package_sources import PackageSources
+from harness.replay.web import NUM_CONNECTIONS
+from harness.runs.request import Request
+from harness.system import engine, gpu, machine
+from harness.system.deferred_signals import Pool, wait_for
+
+DEADLINE_S = 4.0
+_ENGINE_TIMEOUT_S = 4
+_REGISTRY_REMEDY = (
+    "registries delete old images: set HARNESS_CACHE to a cache that has this base, or get the image itself"
+)
+_ABSENT = ("not found", "manifest unknown", "name unknown", "no such", "does not exist")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is to be trained, and from what.
+
+    Attributes:
+        request: how processes are to be started.
+        code: the exported code, with its image and its locks.
+        experiment: of that code.
+        here: where things may lie on this machine.
+    """
+
+    request: Request
+    code: Path
+    experiment: Experiment
+    here: Here
+
+
+def preflight(question: Question, deadline_s: float = DEADLINE_S) -> Preflight:
+    """Look for everything.
+
+    Args:
+        question: what is needed.
+        deadline_s: seconds after which whoever has not answered counts as unknown.
+
+    Raises:
+        UsageError: the code's image or its locks are malformed.
+    """
+    began = time.monotonic()
+    recipe = read_recipe(question.code, question.experiment.image)
+    request = question.request
+    client = None if request.runner == "host" or request.engine == "none" else _client()
+    is_built = client is not None and _is_built(client, recipe, question.here)
+    pool = Pool(NUM_CONNECTIONS)
+    try:
+        tasks = dict(_tasks(question, recipe, client, _Clock(pool, began + deadline_s), is_built=is_built))
+        needs = _ask(pool, tasks, began + deadline_s)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    if is_built:
+        needs.append(Need(kind="base", name=f"image {recipe.name}", state="present", detail="built, in the engine"))
+    needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe)]
+    is_image_needed = _is_in_containers(request, client) and not is_built
+    needs += _disks(recipe, question.here, client, needs, is_image_needed=is_image_needed)
+    return preflight_of(needs, time.monotonic() - began)
+
+
+_Task = Callable[[], Need]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Threads, and the moment until which somebody waits for them."""
+
+    pool: Pool
+    deadline: float
+
+    def start(self, work: Callable[[], T], late: T, *, is_needed: bool) -> Callable[[], T]:
+        """Begin some work, if it is needed; what it gave, or `late` where it is not done in time."""
+        future = self.pool.submit(work) if is_needed else None
+
+        def result() -> T:
+            is_done = future is not None and wait_for([future], self.deadline - time.monotonic())
+            return future.result() if future is not None and is_done else late
+
+        return result
+
+
+def _tasks(
+    question: Question, recipe: Recipe, client: docker.DockerClient | None, clock: _Clock, *, is_built: bool
+) -> Iterator[tuple[tuple[Kind, str], _Task]]:
+    """What has to be looked for, by kind and name; nothing of an image that is built, or of a given interpreter."""
+    here, environment = question.here, dict(os.environ)
+    inputs = [declared.named(name) for name, declared in sorted(question.experiment.inputs.items())]
+    pins = [pin for pin in recipe.lock.pins if pin.wheel is not None]
+    pins = [] if is_built or question.request.python is not None else pins
+    is_base_needed = _is_in_containers(question.request, client) and not is_built
+    packages = recipe.base_lock.packages if recipe.base_lock is not None and is_base_needed else ()
+    needs_pip = any(not here.place_of(pin.wheel.sha256, pin.wheel.size_bytes) for pin in pins if pin.wheel)
+    needs_apt = any(not here.place_of(one.sha256, one.size_bytes) for one in packages)
+    late: PackageSources | str = "pip did not name its sources in time"
+    is_pip_needed, is_apt_needed = needs_pip or _has(inputs, "pypi"), needs_apt or _has(inputs, "deb")
+    sources = clock.start(lambda: wheel_sources(environment), late, is_needed=is_pip_needed)
+    mirrors = clock.start(lambda: apt_mirrors(environment), LATE_MIRRORS, is_needed=is_apt_needed)
+    pip, apt = sources(), mirrors()
+    for pin in pins:
+        if pin.wheel is not None:
+            args = (pin.name, pin.version, pin.wheel, here, pip)
+            yield ("wheel", pin.wheel.filename), lambda args=args: wheel_need(*args)  # type: ignore[misc]
+    for package in packages:
+        yield ("base", package.name), lambda package=package: base_need(package, here, apt)  # type: ignore[misc]
+    if recipe.base_lock is None and is_base_needed:
+        yield ("base", recipe.base.name), lambda: _registry_base(recipe, here, client)
+    roots = (question.code, question.request.root)
+    for value in inputs:
+        yield (
+            ("input", value.name),
+            lambda value=value: input_need(  # type: ignore[misc]
+                value, here, roots, pip, apt, environment
+            ),
+        )
+
+
+def _has(inputs: Sequence[object], kind: str) -> bool:
+    return any(getattr(value, "kind", "") == kind for value in inputs)
+
+
+def _ask(pool: Pool, tasks: dict[tuple[Kind, str], _Task], deadline: float) -> list[Need]:
+    """Everything at once, until the deadline."""
+    futures: dict[tuple[Kind, str], Future[Need]] = {key: pool.submit(task) for key, task in tasks.items()}
+    done = wait_for(futures.values(), deadline - time.monotonic())
+    needs = []
+    for (kind, name), future in futures.items():
+        if future in done:
+            needs.append(future.result())
+        else:
+            remedy = "check the network and ask again"
+            needs.append(Need(kind=kind, name=name, state="unknown", detail="no answer in time", remedy=remedy))
+    return needs
+
+
+def _client() -> docker.DockerClient | None:
+    try:
+        return engine.connect(timeout_s=_ENGINE_TIMEOUT_S)
+    except HarnessError:
+        return None
+
+
+def _is_in_containers(request: Request, client: docker.DockerClient | None) -> bool:
+    """Whether an image is needed: an engine answers, is insisted on, or can be started."""
+    if request.runner == "host" or request.engine == "none":
+        return False
+    return client is not None or request.runner == "docker" or engine.can_install()
+
+
+def _is_built(client: docker.DockerClient, recipe: Recipe, here: Here) -> bool:
+    """Whether the engine has the image that an earlier build of this recipe gave."""
+    record = here.store.read_record("images", recipe.key) or {}
+    try:
+        found = find_image(client, str(record["tag"])) if "tag" in record else None
+    except (DockerException, RequestException):
+        return False
+    return found is not None and found.engine_id == record.get("engine_id")
+
+
+def _engine(request: Request, client: docker.DockerClient | None) -> Need:
+    if request.runner == "host":
+        return Need(kind="engine", name="runner", state="present", detail="this host: no engine is needed")
+    if client is not None:
+        version = client.version()
+        detail = f"API {version.get('ApiVersion')}"
+        return Need(kind="engine", name=f"Docker Engine {version.get('Version')}", state="present", detail=detail)
+    if request.engine != "none" and engine.can_install():
+        detail = "none answers; one is installed from this system's distribution and started"
+        return Need(kind="engine", name="Docker Engine", state="fetchable", detail=detail)
+    if request.runner == "docker":
+        remedy = "start one, or set DOCKER_HOST; RUNNER=host trains without containers"
+        return Need(kind="engine", name="Docker Engine", state="gone", detail="none answers here", remedy=remedy)
+    detail = "no engine answers: it trains on this host, in an environment made from the lock"
+    return Need(kind="engine", name="runner", state="present", detail=detail)
+
+
+def _memory(experiment: Experiment) -> Need:
+    total = machine.memory_bytes() / (1 << 30)
+    detail = f"{total:.1f} GiB; a process may take {experiment.memory_gib:g} GiB"
+    if total >= experiment.memory_gib:
+        return Need(kind="memory", name="memory", state="present", detail=detail)
+    remedy = "whether it needs all it may take is not known: try it, or use a larger machine"
+    return Need(kind="memory", name="memory", state="unknown", detail=detail, remedy=remedy)
+
+
+def _disks(
+    recipe: Recipe, here: Here, client: docker.DockerClient | None, needs: Sequence[Need], *, is_image_needed: bool
+) -> list[Need]:
+    """What a build takes in the cache and on the engine's disk, each held against what is free there."""
+    fetch = sum(need.size_bytes for need in needs if need.state == "fetchable")
+    wanted = [("cache", here.store.root, fetch + (cache_bytes(recipe) if is_image_needed else 0))]
+    place = engine_disk(client) if client is not None else None
+    if place is not None and is_image_needed:
+        wanted.append(("engine's disk", place, engine_bytes(recipe)))
+    devices: dict[int, int] = {}
+    for _, folder, size in wanted:
+        devices[folder.stat().st_dev] = devices.get(folder.stat().st_dev, 0) + size
+    found = []
+    for name, folder, size in wanted:
+        free, together = shutil.disk_usage(folder).free, devices[folder.stat().st_dev]
+        state: State = "present" if free > together else "gone"
+        remedy = "free some disk space, or set HARNESS_CACHE to a larger disk" if state == "gone" else ""
+        detail = f"{free / 1e9:.1f} GB free, {size / 1e9:.1f} GB needed"
+        found.append(Need(kind="disk", name=name, state=state, detail=detail, remedy=remedy))
+    return found
+
+
+def _gpus(question: Question, recipe: Recipe) -> list[Need]:
+    """The GPUs that a process gets, and whether their driver runs the lock's CUDA."""
+    num = question.experiment.gpus
+    if num == 0:
+        return []
+    found = gpu.inventory()
+    if found.problem:
+        return [Need(kind="gpu", name=f"{num} GPUs", state="gone", detail=found.problem, remedy=found.remedy)]
+    needs = []
+    try:
+        choose_gpus(num, found.gpus, os.environ, question.request.gpu)
+        needs.append(Need(kind="gpu", name=f"{num} GPUs", state="present", detail=describe(found.gpus)))
+    except HarnessError as error:
+        needs.append(Need(kind="gpu", name=f"{num} GPUs", state="gone", detail=error.problem, remedy=error.remedy))
+    stack = cuda_stack(recipe.lock)
+    if stack is None or not stack.min_driver:
+        return needs
+    name = f"driver {found.driver}"
+    try:
+        check_driver(found.driver, stack.min_driver, stack.cuda, recipe.name)
+    except HarnessError as error:
+        return [*needs, Need(kind="driver", name=name, state="gone", detail=error.problem, remedy=error.remedy)]
+    return [*needs, Need(kind="driver", name=name, state="present", detail=f"runs CUDA {stack.cuda}")]
+
+
+def _registry_base(recipe: Recipe, here: Here, client: docker.DockerClient | None) -> Need:
+    """A base from a registry; the engine asks the registry, for it has the credentials."""
+    name = recipe.base.pull
+    if here.store.read_record("bases", registry_key(recipe.base)):
+        return Need(kind="base", name=name, state="present", detail="in the cache")
+    if client is None:
+        detail = "the registry was not asked: no engine answers yet"
+        return Need(kind="base", name=name, state="unknown", detail=detail, remedy=_REGISTRY_REMEDY)
+    try:
+        if find_image(client, name) is not None:
+            return Need(kind="base", name=name, state="present", detail="in the engine")
+        client.api.inspect_distribution(name)  # type: ignore[no-untyped-call]
+    except APIError as error:
+        said = str(error.explanation or error)[:200]
+        state: State = "gone" if any(sign in said.lower() for sign in _ABSENT) else "unknown"
+        return Need(kind="base", name=name, state=state, detail=said, remedy=_REGISTRY_REMEDY)
+    except (DockerException, RequestException) as error:
+        detail = f"the registry was not asked ({type(error).__name__})"
+        return Need(kind="base", name=name, state="unknown", detail=detail, remedy=_REGISTRY_REMEDY)
+    return Need(kind="base", name=name, state="fetchable", detail="in its registry")

@@ -1,0 +1,114 @@
+"""DataLoaders: where their order comes from, and what seeds their workers (REP201, REP202)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from harness.review.code.draws import LOADERS, is_unset, written
+from harness.review.code.seeding import is_aside
+from harness.review.finding import Certainty, Finding, Showing
+from harness.review.rule import Rule
+from harness.review.source.module import Module
+from harness.review.source.program import Entry, Program, Site
+
+_NOTES = "https://docs.pytorch.org/docs/stable/notes/randomness.html#dataloader"
+
+RULES = (
+    Rule(
+        id="REP201",
+        name="loader-without-generator",
+        severity="warning",
+        items=("T3",),
+        title="A DataLoader shuffles without a generator of its own",
+        why="Its order then depends on everything else that draws from torch's global generator before it.",
+        fix="Give it `generator=torch.Generator().manual_seed(seed)`, and save its state with the checkpoint.",
+        source=_NOTES,
+        thread="https://github.com/NovaSky-AI/SkyRL/pull/77",
+    ),
+    Rule(
+        id="REP202",
+        name="workers-without-init",
+        severity="warning",
+        items=("T3",),
+        title="A DataLoader has workers and no worker_init_fn",
+        why="torch seeds random, numpy and torch in a worker, and no generator that a data set holds itself.",
+        fix="Give it a `worker_init_fn` that seeds every generator from `torch.initial_seed()`.",
+        source=_NOTES,
+        thread="https://github.com/pytorch/pytorch/issues/5059",
+    ),
+)
+_RANDOM_SAMPLERS = ("RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler")
+
+
+def check_loaders(program: Program, module: Module) -> Iterator[Finding | Showing]:
+    """Every DataLoader that a file builds."""
+    if "DataLoader" not in module.text or is_aside(module):
+        return
+    for site in program.sites(module):
+        if site.name in LOADERS:
+            yield from _check_loader(site, is_seeded_by_library=_seeds_workers(module))
+
+
+def check_has_loader(entry: Entry) -> Iterator[Showing]:
+    """T3 does not apply to a program without any DataLoader that nobody builds for it."""
+    if any("DataLoader" in module.text or "Trainer" in module.text for module in entry.closure):
+        return
+    if any(site.method == "backward" for site in entry.execution):
+        text = "no DataLoader and no worker: the program builds its batches itself"
+        yield Showing(item="T3", state="does not apply", text=text, place=entry.module.place(entry.module.tree))
+
+
+def _check_loader(site: Site, *, is_seeded_by_library: bool) -> Iterator[Finding | Showing]:
+    shuffled, workers = _shuffled(site), _workers(site)
+    has_generator = not is_unset(site, "generator")
+    has_init = not is_unset(site, "worker_init_fn")
+    if shuffled and not has_generator and not site.is_open:
+        message = f"`{written(site.node)}` {shuffled} without generator=, so torch's global generator decides its order"
+        yield Finding(rule="REP201", certainty=_certainty(site), place=site.place, message=message)
+    if workers and not has_init and not site.is_open and not is_seeded_by_library:
+        message = f"`{written(site.node)}` has {workers} and no worker_init_fn"
+        certainty: Certainty = _certainty(site) if workers[0].isdigit() else "possible"
+        yield Finding(rule="REP202", certainty=certainty, place=site.place, message=message)
+    if has_generator and (has_init or not workers) and not site.is_open:
+        rest = "and a worker_init_fn" if has_init else "and no workers"
+        text = f"`{written(site.node)}` has a generator of its own {rest}"
+        yield Showing(item="T3", state="holds", text=text, place=site.place)
+    elif not shuffled and not workers and not site.is_open:
+        text = f"`{written(site.node)}` neither shuffles nor has workers"
+        yield Showing(item="T3", state="holds", text=text, place=site.place)
+
+
+def _shuffled(site: Site) -> str:
+    """How the loader shuffles, in words; "" if it does not, or that cannot be told."""
+    if site.constant(site.argument("shuffle", 2)) is True:
+        return "shuffles"
+    sampler = site.resolve(site.argument("sampler", 3))
+    if sampler is None or not sampler.is_certain or not sampler.name.startswith("torch.utils.data."):
+        return ""
+    name = sampler.name.removesuffix("()").rpartition(".")[2]
+    if name not in _RANDOM_SAMPLERS or sampler.scope is None:
+        return ""
+    node = sampler.node
+    keywords = {keyword.arg for keyword in getattr(node, "keywords", [])}
+    return "" if "generator" in keywords or None in keywords else f"draws from a {name}"
+
+
+def _workers(site: Site) -> str:
+    """How many workers, in words; "" for none."""
+    given = site.argument("num_workers", 5)
+    if given is None:
+        return ""
+    number = site.constant(given)
+    if number is ...:
+        return f"`{ast.unparse(given)}` workers"
+    return f"{number} workers" if isinstance(number, int) and number > 0 else ""
+
+
+def _seeds_workers(module: Module) -> bool:
+    """Lightning gives every loader a worker_init_fn after `seed_everything(seed, workers=True)`."""
+    return "workers=True" in module.text
+
+
+def _certainty(site: Site) -> Certainty:
+    return "proven" if site.is_certain else "possible"

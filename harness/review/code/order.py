@@ -1,0 +1,227 @@
+"""Orders that nobody fixed: of sets of strings, of directories, of what hash() of a string decides (REP203-205)."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from harness.review.code.kinds import kind_of, kind_of_items
+from harness.review.code.seeding import is_aside
+from harness.review.code.unordered import Follower
+from harness.review.finding import Certainty, Finding
+from harness.review.rule import Rule
+from harness.review.source.meaning import Resolver
+from harness.review.source.module import Function, Module, Scope
+from harness.review.source.program import Program, Site
+
+_HASHSEED = "https://docs.python.org/3/using/cmdline.html#envvar-PYTHONHASHSEED"
+
+RULES = (
+    Rule(
+        id="REP203",
+        name="set-order",
+        severity="warning",
+        items=("C4",),
+        title="The order of a set of strings reaches what is computed",
+        why="Hashes of strings are salted at every start of Python, so a set has another order in every process.",
+        fix="Write sorted(...) around the set, or dict.fromkeys(...) to keep the order in which things came.",
+        source=_HASHSEED,
+        thread="https://github.com/ufal/neuralmonkey/pull/719",
+    ),
+    Rule(
+        id="REP204",
+        name="unsorted-listing",
+        severity="warning",
+        items=("C4",),
+        title="Files are used in the order in which the file system lists them",
+        why="A directory's order depends on the file system and its history: another machine, another order.",
+        fix="Write sorted(...) around the listing.",
+        source="https://docs.python.org/3/library/os.html#os.listdir",
+        thread="https://github.com/ByteDance-Seed/VeOmni/issues/330",
+    ),
+    Rule(
+        id="REP205",
+        name="salted-hash",
+        severity="warning",
+        items=("C4",),
+        title="hash() of a string decides something that lasts longer than the process",
+        why="It is salted at every start of Python: another split, seed or file name in the next process.",
+        fix="Use hashlib or zlib.crc32 of the encoded text.",
+        source=_HASHSEED,
+        thread="https://github.com/python-cachier/cachier/issues/114",
+    ),
+)
+_LISTINGS = {
+    "os.listdir": "os.listdir",
+    "os.scandir": "os.scandir",
+    "glob.glob": "glob.glob",
+    "glob.iglob": "glob.iglob",
+}
+_NAMES = frozenset(("glob", "iglob", "iterdir", "listdir", "rglob", "scandir"))
+_PATH_METHODS = frozenset(("glob", "iglob", "iterdir", "rglob"))
+_FILE = re.compile(r"\.(json|pt|bin|pkl|arrow|parquet|txt|npy|csv)\b|/")
+_PATHS = re.compile(r"(^|[._])(pathlib\.)?Path\(\)|path|dir|folder|root|parent|out", re.I)
+
+
+def check_order(program: Program, module: Module) -> Iterator[Finding]:
+    """Sets of strings and listings of directories whose order is used."""
+    if is_aside(module):
+        return
+    text = module.text
+    if "set(" in text or "{" in text:
+        yield from _check_sets(program, module, Follower(module, program.resolver, is_of_set=True))
+    follower = Follower(module, program.resolver)
+    if "listdir" in text or "glob" in text or "scandir" in text or "iterdir" in text or "os.walk" in text:
+        yield from _check_listings(program, module, follower)
+
+
+def check_hash(program: Program, module: Module) -> Iterator[Finding]:
+    """The builtin hash() where its value decides a split, a seed, a bucket or a name."""
+    if "hash(" not in module.text or is_aside(module):
+        return
+    for site in program.sites(module):
+        if site.name != "builtins.hash" or len(site.node.args) != 1 or _is_in_hash(site):
+            continue
+        use, given = _use_of_hash(site), site.node.args[0]
+        kind = kind_of(given, site.scope, program.resolver)
+        if isinstance(given, ast.Tuple):  # of numbers, mostly: (seed, epoch, index) hashes the same in every process
+            kinds = {kind_of(one, site.scope, program.resolver) for one in given.elts}
+            kind = "string" if "string" in kinds else "number"
+        if use and kind != "number":
+            certainty: Certainty = "proven" if kind == "string" else "possible"
+            message = f"`{_short(site.node)}` {use}, and hashes of strings are salted at every start of Python"
+            yield Finding(rule="REP205", certainty=certainty, place=site.place, message=message)
+
+
+def _check_sets(program: Program, module: Module, follower: Follower) -> Iterator[Finding]:
+    for node in module.nodes:
+        kind_of_node = type(node)  # there are very many nodes, and few of them are sets
+        if kind_of_node is not ast.Call and kind_of_node is not ast.Set and kind_of_node is not ast.SetComp:
+            continue
+        assert isinstance(node, ast.Call | ast.Set | ast.SetComp)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") not in ("set", "frozenset"):
+            continue
+        scope = module.scope_of_call.get(node) if isinstance(node, ast.Call) else module.scope_at(node)
+        if scope is None or not _is_set(node, scope, program.resolver):
+            continue
+        kind = _kind_of_elements(node, scope, program.resolver, module)
+        if kind != "string":
+            continue
+        use = follower.use(node, is_set=True)
+        if use is None:
+            continue
+        certainty: Certainty = "proven" if use.is_sure else "possible"
+        shown = _shown(node, module)
+        message = f"the order of the set of strings `{shown}` is another one in every process, and it {use.what}"
+        yield Finding(rule="REP203", certainty=certainty, place=module.place(node), message=message)
+
+
+def _shown(node: ast.Call | ast.Set | ast.SetComp, module: Module) -> str:
+    """The set as it is written; of an empty one the name, `names` of `names = set()`."""
+    parent = module.parents.get(node)
+    if isinstance(node, ast.Call) and not node.args and isinstance(parent, ast.Assign):
+        return _short(parent.targets[0])
+    return _short(node)
+
+
+def _check_listings(program: Program, module: Module, follower: Follower) -> Iterator[Finding]:
+    for site in program.sites(module):
+        name = _listing(site)
+        if not name:
+            continue
+        use = follower.use(site.node)
+        if use is not None:
+            certainty: Certainty = "proven" if use.is_sure and site.is_certain else "possible"
+            message = f"`{_short(site.node)}` lists files in no fixed order, and it {use.what}"
+            yield Finding(rule="REP204", certainty=certainty, place=site.place, message=message)
+
+
+def _listing(site: Site) -> str:
+    function = site.node.func
+    last = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if last not in _NAMES:
+        return ""
+    if site.name in _LISTINGS:
+        return site.name
+    if site.method not in _PATH_METHODS or not isinstance(site.node.func, ast.Attribute):
+        return ""
+    if site.meaning is not None and "pathlib.Path()" not in site.name:
+        return ""
+    if site.meaning is None and not _PATHS.search(ast.unparse(site.node.func.value)):
+        return ""
+    if site.method == "iterdir" or site.node.args:
+        return site.method
+    return ""
+
+
+def _is_set(node: ast.Call | ast.Set | ast.SetComp, scope: Scope, resolver: Resolver) -> bool:
+    if not isinstance(node, ast.Call):
+        return True
+    if not isinstance(node.func, ast.Name) or node.func.id not in ("set", "frozenset"):
+        return False
+    meaning = resolver.resolve(node.func, scope)
+    return meaning is not None and meaning.name in ("builtins.set", "builtins.frozenset")
+
+
+def _kind_of_elements(node: ast.Call | ast.Set | ast.SetComp, scope: Scope, resolver: Resolver, module: Module) -> str:
+    """`string` if what a set holds is known to be strings."""
+    if isinstance(node, ast.Set):
+        kinds = {kind_of(one, scope, resolver) for one in node.elts}
+        return kinds.pop() if len(kinds) == 1 else ""
+    if isinstance(node, ast.SetComp):
+        return kind_of(node.elt, module.scopes[node], resolver)
+    if not node.args:
+        return _kind_of_added(node, scope, resolver, module)
+    return kind_of_items(node.args[0], scope, resolver)
+
+
+def _kind_of_added(node: ast.Call, scope: Scope, resolver: Resolver, module: Module) -> str:
+    """Of `names = set()`: what `names.add(...)` and `names.update(...)` put in."""
+    parent = module.parents.get(node)
+    if not isinstance(parent, ast.Assign) or not isinstance(parent.targets[0], ast.Name):
+        return ""
+    name, kinds = parent.targets[0].id, set()
+    for call, inner in module.calls:
+        function = call.func
+        if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == name:
+            if inner.function is not scope.function or not call.args:
+                continue
+            if function.attr == "add":
+                kinds.add(kind_of(call.args[0], inner, resolver))
+            elif function.attr == "update":
+                kinds.add(kind_of_items(call.args[0], inner, resolver))
+    return kinds.pop() if len(kinds) == 1 else ""
+
+
+def _is_in_hash(site: Site) -> bool:
+    function = site.scope.function
+    return function is not None and function.name.rpartition(".")[2] in ("__hash__", "__eq__")
+
+
+def _use_of_hash(site: Site) -> str:
+    """What the value decides, in words; "" if that is nothing that outlives the process."""
+    remainder = ""
+    for above in site.module.ancestors(site.node):
+        if isinstance(above, ast.BinOp) and isinstance(above.op, ast.Mod | ast.BitAnd):
+            remainder = "decides by its remainder"
+        if isinstance(above, ast.keyword) and above.arg is not None and "seed" in above.arg:
+            return "is a seed"
+        if isinstance(above, ast.Call) and above is not site.node:
+            name = above.func.attr if isinstance(above.func, ast.Attribute) else getattr(above.func, "id", "")
+            if "seed" in name.lower() or name in ("Random", "default_rng", "RandomState"):
+                return "is a seed"
+            if name not in ("abs", "int", "str"):
+                return remainder
+        if isinstance(above, ast.Assign) and "seed" in ast.unparse(above.targets[0]).lower():
+            return "is a seed"
+        if isinstance(above, ast.JoinedStr) and _FILE.search(ast.unparse(above)):
+            return "names a file"
+        if isinstance(above, ast.stmt | Function):
+            return remainder
+    return remainder
+
+
+def _short(node: ast.AST) -> str:
+    text = ast.unparse(node).replace("\n", " ")
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,235 @@
+"""Global generators that a program draws from without having seeded them (REP101-103, 107, 111, 112)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from harness.review.code.draws import GENERATORS, STREAMS, Stream, is_streamed, is_unset, written
+from harness.review.code.seeding import LATER, Placed, Seeding
+from harness.review.finding import Certainty, Finding, Showing
+from harness.review.rule import Rule
+from harness.review.source.module import Function, Module
+from harness.review.source.program import Entry, Program, Site
+
+_NOTES = "https://docs.pytorch.org/docs/stable/notes/randomness.html"
+_FIX = "Seed random, numpy and torch from the configuration's one seed before anything is drawn or built."
+
+RULES = (
+    Rule(
+        id="REP101",
+        name="unseeded-python",
+        severity="veto",
+        items=("V1", "T1"),
+        title="Python's generator is drawn from and never seeded",
+        why="`random` seeds itself from the system at every start: another order, sample or augmentation.",
+        fix=_FIX,
+        source="https://docs.python.org/3/library/random.html#random.seed",
+        thread="https://github.com/radical-collaboration/facts/issues/270",
+    ),
+    Rule(
+        id="REP102",
+        name="unseeded-numpy",
+        severity="veto",
+        items=("V1", "T1"),
+        title="numpy's global generator is drawn from and never seeded",
+        why="`numpy.random` is a generator of its own: seeding Python's or torch's does nothing for it.",
+        fix=_FIX,
+        source="https://numpy.org/doc/stable/reference/random/generated/numpy.random.seed.html",
+        thread="https://github.com/numpy/numpy/issues/10738",
+    ),
+    Rule(
+        id="REP103",
+        name="unseeded-torch",
+        severity="veto",
+        items=("V1", "T1"),
+        title="torch's global generator is drawn from and never seeded",
+        why="Layers, adapters, shuffling loaders and dropout draw from it without being asked to.",
+        fix=_FIX,
+        source=_NOTES,
+        thread="https://github.com/jmschrei/cherimoya/pull/43",
+    ),
+    Rule(
+        id="REP107",
+        name="seeded-too-late",
+        severity="veto",
+        items=("V1", "T1"),
+        title="The generator is seeded after it was drawn from",
+        why="Weights and adapters that exist before the seed are other ones in every run, whatever the seed.",
+        fix="Call the seeding function first of all, before the data are prepared and the model or adapter is built.",
+        source=_NOTES,
+        thread="https://github.com/MakazhanAlpamys/Soup/issues/354",
+    ),
+    Rule(
+        id="REP111",
+        name="unseeded-split",
+        severity="veto",
+        items=("V1", "T1"),
+        title="A split or a shuffle of a library without a seed",
+        why="Without `random_state` or `seed` it falls back to a generator that this program does not seed.",
+        fix="Give it `random_state=` or `seed=` from the configuration.",
+        source="https://scikit-learn.org/stable/common_pitfalls.html#controlling-randomness",
+        thread="https://github.com/amaiya/ktrain/issues/34",
+    ),
+    Rule(
+        id="REP112",
+        name="seed-left-out",
+        severity="warning",
+        items=("V1", "T1"),
+        title="The generators are seeded only if somebody asks for it",
+        why="Whoever leaves the option out gets a run that nobody can repeat, and often does not notice.",
+        fix="Give the seed a default number and seed always.",
+        source=_NOTES,
+        thread="https://github.com/ThilinaRajapakse/simpletransformers/issues/83",
+    ),
+)
+_RULE_OF: dict[Stream, str] = {"python": "REP101", "numpy": "REP102", "torch": "REP103"}
+_NAME_OF: dict[Stream, str] = {"python": "random", "numpy": "numpy", "torch": "torch"}
+_DRAWN = {
+    "explicit": "draws from {0}",
+    "order": "draws an order from {0}",
+    "model": "draws weights from {0}",
+    "adapter": "draws the adapter's weights from {0}",
+    "augmentation": "draws its augmentation from {0}",
+}
+
+
+def check_generators(entry: Entry) -> Iterator[Finding | Showing]:
+    """Whether every global generator that the program draws from is seeded, and before the first draw."""
+    seeding = Seeding(entry)
+    if not seeding.is_training:
+        if seeding.is_writing_data:
+            yield from _check_data(seeding)
+        return
+    states = {stream: list(_check_stream(seeding, stream)) for stream in STREAMS}
+    for findings in states.values():
+        yield from findings
+    if not any(states.values()):
+        yield from _showings(seeding)
+
+
+def check_streams(_program: Program, module: Module) -> Iterator[Finding]:
+    """Shuffles of streamed data sets without a seed: they ask the system for one, whatever else was seeded."""
+    if "buffer_size" not in module.text and "streaming" not in module.text:
+        return
+    for site in _program.sites(module):
+        if site.method != "shuffle" or site.is_open or not is_unset(site, "seed", 0):
+            continue
+        if not site.name.startswith("datasets.load_dataset()") or not is_streamed(site):
+            continue
+        if not is_unset(site, "generator"):
+            continue
+        message = f"`{written(site.node)}` shuffles a stream without seed=, so its generator is seeded by the system"
+        yield Finding(rule="REP111", certainty="proven", place=site.place, message=message)
+
+
+def _check_stream(seeding: Seeding, stream: Stream) -> Iterator[Finding]:
+    drawn, seeded = seeding.drawn(stream), seeding.seeded(stream)
+    if not drawn or seeding.may_be_seeded_unseen(stream):
+        return
+    if not seeded:
+        yield _unseeded(seeding, stream, drawn)
+        return
+    first = next((one for one in drawn if one.is_sure), None)
+    executed = [one for one in seeded if one.position < LATER]
+    if first is None or not executed:
+        return
+    before = [one for one in executed if one.position < first.position]
+    if not before:
+        yield _too_late(seeding, stream, first, executed[0])
+    elif all(one.site.is_conditional for one in before):
+        option = _left_out(seeding.entry, before[0].site)
+        if option:
+            message = f"`{written(before[0].site.node)}` seeds only if {option}"
+            yield Finding(rule="REP112", certainty="possible", place=before[0].site.place, message=message)
+
+
+def _unseeded(seeding: Seeding, stream: Stream, drawn: list[Placed]) -> Finding:
+    sure = [one for one in drawn if one.is_sure and one.draw is not None and one.draw.is_certain]
+    is_proven = bool(sure) and not seeding.has_unread_code()
+    first = sure[0] if sure else drawn[0]
+    assert first.draw is not None
+    rest = {one.site.node for one in drawn if one.site.module is first.site.module} - {first.site.node}
+    more = f" (and {len(rest)} more such calls in this file)" if rest else ""
+    generator = GENERATORS[stream]
+    if first.draw.via:
+        message = (
+            f"`{first.draw.what}` has no seed of its own, so {first.draw.via} draws from {generator}, "
+            f"and nothing in this program seeds it{more}"
+        )
+    else:
+        does = _DRAWN[first.draw.kind].format(generator)
+        message = f"`{first.draw.what}` {does}, and nothing in this program seeds it{more}"
+    rule = "REP111" if first.draw.via else _RULE_OF[stream]
+    return Finding(rule=rule, certainty=_certainty(is_proven), place=first.site.place, message=message)
+
+
+def _too_late(seeding: Seeding, stream: Stream, first: Placed, seed: Placed) -> Finding:
+    assert first.draw is not None
+    is_proven = first.draw.is_certain and not seeding.has_unread_code()
+    does = _DRAWN[first.draw.kind].format(GENERATORS[stream])
+    message = f"`{first.draw.what}` {does} before `{written(seed.site.node)}` seeds it ({seed.site.place})"
+    return Finding(rule="REP107", certainty=_certainty(is_proven), place=first.site.place, message=message)
+
+
+def _check_data(seeding: Seeding) -> Iterator[Finding]:
+    """A program that writes data without training: only orders and samples are looked at, and never proven."""
+    for stream in STREAMS:
+        drawn = [one for one in seeding.drawn(stream) if one.draw is not None and one.draw.kind == "order"]
+        drawn = [one for one in drawn if one.is_sure or one.site.module is seeding.entry.module]
+        if drawn and not seeding.seeded(stream) and not seeding.may_be_seeded_unseen(stream):
+            found = _unseeded(seeding, stream, drawn)
+            yield Finding(rule=found.rule, certainty="possible", place=found.place, message=found.message)
+
+
+def _showings(seeding: Seeding) -> Iterator[Showing]:
+    parts: list[str] = []
+    unknown: list[str] = []
+    for stream in STREAMS:
+        name, drawn, seeded = _NAME_OF[stream], seeding.drawn(stream), seeding.seeded(stream)
+        sure = next((one for one in seeded if not one.site.is_conditional), None)
+        if sure is not None and (not drawn or sure.position < drawn[0].position):
+            parts.append(f"{name} at {sure.site.place}")
+        elif drawn:
+            unknown.append(f"{name}, drawn from at {drawn[0].site.place}")
+    place = next((one.site.place for one in seeding.seeds if not one.site.is_conditional), None)
+    if unknown:
+        text = f"could not follow whether every generator is seeded first: {'; '.join(unknown)}"
+        yield Showing(item="T1", state="unknown", text=text, place=place)
+        yield Showing(item="V1", state="unknown", text=text, place=place)
+    elif parts:
+        others = [_NAME_OF[one] for one in STREAMS if not seeding.drawn(one) and not seeding.seeded(one)]
+        rest = f"; {' and '.join(others)} not drawn from" if others else ""
+        yield Showing(item="T1", state="holds", text=f"seeded: {', '.join(parts)}{rest}", place=place)
+        text = f"every global generator that is drawn from is seeded first: {', '.join(parts)}{rest}"
+        yield Showing(item="V1", state="holds", text=text, place=place)
+
+
+def _left_out(entry: Entry, site: Site) -> str:
+    """In which case a conditional seed is left out by default, in words; "" if that cannot be told."""
+    for above in site.module.ancestors(site.node):
+        if isinstance(above, Function):
+            return ""
+        if isinstance(above, ast.If) and "seed" in ast.unparse(above.test).lower():
+            break
+    else:
+        return ""
+    for node in ast.walk(above.test):
+        if isinstance(node, ast.Attribute) and "seed" in node.attr.lower() and _is_none_by_default(entry, node.attr):
+            return f"`{ast.unparse(above.test)}`, and the default of --{node.attr} is None"
+    return ""
+
+
+def _is_none_by_default(entry: Entry, option: str) -> bool:
+    """Whether `add_argument("--<option>")` gives it no default, or None."""
+    for site in entry.sites:
+        if site.method != "add_argument" or site.is_open:
+            continue
+        names = [site.constant(one) for one in site.node.args]
+        if any(isinstance(name, str) and name.lstrip("-").replace("-", "_") == option for name in names):
+            return is_unset(site, "default") and site.argument("required") is None
+    return False
+
+
+def _certainty(is_proven: bool) -> Certainty:
+    return "proven" if is_proven else "possible"

@@ -1,0 +1,186 @@
+"""Loading back: failures that are swallowed on the way, and what `torch.load` may unpickle."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from harness.review.code.loops import (
+    calls_named,
+    is_optimizer,
+    is_test,
+    last_name,
+    nodes_within,
+    receiver,
+    site_of,
+    text_of,
+)
+from harness.review.finding import Finding
+from harness.review.rule import Rule
+from harness.review.source.module import Module
+from harness.review.source.program import Program, Site
+
+_LOAD = "https://docs.pytorch.org/docs/stable/generated/torch.load.html"
+RULES = (
+    Rule(
+        id="REP403",
+        name="swallowed-restore",
+        severity="veto",
+        items=("V2", "C4"),
+        title="A failure to save or restore training state is swallowed",
+        why="A resumed run goes on with a fresh optimizer, schedule or generator, and looks like the right one.",
+        fix="Let the error stop the run; where a state may be missing, ask for its key before.",
+        source="https://docs.python.org/3/tutorial/errors.html#handling-exceptions",
+        thread="https://github.com/redai-studio/Relax/pull/317",
+    ),
+    Rule(
+        id="REP408",
+        name="swallowed-load",
+        severity="warning",
+        items=("C4",),
+        title="A failure to load weights or a checkpoint is swallowed",
+        why="The run goes on from other weights than those it was asked to go on from, and nothing stops it.",
+        fix="Let the error stop the run, or test for the file before it is loaded.",
+        source="https://docs.python.org/3/tutorial/errors.html#handling-exceptions",
+        thread="https://github.com/netease-youdao/EmotiVoice/pull/185",
+    ),
+    Rule(
+        id="REP405",
+        name="unrestricted-unpickling",
+        severity="warning",
+        items=(),
+        title="torch.load unpickles whatever the file says",
+        why="With weights_only=False a file runs code of its maker's choice, and needs the classes of its own time.",
+        fix="Save tensors and plain Python values only, and load them with weights_only=True.",
+        source=_LOAD,
+        thread="https://github.com/gpoesia/minimo/pull/21",
+    ),
+    Rule(
+        id="REP406",
+        name="unsaid-weights-only",
+        severity="note",
+        items=(),
+        title="torch.load without weights_only",
+        why="Before torch 2.6 that means False, since then True: the same line fails or works with the version.",
+        fix="Say weights_only=True.",
+        source=_LOAD,
+        thread="https://github.com/e3nn/e3nn/issues/519",
+    ),
+)
+
+_RANDOM = frozenset({"set_rng_state", "set_rng_state_all", "setstate"})
+_HELPERS = re.compile(
+    r"(save|load|restore|set)_(rng|random)(_|$)|_rng_states?$|(save|load|restore)_(optimizer|scheduler|scaler)(s?$|_)"
+)
+_WHOLE = frozenset({"load_state", "load_checkpoint", "restore_checkpoint"})
+_PARTS = re.compile(r"optim|sched|scaler", re.IGNORECASE)
+_EXPECTED = frozenset(
+    [
+        "AttributeError",
+        "FileNotFoundError",
+        "ImportError",
+        "ModuleNotFoundError",
+        "NotImplementedError",
+        "StopIteration",
+    ]
+)
+_QUIET = frozenset(
+    ["debug", "error", "exception", "info", "log", "print", "print_exc", "print_rank_0", "warn", "warning", "write"]
+)
+
+
+def check_restoring(program: Program, module: Module) -> Iterator[Finding]:
+    """REP403, REP405, REP406 and REP408 on one file."""
+    if is_test(module):
+        return
+    yield from _pickles(program, module)
+    if "except" in module.text and ("load" in module.text or "state" in module.text):
+        for node in module.nodes:
+            if isinstance(node, ast.Try) and node.handlers:
+                yield from _swallowed(program, module, node)
+
+
+def _pickles(program: Program, module: Module) -> Iterator[Finding]:
+    unsaid: list[Site] = []
+    for node in calls_named(module, {"load"}):
+        if receiver(node) not in ("torch", "") and "torch" not in module.text:
+            continue
+        site = site_of(program, module, node)
+        if site.name != "torch.load" or site.is_open:
+            continue
+        given = site.argument("weights_only")
+        if given is None and site.argument("pickle_module", 2) is None:
+            unsaid.append(site)
+        elif site.constant(given) is False and given is not None:
+            what = _file(site)
+            message = f"torch.load({what}, weights_only=False) unpickles whatever the file says"
+            yield Finding(rule="REP405", certainty="proven", place=site.place, message=message)
+    if unsaid:
+        more = f" (and {len(unsaid) - 1} more in this file)" if len(unsaid) > 1 else ""
+        message = f"torch.load({_file(unsaid[0])}){more} leaves weights_only to the version of torch"
+        yield Finding(rule="REP406", certainty="proven", place=unsaid[0].place, message=message)
+
+
+def _file(site: Site) -> str:
+    given = site.argument("f", 0)
+    text = "..." if given is None else text_of(given)
+    return text if len(text) <= 50 else f"{text[:47]}..."
+
+
+def _swallowed(program: Program, module: Module, node: ast.Try) -> Iterator[Finding]:
+    handler = next((one for one in node.handlers if _swallows(one)), None)
+    if handler is None:
+        return
+    calls = [one for statement in node.body for one in nodes_within(statement) if isinstance(one, ast.Call)]
+    for call in sorted(calls, key=lambda one: (one.lineno, one.col_offset)):
+        state, rule = _restored(program, module, call)
+        if state and _own_try(module, call) is node:
+            caught = "a bare except" if handler.type is None else f"except {text_of(handler.type)}"
+            message = f"if {state} fails, {caught} in line {handler.lineno} swallows it and the run goes on"
+            yield Finding(rule=rule, certainty="proven", place=module.place(call), message=message)
+            return
+
+
+def _own_try(module: Module, node: ast.AST) -> ast.Try | None:
+    """The innermost try whose body a node stands in: an inner one may have caught it already."""
+    below = node
+    for above in module.ancestors(node):
+        if isinstance(above, ast.Try) and below in above.body:
+            return above
+        below = above
+    return None
+
+
+def _swallows(handler: ast.ExceptHandler) -> bool:
+    """Whether a handler of what is not expected only says something, or nothing, and goes on."""
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type] if handler.type else []
+    if types and all(last_name(one) in _EXPECTED for one in types):
+        return False
+    return all(_is_quiet(statement) for statement in handler.body)
+
+
+def _is_quiet(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Pass | ast.Continue):
+        return True
+    if isinstance(statement, ast.Expr):
+        value = statement.value
+        return isinstance(value, ast.Constant) or (isinstance(value, ast.Call) and last_name(value.func) in _QUIET)
+    if isinstance(statement, ast.If):
+        return all(_is_quiet(one) for one in (*statement.body, *statement.orelse))
+    return False
+
+
+def _restored(program: Program, module: Module, node: ast.Call) -> tuple[str, str]:
+    """What a call saves or restores, in words, and the rule that speaks of it; ("", "") if it does neither."""
+    name, owner = last_name(node.func), receiver(node)
+    if name == "load_state_dict" and isinstance(node.func, ast.Attribute):
+        is_part = bool(_PARTS.search(owner)) or is_optimizer(owner)
+        return f"{text_of(node.func)}(...)", "REP403" if is_part else "REP408"
+    if name in _RANDOM or _HELPERS.search(name):
+        return f"{text_of(node.func)}(...)", "REP403"
+    if name == "set_state" and site_of(program, module, node).name == "numpy.random.set_state":
+        return "numpy.random.set_state(...)", "REP403"
+    if name in _WHOLE or (name == "load" and "fabric" in owner.lower()):
+        return f"{text_of(node.func)}(...)", "REP408"
+    return "", ""

@@ -1,0 +1,280 @@
+"""Seeds and generators of one's own: none given, taken from the clock or the system, set again (REP104, 105, 108)."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.review.code.draws import Stream, is_unset, written
+from harness.review.code.seeders import RESTORES, seeds_of
+from harness.review.code.seeding import is_aside
+from harness.review.finding import Certainty, Finding
+from harness.review.rule import Rule
+from harness.review.source.module import Function, Module, Scope
+from harness.review.source.program import Entry, Program, Site
+
+_NOTES = "https://docs.pytorch.org/docs/stable/notes/randomness.html"
+
+RULES = (
+    Rule(
+        id="REP104",
+        name="generator-without-seed",
+        severity="veto",
+        items=("V1",),
+        title="A generator of one's own without a seed",
+        why="It takes its seed from the system, whatever the global generators were seeded with.",
+        fix="Give it a seed that comes from the configuration: `np.random.default_rng(seed)`.",
+        source="https://numpy.org/doc/stable/reference/random/generator.html#numpy.random.default_rng",
+        thread="https://github.com/CederGroupHub/smol/issues/197",
+    ),
+    Rule(
+        id="REP105",
+        name="seed-from-entropy",
+        severity="veto",
+        items=("V1", "T1"),
+        title="The seed comes from the clock or the system",
+        why="Every run gets another seed; what was not written down cannot be repeated.",
+        fix="Take the seed from the configuration, with a number as its default.",
+        source=_NOTES,
+        thread="https://github.com/emidan19/deep-tempest/issues/13",
+    ),
+    Rule(
+        id="REP108",
+        name="seeded-after-restore",
+        severity="warning",
+        items=("C4",),
+        title="The generators are seeded again after a checkpoint restored them",
+        why="What the checkpoint restored is thrown away: a resumed run draws the first numbers once more.",
+        fix="Seed first, restore afterwards.",
+        source=_NOTES,
+        thread="https://github.com/modelscope/ms-swift/pull/9935",
+    ),
+)
+_MAKERS = {
+    "numpy.random.default_rng": "seed",
+    "numpy.random.RandomState": "seed",
+    "numpy.random.PCG64": "seed",
+    "numpy.random.MT19937": "seed",
+    "numpy.random.Philox": "seed",
+    "numpy.random.SFC64": "seed",
+    "numpy.random.SeedSequence": "entropy",
+    "random.Random": "x",
+}
+_SEEDERS = frozenset(
+    (
+        *("numpy.random.default_rng", "numpy.random.RandomState", "numpy.random.seed", "random.Random", "random.seed"),
+        *("torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "torch.manual_seed", "torch.random.manual_seed"),
+        *("torch.Generator().manual_seed", "numpy.random.SeedSequence", "numpy.random.PCG64"),
+    )
+)
+_WITHOUT = {"random.seed": "a", "numpy.random.seed": "seed"}  # without an argument the system is asked
+_ASKS = frozenset(("torch.seed", "torch.random.seed", "torch.cuda.seed", "torch.cuda.seed_all"))
+_ENTROPY = frozenset(
+    (
+        *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "os.getpid", "os.urandom"),
+        *("random.SystemRandom", "secrets.randbelow", "secrets.randbits", "secrets.token_bytes", "secrets.token_hex"),
+        *("time.monotonic", "time.perf_counter", "time.time", "time.time_ns", "uuid.uuid1", "uuid.uuid4"),
+    )
+)
+_MAX_HOPS = 6
+
+
+def check_generators_without_seed(program: Program, module: Module) -> Iterator[Finding]:
+    """Generators that are built without a seed and get none later."""
+    if "andom" not in module.text and "default_rng" not in module.text and ".seed()" not in module.text:
+        return
+    if is_aside(module):
+        return
+    for site in program.sites(module):
+        keyword = _MAKERS.get(site.name)
+        if keyword is not None and not site.is_open and is_unset(site, keyword, 0):
+            if _is_seeded_later(site) or _is_argument_of_maker(site):
+                continue
+            certainty: Certainty = "possible" if _is_fallback(site) or not site.is_certain else "proven"
+            message = f"`{written(site.node)}()` is built without a seed, so it takes one from the system"
+            yield Finding(rule="REP104", certainty=certainty, place=site.place, message=message)
+        elif site.name == "torch.Generator().seed" and not site.node.args:
+            message = f"`{written(site.node)}()` gives this generator a seed from the system"
+            yield Finding(rule="REP104", certainty="proven", place=site.place, message=message)
+
+
+def check_entropy(program: Program, module: Module) -> Iterator[Finding]:
+    """Seeds that come from the clock, the process or the system's entropy."""
+    if "seed" not in module.text and "default_rng" not in module.text and "Random" not in module.text:
+        return
+    if is_aside(module):
+        return
+    told: set[ast.expr] = set()  # one source is one cause, however many generators it seeds
+    for site in program.sites(module):
+        if site.is_open or not _takes_seed(site):
+            continue
+        if site.name in _ASKS or (site.name in _WITHOUT and is_unset(site, _WITHOUT[site.name], 0)):
+            message = f"`{ast.unparse(site.node)}` asks the system for a seed"
+            certainty: Certainty = "proven" if site.is_certain else "possible"
+            yield Finding(rule="REP105", certainty=certainty, place=site.place, message=message)
+            continue
+        for given in (*site.node.args[:1], *(one.value for one in site.node.keywords if one.arg in ("seed", "a"))):
+            source = _entropy(given, site.scope, site, is_sure=site.is_certain)
+            if source is not None and source.node in told:
+                break
+            if source is not None:
+                told.add(source.node)
+                origin = ast.unparse(source.node)
+                message = f"the seed of `{written(site.node)}` comes from `{origin}`, another one in every run"
+                certain: Certainty = "proven" if source.is_sure else "possible"
+                yield Finding(rule="REP105", certainty=certain, place=site.place, message=message)
+                break
+
+
+def check_reseeding(entry: Entry) -> Iterator[Finding]:
+    """Seeds that follow a restore of the generators, in the order in which the program runs."""
+    restored: dict[Stream, Site] = {}
+    for site in entry.execution[entry.num_imported :]:
+        streams = RESTORES.get(site.name, frozenset())
+        if site.method == "load_state" and site.name.startswith("accelerate.Accelerator()"):
+            streams = frozenset(("python", "numpy", "torch"))
+        if streams and not _is_put_back(site):
+            restored.update(dict.fromkeys(streams - restored.keys(), site))
+        hit = sorted(seeds_of(site) & restored.keys()) if restored and not streams else []
+        if not hit or "Trainer" in site.name or _is_in_loop(site) or _excludes(restored[hit[0]], site):
+            continue
+        first = restored[hit[0]]
+        certainty: Certainty = "proven" if not site.is_conditional and site.is_certain else "possible"
+        message = f"`{written(site.node)}` seeds again what `{written(first.node)}` restored ({first.place})"
+        yield Finding(rule="REP108", certainty=certainty, place=site.place, message=message)
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    node: ast.expr
+    is_sure: bool
+
+
+def _takes_seed(site: Site) -> bool:
+    if site.name in _SEEDERS or site.name in _ASKS:
+        return True
+    if not site.node.args and not site.node.keywords:
+        return False
+    return (bool(seeds_of(site)) and "Trainer" not in site.name) or _is_seed_function(site)
+
+
+def _is_seed_function(site: Site) -> bool:
+    """A function of the tree that is named so: `set_seed(int(time.time()))`."""
+    target = None if site.meaning is None else site.meaning.definition
+    return target is not None and target.kind == "function" and "seed" in target.name.lower()
+
+
+def _entropy(node: ast.expr, scope: Scope, site: Site, *, is_sure: bool, hops: int = 0) -> _Source | None:
+    """The clock or the entropy that an expression is computed from."""
+    if hops > _MAX_HOPS:
+        return None
+    if isinstance(node, ast.IfExp | ast.BoolOp):
+        parts = (node.body, node.orelse) if isinstance(node, ast.IfExp) else tuple(node.values)
+        found = (_entropy(part, scope, site, is_sure=False, hops=hops + 1) for part in parts)
+        return next((one for one in found if one is not None), None)
+    if isinstance(node, ast.Call):
+        meaning = site.resolver.resolve(node.func, scope)
+        name = "" if meaning is None else meaning.name
+        if meaning is not None and (name in _ENTROPY or name.split("()")[0] in _ENTROPY):
+            return _Source(node, is_sure and meaning.is_certain)
+        if name in ("torch.initial_seed", "torch.utils.data.get_worker_info"):
+            return None
+        inner = [*node.args, *(keyword.value for keyword in node.keywords)]
+        if isinstance(node.func, ast.Attribute):
+            inner.append(node.func.value)
+        is_plain = name.startswith("builtins.") or isinstance(node.func, ast.Attribute)
+        found = (_entropy(one, scope, site, is_sure=is_sure and is_plain, hops=hops + 1) for one in inner)
+        return next((one for one in found if one is not None), None) if is_plain or not name else None
+    if isinstance(node, ast.Name):
+        return _entropy_of_name(node, scope, site, is_sure=is_sure, hops=hops)
+    if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Subscript | ast.Attribute | ast.JoinedStr):
+        children = [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
+        found = (_entropy(one, scope, site, is_sure=is_sure, hops=hops + 1) for one in children)
+        return next((one for one in found if one is not None), None)
+    return None
+
+
+def _entropy_of_name(node: ast.Name, scope: Scope, site: Site, *, is_sure: bool, hops: int) -> _Source | None:
+    bindings = site.resolver.bindings(node.id, scope)
+    is_only = len(bindings) == 1
+    for binding in bindings:
+        if binding.kind == "assign" and binding.value is not None:
+            sure = is_sure and is_only and not _is_conditional(binding.node, binding.scope)
+            found = _entropy(binding.value, binding.scope, site, is_sure=sure, hops=hops + 1)
+            if found is not None:
+                return found
+    return None
+
+
+def _is_conditional(node: ast.AST, scope: Scope) -> bool:
+    for above in scope.module.ancestors(node):
+        if isinstance(above, ast.If | ast.For | ast.While | ast.ExceptHandler | ast.IfExp):
+            return True
+        if isinstance(above, Function):
+            return False
+    return False
+
+
+def _is_fallback(site: Site) -> bool:
+    """`rng or default_rng()`, `if rng is None: rng = default_rng()`, a parameter's default."""
+    for above in site.module.ancestors(site.node):
+        if isinstance(above, ast.IfExp | ast.BoolOp | ast.If | ast.arguments | ast.ExceptHandler):
+            return True
+        if isinstance(above, Function | ast.Lambda):
+            return any(site.node is one for one in ast.walk(above.args))
+    return False
+
+
+def _is_argument_of_maker(site: Site) -> bool:
+    """`Generator(PCG64())`: told once, at the inner one; `default_rng(SeedSequence())` too."""
+    parent = site.module.parents.get(site.node)
+    return isinstance(parent, ast.Attribute) and parent.attr in ("spawn", "setstate", "set_state", "seed")
+
+
+def _is_seeded_later(site: Site) -> bool:
+    """The same name is given a seed or a state elsewhere in the file: `rng.seed(seed)`, `rng.setstate(...)`."""
+    parent = site.module.parents.get(site.node)
+    if not isinstance(parent, ast.Assign | ast.AnnAssign):
+        return False
+    targets = parent.targets if isinstance(parent, ast.Assign) else [parent.target]
+    names = {ast.unparse(one) for one in targets}
+    if any(re.search(rf"(?<![\w.]){re.escape(name)}\s*=\s*[\w.]+\([^)\s]", site.module.text) for name in names):
+        return True  # bound again, to something that is given arguments
+    given = r"\.(seed|setstate|set_state|bit_generator\.state\s*=|__setstate__)"
+    return any(re.search(rf"(?<![\w.]){re.escape(name)}{given}", site.module.text) for name in names)
+
+
+def _is_put_back(site: Site) -> bool:
+    """The function that restores a state also took it: it only keeps what it does apart, no checkpoint is involved."""
+    function = site.scope.function
+    if function is None:
+        return False
+    taken = ("get_rng_state", "getstate", "get_state")
+    return any(isinstance(one, ast.Attribute) and one.attr in taken for one in ast.walk(function.node))
+
+
+def _is_in_loop(site: Site) -> bool:
+    """Each round has a seed of its own; so it is the seed that carries the state, not the generator."""
+    return any(isinstance(one, ast.For | ast.While) for one in site.module.ancestors(site.node))
+
+
+def _excludes(restore: Site, seed: Site) -> bool:
+    """They stand in the two branches of one `if`: either is done, never both."""
+    if restore.module is not seed.module:
+        return False
+    around = [one for one in seed.module.ancestors(seed.node) if isinstance(one, ast.If)]
+    for above in restore.module.ancestors(restore.node):
+        if isinstance(above, ast.If) and above in around:
+            first, second = _branch(above, restore), _branch(above, seed)
+            if first != second:
+                return True
+    return False
+
+
+def _branch(node: ast.If, site: Site) -> bool:
+    """Whether a call stands in the body rather than in the else of an `if`."""
+    inside = {site.node, *site.module.ancestors(site.node)}
+    return any(one in inside for one in node.body)

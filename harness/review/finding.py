@@ -1,0 +1,112 @@
+"""What a review says: findings (a rule is broken here), showings (an item is kept, and this shows it), unread files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["veto", "warning", "note"]
+Certainty = Literal["proven", "possible"]
+Item = Literal[
+    "T1",
+    "T2",
+    "T3",
+    "T4",
+    "T5",
+    "T6",
+    "T7",
+    "C1",
+    "C2",
+    "C3",
+    "C4",
+    "C5",
+    "E1",
+    "E2",
+    "E3",
+    "E4",
+    "E5",
+    "K1",
+    "K2",
+    "K3",
+    "K4",
+    "K5",
+    "V1",
+    "V2",
+    "V3",
+    "V4",
+    "V5",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Place:
+    """Where: a file below the reviewed folder with `/`, and lines and columns from 1; line 0 is the whole file."""
+
+    path: str
+    line: int = 0
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}" if self.line else self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A rule is broken.
+
+    Attributes:
+        rule: its id, `REP101`.
+        certainty: only what is `proven` may veto; `possible` reads *could not tell*.
+        place: None for what stands in no file (a measurement).
+        message: what is wrong here, in one sentence that names the thing; the rule says why and how to mend it.
+        fix: what to write here, where it is more precise than the rule's own.
+        allowed: the reason that a person gave on the line, or "" (`# harness: allow REP101 <reason>`).
+    """
+
+    rule: str
+    certainty: Certainty
+    place: Place | None
+    message: str
+    fix: str = ""
+    allowed: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Showing:
+    """An item is kept, or does not apply, and this is what shows it.
+
+    Attributes:
+        item: of the checklist.
+        state: what it shows; `unknown` says that a look was taken and could not tell, and why.
+        text: the measurement or the place in words, one line.
+        place: where in the code, or None for a measurement.
+        is_measured: evidence of a run, which outweighs what was read in the code.
+    """
+
+    item: Item
+    state: Literal["holds", "does not apply", "unknown"]
+    text: str
+    place: Place | None = None
+    is_measured: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A file that could not be reviewed; it is told, never skipped in silence."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticReview:
+    """What was read in the code and its surroundings.
+
+    Attributes:
+        num_files: how many files were looked at, whether they could be read or not.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    showings: tuple[Showing, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    num_files: int = 0

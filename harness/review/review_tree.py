@@ -1,0 +1,132 @@
+"""The review of a tree: its Python files, the programs that start in them, and what stands around them. Nothing is run.
+
+Files are read in worker processes. What was found is kept in the cache under the digest of every file and of the
+review's own source, so an unchanged tree is only read for its digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import harness
+from harness.errors import UsageError
+from harness.review.finding import StaticReview
+from harness.review.saved import review_from_record, review_to_record
+from harness.review.source_tree import SourceTree, list_tree
+from harness.system.store import Progress, Store
+
+_KIND = "reviews"
+_MAX_RECORDS = 64
+_FILES_A_WORKER = 24  # fewer files than that are read before another process has started
+
+
+def review_tree(
+    root: Path,
+    entries: tuple[str, ...] = (),
+    *,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    image: str = "",
+    num_workers: int | None = None,
+) -> StaticReview:
+    """Review the code below a folder.
+
+    Args:
+        root: the folder; or one Python file, which is reviewed with what it imports from its own folder.
+        entries: scripts below it, with `/`: only they and what they import are reviewed. Without any, every file is,
+            and programs start in the scripts that nothing else imports.
+        store: where a review of an unchanged tree is kept; without one nothing is.
+        progress: told what is going on.
+        image: of an experiment in this project's layout: only that image's Dockerfile and locks are the surroundings.
+        num_workers: processes; as many as there are processors unless said; 0 reads in this process.
+
+    Raises:
+        UsageError: `root` cannot be listed, or an entry is no Python file below it.
+    """
+    is_file = root.is_file()
+    if is_file:
+        root, entries = root.parent, (root.name,)
+    tree = list_tree(root.resolve())
+    if missing := [path for path in entries if not path.endswith(".py") or not _is_known(path, tree)]:
+        raise UsageError(f"{missing[0]} is no Python file below {root}", "name a script of the tree")
+    if is_file or image:
+        tree.surroundings = {path: one for path, one in tree.surroundings.items() if _is_of_image(path, image)}
+    key = _key(tree, entries, image)
+    known = review_from_record(store.read_record(_KIND, key) or {}) if store is not None else None
+    if known is not None:
+        return known
+    review = _review(tree, entries, progress or _silent, _num_workers(tree) if num_workers is None else num_workers)
+    if store is not None and not any("changed while" in one.reason for one in review.unread):
+        store.write_record(_KIND, key, review_to_record(review))
+        _forget_old(store)
+    return review
+
+
+def _review(tree: SourceTree, entries: tuple[str, ...], progress: Progress, num_workers: int) -> StaticReview:
+    from harness.review.pool import Pool
+    from harness.review.programs import review
+
+    pool = Pool(root=tree.root, sources=tree.sources, surroundings=tree.surroundings, num_workers=num_workers)
+    with pool:
+        return review(tree, entries, progress=progress, pool=pool)
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
+
+
+def _num_workers(tree: SourceTree) -> int:
+    """One for each processor, but none that would have next to nothing to do."""
+    return max(1, min(len(os.sched_getaffinity(0)), len(tree.sources) // _FILES_A_WORKER))
+
+
+def _is_known(path: str, tree: SourceTree) -> bool:
+    return path in tree.sources or any(one.path == path for one in tree.unread)
+
+
+def _is_of_image(path: str, image: str) -> bool:
+    """In this project's layout; every base's lock, for the Dockerfile says which it stands on. Nothing for no image."""
+    folder, _, name = path.rpartition("/")
+    if not image:
+        return False
+    is_lock = name == f"{image}.lock" or (name.startswith("base-") and name.endswith(".lock"))
+    return folder == f"images/{image}" or (folder == "lockfiles" and is_lock)
+
+
+def _key(tree: SourceTree, entries: tuple[str, ...], image: str) -> str:
+    """The digest of all that a review depends on."""
+    value = {
+        "entries": sorted(entries),
+        "image": image,
+        "own": sorted(tree.own),
+        "sources": tree.sources,
+        "surroundings": tree.surroundings,
+        "unread": sorted([one.path, one.reason] for one in (*tree.unread, *tree.left_out)),
+        "version": _version(),
+    }
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _version() -> str:
+    """The digest of the review's own source, and the Python whose grammar it reads."""
+    package = Path(harness.__file__).parent
+    files = [*(package / "core").rglob("*.py"), *(package / "host" / "review").glob("*.py")]
+    digest = hashlib.sha256(repr(sys.version_info[:3]).encode())
+    for file in sorted(files):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _forget_old(store: Store) -> None:
+    """Keep the newest records only; another process may remove some at the same time."""
+    used = []
+    for record in store.folder(_KIND).glob("*.json"):
+        with contextlib.suppress(OSError):
+            used.append((record.stat().st_mtime_ns, record))
+    for _, record in sorted(used)[:-_MAX_RECORDS]:
+        record.unlink(missing_ok=True)

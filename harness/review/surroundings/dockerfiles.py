@@ -1,0 +1,239 @@
+"""REP604 to REP607 and REP609: what a Dockerfile stands on, installs and fetches; and what shell scripts install."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.review.finding import Certainty, Finding, Place
+from harness.review.rule import Rule
+from harness.review.surroundings.installing import Installed, by_apt, by_conda, by_pip, fetched
+from harness.review.surroundings.recipe_text import Step, read_steps, substituted
+from harness.review.surroundings.requirements import Requirement_, judge_pins
+from harness.review.surroundings.shell import Command, Word, read_commands
+
+RULES = (
+    Rule(
+        id="REP604",
+        name="base-without-digest",
+        severity="warning",
+        items=("E5",),
+        title="A base image without a digest",
+        why="A tag is moved to another image, and images are deleted; the digest names one image for good.",
+        fix="Write `FROM image:tag@sha256:<digest>`, and archive that image.",
+        source="https://docs.docker.com/build/building/best-practices/#pin-base-image-versions",
+        thread="https://github.com/NVlabs/instant-ngp/issues/1406",
+    ),
+    Rule(
+        id="REP605",
+        name="apt-without-version",
+        severity="warning",
+        items=("E5",),
+        title="apt installs whatever version is current",
+        why="Debian and Ubuntu replace packages in place, so the image is another one with each security update.",
+        fix="Take the packages from a dated snapshot of the archive, or pin each as package=version.",
+        source="https://snapshot.debian.org/",
+        thread="https://github.com/mirage/qubes-mirage-firewall/issues/165",
+    ),
+    Rule(
+        id="REP606",
+        name="pip-install-unpinned",
+        severity="veto",
+        items=("E1", "E5", "V3"),
+        title="pip installs something that is not pinned",
+        why="Each build of the image takes the newest release, or the newest commit of a branch.",
+        fix="Install from a lock with hashes: `pip install --require-hashes -r requirements.lock`.",
+        source="https://pip.pypa.io/en/stable/topics/repeatable-installs/",
+        thread="https://github.com/mistralai/mistral-inference/issues/76",
+    ),
+    Rule(
+        id="REP607",
+        name="unchecked-download",
+        severity="warning",
+        items=("E5",),
+        title="A download that nothing checks",
+        why="What an address gives today it need not give tomorrow; only a checksum notices.",
+        fix="Check it in the same step: `echo '<sha256>  file' | sha256sum -c`, or `ADD --checksum=sha256:...`.",
+        source="https://docs.docker.com/reference/dockerfile/#add---checksum",
+        thread="https://github.com/docker-library/python/issues/32",
+    ),
+    Rule(
+        id="REP609",
+        name="conda-install-unpinned",
+        severity="veto",
+        items=("E1", "E5", "V3"),
+        title="conda installs something that is not pinned",
+        why="The solver takes what the channels have on that day, and what the machine's virtual packages allow.",
+        fix="Create the environment from an explicit lock (`conda-lock`), or write name=version for each.",
+        source="https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html",
+        thread="https://github.com/AI4OPT/ML4OPF/issues/9",
+    ),
+)
+
+_SNAPSHOT = re.compile(r"snapshot\.(debian\.org|ubuntu\.com)|--snapshot|repro-sources-list|snapshot-cloudflare")
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A Dockerfile as read: its steps, and the base of each stage with `ARG` defaults put in."""
+
+    path: str
+    text: str
+    steps: tuple[Step, ...]
+    bases: tuple[tuple[int, str], ...]
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """Everything that its RUN steps run."""
+        return tuple(command for step in self.steps if step.name == "RUN" for command in step.commands)
+
+
+def read_recipe(text: str, path: str) -> Recipe:
+    """Read a Dockerfile, whoever wrote it."""
+    steps = read_steps(text)
+    variables = _arguments(steps)
+    bases = tuple((step.line, substituted(_image(step.value), variables)) for step in steps if step.name == "FROM")
+    return Recipe(path=path, text=text, steps=steps, bases=bases)
+
+
+def review_recipe(recipe: Recipe, locks: frozenset[str]) -> Iterator[Finding]:
+    """What is wrong with a Dockerfile.
+
+    Args:
+        recipe: the Dockerfile.
+        locks: names of this project's own base locks, which a base may be.
+    """
+    yield from _bases(recipe, locks)
+    yield from _apt(recipe)
+    yield from _installs(recipe.commands, recipe.path, "proven")
+    addresses = [(word, "ADD") for step in recipe.steps if step.name == "ADD" for word in _added(step)]
+    clones = any("checkout" in {word.text for word in one.words} for one in recipe.commands if one.name == "git")
+    for step in recipe.steps:
+        if step.name == "RUN":
+            addresses += [(word, how) for word, how in fetched(step.commands) if not (clones and how == "git clone")]
+    yield from _unchecked(addresses, recipe.path, "proven")
+
+
+def review_script(text: str, path: str) -> Iterator[Finding]:
+    """What a shell script installs without a pin; whether a training runs in what it made cannot be told."""
+    commands = read_commands(enumerate(text.splitlines(), 1))
+    yield from _installs(commands, path, "possible")
+
+
+def pip_installs(commands: Sequence[Command]) -> list[Installed]:
+    """What the commands install with pip."""
+    return [one for one in map(by_pip, commands) if one is not None]
+
+
+def apt_packages(commands: Sequence[Command]) -> list[Word]:
+    """What the commands install with apt."""
+    return [word for words in map(by_apt, commands) for word in words or ()]
+
+
+def _bases(recipe: Recipe, locks: frozenset[str]) -> Iterator[Finding]:
+    stages: set[str] = set()
+    loose: list[tuple[int, str, str]] = []
+    bases = iter(recipe.bases)
+    for step in recipe.steps:
+        if step.name == "FROM":
+            line, image = next(bases)
+            if not _is_pinned(image, stages, locks):
+                loose.append((line, _image(step.value), image))
+            words = step.value.split()
+            if len(words) > 2 and words[-2].upper() == "AS":
+                stages.add(words[-1].lower())
+        elif step.name == "COPY":
+            for word in re.findall(r"--from=(\S+)", step.value):
+                if re.search(r"[/:.]", word) and "$" not in word and not _is_pinned(word, stages, locks):
+                    loose.append((step.line, word, word))
+    if loose:
+        line, written, image = loose[0]
+        more = f", and {len(loose) - 1} more" if len(loose) > 1 else ""
+        is_open = "$" in image
+        if is_open:
+            message = f"which image {written} is, nothing in this file says{more}"
+        elif written != image:
+            message = f"{written} is {image} unless somebody says otherwise, and that has no digest{more}"
+        else:
+            message = f"the base {image} has no digest{more}"
+        if not is_open and ":" not in image.rpartition("/")[2]:
+            message += "; without a tag it is whatever is newest"
+        certainty: Certainty = "possible" if is_open else "proven"
+        yield Finding(rule="REP604", certainty=certainty, place=Place(path=recipe.path, line=line), message=message)
+
+
+def _is_pinned(image: str, stages: set[str], locks: frozenset[str]) -> bool:
+    return image.lower() in stages or image == "scratch" or image in locks or bool(_DIGEST.search(image))
+
+
+def _apt(recipe: Recipe) -> Iterator[Finding]:
+    if _SNAPSHOT.search(recipe.text):
+        return
+    packages = apt_packages(recipe.commands)
+    loose = [word for word in packages if "=" not in word.text]
+    if loose:
+        yield Finding(
+            rule="REP605",
+            certainty="proven",
+            place=Place(path=recipe.path, line=loose[0].line),
+            message=f"{_count(len(loose), len(packages), 'packages')} installed by apt in whatever version is current: "
+            f"{_listed([word.text for word in loose])}",
+        )
+
+
+def _installs(commands: Sequence[Command], path: str, certainty: Certainty) -> Iterator[Finding]:
+    by_rule: dict[str, list[Requirement_]] = {"REP606": [], "REP609": []}
+    for command in commands:
+        for rule, found in (("REP606", by_pip(command)), ("REP609", by_conda(command))):
+            by_rule[rule] += found.requirements if found is not None else ()
+    yield from judge_pins(by_rule["REP606"], path, "requirements that pip installs here", certainty, "REP606")
+    yield from judge_pins(by_rule["REP609"], path, "packages that conda installs here", certainty, "REP609")
+
+
+def _added(step: Step) -> Iterator[Word]:
+    """Addresses that an ADD fetches without a checksum or a commit."""
+    if "--checksum=" in step.value:
+        return
+    for word in step.value.split()[:-1]:
+        is_git = re.match(r"git@|https?://\S+\.git(#|$)", word)
+        if (is_git or re.match(r"https?://", word)) and not re.search(r"[#/@=][0-9a-f]{40}\b", word):
+            yield Word(word, step.line)
+
+
+def _unchecked(addresses: Sequence[tuple[Word, str]], path: str, certainty: Certainty) -> Iterator[Finding]:
+    if addresses:
+        word, how = addresses[0]
+        more = f", and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+        address = word.text[:100]
+        message = f"{how} fetches {address}, and no checksum is compared{more}"
+        if how == "git clone":
+            message = f"git clone takes whatever the default branch of {address} is at{more}"
+        place = Place(path=path, line=word.line)
+        yield Finding(rule="REP607", certainty=certainty, place=place, message=message)
+
+
+def _arguments(steps: Sequence[Step]) -> dict[str, str]:
+    """The defaults of the ARGs above the first FROM."""
+    found: dict[str, str] = {}
+    for step in steps:
+        if step.name == "FROM":
+            break
+        if step.name == "ARG":
+            for name, value in re.findall(r"\b(\w+)=(\"[^\"]*\"|'[^']*'|\S*)", step.value):
+                found[name] = substituted(value.strip("\"'"), found)
+    return found
+
+
+def _image(value: str) -> str:
+    return next((word for word in value.split() if not word.startswith("--")), "")
+
+
+def _count(number: int, every: int, what: str) -> str:
+    return f"{number} of {every} {what} are" if number > 1 else f"{number} of {every} {what} is"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -1,0 +1,329 @@
+"""REP601 to REP603: requirements, environments and declarations that a training is installed from.
+
+Formats: pip's requirements files (https://pip.pypa.io/en/stable/reference/requirements-file-format/), conda's
+environment files and match specifications, `[project]` of pyproject.toml, Pipfile.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from harness.review.finding import Finding, Place, Showing
+from harness.review.rule import Rule
+
+Said = Finding | Showing
+
+RULES = (
+    Rule(
+        id="REP601",
+        name="unpinned-requirement",
+        severity="veto",
+        items=("E1", "V3"),
+        title="A requirement that is not pinned to one version",
+        why="Whoever installs it next month gets another version, with other numerics and other defaults.",
+        fix="Pin every requirement with ==, and what they need: compile a lock with hashes and install that.",
+        source="https://pip.pypa.io/en/stable/topics/repeatable-installs/",
+        thread="https://github.com/MLBazaar/piex/issues/7",
+    ),
+    Rule(
+        id="REP602",
+        name="pin-without-hash",
+        severity="warning",
+        items=("E1",),
+        title="Pins without hashes",
+        why="A version names no bytes: files can be added to a release, and another index may have others.",
+        fix="Compile the pins with hashes (`pip-compile --generate-hashes`), and install with --require-hashes.",
+        source="https://pip.pypa.io/en/stable/topics/secure-installs/",
+        thread="https://github.com/pypa/pip/pull/3137",
+    ),
+    Rule(
+        id="REP603",
+        name="several-candidates",
+        severity="note",
+        items=("E1",),
+        title="A lock that leaves the choice between several files",
+        why="Which of them is installed depends on the machine: a wheel here, another one or the sdist there.",
+        fix="Keep the hash of the one wheel that the target takes, or say which wheel it is beside the pins.",
+        source="https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/",
+        thread="https://github.com/pypa/pip/issues/5874",
+    ),
+)
+
+INSTALLERS = frozenset(("pip", "setuptools", "wheel", "uv", "pipx", "virtualenv", "conda", "mamba", "poetry", "pdm"))
+"""What only installs the rest: it is no part of what trains."""
+
+_COMMIT = re.compile(r"@[0-9a-f]{40}(?=$|[#&?])")
+_OPTION = re.compile(r"\s--(?:hash|config-settings?|global-option|install-option)[= ](\S+)")
+_HASHES = re.compile(r"\s--hash[= ](\S+)")
+_COMMENT = re.compile(r"(^|\s)#.*$")
+_REMOTE = re.compile(r"(?:git|hg|svn|bzr)\+|(?:https?|ssh|git|ftp)(?:\+[a-z]+)?://", re.IGNORECASE)
+_EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
+_SPEC = re.compile(r"([A-Za-z0-9_.-]+::)?([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*(.*)")
+_SHOWN = 3
+_MAX_TEXT = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement_:
+    """One requirement as a file has it.
+
+    Attributes:
+        name: canonical, or what was written where it names nothing.
+        text: as it is written, for a message.
+        line: where.
+        version: the one version that it is pinned to, "" if it is not.
+        is_pinned: to a version, a commit, or a file with its hash.
+        num_hashes: of files that may be installed for it.
+        is_local: a path: the project's own code.
+    """
+
+    name: str
+    text: str
+    line: int
+    version: str = ""
+    is_pinned: bool = False
+    num_hashes: int = 0
+    is_local: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequirementsFile:
+    """A parsed requirements file; `unclear` are lines that are no requirement, `includes` those of -r and -c."""
+
+    path: str
+    requirements: tuple[Requirement_, ...]
+    constraints: tuple[str, ...] = ()
+    index_urls: tuple[tuple[int, str], ...] = ()
+    unclear: tuple[int, ...] = ()
+
+
+def parse_requirement(text: str, line: int) -> Requirement_ | None:
+    """One requirement, as pip takes it on its command line or in a file; None if it is none."""
+    hashes = len(_HASHES.findall(f" {text}"))
+    bare = _OPTION.sub("", f" {text}").strip()
+    if len(bare) > _MAX_TEXT:
+        return None
+    is_file = bare.endswith((".whl", ".tar.gz")) and "//" not in bare
+    if is_file or bare.startswith((".", "/", "~", "file:")):
+        return Requirement_(name=bare, text=bare, line=line, is_local=True)
+    if _REMOTE.match(bare):
+        egg = _EGG.search(bare)
+        return _of_url(canonicalize_name(egg[1]) if egg else bare, bare, bare, line)
+    try:
+        parsed = Requirement(bare)
+    except (InvalidRequirement, ValueError, RecursionError):
+        return None
+    name = canonicalize_name(parsed.name)
+    if parsed.url:
+        if not _REMOTE.match(parsed.url):
+            return Requirement_(name=name, text=bare, line=line, is_local=True)
+        return _of_url(name, bare, parsed.url, line)
+    exact = [one for one in parsed.specifier if one.operator in ("==", "===") and not one.version.endswith("*")]
+    version = exact[0].version if exact else ""
+    shown = re.split(r"\s*;", bare)[0]
+    return Requirement_(name=name, text=shown, line=line, version=version, is_pinned=bool(version), num_hashes=hashes)
+
+
+def parse_requirements(text: str, path: str) -> RequirementsFile:
+    """A requirements file, read as pip does as far as pins and hashes go."""
+    found: list[Requirement_] = []
+    constraints: list[str] = []
+    urls: list[tuple[int, str]] = []
+    unclear: list[int] = []
+    for number, line in _logical_lines(text):
+        option, _, value = line.replace("=", " ", 1).partition(" ") if line.startswith("--") else line.partition(" ")
+        value = value.strip()
+        if option in ("-c", "--constraint"):
+            constraints.append(_beside(path, value))
+        elif option in ("-i", "--index-url", "--extra-index-url"):
+            urls.append((number, value))
+        elif option in ("-e", "--editable"):
+            found += [one for one in (parse_requirement(value, number),) if one is not None]
+        elif not line.startswith("-"):
+            one = parse_requirement(line, number)
+            if one is None:
+                unclear.append(number)
+            else:
+                found.append(one)
+    return RequirementsFile(
+        path=path,
+        requirements=tuple(found),
+        constraints=tuple(constraints),
+        index_urls=tuple(urls),
+        unclear=tuple(unclear),
+    )
+
+
+def parse_conda_spec(text: str, line: int) -> Requirement_ | None:
+    """A conda match specification, `numpy=1.26.4=py311_0`; `=` counts as a pin, as `conda env export` writes it."""
+    match = _SPEC.fullmatch(text.strip()) if len(text) <= _MAX_TEXT else None
+    if match is None:
+        return None
+    name, rest = match[2].lower(), match[3].strip()
+    version = re.fullmatch(r"={1,3}\s*([A-Za-z0-9_.!+-]+)(?:[= ].*)?|([0-9][A-Za-z0-9_.!+-]*)(?: .*)?", rest)
+    pinned = (version[1] or version[2]) if version else ""
+    return Requirement_(name=name, text=text.strip(), line=line, version=pinned, is_pinned=bool(pinned))
+
+
+def judge_pins(
+    requirements: Sequence[Requirement_], path: str, what: str, certainty: str = "proven", rule: str = "REP601"
+) -> Iterator[Finding]:
+    """One finding for a file whose requirements are not all pinned, at the first that is not."""
+    loose = [one for one in requirements if not one.is_pinned and not one.is_local]
+    if loose:
+        shown = ", ".join(one.text[:60] for one in loose[:_SHOWN])
+        more = f" and {len(loose) - _SHOWN} more" if len(loose) > _SHOWN else ""
+        every = len([one for one in requirements if not one.is_local])
+        number = f"{len(loose)} of {every} {what}" if every > 1 else f"the one {what.removesuffix('s')}"
+        verb = "are" if len(loose) > 1 else "is"
+        yield Finding(
+            rule=rule,
+            certainty="proven" if certainty == "proven" else "possible",
+            place=Place(path=path, line=loose[0].line),
+            message=f"{number} {verb} not pinned to one version: {shown}{more}",
+        )
+
+
+def judge_hashes(file: RequirementsFile) -> Iterator[Said]:
+    """REP602 and REP603 on a file whose requirements are all pinned; what it shows of E1 if nothing is wrong."""
+    pins = [one for one in file.requirements if not one.is_local]
+    bare = [one for one in pins if one.version and not one.num_hashes]
+    if bare:
+        number = f"{len(bare)} of {len(pins)} pins have no hash" if len(bare) > 1 else "a pin has no hash"
+        if len(bare) == len(pins) > 1:
+            number = f"none of {len(pins)} pins has a hash"
+        message = f"{number}, so what is installed is not checked: {bare[0].text[:60]}"
+        place = Place(path=file.path, line=bare[0].line)
+        yield Finding(rule="REP602", certainty="proven", place=place, message=message)
+    several = [one for one in pins if one.num_hashes > 1]
+    if several:
+        first = several[0]
+        message = (
+            f"{len(several)} of {len(pins)} pins accept several files ({first.name} {first.version}: "
+            f"{first.num_hashes} hashes); which one is installed depends on the machine"
+        )
+        yield Finding(rule="REP603", certainty="proven", place=Place(path=file.path, line=first.line), message=message)
+
+
+def shows_pins(path: str, num_pins: int, num_hashes: int, what: str = "pins") -> tuple[Showing, ...]:
+    """E1 and V3 hold: a file pins everything."""
+    text = f"{path} {what} {num_pins} distributions with one version each"
+    text += f" and {num_hashes} hashes" if num_hashes else ", without hashes"
+    return tuple(Showing(item=item, state="holds", text=text, place=Place(path=path)) for item in ("E1", "V3"))
+
+
+def constrained(file: RequirementsFile, files: Mapping[str, RequirementsFile]) -> RequirementsFile:
+    """A file whose loose requirements count as pinned where a constraints file pins them."""
+    pins = {one.name for path in file.constraints if path in files for one in files[path].requirements if one.is_pinned}
+    if not pins:
+        return file
+    return RequirementsFile(
+        path=file.path,
+        requirements=tuple(
+            Requirement_(name=one.name, text=one.text, line=one.line, is_pinned=True, is_local=one.is_local)
+            if one.name in pins and not one.is_pinned
+            else one
+            for one in file.requirements
+        ),
+        constraints=file.constraints,
+        index_urls=file.index_urls,
+        unclear=file.unclear,
+    )
+
+
+def environment_requirements(document: Any, text: str) -> tuple[Requirement_, ...] | None:
+    """What a conda environment file installs, conda's and pip's; None if it is none."""
+    if not isinstance(document, dict) or not isinstance(document.get("dependencies"), list):
+        return None
+    lines = text.splitlines()
+    found: list[Requirement_ | None] = []
+    for one in document["dependencies"]:
+        if isinstance(one, str):
+            found.append(parse_conda_spec(one, _line_of(one, lines)))
+        elif isinstance(one, dict) and isinstance(one.get("pip"), list):
+            for line in one["pip"]:
+                if isinstance(line, str) and not line.strip().startswith("-"):
+                    found.append(parse_requirement(line, _line_of(line, lines)))
+    return tuple(one for one in found if one is not None and (one.is_pinned or one.name not in INSTALLERS))
+
+
+def declared_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement_, ...]:
+    """What an application's pyproject.toml declares; () for a library, whose ranges are right.
+
+    Without a build system nothing is built of a project, so it is no library (PEP 518, and uv's "virtual" projects).
+    """
+    project = document.get("project")
+    if "build-system" in document or not isinstance(project, dict):
+        return ()
+    lines = text.splitlines()
+    declared = project.get("dependencies")
+    texts = [one for one in declared if isinstance(one, str)] if isinstance(declared, list) else []
+    found = [parse_requirement(one, _line_of(one, lines)) for one in texts]
+    return tuple(one for one in found if one is not None)
+
+
+def pipfile_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement_, ...]:
+    """What a Pipfile installs."""
+    packages = document.get("packages")
+    lines = text.splitlines()
+    found = []
+    for name, value in packages.items() if isinstance(packages, dict) else ():
+        version = value.get("version", "") if isinstance(value, dict) else value
+        is_local = isinstance(value, dict) and "path" in value
+        is_commit = isinstance(value, dict) and bool(re.fullmatch(r"[0-9a-f]{40}", str(value.get("ref", ""))))
+        is_pinned = is_commit or bool(re.fullmatch(r"={2,3}\s*[^*\s]+", str(version)))
+        text_ = f"{name} {version}".strip() if isinstance(version, str) else name
+        line = next((n for n, one in enumerate(lines, 1) if re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", one)), 1)
+        found.append(Requirement_(name=name, text=text_, line=line, is_pinned=is_pinned, is_local=is_local))
+    return tuple(found)
+
+
+def _of_url(name: str, text: str, url: str, line: int) -> Requirement_:
+    is_checkout = bool(re.match(r"(git|hg|svn|bzr)\+", url)) or url.endswith(".git")
+    has_hash = bool(re.search(r"[#&](sha256|sha384|sha512)=[0-9a-fA-F]{64,}", url))
+    is_pinned = bool(_COMMIT.search(url)) if is_checkout else has_hash
+    if not is_checkout and not has_hash and re.search(r"/[0-9a-f]{40}(\.|/)|-[0-9][^/]*\.(whl|tar\.gz|zip)", url):
+        is_pinned = True  # a file of one version, or the archive of one commit: REP602's business at most
+    return Requirement_(name=name, text=text, line=line, is_pinned=is_pinned, num_hashes=int(has_hash))
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines without comments, continued ones joined, with the number of the first."""
+    held, first = "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        first = first or number
+        if line.rstrip().endswith("\\") and not line.lstrip().startswith("#"):
+            held += f"{line.rstrip()[:-1]} "
+            continue
+        joined = _COMMENT.sub("", held + line).strip()
+        if joined:
+            yield first, joined
+        held, first = "", 0
+    if held.strip():
+        yield first, held.strip()
+
+
+def _beside(path: str, name: str) -> str:
+    """A path that a file names from its own folder."""
+    parts = path.split("/")[:-1]
+    for part in name.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _line_of(value: str, lines: Sequence[str]) -> int:
+    """The line of a YAML or TOML file that an item of a list stands on."""
+    numbered = list(enumerate(lines, 1))
+    for number, line in numbered:
+        if line.partition(" #")[0].strip().lstrip("-[").strip(" ,]\"'") == value.strip():
+            return number
+    return next((number for number, line in numbered if value in line), 1)

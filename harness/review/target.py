@@ -1,0 +1,171 @@
+"""What is to be reviewed: a folder, the scripts that it begins with, and what the project says about severities."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import EvidenceError, HarnessError, UsageError
+from harness.review.checklist import Review
+from harness.review.code_review import review_of_code
+from harness.review.finding import StaticReview
+from harness.review.review_tree import review_tree
+from harness.review.settings import MAX_BYTES, parse_severities
+from harness.system.experiments import EXPERIMENTS, is_experiment, read_experiment
+from harness.system.safe_read import safe_read
+from harness.system.store import Progress, Store
+
+if TYPE_CHECKING:
+    from harness.documents.experiment import Experiment
+    from harness.review.basis import Basis
+    from harness.review.evidence.vram import Probe
+
+_SETTINGS = "pyproject.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A folder and scripts below it; no scripts mean every file. `severities` are those of its pyproject.toml."""
+
+    root: Path
+    entries: tuple[str, ...]
+    severities: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviewed:
+    """A review, and the folder that its paths are below."""
+
+    root: Path
+    review: Review
+
+
+def review_target(root: Path, name: str, store: Store, progress: Progress, probe: Probe | None = None) -> Reviewed:
+    """The checklist of an experiment of the working tree, by its name, or of any file or folder, by its path.
+
+    Args:
+        root: the project's checkout.
+        name: an experiment's name or a path; of two with one name the experiment is meant.
+        store: the cache.
+        progress: told of what is done.
+        probe: what an experiment's probe measured.
+
+    Raises:
+        UsageError: there is no such target, or pyproject.toml is malformed.
+    """
+    if not is_experiment(root, name):
+        if not Path(name).exists():
+            known = tuple(sorted(path.stem for path in (root / EXPERIMENTS).glob("*.yaml")))
+            problem = f"{name[:200]} is neither a path nor an experiment"
+            raise UsageError(problem, f"there are the experiments {', '.join(known) or '(none)'}; or give a path")
+        target = target_of(Path(name))
+        static = review_tree(target.root, target.entries, store=store, progress=progress)
+        return Reviewed(root=target.root, review=review_of_code(static, target.severities))
+    from harness.judge.verdict import judge
+    from harness.judge.verdict_inputs import VerdictInputs
+
+    experiment = read_experiment(root, name)
+    target = target_of_experiment(experiment, root)
+    static = review_tree(root, target.entries, store=store, progress=progress, image=experiment.image)
+    basis = dataclasses.replace(basis_of(experiment, root, target, static), probe=probe)
+    case = VerdictInputs(
+        experiment=name, run_id="", commit="", dirty=False, runner="", steps=experiment.steps, review=basis
+    )
+    review = judge(case).review
+    assert review is not None  # a case with a basis has one
+    return Reviewed(root=root, review=review)
+
+
+def target_of(path: Path) -> Target:
+    """The file or folder at a path.
+
+    Raises:
+        UsageError: nothing is there, or pyproject.toml is malformed.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no {path}", "give an experiment's name, a file or a folder")
+    path = path.resolve()
+    if path.is_dir():
+        return Target(root=path, entries=(), severities=_nearest_severities(path))
+    return Target(root=path.parent, entries=(path.name,), severities=_nearest_severities(path.parent))
+
+
+def target_of_experiment(experiment: Experiment, code: Path) -> Target:
+    """The scripts that an experiment's commands begin with, in a folder of code.
+
+    Raises:
+        UsageError: pyproject.toml is malformed.
+    """
+    return Target(root=code, entries=entries_of(experiment, code), severities=read_severities(code))
+
+
+def entries_of(experiment: Experiment, code: Path) -> tuple[str, ...]:
+    """The Python files below `code` that the commands name, by path or as `-m module`; sorted."""
+    found = set()
+    for command in (experiment.run, experiment.resume, experiment.prepare or (), experiment.probe or ()):
+        for place, argument in enumerate(command):
+            names = [argument.removeprefix("./")]
+            if place and command[place - 1] == "-m":
+                module = argument.replace(".", "/")
+                names = [f"{module}.py", f"{module}/__main__.py"]
+            found |= {name for name in names if name.endswith(".py") and _is_below(code, name)}
+    return tuple(sorted(found))
+
+
+def basis_of(experiment: Experiment, code: Path, target: Target, static: StaticReview) -> Basis:
+    """What the review of a certify stands on before anything has run."""
+    from harness.review.basis import Basis
+
+    return Basis(
+        static=static,
+        severities=target.severities,
+        config=experiment.config,
+        num_gpus=experiment.gpus,
+        vram_budget_gib=experiment.vram_budget_gib,
+        lock=_lock_text(code, experiment.image),
+    )
+
+
+def read_severities(folder: Path) -> dict[str, str]:
+    """What the pyproject.toml of a folder says; nothing where there is none.
+
+    Raises:
+        UsageError: it cannot be read, or is malformed.
+    """
+    if not (folder / _SETTINGS).exists():
+        return {}
+    try:
+        data = bytes(safe_read(folder, _SETTINGS, max_bytes=MAX_BYTES))
+        return parse_severities(data.decode("utf-8"), _SETTINGS)
+    except (EvidenceError, UnicodeDecodeError) as error:
+        shown = error.problem if isinstance(error, EvidenceError) else str(error)
+        raise UsageError(f"{_SETTINGS} cannot be read: {shown}", "it must be a UTF-8 file of at most 1 MiB") from error
+
+
+def _nearest_severities(folder: Path) -> dict[str, str]:
+    """Those of the nearest pyproject.toml, no higher than the top of a repository."""
+    for parent in (folder, *folder.parents):
+        if (parent / _SETTINGS).is_file():
+            return read_severities(parent)
+        if (parent / ".git").exists():
+            break
+    return {}
+
+
+def _is_below(code: Path, name: str) -> bool:
+    path = code / name
+    return not name.startswith("/") and ".." not in name.split("/") and path.is_file() and not path.is_symlink()
+
+
+def _lock_text(code: Path, image: str) -> str:
+    """What the image's lock pins, in words; "" for one that is wrong: whoever builds from it says so."""
+    from harness.system.checkouts import read_lock
+
+    name = f"lockfiles/{image}.lock"
+    try:
+        pins = read_lock(code / name).pins
+    except HarnessError:
+        return ""
+    return f"{name} pins {len(pins)} distributions with == and their hashes" if pins else ""

@@ -1,0 +1,131 @@
+"""All runs of one certify, side by side where there are cores: straight, rerun, interrupted, and the controls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from dataclasses import dataclass
+
+from harness.documents.experiment import Experiment
+from harness.documents.run import Fault, RunRecord
+from harness.runs.trajectory import RunContext, copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
+from harness.system.deferred_signals import Pool, deferred
+
+STRAIGHT, RERUN, RESUMED = "straight", "rerun", "resumed"
+CONTROL_PARAM, CONTROL_OPTIM = "control-param", "control-optim"
+
+Records = dict[str, tuple[RunRecord, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """Which trajectories are run. `flip_step` is where the live parameter bit is flipped."""
+
+    trajectories: tuple[str, ...]
+    flip_step: int
+    num_parallel: int
+
+
+def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) -> Campaign:
+    """What has to run for this experiment; pure."""
+    names = [STRAIGHT]
+    if experiment.interruptions:
+        names.append(RESUMED)
+    if "rerun" in experiment.policy.required and experiment.policy.rerun == "second_run":
+        names.append(RERUN)
+    if with_controls:
+        names.append(CONTROL_PARAM)
+        if experiment.interruptions:
+            names.append(CONTROL_OPTIM)
+    return Campaign(
+        trajectories=tuple(names),
+        flip_step=min(2, experiment.steps),
+        num_parallel=max(1, min(3, cores // _threads(experiment, cores))),
+    )
+
+
+def run_campaign(setting: RunContext, campaign: Campaign) -> Records:
+    """Run every trajectory of the campaign; those that a failed straight run made pointless are missing.
+
+    So are those of a prefix that a first difference made pointless before they began.
+
+    Raises:
+        Interrupted: Ctrl-C; every container is gone, finished runs stay.
+    """
+    with Pool(campaign.num_parallel) as pool:
+        futures: dict[str, Future[tuple[RunRecord, ...]]] = {}
+
+        def submit(name: str, work: Callable[[], tuple[RunRecord, ...]]) -> None:
+            if name in campaign.trajectories:
+                futures[name] = pool.submit(lambda: () if setting.is_over(name) else work())
+
+        def branch_off() -> None:
+            # The control resumes from what the first kill left, so it is copied before the resume changes it.
+            if CONTROL_OPTIM in campaign.trajectories:
+                copy_trajectory(setting, RESUMED, CONTROL_OPTIM)
+                submit(CONTROL_OPTIM, lambda: _control_optim(setting))
+
+        # The longest first; in a prefix the shortest: a pipeline that does not repeat itself need not be interrupted.
+        first, second = (RESUMED, RERUN) if setting.scope is None else (RERUN, RESUMED)
+        works = {
+            RERUN: lambda: run_straight(setting, RERUN),
+            RESUMED: lambda: run_interrupted(setting, RESUMED, branch_off),
+        }
+        is_whole = False
+        try:
+            submit(STRAIGHT, lambda: run_straight(setting, STRAIGHT))
+            submit(first, works[first])
+            submit(second, works[second])
+            submit(CONTROL_PARAM, lambda: _control_param(setting, campaign.flip_step))
+            is_whole = _drain(futures)
+        finally:
+            if not is_whole:
+                setting.cancel.set()
+                for future in futures.values():
+                    future.cancel()
+    finished = {name: future for name, future in futures.items() if not future.cancelled() and not future.exception()}
+    results = {name: finished[name].result() for name in campaign.trajectories if name in finished}
+    return {name: records for name, records in results.items() if records}
+
+
+def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> bool:
+    """Wait for all, also for those that others submit meanwhile; the first exception ends the waiting.
+
+    Returns:
+        False when the straight run failed: nothing can be compared then, so the others are not worth their time.
+    """
+    while True:
+        current = list(futures.values())
+        with deferred():
+            state = wait(current, timeout=0.5, return_when=FIRST_EXCEPTION)
+        for future in state.done:
+            future.result()
+        straight = futures[STRAIGHT]
+        if straight in state.done and any(one.exit_code != 0 and not one.is_planned_kill for one in straight.result()):
+            return False
+        if len(futures) == len(current) and not state.not_done:
+            return True
+
+
+def _control_param(setting: RunContext, step: int) -> tuple[RunRecord, ...]:
+    stop = min(step + 1, setting.experiment.steps)
+    return run_straight(setting, CONTROL_PARAM, (Fault(kind="flip_param", step=step), Fault(kind="stop", step=stop)))
+
+
+def _control_optim(setting: RunContext) -> tuple[RunRecord, ...]:
+    first_kill = setting.experiment.interruptions[0].step
+    stop = min(first_kill + 1, setting.experiment.steps)
+    faults = (Fault(kind="flip_optim", step=first_kill), Fault(kind="stop", step=stop))
+    return run_resume_of_copy(setting, CONTROL_OPTIM, faults)
+
+
+def _threads(experiment: Experiment, cores: int) -> int:
+    """Threads that one run uses, as it declares them."""
+    declared = experiment.environment.get("OMP_NUM_THREADS", "")
+    return int(declared) if declared.isdigit() and int(declared) > 0 else max(1, cores)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))

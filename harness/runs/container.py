@@ -1,0 +1,219 @@
+"""The sandbox that is a container: hardened, one for each order, with the flags in force read back from the engine.
+
+A container has no network, a read-only root, no capabilities, no new privileges, an unprivileged user, an init process
+and bounds on memory and processes. GPUs are asked for by UUID. Where NVIDIA's toolkit does not start a GPU container
+below a read-only root, the root is writable, and that is recorded; a container without a GPU never gets one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+from docker.types import DeviceRequest, LogConfig
+from docker.types import Mount as DockerMount
+
+from harness.documents.gpu import DRIVER_CAPABILITIES, GpuRequest, device_request
+from harness.errors import HostError
+from harness.runs.gpu_faults import explain_start, needs_writable_root
+from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Watch, gpu_defaults, owner, render, with_gpu_fault
+from harness.system.deferred_signals import deferred
+
+PIDS_LIMIT = 1024
+TMP_BYTES = 2 << 30
+LOG_BYTES = 64 << 20
+LABEL = "repro-harness.run"
+POLL_S = 0.1
+_MAX_WORDS = 600
+WRITABLE_ROOT = "a writable root file system: NVIDIA's toolkit started no GPU container below a read-only one"
+
+
+class ContainerSandbox:
+    """One fresh container an order."""
+
+    kind = "docker"
+
+    def __init__(self, image_id: str, gpus: GpuRequest | None = None) -> None:
+        self._image_id = image_id
+        self._gpus = gpus
+
+    def path(self, place: Mount) -> str:
+        """The path by which the process sees a place."""
+        return place.inside
+
+    def execute(self, order: ProcessSpec, watch: Watch) -> Outcome:
+        """Run the order in a container that is removed afterwards."""
+        # A client of its own: orders run side by side, and a connection serves one of them at a time.
+        try:
+            client = docker.from_env(timeout=120)
+        except (DockerException, OSError) as failure:
+            raise HostError(f"the engine does not answer: {failure}", "start it again") from failure
+        started = time.monotonic()
+        try:
+            return self._execute(client, order, watch, started)
+        finally:
+            client.close()
+
+    def _execute(self, client: docker.DockerClient, order: ProcessSpec, watch: Watch, started: float) -> Outcome:
+        container, fallback = None, None
+        try:
+            with deferred():
+                container = self._create(client, order, is_root_read_only=True)
+            try:
+                container.start()
+            except DockerException as failure:
+                if self._gpus is None or not needs_writable_root(str(failure)):
+                    raise
+                container.remove(force=True, v=True)
+                with deferred():
+                    container, fallback = self._create(client, order, is_root_read_only=False), WRITABLE_ROOT
+                container.start()
+            was_killed, error = _wait(container, order, watch, started)
+            seconds = time.monotonic() - started
+            container.reload()
+            _write_log(container, order.log)
+            outcome = _outcome(container.attrs, was_killed=was_killed, error=error, seconds=seconds, fallback=fallback)
+            return outcome if self._gpus is None else with_gpu_fault(outcome, order.log)
+        except (DockerException, requests.RequestException, OSError) as failure:
+            return self._failed(failure, time.monotonic() - started)
+        finally:
+            if container is not None:
+                with contextlib.suppress(DockerException, requests.RequestException, OSError):
+                    container.remove(force=True, v=True)
+
+    def _failed(self, failure: Exception, seconds: float) -> Outcome:
+        why = None if self._gpus is None else explain_start(str(failure))
+        reason = f"{why or 'the engine failed'}: {_words(failure)}"
+        return Outcome(
+            exit_code=-1, oom_killed=False, was_killed_outside=False, error=reason, seconds=seconds, settings={}
+        )
+
+    def _create(self, client: docker.DockerClient, order: ProcessSpec, *, is_root_read_only: bool) -> Any:
+        options = container_options(order, render(order, self), self._gpus, is_root_read_only=is_root_read_only)
+        container = client.containers.create(self._image_id, **options)
+        asked = [] if self._gpus is None else device_request(self._gpus)["device_ids"]
+        taken = _device_ids(container.attrs["HostConfig"])
+        if taken != asked:
+            container.remove(force=True, v=True)
+            raise DockerException(f"the engine did not take the request for {asked}: it says {taken}")
+        return container
+
+
+def _words(failure: Exception) -> str:
+    """The engine's own words; of a long chain of causes the beginning and, above all, the end."""
+    text = " ".join(str(getattr(failure, "explanation", None) or failure).split())
+    return text if len(text) <= _MAX_WORDS else f"{text[: _MAX_WORDS // 4]} ... {text[-_MAX_WORDS // 2 :]}"
+
+
+def container_options(
+    order: ProcessSpec, argv: tuple[str, ...], gpus: GpuRequest | None = None, *, is_root_read_only: bool = True
+) -> dict[str, Any]:
+    """What the engine is asked for, as docker-py's `containers.create` takes it."""
+    toolkit = {} if gpus is None else {"NVIDIA_DRIVER_CAPABILITIES": DRIVER_CAPABILITIES}
+    devices = {} if gpus is None else {"device_requests": [DeviceRequest(**device_request(gpus))]}
+    mounts = [
+        DockerMount(target=place.inside, source=str(place.outside), type="bind", read_only=not place.is_writable)
+        for place in order.places.values()
+        if place.is_mounted
+    ]
+    uid, gid = owner()
+    return {
+        "command": list(argv),
+        "entrypoint": [],
+        "working_dir": order.places["code"].inside,
+        "environment": {"HOME": "/tmp", **gpu_defaults(gpus), **order.environment, **toolkit},
+        "mounts": mounts,
+        "user": f"{uid}:{gid}",
+        "network_mode": "none",
+        "read_only": is_root_read_only,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "init": True,
+        "pids_limit": PIDS_LIMIT,
+        "mem_limit": order.memory_bytes,
+        "memswap_limit": order.memory_bytes,
+        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={TMP_BYTES}"},
+        "shm_size": 1 << 30,
+        "ipc_mode": "private",
+        "log_config": LogConfig(type="json-file", config={"max-size": str(LOG_BYTES), "max-file": "1"}),
+        "labels": {LABEL: order.name},
+        "hostname": "trainer",
+        **devices,
+    }
+
+
+def _device_ids(host: Mapping[str, Any]) -> list[str]:
+    return [name for request in host.get("DeviceRequests") or () for name in request.get("DeviceIDs") or ()]
+
+
+def _wait(container: Any, order: ProcessSpec, watch: Watch, started: float) -> tuple[bool, str | None]:
+    """Watch until the container has ended: whether it was killed from outside, and why it cannot be judged."""
+    was_killed = False
+    while True:
+        container.reload()
+        if container.status not in {"running", "created", "restarting"}:
+            return was_killed, None
+        if not was_killed and watch():
+            was_killed = True
+            _kill(container)
+        if time.monotonic() - started > order.timeout_s:
+            _kill(container)
+            return was_killed, f"it ran longer than timeout_s: {order.timeout_s}"
+        time.sleep(POLL_S)
+
+
+def _kill(container: Any) -> None:
+    """SIGKILL; a process that ends by itself at the same moment is none to be killed."""
+    try:
+        container.kill(signal="SIGKILL")
+    except APIError as error:
+        if error.status_code != HTTPStatus.CONFLICT:
+            raise
+
+
+def _outcome(
+    attrs: dict[str, Any], *, was_killed: bool, error: str | None, seconds: float, fallback: str | None
+) -> Outcome:
+    state, host, config = attrs["State"], attrs["HostConfig"], attrs["Config"]
+    mounts = {m["Destination"]: "rw" if m["RW"] else "ro" for m in attrs["Mounts"]}
+    settings = {
+        "image": attrs["Image"],
+        "user": config["User"],
+        "network_mode": host["NetworkMode"],
+        "read_only_root": host["ReadonlyRootfs"],
+        "cap_drop": host["CapDrop"],
+        "security_opt": host["SecurityOpt"],
+        "init": host["Init"],
+        "pids_limit": host["PidsLimit"],
+        "memory_bytes": host["Memory"],
+        "memory_swap_bytes": host["MemorySwap"],
+        "privileged": host["Privileged"],
+        "ipc_mode": host["IpcMode"],
+        "tmpfs": host["Tmpfs"],
+        "mounts": dict(sorted(mounts.items())),
+        "device_requests": host.get("DeviceRequests"),
+    }
+    if fallback is not None:
+        settings["fallback"] = fallback
+    return Outcome(
+        exit_code=int(state["ExitCode"]),
+        oom_killed=bool(state["OOMKilled"]),
+        was_killed_outside=was_killed,
+        error=error or (state["Error"] or None),
+        seconds=seconds,
+        settings=settings,
+        volatile={"container_id": attrs["Id"], "started": state["StartedAt"], "finished": state["FinishedAt"]},
+    )
+
+
+def _write_log(container: Any, path: Path) -> None:
+    with path.open("wb") as log:
+        for chunk in container.logs(stdout=True, stderr=True, stream=True):
+            log.write(chunk)

@@ -1,0 +1,113 @@
+"""`harness diff`: two files, or two trajectory folders of a run, read with the same care as evidence and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EvidenceError, UsageError
+from harness.evidence.trajectory import TrajectoryEvidence
+from harness.judge.diff import compare_files, compare_run, spliced
+from harness.judge.elementwise import FileDiff, diff_files
+from harness.judge.locate import locate
+from harness.runs.load_evidence import load_trajectory
+from harness.runs.trajectory import read_record
+from harness.system.safe_read import safe_read
+
+_MAX_BYTES = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderDiff:
+    """Two trajectories: the first difference of every run and stream, and every file that both have."""
+
+    document: dict[str, Any]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether everything that was compared is equal, and something was."""
+        return bool(self.document["equal"])
+
+    def to_json(self) -> dict[str, Any]:
+        """As `harness diff --json` prints it."""
+        return self.document
+
+
+def compare_paths(a: Path, b: Path) -> FileDiff | FolderDiff:
+    """Compare two files element by element, or two trajectory folders step by step.
+
+    Raises:
+        UsageError: one is a file and the other a folder, or a folder is no trajectory.
+        EvidenceError: something cannot be read.
+    """
+    if a.is_dir() != b.is_dir():
+        raise UsageError(f"{a.name} and {b.name} are a file and a folder", "compare two files, or two trajectories")
+    if a.is_dir():
+        return _compare_folders(_load(a), _load(b))
+    left, right = (safe_read(p.resolve().parent, p.resolve().name, max_bytes=_MAX_BYTES) for p in (a, b))
+    return diff_files(str(a), left, str(b), right)
+
+
+def _load(folder: Path) -> TrajectoryEvidence:
+    records = sorted(folder.glob("run-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
+    if not records:
+        remedy = "give a folder such as runs/tiny/latest/straight"
+        raise UsageError(f"{folder} is no trajectory: it has no run-1.json", remedy)
+    try:
+        runs = tuple(read_record(path) for path in records)
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"{folder}: a run's record is malformed: {error}"
+        raise EvidenceError(problem, "compare folders of a certify") from error
+    outputs, checkpoints, volatile = _declared(folder.resolve().parent / "manifest.json")
+    return load_trajectory(folder, folder.name, runs, outputs, checkpoints, volatile)
+
+
+def _declared(manifest: Path) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Outputs, checkpoints and volatile keys as the experiment declared them; every file where nobody can tell."""
+    try:
+        experiment = json.loads(manifest.read_text(encoding="utf-8"))["experiment"]
+        volatile = experiment["policy"]["volatile"]
+        return tuple(experiment["outputs"]), tuple(experiment["checkpoints"]), tuple(volatile)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ("**",), (), ()
+
+
+def _compare_folders(left: TrajectoryEvidence, right: TrajectoryEvidence) -> FolderDiff:
+    if len(left.runs) > 1:
+        left = spliced(left)
+    straight = left.runs[0]
+    if straight.ledger is None:
+        raise EvidenceError(f"{straight.name}: {straight.problem or 'there is no ledger'}", "compare finished runs")
+    differences: list[dict[str, Any]] = []
+    problems: list[str] = []
+    num_steps = 0
+    for number, run in enumerate(right.runs, start=1):
+        if run.ledger is None:
+            problems.append(f"{run.name}: {run.problem or 'there is no ledger'}")
+            continue
+        compared = compare_run(left, right, number)
+        num_steps += compared.amount.steps
+        problems += compared.problems
+        seen: set[str] = set()
+        for found in compared.differences:
+            if found.stream not in seen:
+                seen.add(found.stream)
+                tensor = locate(found, straight, run).tensor
+                differences.append({**dataclasses.asdict(found), "tensor": tensor})
+    files = compare_files(left.files, right.files)
+    unequal = [file for file in files if file.is_equal is False and file.left and file.right]
+    return FolderDiff(
+        document={
+            "kind": "trajectories",
+            "left": left.name,
+            "right": right.name,
+            "equal": not differences and not problems and not unequal and num_steps > 0,
+            "num_steps": num_steps,
+            "differences": differences,
+            "files": [{"path": file.path, "equal": file.is_equal, "different": list(file.different)} for file in files],
+            "problems": problems,
+        }
+    )

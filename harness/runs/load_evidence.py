@@ -1,0 +1,180 @@
+"""Reads the evidence that runs left in a folder. What a training process wrote there is hostile until it is read.
+
+No link is followed, nothing but regular files is opened, sizes and numbers are bounded, and every failure becomes a
+problem in words: a run without whole evidence is INCONCLUSIVE, never a traceback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from harness.documents.digest import Digest
+from harness.documents.run import RunRecord
+from harness.errors import EvidenceError
+from harness.evidence.content import Content, read_content
+from harness.evidence.ledger import MAX_FILE_BYTES, parse_events, parse_ledger, parse_progress, parse_sidecar
+from harness.evidence.trajectory import FileEvidence, Role, RunEvidence, TrajectoryEvidence
+from harness.system.files import Data, Files, as_files
+from harness.system.safe_read import clean
+
+MAX_DECLARED_BYTES = 1 << 40
+_MAX_PROGRESS_BYTES = 256 << 20
+T = TypeVar("T")
+
+
+def load_trajectory(
+    source: Files | Path,
+    name: str,
+    records: tuple[RunRecord, ...],
+    outputs: Iterable[str],
+    checkpoints: Iterable[str] = (),
+    volatile: Iterable[str] = (),
+    known: dict[tuple[str, Digest], Content] | None = None,
+) -> TrajectoryEvidence:
+    """Read everything that a trajectory left behind.
+
+    Args:
+        source: a folder, or the files of one inside an archive, with `output/` and `runs/<n>/`.
+        name: of the trajectory.
+        records: what the host saw of its runs, in order.
+        outputs: globs below `output/` (`*` within a folder, `**` across folders) of what must be equal.
+        checkpoints: globs of what is compared where both sides have it.
+        volatile: keys of files' values that may differ.
+        known: contents by kind of file and sha256, read and added to: give several trajectories with the same
+            `volatile` the same one, and files with equal bytes are read once.
+    """
+    problems: list[str] = []
+    folder = as_files(source)
+    runs = tuple(_load_run(folder, record) for record in records)
+    output_globs, checkpoint_globs, keys = tuple(outputs), tuple(checkpoints), tuple(volatile)
+    try:
+        paths = list(folder.walk("output"))
+    except EvidenceError as error:
+        paths = []
+        problems.append(error.problem)
+    files = []
+    for path, is_regular in paths:
+        role = _role(path, output_globs, checkpoint_globs)
+        if role is not None and not is_regular:
+            problems.append(f"{name}: output/{clean(path)} is no regular file, so it is not read")
+        elif role is not None:
+            files.append(_load_file(folder.below("output"), path, role, keys, {} if known is None else known))
+    return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems))
+
+
+def _load_run(folder: Files, record: RunRecord) -> RunEvidence:
+    own = folder.below(f"runs/{record.number}")
+    name = f"{record.trajectory}/{record.number}"
+    # A process that was killed, by plan or not, may leave a torn last line; the exit code is judged elsewhere.
+    killed = record.exit_code != 0
+    evidence = RunEvidence(record=record, ledger=None)
+    problems: list[str] = []
+
+    def attempt(file: str, read: Callable[[Data, str], T], is_needed: bool, max_bytes: int) -> T | None:
+        try:
+            if not is_needed and not own.exists(file):
+                return None
+            return read(own.read(file, max_bytes=max_bytes), f"{name}/{file}")
+        except EvidenceError as error:
+            problems.append(error.problem if error.problem.startswith(name) else f"{name}: {error.problem}")
+            return None
+
+    try:
+        data = bytes(own.read("ledger.jsonl", max_bytes=MAX_FILE_BYTES))
+    except EvidenceError as error:
+        problems.append(f"{name} left no ledger ({error.problem})")
+        data = b""
+    ledger = None
+    if data:
+        ledger = attempt("ledger.jsonl", lambda _, n: parse_ledger(data, n, killed=killed), True, MAX_FILE_BYTES)
+    elif not problems:
+        problems.append(f"{name} left an empty ledger")
+    events = attempt("events.jsonl", lambda d, n: parse_events(bytes(d), n, killed=killed), True, MAX_FILE_BYTES)
+    sidecar = attempt(
+        "tensors.jsonl", lambda d, n: parse_sidecar(_searchable(d), n, killed=killed), False, MAX_FILE_BYTES
+    )
+    progress = attempt(
+        "progress.jsonl", lambda d, n: parse_progress(bytes(d), n, killed=killed), False, _MAX_PROGRESS_BYTES
+    )
+    try:
+        extra = _extra_ledgers(folder, record.number)
+    except EvidenceError as error:
+        extra = ()
+        problems.append(error.problem)
+    return dataclasses.replace(
+        evidence,
+        ledger=ledger,
+        ledger_bytes=data,
+        extra_ledgers=extra,
+        events=events or (),
+        sidecar=sidecar,
+        progress=progress or (),
+        problem="; ".join(problems) or None,
+    )
+
+
+def _extra_ledgers(folder: Files, number: int) -> tuple[str, ...]:
+    own = f"runs/{number}"
+    paths = (path for path, _ in folder.walk(own)) if folder.exists(own) else ()
+    return tuple(path for path in paths if re.fullmatch(r"ledger-[0-9]{1,9}\.jsonl", path))
+
+
+def _searchable(data: Data) -> bytes | mmap.mmap:
+    """Data in which a byte can be searched for: a window into an archive is copied out."""
+    return bytes(data) if isinstance(data, memoryview) else data
+
+
+def _load_file(
+    root: Files, path: str, role: Role, volatile: tuple[str, ...], known: dict[tuple[str, Digest], Content]
+) -> FileEvidence:
+    shown = clean(path)
+    try:
+        data = root.read(path, max_bytes=MAX_DECLARED_BYTES)
+    except EvidenceError as error:
+        return FileEvidence(path=shown, role=role, size_bytes=0, sha256=None, content=None, problem=error.problem)
+    digest = root.digest(path, data)
+    kind = path.rpartition("/")[2].rpartition(".")[2].lower()
+    content = known.get((kind, digest))
+    problem = None
+    try:
+        if content is None:
+            content = known.setdefault((kind, digest), read_content(shown, data, volatile))
+    except EvidenceError as error:
+        problem = error.problem
+    return FileEvidence(path=shown, role=role, size_bytes=len(data), sha256=digest, content=content, problem=problem)
+
+
+def _role(path: str, outputs: tuple[str, ...], checkpoints: tuple[str, ...]) -> Role | None:
+    if any(_pattern(glob).fullmatch(path) for glob in outputs):
+        return "output"
+    return "checkpoint" if any(_pattern(glob).fullmatch(path) for glob in checkpoints) else None
+
+
+@lru_cache(maxsize=256)
+def _pattern(glob: str) -> re.Pattern[str]:
+    """A glob as an expression: `*` and `?` stay within a folder, `**/` crosses folders; a `.name` must be named."""
+    text = ""
+    place = 0
+    while place < len(glob):
+        if glob.startswith("**/", place):
+            text, place = text + r"(?:[^/]+/)*", place + 3
+        elif glob.startswith("**", place):
+            text, place = text + ".*", place + 2
+        else:
+            char = glob[place]
+            is_first = place == 0 or glob[place - 1] == "/"
+            text += (
+                (r"(?!\.)[^/]*" if is_first else "[^/]*")
+                if char == "*"
+                else "[^/]"
+                if char == "?"
+                else (re.escape(char))
+            )
+            place += 1
+    return re.compile(text, re.DOTALL)

@@ -1,0 +1,133 @@
+"""The conversion of inputs: done cold on two sides, compared file by file, and kept for as long as nothing changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from harness.documents.digest import Digest, canonical_json, sha256
+from harness.errors import EvidenceError
+from harness.runs.sandbox import Mount, Outcome, ProcessSpec, describe_exit, owner
+from harness.runs.trajectory import RunContext
+from harness.system.deferred_signals import Pool, wait_for
+from harness.system.store import Store, disk_errors, file_digest
+
+_TIMEOUT_S = 3600
+_TAIL_BYTES = 8192
+
+
+def prepare(setting: RunContext, store: Store, key: Digest) -> tuple[Path, dict[str, str]]:
+    """The prepared folder and the sha256 of each of its files; the second side is made only when the cache has none.
+
+    Args:
+        setting: the experiment and where it runs.
+        store: the cache.
+        key: the digest of everything that the conversion depends on.
+
+    Raises:
+        EvidenceError: the command failed, or the two sides differ.
+        HostError: the disk is full.
+    """
+    kept = store.folder("prepared") / key.hex
+    marker = kept / "files.json"
+    if marker.is_file():
+        os.utime(marker)  # what was not used for long is collected
+        return kept / "tree", dict(json.loads(marker.read_text()))
+    workspace = setting.folder / "prepare"
+    with Pool(2) as pool:
+        try:
+            sides = [pool.submit(_convert, setting, workspace / side) for side in ("1", "2")]
+            wait_for(sides)
+        except KeyboardInterrupt:
+            setting.cancel.set()
+            raise
+        digests = [side.result() for side in sides]
+    if digests[0] != digests[1]:
+        differing = sorted(set(digests[0].items()) ^ set(digests[1].items()))
+        names = ", ".join(sorted({name for name, _ in differing})[:5])
+        raise EvidenceError(
+            f"the conversion of the inputs gave different files on its two sides: {names}",
+            "make `prepare` deterministic (seeds, sorted listings, one thread); both sides are in the run's folder",
+        )
+    return _keep(workspace, kept, digests[0]), digests[0]
+
+
+def preparation_key(setting: RunContext, image_id: str, code: Digest) -> Digest:
+    """The digest of what a conversion depends on: inputs, code, image, command, configuration, environment."""
+    experiment = setting.experiment
+    declared = experiment.to_json()
+    parts = {name: declared[name] for name in ("inputs", "prepare", "config", "environment")}
+    return sha256(canonical_json({**parts, "image": image_id, "code": str(code), "sandbox": setting.sandbox.kind}))
+
+
+def _keep(workspace: Path, kept: Path, digests: dict[str, str]) -> Path:
+    partial = kept.with_name(f".{kept.name}.{os.getpid()}")
+    try:
+        with disk_errors("keeping the prepared inputs"):
+            partial.mkdir(parents=True)
+            shutil.move(workspace / "1" / "output", partial / "tree")
+            (partial / "files.json").write_text(json.dumps(digests, indent=1, sort_keys=True) + "\n")
+            shutil.rmtree(kept, ignore_errors=True)
+            partial.rename(kept)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(workspace, ignore_errors=True)
+    return kept / "tree"
+
+
+def _convert(setting: RunContext, folder: Path) -> dict[str, str]:
+    output = folder / "output"
+    output.mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(output, *owner())
+    places = setting.places()
+    places["prepared"] = Mount(outside=output, inside="/prepared", is_writable=True)
+    places["output"] = places["prepared"]
+    order = ProcessSpec(
+        name=f"{setting.run_id}/prepare/{folder.name}",
+        argv=setting.experiment.prepare or (),
+        places={key: place for key, place in places.items() if key not in {"recorder", "output"}},
+        environment=setting.environment(),
+        memory_bytes=int(setting.experiment.memory_gib * (1 << 30)),
+        timeout_s=_TIMEOUT_S,
+        log=folder / "log.txt",
+    )
+    outcome = setting.sandbox.execute(order, lambda: _check_cancel(setting))
+    _check(outcome, order.log)
+    files = sorted(path for path in output.rglob("*") if path.is_file() and not path.is_symlink())
+    if not files:
+        raise EvidenceError("`prepare` wrote no file", "it must write below {prepared}")
+    return {str(path.relative_to(output)): file_digest(path) for path in files}
+
+
+def _check_cancel(setting: RunContext) -> bool:
+    setting.cancel_if_asked()
+    return False
+
+
+def _check(outcome: Outcome, log: Path) -> None:
+    if outcome.error is None and outcome.exit_code == 0:
+        return
+    why = outcome.error or f"exit code {describe_exit(outcome.exit_code)}"
+    if outcome.oom_killed:
+        why += ", out of memory (see memory_gib)"
+    raise EvidenceError(f"`prepare` failed: {why}\n{last_lines(log)}", "the whole log is in the run's folder, prepare/")
+
+
+def last_lines(log: Path, count: int = 8) -> str:
+    """The end of a log, indented, for an error message."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            return end_of_log(stream.read(), count)
+    except OSError:
+        return ""
+
+
+def end_of_log(data: bytes, count: int = 8) -> str:
+    """The last lines of what a log ends with, indented and printable."""
+    lines = data[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
+    printable = ("".join(c if c.isprintable() else "?" for c in line) for line in lines[-count:])
+    return "\n".join("  | " + line[:300] for line in printable)

@@ -1,0 +1,66 @@
+"""A request: what somebody asked of the harness, and the experiment that it names."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.documents.experiment import Experiment
+    from harness.documents.scope import Scope
+    from harness.runs.runtime import Runner
+    from harness.system import engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asked for.
+
+    Attributes:
+        root: the project's checkout.
+        name: of the experiment.
+        runner: `auto` takes containers where an engine can be had, and says when it does not.
+        engine: `none` refuses to use or install one.
+        allow_dirty: certify an uncommitted tree; the certificate says that it cannot be replayed.
+        gpu: which GPUs, by UUID or NVML index, separated by commas; None leaves the choice to the harness.
+        python: an interpreter to train with, on the host; it is compared with the image's lock.
+        steps: run only so many of every training's steps, and stop at the first difference; None for all.
+    """
+
+    root: Path
+    name: str
+    runner: Runner = "auto"
+    engine: engine.Wanted = "auto"
+    allow_dirty: bool = False
+    gpu: str | None = None
+    python: Path | None = None
+    steps: int | None = None
+
+    def scope(self, experiment: Experiment) -> Scope | None:
+        """The prefix that is asked for, if one is.
+
+        Raises:
+            UsageError: the experiment has no such prefix, or it would answer nothing.
+        """
+        from harness.documents.scope import scope_of
+
+        return None if self.steps is None else scope_of(experiment, self.steps)
+
+    def checked(self, experiment: Experiment) -> Request:
+        """The same request with the runner that it implies.
+
+        Raises:
+            UsageError: it contradicts itself or the experiment.
+        """
+        if self.gpu is not None and experiment.gpus == 0:
+            raise UsageError(f"--gpu is given, and {self.name} asks for no GPU", "set its key `gpus`, or leave it out")
+        if self.python is None:
+            return self
+        if self.runner == "docker":
+            problem = "--python is given, and RUNNER=docker: a container has the image's own interpreter"
+            raise UsageError(problem, "leave one of the two out (--python, or HARNESS_PYTHON)")
+        return dataclasses.replace(self, runner="host")

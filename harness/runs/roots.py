@@ -1,0 +1,138 @@
+"""Roots of the cache: the checkouts on this machine that use it, and what each of them names."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.documents.experiment import parse_experiment
+from harness.documents.lockfile import Lockfile, parse_base_lock, parse_lock
+from harness.errors import HostError, UsageError
+from harness.images.base import base_key
+from harness.images.recipe import Recipe, read_recipe
+from harness.images.registry import registry_key
+from harness.runs.unreferenced import References
+from harness.system.checkouts import KIND, checkout_key, read_text
+from harness.system.store import Store
+
+_EXPERIMENTS = Path("pipelines") / "experiments"
+_LISTED = re.compile(rb"^([0-9a-f]{64})  ", re.MULTILINE)
+_MAX_LISTING = 64 << 20
+
+
+def known_checkouts(store: Store, root: Path) -> dict[str, Path]:
+    """This checkout and those that used the cache and are still there, by the key of their record.
+
+    Raises:
+        UsageError: `root` is no checkout.
+        HostError: a record cannot be read: which checkout it stands for is not known.
+    """
+    here = root.resolve()
+    if not (here / "lockfiles").is_dir():
+        raise UsageError(f"{here} is no checkout: it has no lockfiles/", "go to one, or name it with --root")
+    found = {checkout_key(str(here)): here}
+    for file in sorted((store.root / KIND).glob("*.json")):
+        record = store.read_record(KIND, file.stem)
+        if record is None or not isinstance(record.get("path"), str):
+            problem = f"{file} cannot be read, so a checkout that uses the cache is not known"
+            raise HostError(problem, "remove that file, then run any command of the harness in that checkout")
+        if Path(record["path"]).is_dir():
+            found[file.stem] = Path(record["path"])
+    return found
+
+
+def references(checkouts: dict[str, Path], store: Store) -> References:
+    """What checkouts name, as their files stand now.
+
+    Raises:
+        UsageError: a lock, an experiment or an image's folder of one of them is malformed; it is named.
+    """
+    found = _Found()
+    for root in checkouts.values():
+        try:
+            _read_locks(root, found)
+            _read_images(root, found)
+            _read_experiments(root, store, found)
+        except (UsageError, OSError) as error:
+            problem = error.problem if isinstance(error, UsageError) else str(error)
+            remedy = "correct or remove it: nothing is collected while it is not known what a checkout needs"
+            raise UsageError(f"{root}: {problem}", remedy) from error
+    records = [store.read_record("bases", key) or {} for key in sorted(found.bases)]
+    images = [store.read_record("images", key) or {} for key in sorted(found.recipes)]
+    return References(
+        **{one.name: frozenset(getattr(found, one.name)) for one in dataclasses.fields(found)},
+        checkouts=frozenset(checkouts),
+        layers=frozenset(str(record["diff_id"]) for record in records if "diff_id" in record),
+        tags=frozenset(str(record["tag"]) for record in images if "tag" in record),
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    blobs: set[str] = field(default_factory=set)
+    inputs: set[str] = field(default_factory=set)
+    recipes: set[str] = field(default_factory=set)
+    bases: set[str] = field(default_factory=set)
+    environments: set[str] = field(default_factory=set)
+    experiments: set[str] = field(default_factory=set)
+
+
+def _read_locks(root: Path, found: _Found) -> None:
+    for path in sorted((root / "lockfiles").glob("*.lock")):
+        text = read_text(path, "correct or remove it")
+        if path.name.startswith("base-"):
+            base = parse_base_lock(text, f"lockfiles/{path.name}")
+            found.blobs.update(_digits(package.sha256) for package in base.packages)
+            found.bases.add(_digits(base_key(base)))
+        else:
+            lock = parse_lock(text, f"lockfiles/{path.name}")
+            found.blobs.update(_wheels(lock))
+            found.environments.add(_digits(lock.pins_digest))
+
+
+def _wheels(lock: Lockfile) -> Iterator[str]:
+    """Every file that a lock names, for whatever platform: the host's environment may take others than the image."""
+    return (_digits(value) for pin in lock.pins for value in pin.hashes)
+
+
+def _read_images(root: Path, found: _Found) -> None:
+    for dockerfile in sorted((root / "images").glob("*/Dockerfile")):
+        name = dockerfile.parent.name
+        if (root / "lockfiles" / f"{name}.lock").exists():  # without one nothing can have been built
+            recipe = read_recipe(root, name)
+            found.recipes.add(_digits(recipe.key))
+            found.bases.add(_digits(_base_key(recipe)))
+
+
+def _base_key(recipe: Recipe) -> str:
+    if recipe.base_lock:
+        return base_key(recipe.base_lock)
+    return registry_key(recipe.base)
+
+
+def _read_experiments(root: Path, store: Store, found: _Found) -> None:
+    for path in sorted((root / _EXPERIMENTS).glob("*.yaml")):
+        experiment = parse_experiment(read_text(path, "correct or remove it"), str(_EXPERIMENTS / path.name))
+        found.experiments.add(path.stem)
+        for name, declared in experiment.inputs.items():
+            digest = declared.named(name).sha256
+            found.inputs.add(_digits(digest))
+            found.blobs.add(_digits(digest))
+            if declared.hf:
+                found.blobs.update(_listed(store.blob(digest)))
+
+
+def _listed(blob: Path) -> Iterator[str]:
+    """The files of a repository, whose listing lies in the cache once it was fetched."""
+    if not blob.is_file():
+        return iter(())
+    if blob.stat().st_size > _MAX_LISTING:
+        raise UsageError(f"{blob} is too large for the listing of an input", "remove it")
+    return (value.decode() for value in _LISTED.findall(blob.read_bytes()))
+
+
+def _digits(digest: str) -> str:
+    return digest.removeprefix("sha256:")

@@ -1,0 +1,165 @@
+"""Makes ready what runs processes: containers of the built image, or the host's own interpreter, and their GPUs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from harness.documents.environment import Environment
+from harness.documents.gpu import GpuRequest
+from harness.errors import HostError
+from harness.images.builder import build_for_certificate
+from harness.judge.verdict_inputs import Rebuild
+from harness.packages.interpreter import host_environment
+from harness.runs.container import ContainerSandbox
+from harness.runs.gpu_preflight import check_seen
+from harness.runs.sandbox import HostSandbox, Sandbox
+from harness.system import engine, gpu
+from harness.system.checkouts import read_lock
+from harness.system.store import Store, file_digest
+
+Runner = Literal["auto", "docker", "host"]
+
+
+class Teller(Protocol):
+    """Who is told of stages, and of what a person should look at."""
+
+    def stage(self, name: str, detail: str) -> AbstractContextManager[None]:
+        """A stage begins; leaving the context ends it."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+
+    def warn(self, text: str) -> None:
+        """Something that a person should look at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeRequest:
+    """What is to be made ready.
+
+    Attributes:
+        root: the project's checkout.
+        image: the name of an image and of its lock.
+        num_gpus: how many a process gets.
+        gpu: which, as `--gpu` names them.
+        python: an interpreter that somebody gave; it goes with the runner `host`.
+        is_rebuild_required: whether the image has to be shown to be built the same twice.
+    """
+
+    root: Path
+    image: str
+    num_gpus: int
+    runner: Runner
+    engine: engine.Wanted
+    gpu: str | None
+    python: Path | None
+    is_rebuild_required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A sandbox with what verdict and manifest say about it.
+
+    Attributes:
+        image_id: names everything that processes find around the code; caches are keyed by it.
+        facts: of the image, for the manifest.
+        gpus: the UUIDs that every process gets.
+        gpu: how they were chosen and are handed out, for the manifest.
+        environment: without a container, the interpreter and its difference to the lock.
+    """
+
+    sandbox: Sandbox
+    image_id: str
+    facts: dict[str, Any]
+    rebuild: Rebuild | None = None
+    gpus: tuple[str, ...] = ()
+    gpu: dict[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
+
+
+def make_runtime(wish: RuntimeRequest, store: Store, teller: Teller) -> Runtime:
+    """Containers of the built image, or, where no engine can be had and none was asked for, the host.
+
+    Raises:
+        UsageError: the wish contradicts itself, or what it names is malformed.
+        HostError: this machine lacks an engine, a driver, a GPU, disk, or a source of packages.
+    """
+    gpus = _choose_gpus(wish, teller)
+    if wish.runner == "host":
+        why = "RUNNER=host was asked for" if wish.python is None else "an interpreter was given"
+        return _on_the_host(wish, gpus, why, store, teller)
+    try:
+        client = engine.ensure(wish.engine, teller.note)
+    except HostError as error:
+        if wish.runner == "docker":
+            raise
+        teller.warn(f"{error.problem}: certifying WITHOUT containers, on this host; the verdict says so")
+        return _on_the_host(wish, gpus, error.problem, store, teller)
+    gpus = None if gpus is None else gpu.routed(client, gpus)
+    with teller.stage("image", f"{wish.image}: locked base, locked wheels, no network"):
+        built = build_for_certificate(
+            client, wish.image, wish.root, store, teller.note, rebuild_required=wish.is_rebuild_required
+        )
+    client.close()
+    sandbox = ContainerSandbox(built.engine_id, gpus)
+    facts = {"name": wish.image, "id": built.image_id, "key": built.key, "size_bytes": built.size_bytes}
+    return Runtime(
+        sandbox=sandbox,
+        image_id=built.image_id,
+        facts={**facts, "locks": _locks(wish.root)},
+        rebuild=Rebuild(image_ids=built.rebuild.image_ids, source=built.rebuild.summary) if built.rebuild else None,
+        gpus=gpus.uuids if gpus else (),
+        gpu=_check_gpus(sandbox, gpus, teller),
+    )
+
+
+def _on_the_host(wish: RuntimeRequest, gpus: GpuRequest | None, why: str, store: Store, teller: Teller) -> Runtime:
+    lock = _lock_path(wish)
+    made = f"a virtual environment from {lock.name}"
+    with teller.stage("environment", made if wish.python is None else f"{wish.python}, compared with {lock.name}"):
+        python, environment = host_environment(lock, wish.python, store, teller.note)
+    if not environment.difference.is_empty:
+        teller.warn(f"{environment.sentence()}; the verdict says so")
+    sandbox = HostSandbox(python, gpus)
+    identity = file_digest(lock) if environment.difference.is_empty else environment.interpreter.digest
+    return Runtime(
+        sandbox=sandbox,
+        image_id=f"host:{identity}",
+        facts={"name": None, "id": None, "why_no_container": why, "locks": _locks(wish.root)},
+        gpus=gpus.uuids if gpus else (),
+        gpu=_check_gpus(sandbox, gpus, teller),
+        environment=environment,
+    )
+
+
+def _choose_gpus(wish: RuntimeRequest, teller: Teller) -> GpuRequest | None:
+    """The GPUs that processes get, before anything long begins."""
+    if wish.num_gpus == 0:
+        return None
+    with teller.stage("gpu", f"{wish.num_gpus} asked for: driver, CUDA of the image {wish.image}, choice"):
+        found = gpu.inventory()
+        chosen = gpu.request_gpus(wish.num_gpus, wish.image, read_lock(_lock_path(wish)), wish.gpu, found)
+        teller.note(f"{gpu.in_use(chosen, found)}; chosen by: {chosen.chosen_by}")
+    return chosen
+
+
+def _check_gpus(sandbox: Sandbox, gpus: GpuRequest | None, teller: Teller) -> dict[str, Any]:
+    """Start one process as the runs will be, and see that it sees its GPUs; what the manifest says of them."""
+    if gpus is None:
+        return {}
+    with teller.stage("gpu check", f"a process sees {', '.join(gpus.uuids)} and no other"):
+        if fallback := check_seen(sandbox, gpus):
+            teller.warn(f"the runs have {fallback}; the verdict says so")
+    how = {"uuids": list(gpus.uuids), "chosen_by": gpus.chosen_by, "route": gpus.route or "CUDA_VISIBLE_DEVICES"}
+    return {**how, "toolkit": gpu.toolkit_version() if gpus.route else None}
+
+
+def _lock_path(wish: RuntimeRequest) -> Path:
+    return wish.root / "lockfiles" / f"{wish.image}.lock"
+
+
+def _locks(root: Path) -> dict[str, str]:
+    return {path.name: file_digest(path) for path in sorted((root / "lockfiles").glob("*.lock"))}

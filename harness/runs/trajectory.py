@@ -1,0 +1,363 @@
+"""Trajectories: the runs that form one training, executed in order in one sandbox, each leaving its evidence behind.
+
+A trajectory's folder holds `output/` (what the pipeline writes), `runs/<n>/` (what the recorder writes), `log-<n>.txt`
+and `run-<n>.json` (what the host saw). Only the first two are seen by the process, and of `runs/` only its own folder
+is writable to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.documents.experiment import Experiment
+from harness.documents.run import FIRST_DIFFERENCE, Fault, RunRecord
+from harness.documents.scope import Scope
+from harness.errors import EvidenceError, Interrupted
+from harness.runs.divergence_monitor import DivergenceMonitor
+from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Sandbox, owner, render
+
+_TAIL_BYTES = 1 << 20
+_MAX_READS = 4096
+
+
+class Listener(Protocol):
+    """Who is told of steps and kills while they happen."""
+
+    def step(self, trajectory: str, run: int, step: int, total: int, loss: float) -> None:
+        """A step was recorded."""
+
+    def kill(self, trajectory: str, run: int, kind: str, step: int) -> None:
+        """A run died at its fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """Everything that the runs of one certify have in common.
+
+    Attributes:
+        folder: `runs/<experiment>/<run id>`.
+        experiment: as far as it is run.
+        inputs: where each input lies, by name.
+        scope: which prefix is run; None for the whole training.
+        lookout: told of every step of a prefix; it says which trajectories need no more.
+        cancel: set when somebody pressed Ctrl-C; every run ends and its container is removed.
+    """
+
+    experiment: Experiment
+    name: str
+    run_id: str
+    commit: str
+    sandbox: Sandbox
+    folder: Path
+    code: Path
+    config: Path
+    recorder: Path
+    inputs: Mapping[str, Path]
+    prepared: Path | None
+    listener: Listener
+    cancel: threading.Event
+    scope: Scope | None = None
+    lookout: DivergenceMonitor | None = None
+
+    @property
+    def stops(self) -> tuple[Fault, ...]:
+        """What ends every run that lives so long: the end of the prefix, or nothing."""
+        return () if self.scope is None else (self.scope.stop,)
+
+    def is_over(self, trajectory: str) -> bool:
+        """Whether nothing is learned from more steps of a trajectory: another one, or it, has differed."""
+        return self.lookout is not None and self.lookout.is_over(trajectory)
+
+    def places(self) -> dict[str, Mount]:
+        """What every process sees, read-only."""
+        places = {
+            "code": Mount(outside=self.code, inside="/code"),
+            "config": Mount(outside=self.config, inside="/config/config.json"),
+            "recorder": Mount(outside=self.recorder, inside="/recorder"),
+        }
+        if self.prepared is not None:
+            places["prepared"] = Mount(outside=self.prepared, inside="/prepared")
+        return places | input_places(self.inputs, self.folder)
+
+    def cancel_if_asked(self) -> None:
+        """End this run when somebody pressed Ctrl-C.
+
+        Raises:
+            Interrupted: somebody did.
+        """
+        if self.cancel.is_set():
+            raise Interrupted("interrupted", "finished runs are kept; start again when you like")
+
+    def environment(self) -> dict[str, str]:
+        """What every process is given before its interpreter starts."""
+        return base_environment(self.experiment, self.commit)
+
+
+def base_environment(experiment: Experiment, commit: str) -> dict[str, str]:
+    """The declared environment over the defaults that repeatable Python needs."""
+    defaults = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+    return {**defaults, **experiment.environment, "HARNESS_COMMIT": commit}
+
+
+def input_places(inputs: Mapping[str, Path], folder: Path) -> dict[str, Mount]:
+    """The folder `{inputs}` and, below it, each input; on the host they are links in `<folder>/inputs`.
+
+    In a container that folder is not mounted: its links would lead to paths that exist on the host only.
+    """
+    root = folder / "inputs"
+    root.mkdir(exist_ok=True)
+    places = {"inputs": Mount(outside=root, inside="/inputs", is_mounted=False)}
+    for name, path in sorted(inputs.items()):
+        with contextlib.suppress(FileExistsError):
+            (root / name).symlink_to(path)
+        places[f"inputs/{name}"] = Mount(outside=path, inside=f"/inputs/{name}")
+    return places
+
+
+def run_straight(setting: RunContext, name: str, faults: tuple[Fault, ...] = ()) -> tuple[RunRecord, ...]:
+    """A trajectory of one run from nothing; `faults` are those of a control."""
+    return (_run(setting, name, 1, "run", faults),)
+
+
+def run_interrupted(setting: RunContext, name: str, after_first: Any = None) -> tuple[RunRecord, ...]:
+    """A trajectory that is killed at every interruption of the experiment and resumed after each.
+
+    It stops early when a run did not die as planned: nothing after that would answer the question; also when a prefix
+    ended before the kill came, or when a first difference was found.
+
+    Args:
+        setting: what the runs have in common.
+        name: of the trajectory.
+        after_first: called when the first run has died, before the resume; a control copies its folder then.
+    """
+    records: list[RunRecord] = []
+    kills = [interruption.fault for interruption in setting.experiment.interruptions]
+    for number, fault in enumerate([*kills, None], start=1):
+        mode = "run" if number == 1 else "resume"
+        record = _run(setting, name, number, mode, (fault,) if fault else ())
+        records.append(record)
+        if fault is not None and (not record.is_planned_kill or _died_at(setting, record) != fault):
+            break
+        if setting.is_over(name):
+            break
+        if number == 1 and after_first is not None:
+            after_first()
+    return tuple(records)
+
+
+def run_resume_of_copy(setting: RunContext, name: str, faults: tuple[Fault, ...]) -> tuple[RunRecord, ...]:
+    """Resume once from a copy of another trajectory's folder as `copy_trajectory` left it."""
+    first = read_record(setting.folder / name / "run-1.json")
+    return (dataclasses.replace(first, trajectory=name), _run(setting, name, 2, "resume", faults))
+
+
+def copy_trajectory(setting: RunContext, source: str, name: str) -> None:
+    """Copy what a killed trajectory has left so far, for a control that resumes from it.
+
+    Raises:
+        EvidenceError: it left something that is no file, folder or link, or the disk is full.
+    """
+    try:
+        shutil.copytree(setting.folder / source, setting.folder / name, symlinks=True)
+    except OSError as error:
+        problem = f"what the first run of {source} left cannot be copied: {str(error)[:300]}"
+        raise EvidenceError(problem, "a pipeline writes regular files below its output folder") from error
+    _give_away(setting.folder / name / "output")
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read back what `_run` wrote; the host wrote it, so it is trusted."""
+    fields = json.loads(path.read_text())
+    faults = tuple(Fault(**fault) for fault in fields.pop("faults"))
+    return RunRecord(**{**fields, "faults": faults, "argv": tuple(fields["argv"])})
+
+
+def _run(setting: RunContext, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
+    faults = tuple(dict.fromkeys((*faults, *setting.stops)))
+    folder = setting.folder / trajectory
+    own = folder / "runs" / str(number)
+    own.mkdir(parents=True)
+    (folder / "output").mkdir(exist_ok=True)
+    _give_away(own, folder / "output")
+    order = _order(setting, folder, number, mode, faults)
+    watch = _Watch(setting, trajectory, number, own)
+    outcome = setting.sandbox.execute(order, watch)
+    watch.finish()
+    record = _record(trajectory, number, mode, render(order, setting.sandbox), faults, outcome)
+    if watch.has_stopped_it and record.is_planned_kill:
+        record = dataclasses.replace(record, killed_by=FIRST_DIFFERENCE)
+    _tell_kill(setting, record)
+    path = folder / f"run-{number}.json"
+    path.write_text(json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True) + "\n")
+    return record
+
+
+def _tell_kill(setting: RunContext, record: RunRecord) -> None:
+    if record.was_stopped_early and setting.lookout is not None and (found := setting.lookout.found) is not None:
+        setting.listener.kill(record.trajectory, record.number, "first_difference", found.step)
+    elif record.is_planned_kill:
+        fault = _died_at(setting, record)
+        setting.listener.kill(record.trajectory, record.number, fault.kind, fault.step)
+
+
+def _died_at(setting: RunContext, record: RunRecord) -> Fault:
+    """Which of a run's faults was the last that its process came to: the one it died of, where it was a kill."""
+    events = _Tail(setting.folder / record.trajectory / "runs" / str(record.number) / "events.jsonl")
+    rows = [row["fault"] for row in events.all() if row.get("kind") == "fault" and isinstance(row.get("fault"), dict)]
+    reached = [(fault.kind, fault.step) for fault in record.faults]
+    for row in reversed(rows):
+        if (place := (row.get("kind"), row.get("step"))) in reached:
+            return record.faults[reached.index(place)]
+    return record.faults[0]
+
+
+def _order(setting: RunContext, folder: Path, number: int, mode: str, faults: tuple[Fault, ...]) -> ProcessSpec:
+    experiment = setting.experiment
+    places = setting.places()
+    places["output"] = Mount(outside=folder / "output", inside="/out/output", is_writable=True)
+    for earlier in range(1, number + 1):
+        places[f"runs/{earlier}"] = Mount(
+            outside=folder / "runs" / str(earlier), inside=f"/out/runs/{earlier}", is_writable=earlier == number
+        )
+    own = setting.sandbox.path(places[f"runs/{number}"])
+    inject = f"{setting.sandbox.path(places['recorder'])}/inject"
+    environment = setting.environment()
+    chained = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{inject}:{chained}" if chained else inject
+    environment["HARNESS_RUN_DIR"] = own
+    environment["HARNESS_FAULTS"] = json.dumps([fault.to_json() for fault in faults])
+    return ProcessSpec(
+        name=f"{setting.run_id}/{folder.name}/{number}",
+        argv=experiment.run if mode == "run" else experiment.resume,
+        places=places,
+        environment=environment,
+        memory_bytes=int(experiment.memory_gib * (1 << 30)),
+        timeout_s=experiment.timeout_s,
+        log=folder / f"log-{number}.txt",
+    )
+
+
+def _record(
+    trajectory: str, number: int, mode: str, argv: tuple[str, ...], faults: tuple[Fault, ...], outcome: Outcome
+) -> RunRecord:
+    killed_by = None
+    if faults and outcome.exit_code == 137:
+        killed_by = "outside" if outcome.was_killed_outside else "self"
+    return RunRecord(
+        trajectory=trajectory,
+        number=number,
+        mode=mode,
+        argv=argv,
+        faults=faults,
+        exit_code=outcome.exit_code,
+        oom_killed=outcome.oom_killed,
+        killed_by=killed_by,
+        error=outcome.error,
+        settings=outcome.settings,
+        volatile=outcome.volatile,
+        seconds=round(outcome.seconds, 3),
+    )
+
+
+def _give_away(*folders: Path) -> None:
+    """Make folders, and what lies in them, the unprivileged user's."""
+    if os.geteuid() != 0:
+        return
+    uid, gid = owner()
+    for folder in folders:
+        os.chown(folder, uid, gid)
+        for path in folder.rglob("*"):
+            os.chown(path, uid, gid, follow_symlinks=False)
+
+
+class _Watch:
+    """Follows a run's progress, and says when the host must send the kill."""
+
+    def __init__(self, setting: RunContext, trajectory: str, number: int, folder: Path) -> None:
+        self._setting = setting
+        self._trajectory = trajectory
+        self._number = number
+        self._progress = _Tail(folder / "progress.jsonl")
+        self._events = _Tail(folder / "events.jsonl")
+        self._ledger = _Tail(folder / "ledger.jsonl")
+        self._last_step = 0
+        self.has_stopped_it = False
+
+    def __call__(self) -> bool:
+        self._setting.cancel_if_asked()
+        self._tell_steps()
+        self._tell_lookout()
+        if any(row.get("kind") == "fault" and row.get("waiting") is True for row in self._events.rows()):
+            return True
+        self.has_stopped_it = self._setting.is_over(self._trajectory)
+        # A process that starts behind the prefix never comes to the step at which it is to stop.
+        scope = self._setting.scope
+        return self.has_stopped_it or (scope is not None and self._last_step > scope.steps)
+
+    def finish(self) -> None:
+        """Tell what came between the last look and the end."""
+        self._tell_steps()
+        self._tell_lookout()
+
+    def _tell_lookout(self) -> None:
+        lookout = self._setting.lookout
+        if lookout is not None and not self._trajectory.startswith("control"):
+            for row in self._ledger.all():
+                lookout.tell(self._trajectory, self._number, row)
+
+    def _tell_steps(self) -> None:
+        for row in self._progress.rows():
+            step, loss = row.get("step"), row.get("loss")
+            if isinstance(step, int) and isinstance(loss, int | float):
+                self._last_step = step
+                total = self._setting.experiment.steps
+                self._setting.listener.step(self._trajectory, self._number, step, total, float(loss))
+
+
+class _Tail:
+    """New rows of a file that an untrusted process writes: regular files only, bounded, malformed rows skipped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return []
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return []
+            data = os.pread(descriptor, _TAIL_BYTES, self._offset)
+        finally:
+            os.close(descriptor)
+        whole = data[: data.rfind(b"\n") + 1]
+        if not whole and len(data) == _TAIL_BYTES:
+            whole = data
+        self._offset += len(whole)
+        return [row for line in whole.splitlines() if isinstance(row := _decode(line), dict)]
+
+    def all(self) -> Iterator[dict[str, Any]]:
+        """The rows up to the end of the file as it is now."""
+        for _ in range(_MAX_READS):
+            if not (found := self.rows()):
+                return
+            yield from found
+
+
+def _decode(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,1 @@
+"""Keys, signatures, and the statements that are signed."""

@@ -1,0 +1,112 @@
+"""Reads and lists what somebody else wrote: no link is followed, only regular files are opened, all is bounded."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.errors import EvidenceError
+
+MAX_ENTRIES = 200_000
+MAX_DEPTH = 32
+REMEDY = "a pipeline writes regular files below its output folder, and the recorder below runs/"
+
+
+def safe_read(root: Path, relative: str, *, max_bytes: int) -> mmap.mmap | bytes:
+    """A regular file below `root`, mapped read-only; no part of the path below `root` may be a link.
+
+    Raises:
+        EvidenceError: missing, a link, no regular file, outside of `root`, or too large.
+    """
+    shown = clean(f"{root.name}/{relative}")
+    descriptor = _open_below(root, relative, shown)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise EvidenceError(f"{shown} is no regular file", REMEDY)
+        if status.st_size > max_bytes:
+            raise EvidenceError(f"{shown} has {status.st_size} bytes, at most {max_bytes} are read", REMEDY)
+        if status.st_size == 0:
+            return b""
+        return mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise EvidenceError(f"{shown} cannot be read: {error.strerror}", REMEDY) from error
+    finally:
+        os.close(descriptor)
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path is relative, climbs nowhere, and is written in the one way in which a path is written here."""
+    return "\0" not in path and not any(part in ("", ".", "..") for part in path.split("/"))
+
+
+def _open_below(root: Path, relative: str, shown: str) -> int:
+    """Open step by step, so that no part of the path can be a link, whatever replaces it meanwhile."""
+    parts = relative.split("/")
+    if not is_plain(relative):
+        raise EvidenceError(f"{shown} leaves its folder", REMEDY)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    current = -1
+    try:
+        current = os.open(root, flags | os.O_DIRECTORY)
+        for place, part in enumerate(parts):
+            last = place == len(parts) - 1
+            following = os.open(part, flags if last else flags | os.O_DIRECTORY, dir_fd=current)
+            os.close(current)
+            current = following
+    except OSError as error:
+        if current >= 0:
+            os.close(current)
+        raise EvidenceError(f"{shown} {_reason(error)}", REMEDY) from error
+    return current
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return "is missing"
+    if error.errno in (errno.ELOOP, errno.EMLINK):
+        return "is a link, and links are not followed"
+    return f"cannot be opened: {error.strerror}"
+
+
+def walk_output(root: Path, name: str) -> Iterator[tuple[str, bool]]:
+    """Every path below `root` that is no folder, sorted, and whether it is a regular file; links are not entered."""
+    found: list[tuple[str, bool]] = []
+    folders = [("", 0)]
+    count = 0
+    if not stat.S_ISDIR(_mode(root)):
+        raise EvidenceError(f"{name}: there is no folder {root.name}", REMEDY)
+    while folders:
+        relative, depth = folders.pop()
+        try:
+            with os.scandir(root / relative) as entries:
+                for entry in entries:
+                    count += 1
+                    if count > MAX_ENTRIES or depth > MAX_DEPTH:
+                        problem = f"{name}: {root.name} holds more than {MAX_ENTRIES} files or {MAX_DEPTH} levels"
+                        raise EvidenceError(problem, REMEDY)
+                    path = f"{relative}/{entry.name}" if relative else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append((path, depth + 1))
+                    else:
+                        found.append((path, entry.is_file(follow_symlinks=False)))
+        except OSError as error:
+            problem = f"{name}: {root.name}/{clean(relative)} cannot be listed: {error.strerror}"
+            raise EvidenceError(problem, REMEDY) from error
+    yield from sorted(found)
+
+
+def clean(path: str) -> str:
+    """A path that can be written as UTF-8, whatever bytes it is made of."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0

@@ -1,0 +1,253 @@
+"""The cache on the host: blobs named by their sha256, small JSON records, scratch folders and locks.
+
+Everything in it can be deleted at any time and is fetched or built again. Several processes may share it: a
+file is written under a temporary name, verified and renamed, and whoever does long work holds a lock. A
+process that was killed leaves a scratch folder whose lock is free; the next process removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HostError, UsageError
+
+Progress = Callable[[str], None]
+_LOCK = ".lock"
+_USE = "use.lock"
+
+
+def _tell_nobody(_text: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A cache folder; `open_store` makes one.
+
+    Attributes:
+        archives: folders with blobs laid out alike, only read.
+        tell: told, once for each, of a blob in an archive that is not what its name says.
+    """
+
+    root: Path
+    archives: tuple[Path, ...] = ()
+    tell: Progress = field(default=_tell_nobody, compare=False)
+    _passed_over: set[Path] = field(default_factory=set, init=False, compare=False, repr=False)
+
+    def blob(self, digest: str) -> Path:
+        """Where the file with this digest (`sha256:<hex>`) lies, or would lie."""
+        digits = digest.removeprefix("sha256:")
+        return self.root / "sha256" / digits[:2] / digits
+
+    def find(self, digest: str) -> Path | None:
+        """The blob with this digest, verified, if it is here or in an archive, from which it is copied.
+
+        One that is not what its name says is removed from here, for it can be fetched again, and is passed over in an
+        archive, for the next one may have it, or a package source.
+        """
+        blob = self.blob(digest)
+        if blob.is_file():
+            if file_digest(blob) == digest:
+                return blob
+            blob.unlink()
+        for archive in self.archives:
+            path = Store(archive).blob(digest)
+            if path.is_file() and (copied := self._copy(path, digest)) is not None:
+                return copied
+        return None
+
+    def _copy(self, path: Path, digest: str) -> Path | None:
+        """Copy a blob of an archive in; None, and a word about it, if it is not what its name says."""
+        with self.scratch("archive") as scratch:
+            copy = Path(shutil.copyfile(path, scratch / "blob"))
+            if file_digest(copy) == digest:
+                return self.add(copy, digest, str(path))
+        if path not in self._passed_over:
+            self._passed_over.add(path)
+            self.tell(f"{path} is passed over: its sha256 is not its name")
+        return None
+
+    def add(self, path: Path, digest: str, what: str) -> Path:
+        """Move a file (on the cache's file system) in, verified.
+
+        Args:
+            path: the file; it is gone afterwards.
+            digest: what its contents must hash to.
+            what: what to call it in an error.
+
+        Raises:
+            UsageError: the contents are not those; the file is removed.
+        """
+        found = file_digest(path)
+        if found != digest:
+            path.unlink()
+            problem = f"{what}: the sha256 is not the one that is pinned\n  expected: {digest}\n  found:    {found}"
+            raise UsageError(problem, "somebody changed the file or the pin: find out which, then pin it again")
+        target = self.blob(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        return target
+
+    def folder(self, *parts: str) -> Path:
+        """A folder of the cache, made if it is not there."""
+        path = self.root.joinpath(*parts)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def read_record(self, kind: str, key: str) -> dict[str, Any] | None:
+        """A record that was written, or None; one that cannot be read counts as absent: it is only a cache."""
+        try:
+            value = json.loads(self._record(kind, key).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def write_record(self, kind: str, key: str, value: Mapping[str, Any]) -> Path:
+        """Write a record atomically, as canonical JSON; returns where."""
+        path = self._record(kind, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(value, sort_keys=True, indent=1) + "\n")
+        return path
+
+    def _record(self, kind: str, key: str) -> Path:
+        return self.root / kind / f"{key.removeprefix('sha256:')}.json"
+
+    @contextlib.contextmanager
+    def locked(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock `name` (one holder among all processes); `waiting` is called when somebody else has it."""
+        with (self.folder("locks") / f"{name}.lock").open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting:
+                    waiting()
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(stream, fcntl.LOCK_UN)  # closing alone leaves it to a child that was forked meanwhile
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Work with the cache: nothing is collected from it meanwhile. Any number of processes may at once."""
+        with (self.folder("locks") / _USE).open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            try:
+                yield
+            finally:
+                fcntl.flock(stream, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the cache for oneself.
+
+        Raises:
+            HostError: somebody works with it.
+        """
+        with (self.folder("locks") / _USE).open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                problem = f"another process works with the cache {self.root}"
+                raise HostError(problem, "wait until every certify and build has ended") from error
+            try:
+                yield
+            finally:
+                fcntl.flock(stream, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """An empty folder on the cache's file system, removed at the end, whatever happens."""
+        parent = self.folder("scratch")
+        with self.locked("scratch"):
+            _sweep(parent)
+            path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+            held = (path / _LOCK).open("w")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            with held:
+                yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def open_store(path: Path | None, environment: Mapping[str, str], tell: Progress = _tell_nobody) -> Store:
+    """The cache in a given folder, else in `$HARNESS_CACHE`, else in the user's own cache folder.
+
+    Args:
+        path: the folder, if one is given.
+        environment: where `HARNESS_CACHE`, `HARNESS_ARCHIVE`, `XDG_CACHE_HOME` and `HOME` are looked up.
+        tell: told of damage in an archive.
+
+    Raises:
+        HostError: the folder cannot be written.
+    """
+    home = environment.get("XDG_CACHE_HOME") or os.path.join(environment.get("HOME", "/root"), ".cache")  # noqa: PTH118
+    root = path or Path(environment.get("HARNESS_CACHE") or Path(home) / "repro-harness")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"the cache folder {root} cannot be made: {error.strerror}"
+        raise HostError(problem, "set HARNESS_CACHE to a folder that can be written") from error
+    archives = [Path(part) for part in environment.get("HARNESS_ARCHIVE", "").split(os.pathsep) if part]
+    if missing := [path for path in archives if not path.is_dir()]:
+        raise HostError(f"HARNESS_ARCHIVE names {missing[0]}, which is no folder", "correct or unset it")
+    return Store(root.resolve(), tuple(archives), tell)
+
+
+def file_digest(path: Path) -> str:
+    """`sha256:<hex>` of a file's contents."""
+    with path.open("rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file in one step: a reader sees the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn a full or failing disk into an error with a remedy; `doing` names the work: "fetching wheels".
+
+    Raises:
+        HostError: the operating system refused a read or a write.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not the operating system's: the HTTP libraries derive theirs from OSError
+            raise
+        problem = f"{doing}: {error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some disk space, or set HARNESS_CACHE to a larger disk" if full else "see the path that is named"
+        raise HostError(problem, remedy) from error
+
+
+def _sweep(parent: Path) -> None:
+    """Remove scratch folders of processes that are gone: nobody holds their lock."""
+    for path in parent.iterdir():
+        try:
+            with (path / _LOCK).open("r") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        except OSError:
+            pass
+        shutil.rmtree(path, ignore_errors=True)

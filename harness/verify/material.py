@@ -1,0 +1,186 @@
+"""The material: what there is to verify, be it an archive, a run's folder, a published one, or a certificate alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.documents.digest import Digest, canonical_json
+from harness.errors import EvidenceError, HostError, TamperedError, UsageError
+from harness.images.oci_documents import NOT_ARCHIVED
+from harness.judge.recorded import MAX_DOCUMENT_BYTES
+from harness.signing.bundle import MAX_BUNDLE_BYTES
+from harness.signing.public_key import KEY_FILE, MAX_KEY_BYTES
+from harness.system.files import Data, Files, FolderFiles
+from harness.system.store import Progress
+from harness.verify.verification import Kind, Level
+
+BUNDLE = "certificate.intoto.jsonl"
+CERTIFICATE = "certificate.json"
+CODE_TAR = "code.tar"
+_TAKES = "give an archive, the folder of a run, a published folder, or a certificate.intoto.jsonl"
+_INCOMPLETE = "get the archive again from where it was published"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What there is.
+
+    Attributes:
+        kind: how it lies here.
+        files: everything by the names that the certificate uses.
+        digests: the sha256 of each file of evidence that is here, computed from its bytes.
+        size_bytes: of all of it.
+        code: opens the exported code; None where it is not here.
+        form: what was checked about its form already, in words.
+    """
+
+    kind: Kind
+    files: Files
+    digests: Mapping[str, Digest]
+    size_bytes: int
+    code: Path | None = None
+    form: str = ""
+
+    @property
+    def level(self) -> Level:
+        """How far it reaches."""
+        return "certificate" if self.kind == "certificate" else "manifest" if self.kind == "published" else "evidence"
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether there is a bundle of signed statements."""
+        return self.files.exists(BUNDLE)
+
+    def bundle(self) -> bytes:
+        """The signed statements.
+
+        Raises:
+            TamperedError: they are not there.
+        """
+        return self.needed(BUNDLE, MAX_BUNDLE_BYTES)
+
+    def key(self) -> bytes | None:
+        """The public key beside them, if there is one."""
+        return self.needed(KEY_FILE, MAX_KEY_BYTES) if self.files.exists(KEY_FILE) else None
+
+    def document(self, name: str) -> bytes:
+        """A JSON document.
+
+        Raises:
+            TamperedError: it is not there, or too large to be one of ours.
+        """
+        return self.needed(name, MAX_DOCUMENT_BYTES)
+
+    def needed(self, name: str, max_bytes: int) -> bytes:
+        """A file without which nothing can be said.
+
+        Raises:
+            TamperedError: it is not there, or too large.
+        """
+        try:
+            return bytes(self.files.read(name, max_bytes=max_bytes))
+        except EvidenceError as error:
+            raise TamperedError(error.problem, _INCOMPLETE) from error
+
+
+@contextlib.contextmanager
+def open_material(path: Path, progress: Progress) -> Iterator[Material]:
+    """Open what lies at a path; of an archive, form and digests are checked before anything else.
+
+    Raises:
+        UsageError: nothing is there, or nothing that could be verified.
+        TamperedError: an archive whose form or digests are wrong.
+        HostError: it cannot be read.
+    """
+    try:
+        is_folder, is_there, is_file = path.is_dir(), path.exists(), path.is_file()
+        is_bundle = is_file and _is_bundle(path)
+    except OSError as error:
+        raise HostError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
+    if is_folder:
+        yield _folder(path)
+    elif not is_there:
+        raise UsageError(f"there is no {path}", _TAKES)
+    elif not is_file:
+        raise UsageError(f"{path} is no file: a pipe cannot be read in place", f"write it to a file first; {_TAKES}")
+    elif path.name == CERTIFICATE:
+        raise UsageError(f"{path} alone is not signed", "give its folder, or the archive that was made of it")
+    elif is_bundle:
+        files = FolderFiles(path.resolve().parent)
+        renamed = _Renamed(files, path.resolve().name)
+        yield Material(kind="certificate", files=renamed, digests={}, size_bytes=path.stat().st_size)
+    else:
+        from harness.archive.reading import open_archive
+
+        with open_archive(path, progress) as archive:
+            evidence = {name: digest for name, digest in archive.digests.items() if name not in (BUNDLE, KEY_FILE)}
+            form = f"{archive.size_bytes} bytes" + (", with image and packages" if archive.is_full else "")
+            yield Material(
+                kind="archive", files=archive.files, digests=evidence, size_bytes=archive.size_bytes, form=form
+            )
+
+
+class _Renamed:
+    """A bundle of any name with its neighbours, of which only a public key counts."""
+
+    def __init__(self, files: FolderFiles, bundle: str) -> None:
+        self._files, self._bundle = files, bundle
+
+    @property
+    def name(self) -> str:
+        return self._files.name
+
+    def read(self, path: str, *, max_bytes: int) -> bytes:
+        return bytes(self._files.read(self._bundle if path == BUNDLE else path, max_bytes=max_bytes))
+
+    def digest(self, path: str, data: Data) -> Digest:
+        return self._files.digest(path, data)
+
+    def walk(self, folder: str) -> Iterator[tuple[str, bool]]:  # noqa: ARG002 - nothing else of it counts
+        yield from ()
+
+    def exists(self, path: str) -> bool:
+        return path == BUNDLE or (path == KEY_FILE and self._files.exists(path))
+
+    def below(self, folder: str) -> Files:
+        return self._files.below(folder)
+
+
+def _folder(path: Path) -> Material:
+    """A folder; what lies in it beside what its certificate lists is found later, by comparing the two."""
+    from harness.archive.listing import found_in, left_out_now, list_evidence
+    from harness.archive.window import explain_bus_errors
+
+    explain_bus_errors()
+    files = FolderFiles(path.resolve())
+    if not (files.exists(BUNDLE) or files.exists(CERTIFICATE)):
+        problem = f"{path} holds no certificate: neither {BUNDLE} nor {CERTIFICATE}"
+        raise UsageError(problem, f"a certify that did not end has none; {_TAKES}")
+    code = path.resolve() / "code"
+    is_run = code.is_dir() and not code.is_symlink()
+    try:
+        digests, left_out = list_evidence(path), left_out_now(path)
+        # By the names that the files really have: one that is no UTF-8 stands escaped in the certificate.
+        names = (*found_in(path).files, *(name for name in digests if name == NOT_ARCHIVED))
+        size = sum((path / name).stat().st_size for name in names)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", "make its files readable") from error
+    told = bytes(files.read(NOT_ARCHIVED, max_bytes=MAX_DOCUMENT_BYTES)) if files.exists(NOT_ARCHIVED) else b""
+    if any(left_out.values()) and told != canonical_json(left_out):
+        first = next(name for names in left_out.values() for name in names)
+        raise TamperedError(f"{path} holds something that no certify left there: {first}", _INCOMPLETE)
+    return Material(
+        kind="run" if is_run else "published",
+        files=files,
+        digests=digests,
+        size_bytes=size,
+        code=code if is_run else None,
+    )
+
+
+def _is_bundle(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(12).startswith(b'{"payload"')

@@ -1,0 +1,138 @@
+"""Verification: what was recomputed from what somebody archived, what it says, and what nobody can see in it.
+
+Its word is CONSISTENT or TAMPERED, never CERTIFIED: that the training gives the same bits is shown by running it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Word = Literal["CONSISTENT", "TAMPERED"]
+Level = Literal["certificate", "manifest", "evidence"]
+Kind = Literal["archive", "run", "published", "certificate"]
+EXIT_CODES: Mapping[Word, int] = {"CONSISTENT": 0, "TAMPERED": 5}
+
+NEVER_CHECKED = (
+    "that the runs took place: whoever signs can make evidence up; `harness replay` trains again",
+    "that the code is that of the commit, from a clean tree, and when it ran: commit, `dirty` and times are testimony",
+    "that the image was built twice: the ids of both builds are testimony",
+    "the machine, the driver and the flags of the sandbox: they are testimony",
+)
+_WITHOUT_EVIDENCE = (
+    "the verdict: checkpoints, outputs and the ledgers of the other trainings are in the archive, and not here",
+)
+_WITHOUT_DOCUMENTS = (
+    "manifest and verdict: only the certificate is here, which names their digests",
+    *_WITHOUT_EVIDENCE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recomputed:
+    """One thing that was recomputed and found as it was told; `amount` says how much, in words."""
+
+    name: str
+    text: str
+    amount: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """Whose key signed.
+
+    Attributes:
+        key_id: 64 hex digits; compare them with what the signer publishes elsewhere.
+        name: what this machine, or the checkout, calls that key; None for a key that nobody here knows.
+    """
+
+    key_id: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What came of it.
+
+    Attributes:
+        path: what was looked at.
+        level: how far the material reaches: the certificate alone, with its documents, or with all evidence.
+        kind: how it lies there: an archive, a run's folder, a published folder, a certificate alone.
+        signer: None for a run's folder that nobody signed yet.
+        verdict: `verdict.json`, or None where it is not there, or must not be believed.
+        manifest: `manifest.json`, likewise.
+        claimed: the verdict's word in the certificate, or "".
+        problem: what does not fit, for TAMPERED; with `remedy`.
+    """
+
+    word: Word
+    path: str
+    level: Level
+    kind: Kind = "archive"
+    signer: Signer | None = None
+    verdict: Mapping[str, Any] | None = None
+    manifest: Mapping[str, Any] | None = None
+    claimed: str = ""
+    checks: tuple[Recomputed, ...] = ()
+    not_checked: tuple[str, ...] = ()
+    problem: str = ""
+    remedy: str = ""
+    amounts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether everything that was recomputed is as it was told."""
+        return self.word == "CONSISTENT"
+
+    @property
+    def exit_code(self) -> int:
+        """Of the process."""
+        return EXIT_CODES[self.word]
+
+    @property
+    def summary(self) -> str:
+        """The word and what it means here, in one or two sentences."""
+        if self.word == "TAMPERED":
+            return f"TAMPERED: {self.problem}"
+        follows = {
+            "evidence": "and that follows from its evidence",
+            "manifest": "and verdict, straight ledger and certificate fit it",
+            "certificate": "and its statements fit each other",
+        }[self.level]
+        what = "manifest" if self.kind == "published" else self.kind
+        return f"CONSISTENT: the {what} says {self.claimed}, {follows}. {self.signature}"
+
+    @property
+    def signature(self) -> str:
+        """Who signed, as far as this machine knows."""
+        if self.signer is None:
+            return "Nobody signed it."
+        if self.signer.name is None:
+            return f"Signed by key {self.signer.key_id}, which nobody here knows."
+        return f"Signed by {self.signer.name} (key {self.signer.key_id})."
+
+    def to_json(self) -> dict[str, Any]:
+        """What `harness verify --json` prints."""
+        return {
+            "schema": 1,
+            "word": self.word,
+            "exit_code": self.exit_code,
+            "path": self.path,
+            "level": self.level,
+            "kind": self.kind,
+            "claimed": self.claimed,
+            "summary": self.summary,
+            "signer": None if self.signer is None else {"key_id": self.signer.key_id, "name": self.signer.name},
+            "checks": [{"name": one.name, "text": one.text, "amount": one.amount} for one in self.checks],
+            "not_checked": list(self.not_checked),
+            "amounts": dict(sorted(self.amounts.items())),
+            "problem": self.problem or None,
+            "remedy": self.remedy or None,
+        }
+
+
+def never_checked(level: Level) -> tuple[str, ...]:
+    """What material of this kind cannot show."""
+    missing = {"evidence": (), "manifest": _WITHOUT_EVIDENCE, "certificate": _WITHOUT_DOCUMENTS}[level]
+    return (*missing, *NEVER_CHECKED)

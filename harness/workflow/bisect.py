@@ -1,0 +1,316 @@
+"""Bisect, readable from top to bottom: reference, does the good side repeat itself, does the bad side differ, search.
+
+Every trial is one straight training under today's recorder, held against the good side's ledger. Nothing is believed of
+a change that was not tried: what is known about files only orders the trials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.documents.experiment import Experiment
+from harness.documents.scope import Scope, prefix_of, shortened
+from harness.errors import EvidenceError, HarnessError, HostError, Interrupted, UsageError
+from harness.evidence.trajectory import TrajectoryEvidence
+from harness.history.search import Answer
+from harness.history.trial import Judged, judge_trial
+from harness.history.trial_folder import Trials, load_straight, trial_key
+from harness.judge.locate import ledger_of
+from harness.judge.verdict import VerdictInputs
+from harness.report.console import Progress
+from harness.runs.campaign import STRAIGHT
+from harness.runs.certify_folder import tree_digest, write_json
+from harness.runs.divergence_monitor import DivergenceMonitor
+from harness.runs.request import Request as Request
+from harness.runs.runtime import Runner
+from harness.runs.sandbox import HostSandbox
+from harness.system.checkouts import remember_checkout
+from harness.system.deferred_signals import interruption_named
+from harness.system.experiments import read_experiment as read_experiment
+from harness.system.git import Exported
+from harness.system.store import Store, disk_errors
+from harness.workflow.certify_session import RECORDER, CertifySession
+from harness.workflow.training import Trained, train
+
+SCHEMA = 1
+_REFERENCE = "reference"
+MakeCode = Callable[[Path], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a trial trains.
+
+    Attributes:
+        label: for people: a commit's hash and subject, or names of packages.
+        name: of the trial's folder.
+        identity: digests that tell its code from other code.
+        make: writes the code into a folder that is not there yet.
+    """
+
+    label: str
+    name: str
+    identity: tuple[str, ...]
+    make: MakeCode
+
+
+@dataclass(slots=True)
+class Bench:
+    """Where trials are made; everything that the trials of one question share.
+
+    Attributes:
+        commit: what every process is told that it runs, the good side's, so that it makes no difference by itself.
+        reference: what trials are held against, once there is one.
+        rows: the trials that were asked for, in order, as documents have them.
+        runner: `docker` or `host`, as the reference was trained: a trial by the other would differ for that alone.
+        is_ledger_enough: whether what is looked for shows in the steps, so that a training may be stopped at its first
+            difference and need not come to its end.
+    """
+
+    request: Request
+    store: Store
+    progress: Progress
+    trials: Trials
+    commit: str
+    reference: TrajectoryEvidence | None = None
+    reference_source: str = ""
+    runner: Runner | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    is_ledger_enough: bool = False
+
+    def note(self, text: str) -> None:
+        """Something that belongs into the result."""
+        self.notes.append(text)
+        self.progress.note(text)
+
+    def set_reference(self, evidence: TrajectoryEvidence, source: str, runner: Runner) -> None:
+        """From here on trials are held against this, and trained with the same runner."""
+        ledger_of(evidence.runs[0])
+        self.reference, self.reference_source, self.runner = evidence, source, runner
+
+    def train_reference(self, subject: Subject) -> None:
+        """Train the good side, for it to be the reference, unless that was done before.
+
+        Raises:
+            EvidenceError: it fails, so nothing can be compared with it.
+        """
+        folder = self.trials.folder / _REFERENCE
+        self.runner = None
+        if (found := self._read_reference(folder, subject)) is not None:
+            self.set_reference(found[0], "trained in an earlier start of this bisection", found[1])
+            return
+        folder = self.trials.work(_REFERENCE)
+        subject.make(folder / "code")
+        experiment = read_experiment(folder / "code", self.request.name)
+        trained = self._train(folder, experiment, self._scope(experiment), lookout=None)
+        if trained.problems:
+            problem = f"{subject.label} does not train, so nothing can be compared with it: {trained.problems[0]}"
+            raise EvidenceError(problem, "give a good side that trains; its log lies in " + str(folder / STRAIGHT))
+        runner: Runner = "host" if trained.ready.sandbox.kind == HostSandbox.kind else "docker"
+        write_json(folder / "reference.json", {"key": self._key(subject), "runner": runner})
+        self.set_reference(trained.evidence, "trained now", runner)
+
+    def _read_reference(self, folder: Path, subject: Subject) -> tuple[TrajectoryEvidence, Runner] | None:
+        """What an earlier start of this bisection trained, if it came to its end."""
+        try:
+            kept = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
+            key, runner = kept["key"], kept["runner"]
+            found = load_straight(folder, read_experiment(folder / "code", self.request.name))
+        except (OSError, ValueError, KeyError, TypeError, HarnessError):
+            return None
+        if key != self._key(subject) or runner not in ("docker", "host") or found.runs[0].ledger is None:
+            return None
+        return found, runner
+
+    def repeats(self, subject: Subject) -> Judged:
+        """Train the good side again and hold it against the reference; a trial like others, but by its own name."""
+        return self.ask(dataclasses.replace(subject, name=f"again-{subject.name}"), is_again=True)
+
+    def ask(self, subject: Subject, *, is_again: bool = False) -> Judged:
+        """The answer of a trial: from an earlier one of the same code, or made now.
+
+        Raises:
+            Interrupted: Ctrl-C; the answers so far are kept.
+        """
+        is_whole = is_again or not self.is_ledger_enough
+        key = self._key(subject, again=is_again, whole=is_whole)
+        judged, was_made = self.trials.read(key), False
+        if judged is None:
+            judged, was_made = self._make(subject, is_whole=is_whole), True
+            self.trials.keep(key, judged)
+        self._tell(subject, judged, was_made=was_made)
+        return judged
+
+    def _tell(self, subject: Subject, judged: Judged, *, was_made: bool) -> None:
+        row = {"label": subject.label, "folder": subject.name if was_made else None, **judged.to_json()}
+        self.rows.append({key: value for key, value in row.items() if key != "is_lasting"})
+        how = str(judged.where) if judged.where else " ".join(judged.reason.split())[:200]
+        how = how or f"{judged.num_steps} steps"
+        self.progress.note(f"{judged.answer}: {subject.label}: {how}{'' if was_made else ' (tried before)'}")
+
+    def _make(self, subject: Subject, *, is_whole: bool) -> Judged:
+        assert self.reference is not None
+        self.progress.note(f"trying {subject.label}, which is told that it is {self.commit[:12]}")
+        folder = self.trials.work(subject.name)
+        try:
+            subject.make(folder / "code")
+            experiment = read_experiment(folder / "code", self.request.name)
+            # A commit may train for less than the prefix that is asked for.
+            scope = self._scope(experiment) if (self.request.steps or 0) < experiment.steps else None
+            lookout = None
+            if not is_whole:
+                scope = scope or Scope(steps=experiment.steps, of=experiment.steps)
+                lookout = _lookout(self.reference)
+            trained = self._train(folder, experiment, scope, lookout)
+            was_stopped = any(run.record.was_stopped_early for run in trained.evidence.runs)
+            problems = () if was_stopped else trained.problems
+            is_over = scope is None or scope.steps == experiment.steps
+            return judge_trial(self.reference, trained.evidence, problems, is_over=is_over)
+        except Interrupted:
+            raise
+        except HarnessError as error:
+            is_lasting = not isinstance(error, HostError)
+            return Judged(answer="unresolved", reason=error.problem, is_lasting=is_lasting)
+        finally:
+            self.trials.lighten(folder)
+
+    def _train(
+        self, folder: Path, experiment: Experiment, scope: Scope | None, lookout: DivergenceMonitor | None
+    ) -> Trained:
+        request = dataclasses.replace(self.request, runner=self.runner or self.request.runner).checked(experiment)
+        case = VerdictInputs(
+            experiment=request.name,
+            run_id=f"{self.trials.folder.name}-{folder.name}",
+            commit=self.commit,
+            dirty=False,
+            runner="docker" if request.runner == "auto" else request.runner,
+            steps=shortened(experiment, scope).steps,
+            required=(),
+            scope=scope,
+        )
+        code = folder / "code"
+        source = Exported(folder=code, commit=self.commit)
+        attempt = CertifySession(
+            request, experiment, source, self.store, self.progress, folder, case, tree=code, is_rebuilt=False
+        )
+        if lookout is not None:
+            attempt.lookout = lookout
+        return train(attempt)
+
+    def _scope(self, experiment: Experiment) -> Scope | None:
+        return None if self.request.steps is None else prefix_of(experiment, self.request.steps)
+
+    def _key(self, subject: Subject, **more: Any) -> str:
+        head = None if not more or self.reference is None else str(ledger_of(self.reference.runs[0]).head)
+        request = self.request
+        asked = {
+            "experiment": request.name,
+            "steps": request.steps,
+            "runner": request.runner,
+            "engine": request.engine,
+            "python": str(request.python),
+            "gpu": request.gpu,
+        }
+        stands_on = {"code": list(subject.identity), "recorder": str(tree_digest(RECORDER)), "reference": head}
+        return trial_key({**stands_on, "commit": self.commit, **asked, **more})
+
+
+def _lookout(reference: TrajectoryEvidence) -> DivergenceMonitor:
+    """A lookout that knows every step of the reference, so that a training ends at its first difference from it."""
+    lookout = DivergenceMonitor(_REFERENCE, "none")
+    for line in reference.runs[0].ledger_bytes.splitlines():
+        with contextlib.suppress(ValueError):  # the last line may be torn, where the reference was ended by a kill
+            lookout.tell(_REFERENCE, 1, json.loads(line))
+    return lookout
+
+
+@contextlib.contextmanager
+def opened(
+    request: Request, store: Store, progress: Progress, question: dict[str, Any], commit: str
+) -> Iterator[Bench]:
+    """The bench of a question; nobody else works at it meanwhile.
+
+    Raises:
+        HarnessError: something cannot be done, or Ctrl-C; then the same command goes on with what is kept.
+    """
+    remember_checkout(store, request.root)
+    asked = {"experiment": request.name, "steps": request.steps, "runner": request.runner, **question}
+    trials = Trials.open(request.root / "runs" / request.name, asked)
+    bench = Bench(request, store, progress, trials, commit)
+    waiting = f"waiting: another process works at {trials.folder.name}"
+    kept = interruption_named("start again: the trials so far are kept")
+    with kept, store.in_use(), store.locked(trials.folder.name, lambda: progress.note(waiting)):
+        yield bench
+
+
+def check_good(bench: Bench, good: Subject) -> None:
+    """That the good side repeats itself; else there is nothing to search.
+
+    Raises:
+        EvidenceError: it does not, or cannot be trained.
+    """
+    again = bench.repeats(good)
+    if again.answer == "unresolved":
+        raise EvidenceError(f"{good.label} cannot be trained: {again.reason}", "give a good side that trains")
+    if again.answer == "different":
+        problem = f"the good side does not repeat itself: trained twice, {good.label} differs at {again.where}"
+        raise EvidenceError(problem, f"make it repeatable first: harness certify {bench.request.name}")
+
+
+def check_bad(bench: Bench, bad: Subject) -> Judged:
+    """That the bad side does not give the good side's bits; else there is nothing to search either.
+
+    Returns:
+        What its trial said.
+
+    Raises:
+        EvidenceError: it cannot be trained.
+        UsageError: both give the same bits.
+    """
+    found = bench.ask(bad)
+    if found.answer == "unresolved":
+        raise EvidenceError(f"{bad.label} cannot be trained: {found.reason}", "give a bad side that trains")
+    if found.answer == "same":
+        extent = f"in all {found.num_steps} steps" + (" that were asked for" if bench.request.steps else "")
+        remedy = "give more --steps, or none" if bench.request.steps else "give a bad side that differs"
+        raise UsageError(f"the good and the bad side give the same bits {extent}: nothing altered them", remedy)
+    assert found.where is not None
+    bench.is_ledger_enough = found.where.phase in ("start", "step")
+    return found
+
+
+def result(bench: Bench, **fields: Any) -> dict[str, Any]:
+    """The document of a bisection, written into its folder as well."""
+    assert bench.reference is not None
+    document = {
+        "schema": SCHEMA,
+        "experiment": bench.request.name,
+        "steps": bench.request.steps,
+        "runner": bench.request.runner,
+        "folder": str(bench.trials.folder.relative_to(bench.request.root)),
+        "reference": {"source": bench.reference_source, "steps": ledger_of(bench.reference.runs[0]).last_step},
+        "trials": bench.rows,
+        "num_trials": sum(1 for row in bench.rows if row["folder"] is not None),
+        "notes": bench.notes,
+        **fields,
+    }
+    with disk_errors("writing the result"):
+        write_json(bench.trials.folder / "bisect.json", document)
+    return document
+
+
+def to_where(judged: Judged | None) -> dict[str, Any] | None:
+    """The first difference of a trial, as documents have it."""
+    return None if judged is None or judged.where is None else dataclasses.asdict(judged.where)
+
+
+def answers_of(found: dict[int, Judged]) -> dict[int, Answer]:
+    """The answers alone."""
+    return {state: judged.answer for state, judged in found.items()}

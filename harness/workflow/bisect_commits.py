@@ -1,0 +1,163 @@
+"""Bisect over commits: which commit of a line altered the bits."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EvidenceError, HarnessError, UsageError
+from harness.history import commits
+from harness.history.commits import LineCommit
+from harness.history.read import find_record, known_use
+from harness.history.search import interval, most_trials, next_state
+from harness.history.trial import Judged
+from harness.history.trial_folder import load_straight
+from harness.report.console import Progress
+from harness.runs.certify_folder import tree_digest
+from harness.runs.runtime import Runner
+from harness.system import git
+from harness.system.store import Store
+from harness.workflow.bisect import (
+    Bench,
+    Request,
+    Subject,
+    answers_of,
+    check_bad,
+    check_good,
+    opened,
+    read_experiment,
+    result,
+    to_where,
+)
+from harness.workflow.certify_session import RECORDER
+
+_MAX_FILES = 40
+
+
+def bisect_commits(request: Request, store: Store, progress: Progress, good: str, bad: str) -> dict[str, Any]:
+    """The first commit of the line from `good` to `bad` that altered the bits of an experiment.
+
+    Args:
+        request: the experiment, how processes are started, and how many steps count.
+        store: the cache.
+        progress: told of every trial.
+        good: a commit whose bits are right.
+        bad: a later one whose bits are not those.
+
+    Returns:
+        The result as `bisect.json` has it: `outcome` is `found`, or `range` where commits could not be tried.
+
+    Raises:
+        UsageError: no such commits, no line between them, or both give the same bits.
+        EvidenceError: the good commit does not repeat itself, or an end cannot be trained.
+    """
+    root = request.root
+    first, last = (git.find_commit(root, name).commit for name in (good, bad))
+    if first == last:
+        raise UsageError(f"--good and --bad are the same commit {first[:12]}", "give two commits")
+    line = commits.line_between(root, first, last)
+    question = {"kind": "commits", "good": first, "bad": last}
+    with opened(request, store, progress, question, first) as bench:
+        landmarks = _landmarks(root, request.name, first, line)
+        progress.note(
+            f"{len(line)} commits, {len(landmarks)} of them change files that {request.name} is known to use; about "
+            f"{most_trials(max(1, len(landmarks))) + 1} trials after the two ends, each one training"
+        )
+        ends = _subject(root, LineCommit(commit=first, subject="good", num_parents=1)), _subject(root, line[-1])
+        found = {len(line): _premises(bench, *ends)}
+        while (state := next_state(len(line), answers_of(found), landmarks)) is not None:
+            known = interval(len(line), answers_of(found))
+            progress.note(f"of {len(line)} commits {known.different - known.same} may be the one")
+            found[state] = bench.ask(_subject(root, line[state - 1]))
+        return _conclude(bench, line, found, first, last)
+
+
+def _premises(bench: Bench, good: Subject, bad: Subject) -> Judged:
+    """Find a reference and check both ends. A record that is not repeated today gives way to a training of today."""
+    record = find_record(
+        bench.request.root, bench.request.name, bench.commit, bench.request.runner, tree_digest(RECORDER)
+    )
+    if record is None or not _use_record(bench, record):
+        bench.train_reference(good)
+        check_good(bench, good)
+        return check_bad(bench, bad)
+    try:
+        check_good(bench, good)
+    except EvidenceError as error:
+        bench.note(f"the record {record.name} could not be repeated today: {error.problem}")
+        bench.rows.clear()
+        bench.train_reference(good)
+        check_good(bench, good)
+    return check_bad(bench, bad)
+
+
+def _use_record(bench: Bench, folder: Path) -> bool:
+    """Take a record for the reference; False where it is too short or cannot be read."""
+    try:
+        with_code = bench.trials.work("good")
+        git.export_commit(bench.request.root, bench.commit, with_code / "code")
+        evidence = load_straight(folder, read_experiment(with_code / "code", bench.request.name))
+        ledger = evidence.runs[0].ledger
+        if ledger is None or (bench.request.steps or 0) > ledger.last_step:
+            return False
+        if bench.request.steps is None and ledger.end is None:
+            return False
+        # `auto` looks for records of containers, as find_record does.
+        runner: Runner = "host" if bench.request.runner == "host" else "docker"
+        bench.set_reference(evidence, str(folder.relative_to(bench.request.root)), runner)
+    except HarnessError:
+        return False
+    finally:
+        bench.trials.lighten(bench.trials.folder / "good")
+    return True
+
+
+def _subject(root: Path, commit: LineCommit) -> Subject:
+    tree = commits.git(root, "rev-parse", f"{commit.commit}^{{tree}}") or b""
+    return Subject(
+        label=f"{commit.commit[:12]} {commit.subject}",
+        name=commit.commit[:12],
+        identity=(tree.decode("ascii").strip(),),
+        make=lambda code: git.export_commit(root, commit.commit, code),
+    )
+
+
+def _landmarks(root: Path, name: str, good: str, line: tuple[LineCommit, ...]) -> frozenset[int]:
+    """The states whose own commit changes something that the experiment is known to use at one of the two ends."""
+    uses = [known_use(root, commit, name) for commit in (good, line[-1].commit)]
+    found, before = set(), good
+    for state, commit in enumerate(line, start=1):
+        paths = [change.path for change in commits.changed_files(root, before, commit.commit) or ()]
+        if any(use is None or commits.seen_by(paths, use) for use in uses):
+            found.add(state)
+        before = commit.commit
+    return frozenset(found)
+
+
+def _conclude(
+    bench: Bench, line: tuple[LineCommit, ...], found: dict[int, Judged], good: str, bad: str
+) -> dict[str, Any]:
+    """What the trials say."""
+    known = interval(len(line), answers_of(found))
+    culprit = line[known.different - 1]
+    before = line[known.same - 1].commit if known.same else good
+    if culprit.num_parents > 1:
+        bench.note(f"{culprit.commit[:12]} is a merge: search its other line, from the merge base to its second parent")
+    changed = commits.changed_files(bench.request.root, before, culprit.commit) or ()
+    return result(
+        bench,
+        kind="commits",
+        good=good,
+        bad=bad,
+        num_changes=len(line),
+        outcome="found" if known.is_exact else "range",
+        last_good=before,
+        first_bad={"commit": culprit.commit, "subject": culprit.subject, "num_parents": culprit.num_parents},
+        candidates=[
+            {"commit": commit.commit, "subject": commit.subject} for commit in line[known.same : known.different]
+        ],
+        files=[dataclasses.asdict(change) for change in changed[:_MAX_FILES]],
+        num_files=len(changed),
+        first_difference=to_where(found[known.different]),
+    )

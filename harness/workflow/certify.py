@@ -1,0 +1,104 @@
+"""Certify, readable from top to bottom: experiment, image, inputs, runs, evidence, verdict, certificate.
+
+    plan -> code -> review -> engine -> image -> inputs -> prepare -> runs -> evidence -> judge -> write
+
+A verdict stands on disk from the moment a run id exists: first INCONCLUSIVE, at the end the one that was reached.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from datetime import UTC, datetime
+
+from harness.documents.experiment import Experiment
+from harness.documents.scope import shortened
+from harness.errors import HarnessError, UsageError
+from harness.images.estimate import peak_disk_bytes
+from harness.images.recipe import read_recipe
+from harness.judge.verdict import VerdictInputs, judge
+from harness.report.console import Progress
+from harness.runs.certify_folder import point_latest
+from harness.runs.plan import Plan, make_plan
+from harness.runs.request import Request as Request
+from harness.system.checkouts import remember_checkout
+from harness.system.deferred_signals import interruption_named
+from harness.system.experiments import read_experiment as read_experiment
+from harness.system.git import Checkout, read_checkout
+from harness.system.store import Store, disk_errors
+from harness.workflow.certify_session import CertifySession, Result, campaign_of
+
+
+def plan(request: Request, store: Store) -> Plan:
+    """What `certify` would do; nothing is run, fetched or started."""
+    experiment = read_experiment(request.root, request.name)
+    request = request.checked(experiment)
+    scope = request.scope(experiment)
+    experiment = shortened(experiment, scope)
+    recipe = read_recipe(request.root, experiment.image)
+    runner = request.runner if request.runner != "auto" else ("host" if request.engine == "none" else "docker")
+    planned = campaign_of(experiment, with_controls=True)
+    return make_plan(
+        name=request.name,
+        experiment=experiment,
+        runner=runner,
+        trajectories=planned.trajectories,
+        num_parallel=planned.num_parallel,
+        is_image_cached=store.read_record("images", recipe.key) is not None,
+        fetch_bytes=recipe.lock.wheels_bytes + recipe.base_bytes,
+        disk_bytes=peak_disk_bytes(recipe),
+        measured=store.read_record("timings", request.name) or {},
+        scope=scope,
+    )
+
+
+def certify(request: Request, store: Store, progress: Progress) -> Result:
+    """From the name of an experiment to a verdict.
+
+    Raises:
+        HarnessError: nothing could be started, or it could not be ended. Once a run id exists, whatever happens is
+            written as a verdict as well.
+    """
+    experiment = read_experiment(request.root, request.name)
+    request = request.checked(experiment)
+    checkout = read_checkout(request.root)
+    if checkout.is_dirty and not request.allow_dirty:
+        raise UsageError(
+            f"the working tree has uncommitted changes ({', '.join(checkout.changed[:3])} ...)",
+            "commit them, or give --allow-dirty (ALLOW_DIRTY=1): the certificate then says it cannot be replayed",
+        )
+    remember_checkout(store, request.root)
+    attempt = _begin(request, experiment, checkout, store, progress)
+    try:
+        with interruption_named("start again"), store.in_use():
+            return attempt.go()
+    except HarnessError as error:
+        attempt.give_up(error)
+        raise
+
+
+def _begin(
+    request: Request, experiment: Experiment, checkout: Checkout, store: Store, progress: Progress
+) -> CertifySession:
+    scope = request.scope(experiment)
+    trained = shortened(experiment, scope)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{checkout.commit[:7]}-{secrets.token_hex(2)}"
+    folder = request.root / "runs" / request.name / run_id
+    with disk_errors("making the run's folder"):
+        folder.mkdir(parents=True)
+    case = VerdictInputs(
+        experiment=request.name,
+        run_id=run_id,
+        commit=checkout.commit,
+        dirty=checkout.is_dirty,
+        runner="docker" if request.runner == "auto" else request.runner,
+        steps=trained.steps,
+        required=experiment.policy.required,
+        rerun_mode=experiment.policy.rerun,
+        interruptions=tuple(kill.fault for kill in trained.interruptions),
+        scope=scope,
+    )
+    attempt = CertifySession(request, experiment, checkout, store, progress, folder, case)
+    attempt.write_verdict(judge(dataclasses.replace(case, problems=("this certify has not ended",))))
+    point_latest(folder)
+    return attempt

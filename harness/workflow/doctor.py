@@ -1,0 +1,162 @@
+"""What this machine can do, measured; and the remedy for the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness.documents.cuda import cuda_stack
+from harness.documents.gpu import HAND_OUT_REMEDY, GpuRequest, check_driver, describe
+from harness.errors import HarnessError
+from harness.system import engine, gpu, machine
+from harness.system.checkouts import read_lock
+from harness.system.git import read_checkout
+
+CUDA_LOCK = Path("lockfiles") / "cuda.lock"
+Level = Literal["ok", "warning", "missing"]
+_NEEDED_DISK_GB = 8
+_NEEDED_MEMORY_GB = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. `needed` says whether nothing can be certified without it."""
+
+    name: str
+    level: Level
+    found: str
+    remedy: str = ""
+
+
+def examine(root: Path, cache: Path) -> tuple[Finding, ...]:
+    """Look at everything; nothing is changed, and no look ends the others."""
+    looks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        lambda: _git(root),
+        _engine,
+        _runc,
+        lambda: _gpu(root),
+        _toolkit,
+        _gpu_access,
+        lambda: _disk(cache),
+        _memory,
+        _processor,
+    )
+    return tuple(look() for look in looks)
+
+
+def _python() -> Finding:
+    found = f"Python {platform.python_version()} in {sys.prefix}"
+    return Finding(name="python", level="ok", found=found)
+
+
+def _git(root: Path) -> Finding:
+    try:
+        checkout = read_checkout(root)
+    except HarnessError as error:
+        return Finding(name="git", level="missing", found=error.problem, remedy=error.remedy)
+    state = f"commit {checkout.commit[:12]}"
+    if checkout.is_dirty:
+        remedy = "commit them: a certificate names a commit"
+        found = f"{state}, uncommitted: {checkout.changed[0]} ..."
+        return Finding(name="git", level="warning", found=found, remedy=remedy)
+    return Finding(name="git", level="ok", found=f"{state}, clean")
+
+
+def _engine() -> Finding:
+    try:
+        version = engine.connect(timeout_s=10).version()
+    except HarnessError as error:
+        if engine.can_install():
+            remedy = "`make certify` will install docker.io from this system's distribution and start it"
+            return Finding(name="engine", level="warning", found=error.problem, remedy=remedy)
+        return Finding(name="engine", level="warning", found=error.problem, remedy=error.remedy)
+    return Finding(name="engine", level="ok", found=f"Docker Engine {version['Version']}, API {version['ApiVersion']}")
+
+
+def _gpu(root: Path) -> Finding:
+    """The GPUs and their driver, held against what the CUDA image's lock needs."""
+    found = gpu.inventory()
+    if found.problem:
+        remedy = f"{found.remedy} (CPU experiments need no GPU)"
+        return Finding(name="gpu", level="warning", found=found.problem, remedy=remedy)
+    shown = f"{describe(found.gpus)}; driver {found.driver}, up to CUDA {found.cuda}"
+    try:
+        stack = cuda_stack(read_lock(root / CUDA_LOCK)) if (root / CUDA_LOCK).is_file() else None
+        if stack is not None and stack.min_driver:
+            check_driver(found.driver, stack.min_driver, stack.cuda, "cuda")
+            shown += f" ({CUDA_LOCK.name} brings CUDA {stack.cuda}, which needs driver {stack.min_driver})"
+    except HarnessError as error:
+        return Finding(name="gpu", level="warning", found=f"{shown}; {error.problem}", remedy=error.remedy)
+    if not found.gpus:
+        return Finding(name="gpu", level="warning", found=shown, remedy="see `nvidia-smi` and the kernel's log")
+    return Finding(name="gpu", level="ok", found=shown)
+
+
+def _toolkit() -> Finding:
+    """The NVIDIA Container Toolkit's version; whether it has known holes is a scanner's job."""
+    said = gpu.toolkit_version()
+    if said is not None:
+        return Finding(name="toolkit", level="ok", found=said)
+    if gpu.inventory().problem:
+        return Finding(name="toolkit", level="ok", found="no NVIDIA Container Toolkit, and no GPU to hand out")
+    found = "no NVIDIA Container Toolkit: containers get no GPU"
+    return Finding(name="toolkit", level="warning", found=found, remedy=HAND_OUT_REMEDY)
+
+
+def _runc() -> Finding:
+    """The version of the runtime under the engine."""
+    try:
+        components = engine.connect(timeout_s=10).version().get("Components") or []
+    except HarnessError as error:
+        return Finding(name="runc", level="ok", found=f"not looked at: {error.problem}")
+    for component in components:
+        if component.get("Name") == "runc":
+            # Debian's engine gives the package's version where upstream's gives a commit.
+            commit = (component.get("Details") or {}).get("GitCommit") or ""
+            version = " ".join(part for part in (component.get("Version"), commit) if part)
+            return Finding(name="runc", level="ok", found=f"runc {version or 'of unknown version'}")
+    return Finding(name="runc", level="ok", found="the engine names no runc")
+
+
+def _gpu_access() -> Finding:
+    """How the engine would hand out the first GPU."""
+    gpus = gpu.inventory().gpus
+    if not gpus:
+        return Finding(name="gpu access", level="ok", found="nothing to hand out")
+    try:
+        request = gpu.routed(engine.connect(timeout_s=10), GpuRequest(uuids=(gpus[0].uuid,), chosen_by="doctor"))
+    except HarnessError as error:
+        return Finding(name="gpu access", level="warning", found=error.problem, remedy=error.remedy)
+    found = {"cdi": "the engine hands out GPUs by CDI", "nvidia": "the engine hands out GPUs by the toolkit's hook"}
+    return Finding(name="gpu access", level="ok", found=found[request.route or "nvidia"])
+
+
+def _disk(cache: Path) -> Finding:
+    folder = next(parent for parent in (cache, *cache.parents) if parent.exists())
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < _NEEDED_DISK_GB:
+        remedy = f"free some: a first certificate needs about {_NEEDED_DISK_GB} GB (HARNESS_CACHE moves the cache)"
+        return Finding(name="disk", level="missing", found=f"{free:.1f} GB free", remedy=remedy)
+    return Finding(name="disk", level="ok", found=f"{free:.1f} GB free")
+
+
+def _memory() -> Finding:
+    total = machine.memory_bytes() / 1e9
+    if total < _NEEDED_MEMORY_GB:
+        return Finding(name="memory", level="warning", found=f"{total:.1f} GB", remedy="smollm2 needs about 6 GB")
+    return Finding(name="memory", level="ok", found=f"{total:.1f} GB")
+
+
+def _processor() -> Finding:
+    found = f"{machine.cpu_model()}, {os.cpu_count()} cores"
+    if platform.machine() != "x86_64":
+        remedy = "the locks in this repository are for x86-64: make your own with `harness lock`"
+        return Finding(name="processor", level="missing", found=found, remedy=remedy)
+    return Finding(name="processor", level="ok", found=found)

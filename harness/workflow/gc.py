@@ -1,0 +1,246 @@
+"""Collecting garbage: what nothing refers to is listed, measured and removed: in the cache, in `runs/`, in the engine.
+
+A folder is first renamed to where nobody looks for it and then deleted, so that an interruption at any moment leaves
+nothing that looks whole and is not. No link is followed, and nothing else on the machine is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import docker
+
+from harness.errors import HostError
+from harness.images.engine_images import engine_faults, remove_images
+from harness.images.image import REPOSITORY
+from harness.runs.roots import known_checkouts, references
+from harness.runs.run_folders import (
+    bisections,
+    cited_runs,
+    discard_run,
+    entries,
+    half_removed,
+    read_run,
+    run_folders,
+    written_at,
+)
+from harness.runs.unreferenced import (
+    Kind,
+    References,
+    TaggedImage,
+    Thing,
+    garbage_of_cache,
+    garbage_of_images,
+    garbage_of_runs,
+    is_forgotten,
+)
+from harness.system.checkouts import remember_checkout
+from harness.system.disk_sizes import Measure, delete
+from harness.system.store import Progress, Store, disk_errors
+
+_DIGITS = re.compile(r"[0-9a-f]{64}")
+_RECORDS: Mapping[str, Kind] = {
+    "bases": "base",
+    "checkouts": "checkout",
+    "controls": "controls",
+    "images": "image record",
+    "rebuilds": "rebuild record",
+    "reviews": "review",
+    "timings": "timings",
+    "unpacked": "unpacked",
+}
+_TREES: Mapping[str, Kind] = {
+    "inputs": "input",
+    "prepared": "prepared",
+    "venvs": "environment",
+    "wheels": "old wheels",  # where wheels lay before they were blobs
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that goes, with the bytes that this frees."""
+
+    kind: str
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """What goes or went, and what there is to say about it."""
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Everything together."""
+        return sum(item.size_bytes for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """An item, and how it is removed."""
+
+    item: Item
+    remove: Callable[[], None]
+
+
+def collect(
+    root: Path,
+    store: Store,
+    client: docker.DockerClient | None,
+    progress: Progress,
+    *,
+    dry_run: bool,
+    repository: str = REPOSITORY,
+    now: float | None = None,
+) -> Collection:
+    """Free what no checkout that uses this cache refers to.
+
+    Args:
+        root: this checkout; it counts whether or not the cache remembers it.
+        store: the cache.
+        client: the engine, or None to leave its images alone.
+        progress: told what happens.
+        dry_run: remove nothing.
+        repository: the prefix of the images that are the harness's own.
+        now: POSIX time, in seconds; the clock's by default.
+
+    Raises:
+        UsageError: this is no checkout, or a lock, an experiment or an image of one is malformed. Nothing was removed.
+        HostError: somebody works with the cache (nothing was removed), or something cannot be removed.
+    """
+    moment = time.time() if now is None else now
+    with contextlib.ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(store.alone())
+        stack.enter_context(disk_errors("collecting garbage"))
+        stack.enter_context(engine_faults())
+        checkouts = known_checkouts(store, root)
+        known = references(checkouts, store)
+        roots = sorted(checkouts.values())
+        pieces = list(_images(client, known, repository, moment)) if client else []
+        measure = Measure()
+        pieces += [*_runs(roots, measure, moment), *_cache(store, known, measure, moment)]
+        notes = [] if client else ["no engine answers: its images were not looked at"]
+        notes += [f"{one}/runs is a link: it was not looked at" for one in roots if (one / "runs").is_symlink()]
+        if not dry_run:
+            remember_checkout(store, root)
+            _remove_all(pieces, progress)
+    return Collection(items=tuple(piece.item for piece in pieces), notes=tuple(notes))
+
+
+def _remove_all(pieces: list[_Piece], progress: Progress) -> None:
+    """Remove one after the other; what cannot be removed does not keep the rest.
+
+    Raises:
+        HostError: something could not be removed.
+    """
+    failed = []
+    progress(f"removing {len(pieces)} things")
+    for piece in pieces:
+        try:
+            piece.remove()
+        except OSError as error:
+            failed.append(f"{piece.item.kind} {piece.item.name}: {error.strerror} ({error.filename})")
+    if failed:
+        problem = f"{len(failed)} of {len(pieces)} could not be removed; {failed[0]}"
+        raise HostError(problem, "everything else is gone; remove the rest as the user that it belongs to")
+
+
+def _cache(store: Store, known: References, measure: Measure, now: float) -> Iterator[_Piece]:
+    for thing in garbage_of_cache(_things(store), known, now):
+        paths = [store.root / path for path in thing.paths]
+        size = sum(measure.count(path) for path in paths)
+        yield _Piece(Item(kind=thing.kind, name=thing.key, size_bytes=size), partial(_discard, paths, store))
+
+
+def _things(store: Store) -> Iterator[Thing]:
+    """Everything in the cache that this module knows; whatever else lies there stays."""
+    for folder, kind in sorted({**_RECORDS, **_TREES}.items()):
+        found: dict[str, list[Path]] = {}
+        for path in entries(store.root / folder):
+            if path.name.startswith("."):  # of a writer that was killed: nobody works with the cache now
+                yield Thing(kind="left over", key=f"{folder}/{path.name}", paths=(f"{folder}/{path.name}",))
+            else:
+                found.setdefault(path.name if folder in _TREES else path.stem, []).append(path)
+        for key, paths in found.items():
+            names = tuple(f"{folder}/{path.name}" for path in paths)
+            yield Thing(kind=kind, key=key, paths=names, used_at=max(map(_used_at, paths)))
+    for shelf in entries(store.root / "sha256"):
+        for path in entries(shelf):
+            if _DIGITS.fullmatch(path.name):
+                yield Thing(kind="blob", key=path.name, paths=(f"sha256/{shelf.name}/{path.name}",))
+
+
+def _used_at(path: Path) -> float:
+    """When something was last read or written, as far as the file system tells (with `relatime` to the day)."""
+    marker = path / "files.json"  # of prepared inputs; whoever uses them reads it
+    status = marker.stat() if not path.is_symlink() and marker.is_file() else path.lstat()
+    return max(status.st_mtime, status.st_atime if stat.S_ISREG(status.st_mode) else 0.0)
+
+
+def _discard(paths: list[Path], store: Store) -> None:
+    with store.scratch("garbage") as scratch:
+        for number, path in enumerate(paths):
+            delete(path.rename(scratch / str(number)))
+
+
+def _runs(roots: list[Path], measure: Measure, now: float) -> Iterator[_Piece]:
+    folders = {str(path): path for path in run_folders(roots)}
+    cited = frozenset(run_id for root in roots for run_id in cited_runs(root))
+    gone = garbage_of_runs(map(read_run, folders.values()), cited, now)
+    paths = [Path(run.checkout) / "runs" / run.experiment / run.run_id for run in gone]
+    old = [path for path in bisections(roots) if is_forgotten(written_at(path), now)]
+    for path in (*paths, *old, *half_removed(roots)):
+        kind = "bisection" if path in old else "run"
+        yield _Piece(Item(kind=kind, name=str(path), size_bytes=measure.count(path)), partial(discard_run, path))
+
+
+def _images(client: docker.DockerClient, known: References, repository: str, now: float) -> Iterator[_Piece]:
+    images = list(_tagged(client, repository))
+    left = {image.tag: image.engine_id for image in images}
+    for image in garbage_of_images(images, known, now):
+        del left[image.tag]
+        size = 0 if image.engine_id in left.values() else image.size_bytes  # freed with its last tag
+        yield _Piece(Item(kind="image", name=image.tag, size_bytes=size), partial(_untag, client, image.tag))
+
+
+def _tagged(client: docker.DockerClient, repository: str) -> Iterator[TaggedImage]:
+    used = {str(one.get("ImageID")) for one in client.api.containers(all=True)}
+    for one in client.api.images(filters={"reference": f"{repository}/*"}):
+        for tag in one.get("RepoTags") or ():
+            if not tag.startswith(f"{repository}/"):
+                continue
+            value = client.api.inspect_image(tag)  # type: ignore[no-untyped-call]
+            yield TaggedImage(
+                tag=tag,
+                engine_id=str(value["Id"]),
+                layers=tuple((value.get("RootFS") or {}).get("Layers") or ()),
+                size_bytes=int(value.get("Size") or 0),
+                tagged_at=_posix(str((value.get("Metadata") or {}).get("LastTagTime") or "")),
+                is_used=str(value["Id"]) in used,
+            )
+
+
+def _posix(text: str) -> float:
+    """The engine's time, which has nanoseconds, as POSIX time; 0 where it does not tell."""
+    try:
+        return max(0.0, datetime.fromisoformat(re.sub(r"\.\d+", "", text)).timestamp())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _untag(client: docker.DockerClient, tag: str) -> None:
+    if remove_images(client, [tag]):
+        raise OSError(None, "a container is made from it", tag)

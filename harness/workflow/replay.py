@@ -1,0 +1,323 @@
+"""Replay, readable from top to bottom: an archived certify, its code and locks, one training of today, held together.
+
+    record -> code -> preflight -> image -> inputs -> prepare -> one straight run -> comparison -> verdict
+
+Nothing of a record is believed before it was verified, and nothing is built before everything can be had. A verdict
+stands on disk from the moment a run id exists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.archive.packages import restore_packages
+from harness.documents.preflight import Preflight, preflight_lines, preflight_sentence
+from harness.documents.scope import Scope, prefix_of, shortened
+from harness.errors import HarnessError, HostError, TamperedError, UsageError
+from harness.judge.manifest import environment_of
+from harness.judge.replay_check import Image, ReplayInputs
+from harness.judge.replay_verdict import judge_replay, replay_to_json
+from harness.judge.tier import tier_of
+from harness.judge.verdict import VerdictInputs
+from harness.replay.archived import OpenRecord, changed_files, check_code, keep_copy, locate, open_record, source_of
+from harness.replay.availability import Here
+from harness.replay.environment_changes import environment_rows
+from harness.replay.preflight import Question, preflight
+from harness.report.console import Progress
+from harness.runs import campaign, controls
+from harness.runs.certify_folder import tree_digest, write_json
+from harness.runs.request import Request
+from harness.system.checkouts import remember_checkout
+from harness.system.deferred_signals import interruption_named
+from harness.system.experiments import read_experiment
+from harness.system.git import Exported, find_commit
+from harness.system.store import Store, disk_errors
+from harness.workflow.certify_session import SOURCES, CertifySession, Result
+from harness.workflow.training import Trained, train
+
+_PATIENCE_S = 10.0
+"""A build takes minutes: slow sources are waited for a little longer than where only the preflight was asked for."""
+
+_OTHER = "take a record of the whole training, or leave --steps out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRequest:
+    """What somebody asked to be replayed.
+
+    Attributes:
+        running: how processes are started, from which checkout, and how many steps; its name is not used.
+        record: a commit's first digits, or the path of an archive or a folder.
+        experiment: whose record, where the commit has several.
+        against: the commit whose code is trained instead of the record's.
+    """
+
+    running: Request
+    record: str
+    experiment: str | None = None
+    against: str | None = None
+
+
+def look_ahead(request: ReplayRequest, store: Store, progress: Progress) -> Preflight:
+    """The preflight alone: whether everything can be had; nothing is run, and nothing is left behind.
+
+    Raises:
+        HarnessError: there is no such record, or it is not consistent.
+    """
+    root = request.running.root
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="replay-")))
+        record = stack.enter_context(_opened(request, store, progress))
+        code, _ = _export(request, record, root, scratch, scratch / "trained")
+        return preflight(_question(request, record, code, store))
+
+
+def replay(request: ReplayRequest, store: Store, progress: Progress) -> Result:
+    """From the name of a commit, or from an archive, to a verdict.
+
+    Raises:
+        HarnessError: there is no record, it is not consistent, or it could not be ended. Once a run id exists, whatever
+            happens is written as a verdict as well.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(store.in_use())
+        record = stack.enter_context(_opened(request, store, progress))
+        work = _Replay(request=request, record=record, store=store, progress=progress)
+        work.begin()
+        try:
+            with interruption_named("start again"):
+                return work.go()
+        except HarnessError as error:
+            work.give_up(error)
+            raise
+
+
+@contextlib.contextmanager
+def _opened(request: ReplayRequest, store: Store, progress: Progress) -> Iterator[OpenRecord]:
+    """The record that was asked for, verified."""
+    root = request.running.root
+    place = locate(root, request.record, request.experiment)
+    progress.stage("record", f"{place.shown} is verified")
+    began = time.monotonic()
+    with open_record(place, root, store, progress.note) as record:
+        recorded = record.recorded
+        if request.experiment is not None and request.experiment != recorded.experiment:
+            problem = f"{place.shown} is a record of {recorded.experiment}, not of {request.experiment}"
+            raise UsageError(problem, "leave the experiment out, or name another record")
+        progress.note(record.verification.summary)
+        progress.done("record", time.monotonic() - began)
+        yield record
+
+
+def _export(
+    request: ReplayRequest, record: OpenRecord, root: Path, scratch: Path, target: Path
+) -> tuple[Path, tuple[str, ...]]:
+    """The code that is trained, and, where that is another commit's, what is not as it was in the record's.
+
+    Args:
+        request: what was asked for.
+        record: the record.
+        root: the checkout.
+        scratch: an empty folder for what is only compared.
+        target: where the code goes; not there yet.
+    """
+    with disk_errors("exporting the code"):
+        if request.against is None:
+            source_of(record, root, scratch).export(target)
+            check_code(record, target)
+            return target, ()
+        find_commit(root, request.against).export(target)
+        source_of(record, root, scratch).export(scratch / "recorded")
+        check_code(record, scratch / "recorded")
+        return target, changed_files(scratch / "recorded", target)
+
+
+def _question(request: ReplayRequest, record: OpenRecord, code: Path, store: Store) -> Question:
+    try:
+        experiment = read_experiment(code, record.recorded.experiment)
+    except UsageError as error:
+        commit = request.against or record.recorded.commit[:12]
+        raise UsageError(f"at commit {commit}: {error.problem}", error.remedy) from error
+    running = dataclasses.replace(request.running, name=record.recorded.experiment).checked(experiment)
+    here = Here(store=store, archived=record.archived_packages)
+    return Question(request=running, code=code, experiment=experiment, here=here)
+
+
+@dataclass(slots=True)
+class _Replay:
+    """One replay on its way; the methods are called in the order in which they stand."""
+
+    request: ReplayRequest
+    record: OpenRecord
+    store: Store
+    progress: Progress
+    folder: Path = field(init=False)
+    case: ReplayInputs = field(init=False)
+
+    def begin(self) -> None:
+        """Make the run's folder, with a verdict that says that this has not ended; `latest` is not moved."""
+        recorded, root = self.record.recorded, self.request.running.root
+        against = None if self.request.against is None else find_commit(root, self.request.against).commit
+        commit = against or recorded.commit
+        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{commit[:7]}-{secrets.token_hex(2)}"
+        self.folder = root / "runs" / recorded.experiment / run_id
+        runner = self.request.running.runner
+        self.case = ReplayInputs(
+            run_id=run_id,
+            record=recorded,
+            commit=commit,
+            against=against,
+            runner="docker" if runner == "auto" else runner,
+            steps=recorded.num_steps,
+        )
+        with disk_errors("making the replay's folder"):
+            self.folder.mkdir(parents=True)
+            self._write_verdict("this replay has not ended", 3)
+
+    def go(self) -> Result:
+        """Every stage."""
+        question = self.export_code()
+        self.look_ahead(question)
+        attempt = self.make_attempt(question)
+        trained = train(attempt)
+        document, trained = self.judge(attempt, trained)
+        keep_copy(self.record, self.folder / "record")
+        return attempt.write_documents(document, (trained.evidence,), trained.materials)
+
+    def export_code(self) -> Question:
+        """The code of the record's commit, or of the other one, in the run's folder; its experiment, and its extent."""
+        root = self.request.running.root
+        with self.store.scratch("replay") as scratch:
+            code, changes = _export(self.request, self.record, root, scratch, self.folder / "code")
+        question = _question(self.request, self.record, code, self.store)
+        scope = self._scope(question)
+        steps = shortened(question.experiment, scope).steps
+        self.case = dataclasses.replace(self.case, scope=scope, steps=steps, code_changes=changes)
+        return question
+
+    def _scope(self, question: Question) -> Scope | None:
+        """The prefix that is trained: the one that is asked for, or the one that the record has."""
+        recorded, wanted = self.record.recorded, self.request.running.steps
+        if wanted is None:
+            return None if recorded.scope is None else prefix_of(question.experiment, recorded.scope.steps)
+        if wanted > recorded.num_steps:
+            raise UsageError(f"--steps {wanted}: the record has {recorded.num_steps} steps only", _OTHER)
+        return prefix_of(question.experiment, wanted)
+
+    def look_ahead(self, question: Question) -> None:
+        """Stop before anything is built if something that is needed is gone.
+
+        Raises:
+            HostError: it is, with the remedy.
+        """
+        self.progress.stage("preflight", "is everything still to be had?")
+        found = preflight(question, _PATIENCE_S)
+        self.case = dataclasses.replace(self.case, preflight=found)
+        for line in preflight_lines(found):
+            self.progress.note(line)
+        if found.gone:
+            raise HostError(preflight_sentence(found), found.gone[0].remedy)
+        self.progress.done("preflight", found.seconds)
+        if self.record.archive is not None:
+            restore_packages(self.record.archive, self.store, self.progress.note)
+
+    def make_attempt(self, question: Question) -> CertifySession:
+        """What runs the training; it is told to build the image once, for the record's id is the other build's."""
+        request, case = question.request, self.case
+        if (request.root / "lockfiles").is_dir():  # an archive is replayed from any folder
+            remember_checkout(self.store, request.root)
+        shared = VerdictInputs(
+            experiment=request.name,
+            run_id=case.run_id,
+            commit=case.commit,
+            dirty=False,
+            runner=case.runner,
+            steps=case.steps,
+            required=(),
+            scope=case.scope,
+        )
+        source = Exported(folder=self.folder / "code", commit=case.commit)
+        return CertifySession(
+            request, question.experiment, source, self.store, self.progress, self.folder, shared, is_rebuilt=False
+        )
+
+    def judge(self, attempt: CertifySession, trained: Trained) -> tuple[dict[str, Any], Trained]:
+        """Hold it against the record, and decide."""
+        with attempt.stage("judge", "bit for bit, against the record"):
+            recorded, materials = self.record.recorded, trained.materials
+            today = environment_of(materials, (trained.evidence,))
+            declared = attempt.experiment
+            tier = tier_of(recorded.environment, today, declared.environment, declared.gpus)
+            own = {
+                "version": harness.__version__,
+                "recorder": str(materials.recorder),
+                "sources": str(tree_digest(SOURCES)),
+            }
+            facts = {"harness": own, "image": dict(materials.image), "runner": attempt.case.runner}
+            archived = {**recorded.facts, "environment": recorded.environment}
+            planned = campaign.plan_campaign(declared, with_controls=False, cores=1)
+            checks = (
+                controls.check_all(
+                    {campaign.STRAIGHT: trained.evidence}, self.folder, declared.policy.volatile, planned, ()
+                )
+                if trained.evidence.runs[0].ledger is not None
+                else ()
+            )
+            self.case = dataclasses.replace(
+                self.case,
+                runner=attempt.case.runner,
+                gpus=trained.ready.gpus,
+                interpreter=trained.ready.environment,
+                today=trained.evidence,
+                recorder=str(materials.recorder),
+                prepared=trained.prepared,
+                image=self._image(materials.image, is_same_machine=tier.name == "same machine"),
+                tier=tier,
+                environment=environment_rows(archived, {**facts, "environment": today}),
+                controls=checks,
+                problems=trained.problems,
+            )
+            return replay_to_json(judge_replay(self.case)), trained
+
+    def _image(self, facts: Any, *, is_same_machine: bool) -> Image:
+        """The image of this training, and whether somebody built it after the record was made, or elsewhere."""
+        if not facts.get("id"):
+            return Image(id=None)
+        built_at = str((self.store.read_record("images", str(facts["key"])) or {}).get("built_at") or "")
+        finished = self.record.recorded.finished
+        is_earlier = bool(built_at and finished) and _moment(built_at) <= _moment(finished)
+        return Image(
+            id=str(facts["id"]),
+            key=str(facts["key"]),
+            built_at=built_at,
+            is_new=not (is_earlier and is_same_machine),
+        )
+
+    def give_up(self, error: HarnessError) -> None:
+        """An error after the run id exists is a verdict too."""
+        with contextlib.suppress(OSError):
+            self._write_verdict(error.problem, error.exit_code, is_tampered=isinstance(error, TamperedError))
+
+    def _write_verdict(self, problem: str, exit_code: int, *, is_tampered: bool = False) -> None:
+        document = replay_to_json(judge_replay(dataclasses.replace(self.case, problems=(problem,))))
+        word = "TAMPERED" if is_tampered else "INCONCLUSIVE"
+        write_json(self.folder / "verdict.json", {**document, "verdict": word, "exit_code": exit_code})
+
+
+def _moment(text: str) -> datetime:
+    """A moment in a document; one that is none lies before everything."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

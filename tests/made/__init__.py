@@ -1,0 +1,1 @@
+"""What tests are made from: synthetic evidence, projects, archives, servers."""

@@ -1,1 +1,0 @@
-"""Makes `synthetic` importable for the tests in the folders below."""

@@ -1,0 +1,120 @@
+"""Experiments: what is accepted, and how each mistake is named."""
+
+import json
+
+import pytest
+import yaml
+
+from harness.documents.experiment import json_schema, parse_experiment
+from harness.documents.names import check_experiment_name
+from harness.errors import UsageError
+from tests import ROOT
+
+VALID = {
+    "schema": 1,
+    "image": "cpu",
+    "run": ["python", "train.py", "--output", "{output}"],
+    "resume": ["python", "train.py", "--output", "{output}", "--resume"],
+    "steps": 12,
+    "outputs": ["model.safetensors"],
+    "interruptions": [{"kind": "micro_batch", "step": 4, "micro_batch": 1}],
+}
+
+
+def parse(**changes):
+    document = {**VALID, **changes}
+    return parse_experiment(yaml.safe_dump({k: v for k, v in document.items() if v is not None}), "x.yaml")
+
+
+def problem_of(**changes):
+    with pytest.raises(UsageError) as caught:
+        parse(**changes)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_a_minimal_experiment_is_read_with_its_defaults():
+    experiment = parse()
+    assert experiment.steps == 12
+    assert experiment.policy.required == ("rerun", "resume", "rebuild")
+    assert experiment.interruptions[0].fault.to_json() == {
+        "kind": "micro_batch",
+        "step": 4,
+        "by": "self",
+        "micro_batch": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stepz": 3}, ["unknown key `stepz`", "did you mean `steps`"]),
+        ({"policy": {"volatil": []}}, ["unknown key `policy.volatil`", "`volatile`"]),
+        ({"interruptions": [{"kind": "after_step", "stp": 2, "step": 1}]}, ["interruptions.0.stp", "`step`"]),
+        ({"steps": 0}, ["steps", "greater than or equal to 1"]),
+        ({"steps": "twelve"}, ["steps", "integer", "'twelve'"]),
+        ({"steps": True}, ["steps", "integer"]),
+        ({"steps": None}, ["`steps` is missing"]),
+        ({"schema": 2}, ["schema"]),
+        ({"run": "python train.py"}, ["run", "tuple"]),
+        ({"interruptions": [{"kind": "after_step", "step": 13}]}, ["step 13 is beyond the last step (12)"]),
+        ({"interruptions": [{"kind": "micro_batch", "step": 3}]}, ["micro_batch"]),
+        ({"interruptions": [{"kind": "in_write", "step": 3}]}, ["byte"]),
+        ({"interruptions": [{"kind": "explode", "step": 3}]}, ["interruptions.0.kind"]),
+        ({"interruptions": []}, ["at least one"]),
+        ({"outputs": ["../../etc/passwd"]}, ["leaves the output folder"]),
+        ({"environment": {"HF_TOKEN": "x"}}, ["HF_TOKEN", "secret"]),
+        ({"inputs": {"a": {"file": "/etc/passwd", "sha256": "0" * 64}}}, ["/etc/passwd"]),
+        ({"inputs": {"a": {"pypi": "six", "version": "1.0", "sha256": "123"}}}, ["sha256"]),
+        ({"inputs": {"a": {"sha256": "0" * 64}}}, ["exactly one of file, pypi, deb, hf and https"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(changes, words):
+    text = problem_of(**changes)
+    assert "x.yaml" in text
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [1", "line 1"),
+        ("steps: 1\nsteps: 2", "comes twice"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("- 1", "not a mapping"),
+        ("a: !!python/object:os.system {}", "line 1"),
+        ("[" * 100_000, "cannot be read"),
+        ("a: '" + "x" * (2 << 20) + "'", "larger than"),
+    ],
+)
+def test_text_that_is_no_experiment_is_one_clear_error(text, words):
+    with pytest.raises(UsageError) as caught:
+        parse_experiment(text, "x.yaml")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../tiny", "/etc/passwd", "tiny/../tiny", "tiny;ls", "", "-x", "tiny\n", "T" * 500])
+def test_a_name_that_is_a_path_trick_is_refused(name):
+    with pytest.raises(UsageError, match="there is no experiment"):
+        check_experiment_name(name, ("tiny", "smollm2"))
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean smollm2"):
+        check_experiment_name("smolm2", ("tiny", "smollm2"))
+
+
+def test_the_description_does_not_change_the_digest_and_the_seed_does():
+    assert parse(description="a").digest == parse(description="b").digest
+    assert parse(config={"seed": 1}).digest != parse(config={"seed": 2}).digest
+
+
+def test_the_published_schema_is_the_one_the_code_has():
+    published = json.loads((ROOT / "pipelines" / "experiments" / "schema.json").read_text())
+    assert published == json_schema()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines" / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_experiment_is_valid(path):
+    assert parse_experiment(path.read_text(), path.name).steps > 0

@@ -1,0 +1,357 @@
+import hashlib
+import json
+import pickle
+import random
+import struct
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.documents.digest import Digest
+from harness.errors import EvidenceError
+from harness.evidence.content import Content, read_content
+from tests.made.synthetic import safetensors, sm128
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "torch"
+EXPECTED = json.loads((GOLDEN / "expected.json").read_text())["tensors"]
+
+
+def archive(
+    data: bytes, storages: dict[str, bytes] | None = None, compression: int = zipfile.ZIP_STORED, **more: bytes
+) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        file.writestr("a/data.pkl", data)
+        for key, storage in (storages or {}).items():
+            file.writestr(f"a/data/{key}", storage)
+        for name, content in more.items():
+            file.writestr(f"a/{name}", content)
+    return buffer.getvalue()
+
+
+def pickled(value, protocol=2):
+    return archive(pickle.dumps(value, protocol=protocol))
+
+
+def values(data: bytes, name="x.pt") -> dict:
+    return dict(read_content(name, data).values)
+
+
+# --- what torch wrote -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tensors.pt", "tensors.safetensors"])
+def test_every_tensor_that_torch_wrote_is_read_bit_for_bit(name):
+    content = read_content(name, (GOLDEN / name).read_bytes())
+    found = {t.name: {"dtype": t.dtype, "shape": list(t.shape), "sha256": t.sha256.hex} for t in content.tensors}
+    assert found == EXPECTED
+    assert not content.opaque
+
+
+def test_both_formats_give_a_tensor_the_same_digests():
+    one, two = (
+        {t.name: (t.digest, t.sha256) for t in read_content(name, (GOLDEN / name).read_bytes()).tensors}
+        for name in ("tensors.pt", "tensors.safetensors")
+    )
+    assert one == two
+
+
+def test_the_fast_digest_is_that_of_the_ledger():
+    array = np.arange(12, dtype="<f4").reshape(3, 4)
+    (tensor,) = read_content("x.safetensors", safetensors({"w": array})).tensors
+    assert str(tensor.digest) == sm128(array.tobytes(), "float32", [3, 4])
+    assert tensor.sha256 == Digest("sha256", hashlib.sha256(array.tobytes()).hexdigest())
+
+
+def test_a_checkpoint_is_read_with_its_optimizer_generators_and_numbers():
+    content = read_content("checkpoint.pt", (GOLDEN / "checkpoint.pt").read_bytes())
+    names = {tensor.name: tensor for tensor in content.tensors}
+    found = dict(content.values)
+    assert names["model/0.weight"].shape == (3, 4)
+    assert names["optimizer/state/0/exp_avg"].dtype == "float32"
+    assert (names["torch"].dtype, names["torch"].shape) == ("uint8", (5056,))
+    assert found["epoch"] == "3" and found["loss"] == "0.1" and found["best"] == "inf" and found["nothing"] == "null"
+    assert (
+        found["scheduler/last_epoch"] == "2"
+        and found["python/0"] == "3"
+        and len([p for p in found if p.startswith("python/1/")]) == 625
+    )
+    assert found["raw"] == f"bytes:sha256:{hashlib.sha256(bytes([0, 255])).hexdigest()}"
+    assert (found["names/0"], found["names/1"]) == ('"a"', '"b"')
+    assert (found['"1"'], found["1"]) == ('"text"', '"number"')
+    assert found["dtype"] == "<torch.float32>" and found["empty"] == "{}" and found["list"] == "[]"
+    assert found["config/<state>/lr"] == "0.5" and ("config", "argparse.Namespace") in content.opaque
+
+
+def test_the_old_format_of_torch_is_refused_with_its_remedy():
+    with pytest.raises(EvidenceError, match=r"before version 1.6") as caught:
+        read_content("legacy.pt", (GOLDEN / "legacy.pt").read_bytes())
+    assert "_use_new_zipfile_serialization" in caught.value.remedy
+
+
+def test_tensors_that_share_a_storage_are_read_apart():
+    content = read_content("tensors.pt", (GOLDEN / "tensors.pt").read_bytes())
+    shapes = {t.name: t.shape for t in content.tensors}
+    assert (shapes["transposed"], shapes["strided"], shapes["tail"]) == ((4, 6), (2, 2), (19,))
+
+
+# --- digests of content -----------------------------------------------------------------------------------------------
+
+
+def test_the_order_in_a_file_and_its_metadatas_order_do_not_count():
+    a, b = np.ones(3, dtype="<f4"), np.zeros(2, dtype="<i8")
+    one = safetensors({"a": a, "b": b}, {"x": "1", "y": "2"})
+    two = safetensors({"b": b, "a": a}, {"y": "2", "x": "1"})
+    assert one != two
+    assert read_content("m.safetensors", one).content_digest() == read_content("m.safetensors", two).content_digest()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"w": np.array([0.0, -0.0], dtype="<f4")},
+        {"w": np.array([[0.0, 0.0]], dtype="<f4")},
+        {"w": np.array([0, 0], dtype="<f8")},
+        {"v": np.array([0.0, 0.0], dtype="<f4")},
+        {"w": np.array([0.0, 0.0], dtype="<f4"), "x": np.array([], dtype="<f4")},
+        {},
+    ],
+)
+def test_sign_of_zero_shape_dtype_and_name_count(other):
+    base = read_content("m.safetensors", safetensors({"w": np.array([0.0, 0.0], dtype="<f4")}))
+    assert read_content("m.safetensors", safetensors(other)).content_digest() != base.content_digest()
+
+
+def test_payloads_of_nan_count():
+    one, two = (np.array([bits], dtype="<u4").view("<f4") for bits in (0x7FC00000, 0x7FC00001))
+    digests = {read_content("m.safetensors", safetensors({"w": a})).content_digest() for a in (one, two)}
+    assert len(digests) == 2
+
+
+def test_precision_tells_when_a_wide_tensor_holds_narrow_values():
+    full = np.linspace(0.1, 0.9, 32, dtype="<f4")
+    rounded = {"half": full.astype("<f2").astype("<f4"), "brain": (full.view("<u4") & 0xFFFF0000).view("<f4")}
+    content = read_content("m.safetensors", safetensors({"full": full, **rounded, "zero": np.zeros(32, dtype="<f4")}))
+    assert {t.name: t.precision for t in content.tensors} == {
+        "full": "float32",
+        "half": "float16",
+        "brain": "bfloat16",
+        "zero": "float32",
+    }
+
+
+def test_volatile_keys_are_left_out_wherever_they_stand():
+    one = pickled({"loss": 1.0, "time": 5, "run": {"time": 6, "id": "a"}})
+    two = pickled({"loss": 1.0, "time": 7, "run": {"time": 8, "id": "b"}})
+    digests = [read_content("c.pt", data, ["time", "run/id"]).content_digest() for data in (one, two)]
+    assert digests[0] == digests[1]
+    assert read_content("c.pt", one).content_digest(["time"]) != read_content("c.pt", two).content_digest(["time"])
+
+
+def test_an_equal_sha256_is_needed_for_other_files():
+    assert read_content("a.txt", b"x").content_digest() != read_content("a.txt", b"y").content_digest()
+    assert isinstance(read_content("a.txt", b""), Content)
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_compared_by_value():
+    one, two = b'{"a": 1.0, "b": [1, {"c": null}]}', b'{"b":[1,{"c":null}],\n"a":1.0}'
+    assert read_content("r.json", one).content_digest() == read_content("r.json", two).content_digest()
+    assert values(one, "r.json") == {"a": "1.0", "b/0": "1", "b/1/c": "null"}
+
+
+def test_a_step_that_a_resume_writes_again_counts_once():
+    straight = b'{"step":1,"loss":2.0,"s":0.1}\n{"step":2,"loss":1.0,"s":0.2}\n'
+    resumed = b'{"step":1,"loss":2.0,"s":0.3}\n{"step":2,"loss":1.0,"s":0.4}\n{"step":2,"loss":1.0,"s":0.5}\n'
+    digests = [read_content("m.jsonl", data, ["s"]).content_digest() for data in (straight, resumed)]
+    assert digests[0] == digests[1]
+
+
+def test_a_step_that_is_written_again_with_another_value_counts():
+    data = b'{"step":2,"loss":1.0}\n{"step":2,"loss":1.5}\n{"final":true}\n'
+    assert values(data, "m.jsonl") == {
+        "step=2/step": "2",
+        "step=2/loss": "1.0",
+        "step=2#2/step": "2",
+        "step=2#2/loss": "1.5",
+        "row=1/final": "true",
+    }
+
+
+def test_nan_in_a_log_is_a_value():
+    assert values(b'{"step":1,"loss":NaN}\n', "m.jsonl")["step=1/loss"] == "nan"
+
+
+@pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000, b'{"a":' + b"9" * 5000 + b"}", b""])
+def test_what_is_no_json_counts_by_its_bytes(data):
+    assert values(data, "r.json") == {"": f"bytes:sha256:{hashlib.sha256(data).hexdigest()}"}
+
+
+# --- safetensors ------------------------------------------------------------------------------------------------------
+
+
+def raw_safetensors(header: object, body: bytes = b"\0" * 8) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"", "header"),
+        (b"\0" * 7, "header"),
+        (struct.pack("<Q", 1 << 40), "header"),
+        (raw_safetensors([]), "no JSON object"),
+        (raw_safetensors(b"{"), "no JSON"),
+        (raw_safetensors(b"[" * 50_000), "nested|no JSON"),
+        (raw_safetensors(b'{"a":{},"a":{}}'), "twice"),
+        (raw_safetensors({"w": {**F32, "data_offsets": [0, 9]}}), "outside"),
+        (raw_safetensors({"w": {**F32, "data_offsets": [-8, 0]}}), "outside"),
+        (raw_safetensors({"w": {**F32, "shape": [1 << 62, 1 << 61]}}), "outside|shape"),
+        (raw_safetensors({"w": {**F32, "shape": [-2]}}), "shape"),
+        (raw_safetensors({"w": {**F32, "dtype": "F3"}}), "not read"),
+        (raw_safetensors({"w": {**F32, "more": 1}}), "without"),
+        (raw_safetensors({"w": 5}), "without"),
+        (raw_safetensors({"v": F32, "w": F32}), "overlap"),
+        (raw_safetensors({"w": {**F32, "shape": [1], "data_offsets": [4, 8]}}), "gap"),
+        (raw_safetensors({"w": {**F32, "shape": [1], "data_offsets": [0, 4]}}), "end at 4 of 8"),
+        (raw_safetensors({"__metadata__": {"a": 1}, "w": F32}), "metadata"),
+    ],
+)
+def test_a_malformed_safetensors_file_is_refused(data, match):
+    with pytest.raises(EvidenceError, match=match):
+        read_content("m.safetensors", data)
+
+
+def test_random_damage_to_safetensors_is_an_evidence_error_or_other_content():
+    data, chance = (GOLDEN / "tensors.safetensors").read_bytes(), random.Random(3)
+    original = read_content("m.safetensors", data).content_digest()
+    num_refused = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        place = chance.randrange(len(damaged))
+        damaged[place] ^= 1 << chance.randrange(8)
+        try:
+            assert read_content("m.safetensors", bytes(damaged)).content_digest() != original
+        except EvidenceError:
+            num_refused += 1
+    assert num_refused > 50
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+def test_compressed_members_are_refused():
+    with pytest.raises(EvidenceError, match="compressed"):
+        read_content("x.pt", archive(pickle.dumps({"a": "b" * 1000}), compression=zipfile.ZIP_DEFLATED))
+
+
+def test_the_same_member_twice_is_refused():
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file, pytest.warns(UserWarning):
+        file.writestr("a/data.pkl", pickle.dumps(1))
+        file.writestr("a/data.pkl", pickle.dumps(2))
+    with pytest.raises(EvidenceError, match="twice"):
+        read_content("x.pt", buffer.getvalue())
+
+
+def test_a_wrong_crc_is_refused():
+    data = bytearray(pickled({"a": "needle"}))
+    place = data.index(b"needle")
+    data[place] = ord("N")
+    with pytest.raises(EvidenceError, match="CRC"):
+        read_content("x.pt", bytes(data))
+
+
+@pytest.mark.parametrize("size", [0, 3, 30, 200, 5000, 20_000])
+def test_a_torn_checkpoint_is_refused(size):
+    with pytest.raises(EvidenceError, match=r"torn|archive"):
+        read_content("x.pt", (GOLDEN / "checkpoint.pt").read_bytes()[:size])
+
+
+def test_overlapping_members_are_refused():
+    data = bytearray(archive(pickle.dumps(1), {"0": b"12345678"}))
+    first, second = data.index(b"PK\x01\x02"), data.rindex(b"PK\x01\x02")
+    data[second + 42 : second + 46] = data[first + 42 : first + 46]
+    with pytest.raises(EvidenceError, match=r"another's|overlap"):
+        read_content("x.pt", bytes(data))
+
+
+def test_an_archive_without_a_pickle_is_refused():
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("readme", "x")
+    with pytest.raises(EvidenceError, match=r"data\.pkl"):
+        read_content("x.pt", buffer.getvalue())
+
+
+def test_another_byte_order_is_refused():
+    with pytest.raises(EvidenceError, match="byte order"):
+        read_content("x.pt", archive(pickle.dumps(1), byteorder=b"big"))
+
+
+def test_members_that_no_tensor_uses_count_too():
+    one, two = (archive(pickle.dumps(1), {"7": data}) for data in (b"12345678", b"12345679"))
+    assert read_content("x.pt", one).content_digest() != read_content("x.pt", two).content_digest()
+
+
+def test_random_damage_to_an_archive_is_an_evidence_error_or_the_same_content():
+    """A bit that is no part of the content (padding, a date) may change; nothing else passes, and nothing crashes."""
+    data, chance = (GOLDEN / "checkpoint.pt").read_bytes(), random.Random(4)
+    original = read_content("x.pt", data).content_digest()
+    num_refused = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        try:
+            assert read_content("x.pt", bytes(damaged)).content_digest() == original
+        except EvidenceError:
+            num_refused += 1
+    assert num_refused > 150
+
+
+PEAK = """
+import mmap, re, sys
+from pathlib import Path
+from harness.evidence.content import read_content
+from harness.judge.controls import check_tensor_bit
+from harness.evidence.zip_file import read_zip
+def peak():
+    return int(re.search("VmHWM: *\\s+([0-9]+)", Path("/proc/self/status").read_text())[1]) >> 10
+with open(sys.argv[1], "rb") as stream:
+    data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    before = peak()
+    {call}
+    print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is counted otherwise")
+@pytest.mark.parametrize(
+    ("call", "max_mib"),
+    [
+        ("read_zip(data, 'x')", 72),
+        ("read_content('x.safetensors', data)", 72),
+        ("check_tensor_bit('x.safetensors', data)", 192 + 72),  # it holds one copy
+    ],
+)
+def test_of_a_large_file_one_tensor_at_a_time_takes_memory(tmp_path, call, max_mib):
+    if call.startswith("read_zip"):
+        data = archive(b"", {str(n): bytes(24 << 20) for n in range(8)})
+    else:
+        data = safetensors({f"t{n}": np.full(6 << 20, n, dtype="<f4") for n in range(8)})
+    (tmp_path / "large").write_bytes(data)
+    command = [sys.executable, "-c", PEAK.format(call=call), str(tmp_path / "large")]
+    answer = subprocess.run(command, cwd=GOLDEN.parents[2], capture_output=True, text=True, check=True).stdout
+    assert 20 < int(answer) < max_mib

@@ -1,0 +1,175 @@
+"""The cause by name, only where the measurements show it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.evidence.content import read_content
+from harness.judge.verdict import judge
+from tests.made.synthetic import NAMES, Quirks, case, resumed, safetensors, straight
+
+
+def cause(**changes):
+    verdict = judge(case(**changes))
+    assert verdict.verdict == "DIVERGED", verdict.problems
+    return verdict.cause
+
+
+def said(found):
+    return " / ".join(found.evidence)
+
+
+def test_forgotten_generators_that_were_seeded_anew_are_recognised():
+    found = cause(resumed=resumed(quirks=Quirks(forget=("rng",))))
+    assert found.kind == "rng_not_restored"
+    assert "equals the straight run's state before step 1: the generators were seeded anew" in said(found)
+    assert "the first by name is torch" in said(found)
+    assert any("batches of that step are equal" in line for line in found.ruled_out)
+    assert any("8 steps of a second process are equal" in line for line in found.ruled_out)
+    assert "optim, param, buffer and frozen came back bit for bit" in " ".join(found.ruled_out)
+
+
+def test_forgotten_moments_are_recognised_by_their_absence():
+    found = cause(resumed=resumed(quirks=Quirks(forget=("moments",))))
+    assert found.kind == "optimizer_state_not_restored"
+    assert "the optimizer holds no state at all after the resume" in said(found)
+
+
+def test_forgotten_weights_that_equal_the_initial_ones_are_recognised():
+    found = cause(resumed=resumed(quirks=Quirks(forget=("params",))))
+    assert found.kind == "weights_not_restored"
+    assert "the parameters equal the initial ones: no weights were loaded" in said(found)
+
+
+def test_a_replayed_batch_is_found_again_in_the_straight_run():
+    found = cause(resumed=resumed(quirks=Quirks(forget=("batch",))))
+    assert found.kind == "data_position_not_restored"
+    assert "it is the first batch of all of the straight run" in said(found)
+
+
+def test_an_order_that_nothing_explains_says_so():
+    found = cause(resumed=resumed(quirks=Quirks(noise=(5, "data"))))
+    assert found.kind == "data_position_not_restored"
+    assert "no step of the straight run was given this batch: its order is another one" in said(found)
+
+
+def test_an_order_that_is_drawn_from_a_lost_generator_is_the_generators_fault():
+    found = cause(resumed=resumed(quirks=Quirks(noise=(5, "data"), forget=("rng",))))
+    assert found.kind == "rng_not_restored"
+
+
+def test_a_schedule_that_starts_again_names_the_rates():
+    found = cause(resumed=resumed(quirks=Quirks(forget=("schedule",))))
+    assert found.kind == "scheduler_not_restored"
+    assert "the learning rate was 0.25 instead of 0.05" in said(found)
+    assert "that is the learning rate of step 1" in said(found)
+
+
+def test_forgotten_buffers_are_recognised():
+    assert cause(resumed=resumed(quirks=Quirks(forget=("buffers",)))).kind == "buffers_not_restored"
+
+
+def test_other_frozen_weights_are_recognised():
+    other = Quirks(unseeded=("frozen",))
+    changes = {"straight": straight(quirks=other), "rerun": straight("rerun", other)}
+    found = cause(**changes, resumed=resumed(first=other, quirks=Quirks(forget=("frozen",))))
+    assert found.kind == "frozen_weights_not_restored"
+
+
+def with_rounded_checkpoints(trajectory):
+    """Checkpoints that hold the weights as their names say, in half precision and wide enough to tell."""
+    wide = {f"model.{name}": np.linspace(0.1, 0.9, 4, dtype="<f4").astype("<f2") for name in NAMES}
+    content = read_content("c.safetensors", safetensors(wide))
+    files = tuple(replace(f, content=content, sha256=None) if f.role == "checkpoint" else f for f in trajectory.files)
+    return replace(trajectory, files=files)
+
+
+def test_a_checkpoint_in_half_precision_is_named_as_such():
+    rounded = resumed(quirks=Quirks(round_to="<f2"))
+    assert cause(resumed=rounded).kind == "weights_not_restored", "nothing in the files shows a loss of precision"
+    found = cause(resumed=with_rounded_checkpoints(rounded))
+    assert found.kind == "checkpoint_lost_precision"
+    assert "is stored as float16; the live tensor is float32" in said(found)
+
+
+def test_a_checkpoint_that_was_rounded_and_widened_again_is_named_as_such():
+    rounded = resumed(quirks=Quirks(round_to="<f2"))
+    wide = with_rounded_checkpoints(rounded)
+    files = tuple(
+        replace(f, content=replace(f.content, tensors=tuple(replace(t, dtype="float32") for t in f.content.tensors)))
+        if f.role == "checkpoint"
+        else f
+        for f in wide.files
+    )
+    found = cause(resumed=replace(wide, files=files))
+    assert found.kind == "checkpoint_lost_precision" and "holds only values that float16 can hold" in said(found)
+
+
+def test_a_scalers_factor_is_recognised():
+    found = cause(resumed=resumed(quirks=Quirks(scale=1024.0)))
+    assert found.kind == "scaler_not_restored"
+    assert "exactly 1024" in said(found)
+
+
+def test_a_small_change_of_the_loss_between_two_processes_is_an_operator():
+    found = cause(rerun=straight("rerun", Quirks(noise=(3, "loss"))))
+    assert found.kind == "nondeterministic_operator" and "forward" in found.title
+    assert "data, rng, lr and the parameters before it are equal" in said(found)
+    assert "relative difference" in said(found)
+    assert "steps 1 to 2 of this run are equal" in found.ruled_out[0]
+
+
+def test_a_change_of_the_gradients_alone_is_an_operator_of_the_backward_pass():
+    found = cause(rerun=straight("rerun", Quirks(noise=(3, "grad"))))
+    assert found.kind == "nondeterministic_operator" and "backward" in found.title
+    assert "data, rng, lr, loss and the parameters" in said(found)
+
+
+def test_a_large_change_of_the_loss_with_equal_generators_is_hidden_randomness():
+    found = cause(rerun=straight("rerun", Quirks(scale=1.3)))
+    assert found.kind == "unseeded_randomness" and "no recorded generator" in found.title
+
+
+def test_a_change_after_a_resume_is_no_operator_where_the_same_step_repeated():
+    found = cause(resumed=resumed(quirks=Quirks(noise=(6, "loss"))))
+    assert found.kind == "unknown"
+    assert "the same step was computed twice before with equal bits" in said(found)
+
+
+def test_a_change_after_a_resume_may_be_an_operator_where_no_second_process_got_so_far():
+    found = cause(resumed=resumed(quirks=Quirks(noise=(7, "grad"))), rerun=None, rerun_mode="prefix")
+    assert found.kind == "nondeterministic_operator"
+
+
+@pytest.mark.parametrize(("what", "words"), [("weights", "the initial weights"), ("rng", "the generators")])
+def test_an_unseeded_start_is_recognised(what, words):
+    found = cause(rerun=straight("rerun", Quirks(unseeded=(what,))))
+    assert found.kind == "unseeded_randomness" and words in found.title
+
+
+def test_an_unseeded_order_of_the_data_is_recognised():
+    found = cause(rerun=straight("rerun", Quirks(unseeded=("data",))))
+    assert found.kind == "unseeded_randomness" and "order of the data" in found.title
+    assert "the recorded generators are equal at that step" in said(found)
+
+
+@pytest.mark.parametrize("stream", ["lr", "optim", "param", "buffer"])
+def test_what_cannot_be_told_is_called_unknown(stream):
+    found = cause(rerun=straight("rerun", Quirks(noise=(3, stream))))
+    assert found.kind == "unknown" and f"{stream} is the first stream to differ, at step 3" in said(found)
+
+
+def test_an_output_that_differs_alone_names_its_keys():
+    found = cause(resumed=resumed(quirks=Quirks(saves_rows_twice=True)))
+    assert found.kind == "output_differs"
+    assert "step=5/host" in said(found) or "step=5#2" in said(found)
+
+
+def test_a_checkpoint_that_was_read_is_quoted():
+    trajectory = resumed(quirks=Quirks(forget=("moments",)))
+    run = trajectory.runs[1]
+    read = replace(run.events[0], kind="restore", fields={"path": "checkpoints/step4.safetensors", "ok": True})
+    load = replace(run.events[0], kind="load_state", fields={"what": "module", "ok": True})
+    seen = replace(trajectory, runs=(trajectory.runs[0], replace(run, events=(read, load, *run.events))))
+    assert "it read checkpoints/step4.safetensors; load_state_dict was called for: module" in said(cause(resumed=seen))

@@ -1,0 +1,575 @@
+"""Every rule of the verdict, by a case that breaks only that rule."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from harness.documents.run import Fault
+from harness.judge.controls import ControlCheck
+from harness.judge.verdict import VerdictInputs, judge, verdict_to_json
+from harness.judge.verdict_inputs import Rebuild
+from tests.made.synthetic import STEPS, UNSEEDED, Quirks, case, good_controls, resumed, straight
+
+WRITE = Fault(kind="in_write", step=6, byte=40)
+
+
+def judged(**changes):
+    document = verdict_to_json(judge(case(**changes)))
+    assert json.loads(json.dumps(document)) == document
+    return document
+
+
+def oracle(document, name):
+    return document["oracles"][name]["verdict"]
+
+
+def assert_inconclusive(document, words):
+    assert (document["verdict"], document["exit_code"]) == ("INCONCLUSIVE", 3), document["summary"]
+    assert any(words in problem for problem in document["problems"]), document["problems"]
+
+
+def with_run(trajectory, number, **changes):
+    """The same trajectory with one run's evidence changed; `record_*` keys go into its record."""
+    runs = list(trajectory.runs)
+    record = {key.removeprefix("record_"): value for key, value in changes.items() if key.startswith("record_")}
+    other = {key: value for key, value in changes.items() if not key.startswith("record_")}
+    runs[number - 1] = replace(runs[number - 1], record=replace(runs[number - 1].record, **record), **other)
+    return replace(trajectory, runs=tuple(runs))
+
+
+# --- certified --------------------------------------------------------------------------------------------------------
+
+
+def test_a_training_that_repeats_and_survives_its_kill_is_certified():
+    document = judged()
+    assert (document["verdict"], document["exit_code"], document["problems"]) == ("CERTIFIED", 0, [])
+    assert {name: oracle(document, name) for name in document["oracles"]} == dict.fromkeys(
+        ("rerun", "resume", "rebuild"), "CERTIFIED"
+    )
+    assert document["oracles"]["resume"]["resumes"] == [
+        {"run": 2, "started_after_step": 4, "checkpoint_step": 4, "step_source": "content"}
+    ]
+    assert document["interruptions"][0] == {
+        "kind": "micro_batch",
+        "step": 6,
+        "micro_batch": 1,
+        "byte": None,
+        "by": "self",
+        "run": 1,
+        "signal": "SIGKILL",
+        "exit_code": 137,
+        "oom_killed": False,
+        "landed": True,
+        "resumed_after_step": 4,
+    }
+    assert document["compared"]["steps"] == STEPS + 4
+    assert (document["first_divergence"], document["cause"], document["final_state_equal"]) == (None, None, True)
+    assert document["testimony"] == {"tensors_on_disk": 9, "found_in_ledger": 9, "missing": []}
+    assert document["control"]["failed_as_it_must"] is True
+
+
+def test_the_verdict_says_what_was_not_checked():
+    lines = " ".join(judged(dirty=True, runner="host")["not_checked"])
+    for words in ("hardware", "picked by hand", "operator", "no container", "cannot be replayed", "replay"):
+        assert words in lines
+
+
+def test_equal_cases_give_equal_verdicts():
+    assert judged() == judged()
+
+
+def test_several_kills_of_every_kind_are_certified():
+    kills = (
+        Fault(kind="before_step", step=3, by="outside"),
+        Fault(kind="after_step", step=4),
+        WRITE,
+        Fault(kind="after_write", step=6),
+    )
+    document = judged(resumed=resumed(kills), interruptions=kills)
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert [one["resumed_after_step"] for one in document["interruptions"]] == [2, 2, 4, 6]
+    assert all(one["landed"] for one in document["interruptions"])
+
+
+def test_a_write_torn_by_the_kernel_counts_with_the_exit_status_of_its_signal():
+    trajectory = with_run(resumed((WRITE,)), 1, record_exit_code=153, record_killed_by=None)
+    document = judged(resumed=trajectory, interruptions=(WRITE,))
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert document["interruptions"][0]["signal"] == "SIGXFSZ"
+    not_a_write = judged(resumed=with_run(resumed(), 1, record_exit_code=153))
+    assert_inconclusive(not_a_write, "exit code 153")
+
+
+def test_hand_picked_kills_get_no_bound_and_random_ones_do():
+    assert judged()["oracles"]["resume"]["bound"] is None
+    kills = (Fault(kind="after_step", step=3), Fault(kind="after_step", step=5), Fault(kind="after_step", step=7))
+    document = judged(resumed=resumed(kills), interruptions=kills, is_random=True)
+    assert document["oracles"]["resume"]["bound"] == (
+        "3 of 3 held: with 95 % confidence fewer than 63.2 % of resumes differ"
+    )
+
+
+# --- rerun ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_gives_the_exact_bound():
+    rerun = judged()["oracles"]["rerun"]
+    assert rerun["how"] == "second straight run"
+    assert rerun["bound"] == "1 of 1 held: with 95 % confidence fewer than 95.0 % of reruns differ"
+
+
+def test_a_second_run_that_differs_is_the_reruns_fault_and_leaves_resume_open():
+    document = judged(rerun=straight("rerun", Quirks(noise=(3, "loss"))))
+    assert (document["verdict"], document["exit_code"]) == ("DIVERGED", 1)
+    assert oracle(document, "rerun") == "DIVERGED" and oracle(document, "resume") == "CERTIFIED"
+    first = document["first_divergence"]
+    assert (first["oracle"], first["trajectory"], first["run"], first["step"]) == ("rerun", "rerun", 1, 3)
+    assert (first["stream"], first["tensor"], first["micro_batch"]) == ("loss", "1.1", 1)
+    assert document["final_state_equal"] is False
+
+
+def test_a_difference_after_a_resume_is_the_resumes_only_if_rerun_holds():
+    broken = resumed(quirks=Quirks(forget=("rng",)))
+    held = judged(resumed=broken)
+    assert (oracle(held, "rerun"), oracle(held, "resume"), held["verdict"]) == ("CERTIFIED", "DIVERGED", "DIVERGED")
+    not_held = judged(resumed=broken, rerun=straight("rerun", Quirks(noise=(3, "loss"))))
+    assert (oracle(not_held, "rerun"), oracle(not_held, "resume")) == ("DIVERGED", "INCONCLUSIVE")
+    assert "does not repeat itself" in not_held["oracles"]["resume"]["reason"]
+    unknown = judged(resumed=broken, rerun=None)
+    assert (oracle(unknown, "rerun"), oracle(unknown, "resume")) == ("NOT_CHECKED", "INCONCLUSIVE")
+    assert unknown["verdict"] == "INCONCLUSIVE"
+
+
+def test_the_steps_before_the_first_kill_can_stand_for_a_second_run_and_say_so():
+    document = judged(rerun=None, rerun_mode="prefix")
+    rerun = document["oracles"]["rerun"]
+    assert (rerun["verdict"], rerun["how"]) == ("CERTIFIED", "steps 1-5 before the first kill")
+    assert rerun["bound"].endswith("of reruns differ in their first 5 steps")
+    assert document["verdict"] == "CERTIFIED"
+    assert any("a second straight run" in line for line in document["not_checked"])
+
+
+def test_a_prefix_that_differs_is_the_reruns_fault_even_beside_an_equal_second_run():
+    noisy = resumed(first=Quirks(noise=(2, "grad")))
+    for changes in ({}, {"rerun": None, "rerun_mode": "prefix"}):
+        document = judged(resumed=noisy, **changes)
+        assert (oracle(document, "rerun"), oracle(document, "resume")) == ("DIVERGED", "INCONCLUSIVE")
+        assert document["first_divergence"]["trajectory"] == "resumed"
+        assert (document["first_divergence"]["run"], document["first_divergence"]["step"]) == (1, 2)
+
+
+def test_a_kill_before_the_first_step_leaves_no_prefix_to_compare():
+    kill = Fault(kind="micro_batch", step=1, micro_batch=1)
+    document = judged(rerun=None, rerun_mode="prefix", resumed=resumed((kill,)), interruptions=(kill,))
+    assert oracle(document, "rerun") == "NOT_CHECKED"
+    assert_inconclusive(document, "rerun is required and was not checked")
+
+
+def test_different_outputs_of_a_second_run_diverge():
+    other = straight("rerun")
+    document = judged(rerun=replace(other, files=straight(quirks=Quirks(learning=0.5)).files))
+    assert document["verdict"] == "DIVERGED"
+    assert document["first_divergence"]["stream"] in ("output", "checkpoint")
+    assert document["cause"]["class"] == "output_differs"
+
+
+# --- resume -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "stream", "cause"),
+    [
+        ("rng", "rng", "rng_not_restored"),
+        ("moments", "optim", "optimizer_state_not_restored"),
+        ("params", "param", "weights_not_restored"),
+        ("batch", "data", "data_position_not_restored"),
+        ("schedule", "lr", "scheduler_not_restored"),
+        ("buffers", "buffer", "buffers_not_restored"),
+    ],
+)
+def test_state_that_is_not_restored_diverges_with_its_cause(forgotten, stream, cause):
+    document = judged(resumed=resumed(quirks=Quirks(forget=(forgotten,))))
+    first = document["first_divergence"]
+    assert (document["verdict"], oracle(document, "resume")) == ("DIVERGED", "DIVERGED")
+    assert (first["trajectory"], first["run"], first["step"], first["stream"]) == ("resumed", 2, 5, stream)
+    assert document["cause"]["class"] == cause
+    assert document["cause"]["evidence"] and document["cause"]["fix"]
+
+
+def test_state_that_came_back_different_diverges_even_if_the_final_bits_agree():
+    """The buffer is read by nothing and overwritten in the end: here the ledger is told so."""
+    broken = resumed(quirks=Quirks(forget=("moments",)))
+    good = resumed()
+    start = broken.runs[1].ledger.start
+    healed = replace(good.runs[1].ledger, start=start)
+    mixed = with_run(good, 2, ledger=healed, sidecar=broken.runs[1].sidecar)
+    document = judged(resumed=mixed)
+    assert document["final_state_equal"] is True
+    assert (oracle(document, "resume"), document["first_divergence"]["stream"]) == ("DIVERGED", "optim")
+
+
+def test_a_resume_that_starts_over_diverges_although_every_bit_agrees():
+    document = judged(resumed=resumed(quirks=Quirks(forget=("everything",))))
+    assert (document["verdict"], oracle(document, "resume")) == ("DIVERGED", "DIVERGED")
+    assert document["cause"]["class"] == "checkpoint_ignored"
+    assert (document["final_state_equal"], document["first_divergence"]) == (True, None)
+    assert document["interruptions"][0]["resumed_after_step"] == 0
+    assert "2 checkpoint writes" in document["cause"]["evidence"][1]
+
+
+def test_starting_over_before_any_checkpoint_is_no_resume_and_no_divergence():
+    kill = Fault(kind="micro_batch", step=2, micro_batch=1)
+    document = judged(resumed=resumed((kill,)), interruptions=(kill,))
+    assert oracle(document, "resume") == "INCONCLUSIVE"
+    assert_inconclusive(document, "no checkpoint was complete before the kill")
+
+
+@pytest.mark.parametrize("kind", ["before_write", "in_write", "after_write"])
+def test_a_first_checkpoint_that_the_kill_prevented_is_not_ignored(kind):
+    kill = Fault(kind=kind, step=2, byte=40 if kind == "in_write" else None)
+    broken = resumed((kill,), quirks=Quirks(forget=("everything",)))
+    assert_inconclusive(judged(resumed=broken, interruptions=(kill,)), "no checkpoint was complete before the kill")
+
+
+def test_a_claim_that_the_host_cannot_confirm_is_a_problem_and_no_divergence():
+    lied = resumed(quirks=Quirks(forget=("moments",), source="content"))
+    document = judged(resumed=lied)
+    assert oracle(document, "resume") == "INCONCLUSIVE"
+    assert_inconclusive(document, "the same parameters and optimizer state are found nowhere")
+
+
+def test_a_run_that_skips_steps_is_a_problem():
+    kill = Fault(kind="after_step", step=3)
+    document = judged(resumed=resumed((kill,), quirks=Quirks(claims_step=5)), interruptions=(kill,))
+    assert_inconclusive(document, "starts after step 5, but only 3 steps are recorded before it")
+
+
+def test_a_resume_after_the_last_step_compares_nothing():
+    kill = Fault(kind="after_write", step=STEPS)
+    document = judged(resumed=resumed((kill,)), interruptions=(kill,))
+    assert document["interruptions"][0]["resumed_after_step"] == STEPS
+    assert document["oracles"]["resume"]["reason"] == "nothing was compared: no step follows a resume"
+    assert_inconclusive(document, "no step follows a resume")
+
+
+@pytest.mark.parametrize(
+    ("kill", "step"),
+    [
+        (Fault(kind="micro_batch", step=7, micro_batch=1), 5),
+        (Fault(kind="before_step", step=7), 5),
+        (Fault(kind="after_step", step=6), 5),
+        (Fault(kind="after_write", step=6), 5),
+    ],
+)
+def test_a_kill_that_came_at_another_step_than_it_says_has_not_landed(kill, step):
+    trajectory = resumed()
+    events = tuple(
+        replace(e, fields={"fault": kill.to_json()}) if e.kind == "fault" else e for e in trajectory.runs[0].events
+    )
+    document = judged(resumed=with_run(trajectory, 1, events=events), interruptions=(kill,))
+    assert document["interruptions"][0]["landed"] is False
+    assert_inconclusive(document, f"({kill.kind} at step {kill.step}) came after step {step}")
+
+
+def test_a_repeated_step_must_equal_the_earlier_copy():
+    document = judged(resumed=resumed(quirks=Quirks(noise=(5, "grad"))))
+    assert (oracle(document, "rerun"), oracle(document, "resume")) == ("CERTIFIED", "DIVERGED")
+    assert document["first_divergence"]["step"] == 5
+
+
+def test_a_second_resume_that_fails_is_found_in_its_run():
+    kills = (Fault(kind="after_step", step=3), Fault(kind="after_step", step=7))
+    good, bad = resumed(kills), resumed(kills, quirks=Quirks(forget=("rng",)))
+    document = judged(resumed=bad, interruptions=kills)
+    assert document["first_divergence"]["run"] == 2
+    assert judged(resumed=good, interruptions=kills)["verdict"] == "CERTIFIED"
+    assert document["streams_that_differ"][0] == {"stream": "rng", "first_step": 3, "num_steps": 6}
+
+
+def test_a_checkpoint_that_only_a_kill_left_behind_is_named_and_not_compared():
+    trajectory = resumed()
+    extra = replace(trajectory.files[1], path="checkpoints/step5.safetensors")
+    document = judged(resumed=replace(trajectory, files=(*trajectory.files, extra)))
+    assert document["verdict"] == "CERTIFIED"
+    assert "checkpoint checkpoints/step5.safetensors: only one side has it" in document["not_checked"]
+
+
+def test_a_checkpoint_that_differs_diverges():
+    trajectory = resumed()
+    file = trajectory.files[1]
+    content = replace(file.content, values=(*file.content.values, ("epoch", "9")))
+    files = tuple(replace(f, content=content, sha256=None) if f.path == file.path else f for f in trajectory.files)
+    document = judged(resumed=replace(trajectory, files=files))
+    assert (oracle(document, "resume"), document["first_divergence"]["stream"]) == ("DIVERGED", "checkpoint")
+    assert document["first_divergence"]["tensor"] == f"{file.path}: epoch"
+
+
+# --- an infrastructure fault is never a divergence, missing evidence never a certificate ------------------------------
+
+BROKEN = Quirks(forget=("rng",))
+
+
+@pytest.mark.parametrize("quirks", [Quirks(), BROKEN], ids=["equal bits", "different bits"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: with_run(t, 2, record_exit_code=137, record_oom_killed=True), "ran out of memory"),
+        (lambda t: with_run(t, 2, record_error="the engine stopped answering"), "the engine stopped answering"),
+        (lambda t: with_run(t, 2, record_exit_code=1), "ended with exit code 1"),
+        (lambda t: with_run(t, 1, record_oom_killed=True), "ran out of memory"),
+        (lambda t: with_run(t, 1, record_exit_code=0), "never landed: the run finished"),
+        (lambda t: with_run(t, 1, record_exit_code=86), "nobody killed the waiting process"),
+        (lambda t: with_run(t, 1, record_exit_code=1), "instead of the kill"),
+        (lambda t: with_run(t, 1, record_killed_by="outside"), "was to come from self and came from outside"),
+        (lambda t: with_run(t, 1, events=()), "no event of it was recorded"),
+        (lambda t: with_run(t, 2, ledger=None), "left no ledger"),
+        (lambda t: with_run(t, 1, ledger=None), "left no ledger"),
+        (lambda t: with_run(t, 2, problem="resumed/2/ledger.jsonl, line 3: found"), "line 3: found"),
+        (lambda t: with_run(t, 2, extra_ledgers=("ledger-2.jsonl",)), "more than one process trained"),
+        (lambda t: with_run(t, 2, ledger=replace(t.runs[1].ledger, end=None)), "the ledger has no end"),
+        (lambda t: replace(t, runs=t.runs[:1]), "1 of 2 runs took place"),
+        (lambda t: replace(t, problems=("output cannot be listed",)), "output cannot be listed"),
+    ],
+)
+def test_a_fault_in_the_interrupted_training_makes_resume_inconclusive(quirks, change, words):
+    document = judged(resumed=change(resumed(quirks=quirks)))
+    assert oracle(document, "resume") == "INCONCLUSIVE"
+    assert oracle(document, "rerun") == "CERTIFIED"
+    assert_inconclusive(document, words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: with_run(t, 1, record_exit_code=1), "exit code 1"),
+        (lambda t: with_run(t, 1, record_exit_code=137, record_oom_killed=True), "ran out of memory"),
+        (lambda t: with_run(t, 1, ledger=None), "no ledger"),
+        (lambda t: replace(t, files=()), "no file matches the declared outputs"),
+        (lambda t: replace(t, runs=(*t.runs, *t.runs)), "2 of 1 runs"),
+    ],
+)
+def test_a_fault_in_the_straight_training_leaves_everything_open(change, words):
+    document = judged(straight=change(straight()), rerun=straight("rerun", Quirks(noise=(2, "loss"))))
+    assert {oracle(document, "rerun"), oracle(document, "resume")} == {"INCONCLUSIVE"}
+    assert_inconclusive(document, words)
+
+
+def test_a_fault_in_the_second_run_leaves_rerun_open():
+    broken = with_run(straight("rerun", Quirks(noise=(2, "loss"))), 1, record_exit_code=1)
+    document = judged(rerun=broken)
+    assert oracle(document, "rerun") == "INCONCLUSIVE"
+    assert_inconclusive(document, "rerun/1 ended with exit code 1")
+
+
+def test_another_number_of_steps_than_declared_is_inconclusive():
+    assert_inconclusive(judged(steps=STEPS + 1), f"ended after step {STEPS}; the experiment declares {STEPS + 1}")
+
+
+def test_a_recorder_that_stopped_says_why():
+    trajectory = straight()
+    event = replace(trajectory.runs[0].events[0], kind="recorder_error", fields={"type": "OSError", "message": "full"})
+    document = judged(straight=with_run(trajectory, 1, events=(event,)))
+    assert_inconclusive(document, "the recorder stopped: OSError: full")
+
+
+def test_a_recorder_that_saw_no_parameters_is_inconclusive():
+    trajectory = straight()
+    ledger = trajectory.runs[0].ledger
+    blind = replace(ledger, steps=tuple(replace(s, streams={"loss": s.streams["loss"]}) for s in ledger.steps))
+    assert_inconclusive(judged(straight=with_run(trajectory, 1, ledger=blind)), "saw no trainable parameters")
+
+
+def test_a_stream_that_one_side_did_not_see_is_missing_evidence():
+    trajectory = straight("rerun")
+    ledger = trajectory.runs[0].ledger
+    steps = tuple(replace(s, streams={k: v for k, v in s.streams.items() if k != "grad"}) for s in ledger.steps)
+    document = judged(rerun=with_run(trajectory, 1, ledger=replace(ledger, steps=steps)))
+    assert oracle(document, "rerun") == "INCONCLUSIVE"
+    assert_inconclusive(document, "stream grad of step 1 was seen on one side only")
+
+
+def test_an_output_that_cannot_be_read_is_missing_evidence():
+    trajectory = straight("rerun")
+    files = tuple(replace(f, content=None, sha256=None, problem="m is torn") for f in trajectory.files)
+    document = judged(rerun=replace(trajectory, files=files))
+    assert oracle(document, "rerun") == "INCONCLUSIVE"
+    assert_inconclusive(document, "m is torn")
+
+
+def test_a_difference_in_the_ledger_stands_although_a_file_cannot_be_read():
+    trajectory = resumed(quirks=BROKEN)
+    files = tuple(replace(f, content=None, sha256=None, problem="torn") for f in trajectory.files)
+    assert oracle(judged(resumed=replace(trajectory, files=files)), "resume") == "DIVERGED"
+
+
+def test_nothing_compared_is_inconclusive():
+    document = verdict_to_json(
+        judge(VerdictInputs(experiment="t", run_id="r", commit="c", dirty=False, runner="docker", steps=3))
+    )
+    assert (document["verdict"], document["compared"]["steps"]) == ("INCONCLUSIVE", 0)
+    assert document["problems"] and {oracle(document, name) for name in document["oracles"]} == {"NOT_CHECKED"}
+
+
+def test_a_problem_before_any_run_is_a_verdict_too():
+    early = VerdictInputs(
+        experiment="t", run_id="r", commit="c", dirty=False, runner="docker", steps=3, problems=("no engine",)
+    )
+    document = verdict_to_json(judge(early))
+    assert_inconclusive(document, "no engine")
+    assert document["summary"].startswith("t can be neither certified nor refused: no engine")
+
+
+def test_a_problem_outside_of_the_evidence_wins_over_any_bits():
+    assert_inconclusive(judged(problems=("the GPU was lost",)), "the GPU was lost")
+    assert_inconclusive(judged(problems=("the GPU was lost",), resumed=resumed(quirks=BROKEN)), "the GPU was lost")
+
+
+def test_a_veto_is_a_veto():
+    document = judged(review=UNSEEDED)
+    assert (document["verdict"], document["exit_code"]) == ("VETOED", 4)
+    assert "V1" in document["summary"]
+
+
+def test_a_rule_that_is_switched_off_stands_under_what_was_not_checked():
+    document = judged(review=replace(UNSEEDED, severities={"REP101": "off"}))
+    assert document["verdict"] != "VETOED"
+    assert any("REP101" in line and "off in pyproject.toml" in line for line in document["not_checked"])
+
+
+# --- required oracles -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rerun", "resume", "rebuild"])
+def test_a_required_oracle_that_was_not_checked_makes_the_whole_inconclusive(name):
+    document = judged(**{"resumed" if name == "resume" else name: None})
+    assert oracle(document, name) == "NOT_CHECKED"
+    assert_inconclusive(document, f"{name} is required and was not checked")
+
+
+@pytest.mark.parametrize("name", ["rerun", "resume", "rebuild"])
+def test_an_oracle_that_is_not_required_may_be_left_out_and_is_named(name):
+    required = tuple({"rerun", "resume", "rebuild"} - {name})
+    document = judged(**{"resumed" if name == "resume" else name: None}, required=required)
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert any(line.startswith(name) for line in document["not_checked"])
+
+
+def test_an_oracle_that_is_not_required_can_still_say_no():
+    assert judged(required=("rerun",), resumed=resumed(quirks=BROKEN))["verdict"] == "DIVERGED"
+
+
+def test_an_image_with_another_id_diverges():
+    document = judged(rebuild=Rebuild(image_ids=("sha256:a", "sha256:b"), source="two builds"))
+    assert (document["verdict"], oracle(document, "rebuild")) == ("DIVERGED", "DIVERGED")
+    assert document["cause"]["class"] == "image_not_reproducible"
+
+
+def test_one_image_id_proves_nothing():
+    document = judged(rebuild=Rebuild(image_ids=("sha256:a",), source="one build"))
+    assert_inconclusive(document, "fewer than two images")
+
+
+# --- controls and testimony -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["tensor_bit", "ledger_digit", "flip_param", "flip_optim"])
+def test_a_control_that_is_missing_makes_the_whole_inconclusive(name):
+    document = judged(controls=good_controls(name))
+    assert_inconclusive(document, f"control {name} was not made")
+    assert document["control"]["failed_as_it_must"] is False
+
+
+@pytest.mark.parametrize("name", ["tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim"])
+def test_a_control_that_did_not_fail_makes_the_whole_inconclusive(name):
+    blind = ControlCheck(name=name, failed_as_it_must=False, detail="not found")
+    assert_inconclusive(judged(controls=(*good_controls(name), blind)), f"control {name} did not fail as it must")
+
+
+def test_without_interruptions_no_resume_control_is_needed():
+    document = judged(resumed=None, interruptions=(), required=("rerun",), controls=good_controls("flip_optim"))
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+
+
+def test_weights_that_never_moved_are_inconclusive_without_anybody_asking():
+    still = Quirks(learning=0.0)
+    changes = {"straight": straight(quirks=still), "rerun": straight("rerun", still)}
+    document = judged(**changes, resumed=resumed(quirks=still, first=still), controls=good_controls("weights_moved"))
+    assert_inconclusive(document, "training changed nothing")
+
+
+def test_a_judge_that_cannot_see_a_planted_bit_may_not_refuse_either():
+    blind = ControlCheck(name="tensor_bit", failed_as_it_must=False, detail="not found")
+    document = judged(controls=(*good_controls("tensor_bit"), blind), resumed=resumed(quirks=BROKEN))
+    assert document["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_live_control_that_nondeterminism_spoils_does_not_hide_the_divergence():
+    spoilt = ControlCheck(name="flip_param", failed_as_it_must=False, detail="found at step 1")
+    noisy = straight("rerun", Quirks(noise=(1, "loss")))
+    assert judged(controls=(*good_controls("flip_param"), spoilt), rerun=noisy)["verdict"] == "DIVERGED"
+
+
+def test_weights_on_disk_that_no_ledger_knows_are_inconclusive():
+    changed = straight(quirks=Quirks(learning=0.5)).files
+    documents = [t.files for t in (straight(), straight("rerun"), resumed())]
+    swapped = [
+        tuple(next(c for c in changed if c.path == f.path) if f.path == "adapter.safetensors" else f for f in fs)
+        for fs in documents
+    ]
+    document = judged(
+        straight=replace(straight(), files=swapped[0]),
+        rerun=replace(straight("rerun"), files=swapped[1]),
+        resumed=replace(resumed(), files=swapped[2]),
+    )
+    assert_inconclusive(document, "9 of 9 tensors of the outputs are in no recorded state")
+    assert document["testimony"]["missing"][0] == "rerun: adapter.safetensors: layers.0.weight"
+    assert {oracle(document, name) for name in document["oracles"]} == {"CERTIFIED"}
+
+
+def test_weights_that_were_written_earlier_are_found_where_they_were_made():
+    trajectory = straight()
+    best = next(f for f in trajectory.files if f.path.endswith("step4.safetensors"))
+    tensors = tuple(t for t in best.content.tensors if t.name.startswith("model."))
+    output = replace(best, role="output", path="best.safetensors", content=replace(best.content, tensors=tensors))
+    files = [replace(t, files=(*t.files, output)) for t in (trajectory, straight("rerun"), resumed())]
+    document = judged(straight=files[0], rerun=files[1], resumed=files[2])
+    assert document["testimony"] == {"tensors_on_disk": 18, "found_in_ledger": 18, "missing": []}
+    assert document["verdict"] == "CERTIFIED"
+
+
+def test_a_sidecar_that_its_ledger_does_not_vouch_for_proves_nothing():
+    other = straight(quirks=Quirks(learning=0.5))
+    forged = with_run(straight(), 1, sidecar=other.runs[0].sidecar)
+    assert_inconclusive(judged(straight=forged), "hash to")
+
+
+# --- what was restored ------------------------------------------------------------------------------------------------
+
+
+def test_the_checkpoint_that_was_read_is_compared_with_the_live_state():
+    trajectory = resumed()
+    event = replace(
+        trajectory.runs[1].events[0], kind="restore", fields={"path": "checkpoints/step4.safetensors", "ok": True}
+    )
+    seen = with_run(trajectory, 2, events=(event, *trajectory.runs[1].events))
+    assert judged(resumed=seen)["restored"] == [
+        {
+            "run": 2,
+            "after_step": 4,
+            "num_tensors": 10,
+            "num_equal": 10,
+            "different": [],
+            "file": "checkpoints/step4.safetensors",
+            "num_in_file": 6,
+        }
+    ]
+
+
+def test_a_checkpoint_that_was_written_again_later_is_not_compared():
+    trajectory = resumed()
+    first = trajectory.runs[1].events[0]
+    read = replace(first, kind="restore", fields={"path": "checkpoints/step6.safetensors", "ok": True})
+    document = judged(resumed=with_run(trajectory, 2, events=(read, *trajectory.runs[1].events)))
+    assert document["restored"][0]["num_in_file"] is None
+    assert document["restored"][0]["file"] == "checkpoints/step6.safetensors"

@@ -1,0 +1,115 @@
+"""What is reviewed: scripts of an experiment's commands, files and folders anywhere; and severities of a project."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.documents.experiment import parse_experiment
+from harness.errors import UsageError
+from harness.review.checklist import review_to_json
+from harness.review.evidence.vram import parse_probe
+from harness.review.target import entries_of, read_severities, review_target, target_of, target_of_experiment
+from harness.system.store import open_store
+from tests.made.project import make_project
+
+TEXT = """
+schema: 1
+image: cpu
+run: [torchrun, --nproc-per-node, "1", ./train.py, --config, "{config}"]
+resume: [python, -m, package.resume, "{output}"]
+prepare: [python, -m, package, missing.py, ../outside.py, /etc/absolute.py]
+probe: [python, probe.py]
+steps: 1
+outputs: [x]
+policy: {required: [rerun]}
+"""
+
+
+@pytest.fixture
+def code(tmp_path):
+    folder = tmp_path / "code"
+    (folder / "package").mkdir(parents=True)
+    for name in ("train.py", "probe.py", "package/resume.py", "package/__main__.py", "unused.py"):
+        (folder / name).write_text("print(1)\n")
+    (tmp_path / "outside.py").write_text("")
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(tmp_path / "cache", {})
+
+
+def state(reviewed, item):
+    rows = review_to_json(reviewed.review)["checklist"]
+    return next(row["state"] for row in rows if row["id"] == item)
+
+
+def test_scripts_are_found_by_path_and_by_module_and_never_outside(code):
+    (code / "link.py").symlink_to(code.parent / "outside.py")
+    experiment = parse_experiment(TEXT.replace("missing.py", "link.py"), "x")
+    assert entries_of(experiment, code) == ("package/__main__.py", "package/resume.py", "probe.py", "train.py")
+    assert target_of_experiment(experiment, code).root == code
+
+
+def test_a_file_a_folder_and_nothing(code):
+    assert target_of(code / "train.py").entries == ("train.py",)
+    assert (target_of(code).root, target_of(code).entries) == (code, ())
+    with pytest.raises(UsageError, match="there is no"):
+        target_of(code / "nowhere")
+
+
+def test_severities_come_from_the_nearest_pyproject_of_the_repository(code):
+    text = '[tool.harness.review.severity]\nREP703 = "off"\n'
+    (code.parent / "pyproject.toml").write_text(text)
+    assert target_of(code / "package").severities == {"REP703": "off"}
+    (code / ".git").mkdir()
+    assert target_of(code / "package").severities == {}
+    (code / "pyproject.toml").write_text(text.replace("off", "note"))
+    assert target_of(code / "package" / "resume.py").severities == {"REP703": "note"}
+
+
+def test_a_pyproject_that_cannot_be_read_is_an_error(code, tmp_path):
+    assert read_severities(code) == {}
+    (code / "pyproject.toml").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match=r"pyproject\.toml cannot be read"):
+        read_severities(code)
+    (code / "pyproject.toml").unlink()
+    (code / "pyproject.toml").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_text("")
+    with pytest.raises(UsageError, match="link"):
+        read_severities(code)
+
+
+def test_an_experiment_is_meant_before_a_folder_of_its_name(tmp_path, store, monkeypatch):
+    root = tmp_path / "project"
+    make_project(root)
+    (root / "train.py").write_text("print(1)\n")
+    (root / "exp").mkdir()
+    monkeypatch.chdir(root)
+    found = review_target(root, "exp", store, lambda text: None)
+    assert found.root == root
+    assert (state(found, "V3"), state(found, "V4")) == ("holds", "does not apply")
+    folder = review_target(root, "./exp", store, lambda text: None)
+    assert folder.root == root / "exp" and state(folder, "V4") == "could not tell"
+
+
+def test_what_is_neither_is_an_error_that_names_the_experiments(tmp_path, store):
+    make_project(tmp_path / "project")
+    with pytest.raises(UsageError, match="neither a path nor an experiment") as caught:
+        review_target(tmp_path / "project", "nowhere", store, lambda text: None)
+    assert "exp" in caught.value.remedy
+
+
+def test_what_a_probe_measured_stands_in_the_review(tmp_path, store):
+    root = tmp_path / "project"
+    make_project(root)
+    (root / "train.py").write_text("print(1)\n")
+    probe = parse_probe(
+        b'{"schema": 1, "device": "cpu", "gpu": null, "variants": [{"name": "as configured", "is_estimate": true,'
+        b' "peak_allocated_bytes": 1, "peak_reserved_bytes": 2}]}',
+        "probe.json",
+    )
+    document = review_to_json(review_target(root, "exp", store, lambda text: None, probe).review)
+    assert document["measured"]["variants"][0]["is_estimate"] is True
+    assert document["measured"]["budget_bytes"] == 24 << 30

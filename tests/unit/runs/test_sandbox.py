@@ -1,0 +1,119 @@
+"""The host's sandbox, with real processes: exit codes, kills from outside, time-outs, and what the process sees."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+from harness.documents.gpu import GpuRequest
+from harness.runs.sandbox import HostSandbox, Mount, ProcessSpec, describe_exit
+
+UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
+
+
+def order(tmp_path, code, **changes):
+    (tmp_path / "code").mkdir(exist_ok=True)
+    (tmp_path / "code" / "job.py").write_text(code)
+    fields = {
+        "name": "run/straight/1",
+        "argv": ("python", "job.py", "{output}"),
+        "places": {
+            "code": Mount(outside=tmp_path / "code", inside="/code"),
+            "output": Mount(outside=tmp_path, inside="/out/output", is_writable=True),
+        },
+        "environment": {"GREETING": "hello"},
+        "memory_bytes": 1 << 30,
+        "timeout_s": 60,
+        "log": tmp_path / "log.txt",
+    }
+    return ProcessSpec(**{**fields, **changes})
+
+
+def run(tmp_path, code, watch=lambda: False, gpus=None, **changes):
+    return HostSandbox(Path(sys.executable), gpus).execute(order(tmp_path, code, **changes), watch)
+
+
+def test_places_environment_and_log_reach_the_process(tmp_path):
+    outcome = run(tmp_path, "import os, sys; print(os.environ['GREETING'], sys.argv[1], os.getcwd())")
+    assert outcome.exit_code == 0
+    assert (tmp_path / "log.txt").read_text().split() == ["hello", str(tmp_path), str(tmp_path / "code")]
+
+
+def test_secrets_of_the_caller_do_not_reach_the_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    run(tmp_path, "import os; print(os.environ)")
+    assert "hf_secret" not in (tmp_path / "log.txt").read_text()
+
+
+def test_a_process_that_kills_itself_has_the_code_of_its_signal(tmp_path):
+    outcome = run(tmp_path, "import os; os.kill(os.getpid(), 9)")
+    assert (outcome.exit_code, outcome.was_killed_outside) == (137, False)
+    assert describe_exit(outcome.exit_code) == "SIGKILL (137)"
+
+
+def test_a_kill_from_outside_ends_the_whole_group(tmp_path):
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    started = time.monotonic()
+    outcome = run(tmp_path, code, watch=lambda: time.monotonic() - started > 1)
+    assert (outcome.exit_code, outcome.was_killed_outside) == (137, True)
+
+
+def test_a_process_that_runs_too_long_says_so(tmp_path):
+    outcome = run(tmp_path, "import time; time.sleep(60)", timeout_s=1)
+    assert outcome.error == "it ran longer than timeout_s: 1"
+
+
+def test_an_exception_of_the_watcher_ends_the_process(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def watch():
+        raise Stop
+
+    done = threading.Event()
+    try:
+        run(tmp_path, f"import time; time.sleep(5); open({str(tmp_path / 'late')!r}, 'w')", watch=watch)
+    except Stop:
+        done.set()
+    assert done.is_set()
+    time.sleep(0.2)
+    assert not (tmp_path / "late").exists()
+
+
+SHOW = "import os; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')), os.environ.get('CUDA_DEVICE_ORDER'))"
+
+
+def test_a_process_that_was_given_no_gpu_sees_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    outcome = run(tmp_path, SHOW)
+    assert (tmp_path / "log.txt").read_text().split() == ["''", "None"]
+    assert outcome.settings["gpus"] == []
+
+
+def test_gpus_are_given_by_uuid_whatever_the_caller_has_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    outcome = run(tmp_path, SHOW, gpus=GpuRequest(uuids=(UUID, "GPU-2"), chosen_by="test"))
+    assert (tmp_path / "log.txt").read_text().split() == [f"'{UUID},GPU-2'", "PCI_BUS_ID"]
+    assert outcome.settings["gpus"] == [UUID, "GPU-2"]
+
+
+def test_an_experiment_may_say_how_cuda_numbers_its_gpus_and_not_which_they_are(tmp_path):
+    environment = {"CUDA_DEVICE_ORDER": "FASTEST_FIRST", "CUDA_VISIBLE_DEVICES": "7"}
+    run(tmp_path, SHOW, gpus=GpuRequest(uuids=(UUID,), chosen_by="test"), environment=environment)
+    assert (tmp_path / "log.txt").read_text().split() == [f"'{UUID}'", "FASTEST_FIRST"]
+
+
+LOST = "import sys; sys.exit('RuntimeError: CUDA error: unspecified launch failure')"
+
+
+def test_a_process_that_lost_its_gpu_cannot_be_judged(tmp_path):
+    outcome = run(tmp_path, LOST, gpus=GpuRequest(uuids=(UUID,), chosen_by="test"))
+    assert outcome.exit_code == 1 and outcome.error.startswith("the GPU was lost: ")
+
+
+def test_the_same_words_of_a_process_without_a_gpu_or_of_one_that_ended_well_mean_nothing(tmp_path):
+    assert run(tmp_path, LOST).error is None
+    gpus = GpuRequest(uuids=(UUID,), chosen_by="test")
+    assert run(tmp_path, "print('CUDA out of memory')", gpus=gpus).error is None
+    killed = run(tmp_path, "import os; print('CUDA out of memory', flush=True); os.kill(os.getpid(), 9)", gpus=gpus)
+    assert (killed.exit_code, killed.error) == (137, None)

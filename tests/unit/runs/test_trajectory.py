@@ -1,0 +1,149 @@
+"""Trajectories on the host, with real processes: what a run is given, what is kept, what ends it early."""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.documents.experiment import parse_experiment
+from harness.errors import EvidenceError, Interrupted
+from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign, run_campaign
+from harness.runs.sandbox import HostSandbox
+from harness.runs.trajectory import RunContext, copy_trajectory, read_record, run_interrupted, run_straight
+
+EXPERIMENT = """
+schema: 1
+image: cpu
+run: [python, job.py, "{output}"]
+resume: [python, job.py, "{output}", --resume]
+steps: 4
+outputs: ["*.txt"]
+interruptions: [{kind: after_step, step: 2}, {kind: after_step, step: 3, by: outside}]
+environment: {COLOUR: green}
+policy: {required: [rerun, resume]}
+"""
+WRITES = "import os, sys; open(sys.argv[1] + '/' + os.path.basename(os.environ['HARNESS_RUN_DIR']) + '.txt', 'w')"
+DIES = (
+    WRITES
+    + """
+import json, time
+for fault in json.loads(os.environ['HARNESS_FAULTS']):
+    if fault['by'] == 'self':
+        os.kill(os.getpid(), 9)
+    with open(os.environ['HARNESS_RUN_DIR'] + '/events.jsonl', 'w') as events:
+        events.write(json.dumps({'kind': 'fault', 'fault': fault, 'waiting': True}) + chr(10))
+    time.sleep(60)
+"""
+)
+
+
+class Listener:
+    def __init__(self):
+        self.told = []
+
+    def step(self, *what):
+        self.told.append(("step", *what))
+
+    def kill(self, *what):
+        self.told.append(("kill", *what))
+
+
+def setting_of(tmp_path, code):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "job.py").write_text(code)
+    (tmp_path / "config.json").write_text("{}")
+    return RunContext(
+        experiment=parse_experiment(EXPERIMENT, "x.yaml"),
+        name="x",
+        run_id="id",
+        commit="0" * 40,
+        sandbox=HostSandbox(Path(sys.executable)),
+        folder=tmp_path,
+        code=tmp_path / "code",
+        config=tmp_path / "config.json",
+        recorder=tmp_path / "recorder",
+        inputs={},
+        prepared=None,
+        listener=Listener(),
+        cancel=threading.Event(),
+    )
+
+
+def test_a_trajectory_is_killed_and_resumed_in_order_and_each_record_is_kept(tmp_path):
+    setting = setting_of(tmp_path, DIES)
+    records = run_interrupted(setting, "resumed")
+    assert [(r.mode, r.exit_code, r.killed_by) for r in records] == [
+        ("run", 137, "self"),
+        ("resume", 137, "outside"),
+        ("resume", 0, None),
+    ]
+    assert read_record(tmp_path / "resumed" / "run-2.json") == records[1]
+    assert sorted(path.name for path in (tmp_path / "resumed" / "output").iterdir()) == ["1.txt", "2.txt", "3.txt"]
+    assert [told for told in setting.listener.told if told[0] == "kill"] == [
+        ("kill", "resumed", 1, "after_step", 2),
+        ("kill", "resumed", 2, "after_step", 3),
+    ]
+
+
+def test_a_run_that_does_not_die_as_planned_ends_the_trajectory(tmp_path):
+    records = run_interrupted(setting_of(tmp_path, WRITES), "resumed")
+    assert [record.exit_code for record in records] == [0]
+
+
+def test_progress_is_told_and_what_is_no_progress_is_skipped(tmp_path):
+    code = """
+import os, json
+with open(os.environ['HARNESS_RUN_DIR'] + '/progress.jsonl', 'w') as rows:
+    rows.write('{"step": 1, "loss": 2.5}' + chr(10) + 'rubbish' + chr(10) + '[1]' + chr(10) + '{"step": "a"}' + chr(10))
+    rows.write('{"step": 2, "loss": 1.5}' + chr(10) + '{"step": 3, "lo')
+"""
+    setting = setting_of(tmp_path, code)
+    run_straight(setting, "straight")
+    assert setting.listener.told == [("step", "straight", 1, 1, 4, 2.5), ("step", "straight", 1, 2, 4, 1.5)]
+
+
+def test_events_that_are_a_pipe_or_a_link_do_not_stop_the_watcher(tmp_path):
+    code = (
+        "import os; d = os.environ['HARNESS_RUN_DIR']; os.mkfifo(d + '/events.jsonl'); "
+        "os.symlink('/etc/passwd', d + '/progress.jsonl')"
+    )
+    setting = setting_of(tmp_path, code)
+    assert run_straight(setting, "straight")[0].exit_code == 0
+    assert setting.listener.told == []
+
+
+def test_cancelling_ends_a_run_and_says_interrupted(tmp_path):
+    setting = setting_of(tmp_path, "import time; time.sleep(60)")
+    threading.Timer(0.5, setting.cancel.set).start()
+    with pytest.raises(Interrupted):
+        run_campaign(setting, plan_campaign(setting.experiment, with_controls=False, cores=2))
+
+
+def test_a_pipe_in_the_output_folder_is_an_error_of_the_evidence(tmp_path):
+    setting = setting_of(tmp_path, WRITES)
+    run_straight(setting, RESUMED)
+    os.mkfifo(tmp_path / RESUMED / "output" / "pipe")
+    with pytest.raises(EvidenceError, match="cannot be copied"):
+        copy_trajectory(setting, RESUMED, CONTROL_OPTIM)
+
+
+def test_the_control_resumes_from_what_the_first_kill_left(tmp_path):
+    setting = setting_of(tmp_path, DIES)
+    records = run_campaign(setting, plan_campaign(setting.experiment, with_controls=True, cores=2))
+    first, second = records[CONTROL_OPTIM]
+    assert (first.trajectory, first.mode, second.mode) == (CONTROL_OPTIM, "run", "resume")
+    assert [fault.kind for fault in second.faults] == ["flip_optim", "stop"]
+    assert json.loads((tmp_path / CONTROL_OPTIM / "run-2.json").read_text())["number"] == 2
+
+
+def test_a_straight_run_that_fails_ends_the_others_at_once(tmp_path):
+    code = "import os, sys, time; sys.exit(3) if os.environ['HARNESS_FAULTS'] == '[]' else time.sleep(60)"
+    setting = setting_of(tmp_path, code)
+    started = time.monotonic()
+    records = run_campaign(setting, plan_campaign(setting.experiment, with_controls=True, cores=2))
+    assert time.monotonic() - started < 20
+    assert {name: [record.exit_code for record in runs] for name, runs in records.items()} == {"straight": [3]}

@@ -1,0 +1,44 @@
+"""What can be said of an engine without one: its absence, its remedy, and pid files that somebody else's kill left."""
+
+import os
+
+import pytest
+
+from harness.errors import HostError
+from harness.system import engine
+
+
+def test_a_pid_file_of_another_program_is_removed(tmp_path):
+    file = tmp_path / "docker.pid"
+    file.write_text(str(os.getpid()))
+    engine._drop_stale(file, "dockerd")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", ["", "x", "999999999"])
+def test_a_pid_file_that_the_daemon_can_judge_itself_is_left(tmp_path, content):
+    file = tmp_path / "docker.pid"
+    file.write_text(content)
+    engine._drop_stale(file, "dockerd")
+    assert file.exists()
+
+
+def test_a_pid_file_of_the_program_itself_is_left(tmp_path):
+    file = tmp_path / "docker.pid"
+    file.write_text(str(os.getpid()))
+    with open(f"/proc/{os.getpid()}/comm") as name:
+        engine._drop_stale(file, name.read().strip())
+    assert file.exists()
+
+
+def test_no_engine_is_an_error_with_its_remedy(monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    with pytest.raises(HostError) as caught:
+        engine.ensure("auto", print)
+    assert caught.value.exit_code == 6
+    assert "RUNNER=host" in caught.value.remedy
+
+
+def test_an_engine_that_is_not_wanted_is_not_looked_for():
+    with pytest.raises(HostError, match="ENGINE=none"):
+        engine.ensure("none", print)
