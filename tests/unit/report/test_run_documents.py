@@ -54,7 +54,8 @@ def test_documents_do_not_depend_on_the_order_of_keys() -> None:
 
 def test_another_process_with_another_hash_seed_and_locale_writes_the_same_bytes() -> None:
     code = (
-        "from tests.made import report_data as d; from harness.report.documents import render_documents as r; import hashlib;"
+        "import hashlib; from tests.made import report_data as d;"
+        "from harness.report.documents import render_documents as r;"
         "print(hashlib.sha256(b''.join(r(d.DIVERGED, d.MANIFEST, d.curves(0.02)).values())).hexdigest())"
     )
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "unit" / "report")])

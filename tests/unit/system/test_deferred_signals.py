@@ -145,7 +145,7 @@ import subprocess
 from pathlib import Path
 from harness.runs import sandbox
 
-class Interrupted(subprocess.Popen):
+class StruckPopen(subprocess.Popen):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         started.append(self)
@@ -156,7 +156,7 @@ order = sandbox.ProcessSpec(
     name="x/1/1", argv=("sleep", "60"), places={{"code": sandbox.Mount(outside=folder, inside="/code")}},
     environment={{}}, memory_bytes=1 << 30, timeout_s=60, log=folder / "log.txt",
 )
-sandbox.subprocess.Popen = Interrupted
+sandbox.subprocess.Popen = StruckPopen
 try:
     with signals_as_ctrl_c():
         sandbox.HostSandbox(Path(sys.executable)).execute(order, lambda: False)
