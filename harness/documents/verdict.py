@@ -192,6 +192,13 @@ class ChecklistItem(Model):
     shown: tuple[Shown, ...]
     rules: tuple[str, ...]
 
+    @property
+    def reason(self) -> str:
+        """Why it is in its state: the first that shows it, and how many more there are."""
+        first, more = self.shown[0], len(self.shown) - 1
+        place = f" ({first.path}{f':{first.line}' if first.line else ''})" if first.path else ""
+        return f"{first.text}{place}" + (f" (and {more} more)" if more else "")
+
 
 class ReviewFinding(Model):
     """A rule that is broken, where, why that matters and how to mend it; `allowed` is the reason a person gave."""
@@ -231,6 +238,15 @@ class Review(Model):
     weakened: tuple[str, ...] = ()
     measured: dict[str, JsonValue] | None
     num_files: int
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """What could not be told of V1 to V5, in words: each blocks a certificate."""
+        return tuple(
+            f"{one.id} ({one.title}) could not be told: {one.reason}"
+            for one in self.checklist
+            if one.id.startswith("V") and one.state == "could not tell"
+        )
 
 
 class PackageDifference(Model):

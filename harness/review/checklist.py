@@ -1,11 +1,11 @@
 """The checklist: what a pipeline owes (T, C, E, K) and what forbids a run (V), judged from findings and showings.
 
-The order in which an item is decided, the first that applies:
+The first of these that applies decides an item:
 
 1. a proven finding of severity veto that nobody allowed: *vetoed*
 2. a proven finding of severity warning that nobody allowed: *warning*
 3. a measurement that shows it: *holds*, or *does not apply*
-4. a possible finding, or a look at the code that could not tell: *could not tell*
+4. a possible finding, or code that cannot be judged: *could not tell*
 5. code that shows it: *holds*, or *does not apply*
 6. a finding that somebody allowed with a reason: *warning*
 7. *could not tell*
@@ -13,113 +13,53 @@ The order in which an item is decided, the first that applies:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from harness.review.finding import Finding, Item, Place, Severity, Showing, StaticReview, Unread
-from harness.review.rule import Rule
+from harness.documents.verdict import ChecklistItem, ItemState, ReviewFinding, Shown
+from harness.documents.verdict import Review as Review
+from harness.review.finding import Finding, Item, Place, Showing, StaticReview
+from harness.review.rules import Rule, Setting
 
-State = Literal["holds", "vetoed", "warning", "does not apply", "could not tell"]
 ITEMS: tuple[Item, ...] = get_args(Item)
 GROUPS = {"T": "Training", "C": "Checkpoints", "E": "Environment", "K": "Tracking", "V": "Vetoes"}
 TITLES: Mapping[Item, str] = {
-    "T1": "Seeds for random, numpy, torch, cuda",
-    "T2": "cuDNN deterministic mode configurable",
-    "T3": "DataLoader with worker_init_fn and a seeded generator",
-    "T4": "Mixed precision configurable",
-    "T5": "Gradient accumulation",
-    "T6": "VRAM monitored and logged every epoch",
-    "T7": "Loss, learning rate and metrics logged every step and epoch",
-    "C1": "Model, optimizer, epoch, loss, config, seed, and scheduler, scaler, RNG, sampler",
-    "C2": "Named {exp}_epoch{N}_loss{L:.4f}.pt at each epoch's end",
-    "C3": "Best and latest kept apart",
-    "C4": "Resume gives the identical result",
-    "C5": "A checkpoint is tested: load it, continue one epoch, loss consistent",
-    "E1": "Requirements pinned with == (conda or pip)",
-    "E2": "CUDA, cuDNN and driver versions recorded",
-    "E3": "Git commit recorded in every run",
-    "E4": "The complete config saved as an artifact of the run",
-    "E5": "A Dockerfile that reproduces it all",
-    "K1": "wandb or tensorboard really logging",
-    "K2": "Config logged as an artifact",
-    "K3": "Training and validation metrics",
-    "K4": "GPU utilisation logged",
-    "K5": "Checkpoint paths logged",
-    "V1": "A source of randomness without a seed",
-    "V2": "A checkpoint without the complete state",
-    "V3": "An unpinned requirement",
-    "V4": "VRAM above 90 % of the budget without a mitigation",
-    "V5": "A run that cannot be resumed",
+    "T1": "Every generator is seeded: random, numpy, torch, CUDA",
+    "T2": "cuDNN's deterministic mode can be configured",
+    "T3": "DataLoaders have a worker_init_fn and a seeded generator",
+    "T4": "Mixed precision can be configured",
+    "T5": "Gradients can be accumulated",
+    "T6": "GPU memory is logged every epoch",
+    "T7": "Loss, learning rate and metrics are logged every step and epoch",
+    "C1": "A checkpoint holds model, optimizer, scheduler, scaler, RNG, sampler, epoch, loss, config and seed",
+    "C2": "Checkpoints are named {exp}_epoch{N}_loss{L:.4f}.pt, one at each epoch's end",
+    "C3": "The best and the latest checkpoint are separate files",
+    "C4": "A resumed run gives the identical result",
+    "C5": "A checkpoint was tested: loaded and trained on for an epoch, with the same losses",
+    "E1": "Requirements are pinned with == (conda or pip)",
+    "E2": "CUDA, cuDNN and driver versions are recorded",
+    "E3": "Every run records its git commit",
+    "E4": "The complete config is saved as an artifact of the run",
+    "E5": "A Dockerfile reproduces the environment",
+    "K1": "wandb or TensorBoard really logs",
+    "K2": "The config is logged as an artifact",
+    "K3": "Training and validation metrics are logged",
+    "K4": "GPU utilisation is logged",
+    "K5": "Checkpoint paths are logged",
+    "V1": "Every source of randomness is seeded",
+    "V2": "A checkpoint holds the complete state",
+    "V3": "Every requirement is pinned",
+    "V4": "GPU memory stays below 90 % of the budget, or a mitigation is on",
+    "V5": "An interrupted run can be resumed",
 }
 _MAX_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """Why an item is in its state: a sentence, and the place or the fact that it was measured."""
-
-    text: str
-    place: Place | None = None
-    is_measured: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemState:
-    """One line of the checklist; `rules` are those of the findings that speak about it, allowed ones too."""
-
-    item: Item
-    state: State
-    shown: tuple[Shown, ...]
-    rules: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
-    """A checklist and what it was judged from, all sorted.
-
-    Attributes:
-        findings: those of every severity, allowed ones too.
-        severities: of the rules, as pyproject.toml has them; None is off.
-        measured: what `--probe` measured, as its JSON value, or None.
-    """
-
-    checklist: tuple[ItemState, ...]
-    findings: tuple[Finding, ...]
-    unread: tuple[Unread, ...]
-    num_files: int
-    rules: Mapping[str, Rule]
-    severities: Mapping[str, Severity | None]
-    measured: Mapping[str, Any] | None = None
-
-    @property
-    def vetoes(self) -> tuple[str, ...]:
-        """Every finding that forbids the run, in words; empty if none does."""
-        proven = [finding for finding in self.findings if _weight(finding, self.severities) == "veto"]
-        return tuple(dict.fromkeys(_veto(finding, self.rules[finding.rule]) for finding in proven))
-
-    @property
-    def weakened(self) -> tuple[str, ...]:
-        """Rules that pyproject.toml makes say less than they would, in words: a reader of a certificate has to know."""
-        told = [(rule, self.severities[rule.id] or "off") for rule in self.rules.values()]
-        order = ("off", "note", "warning", "veto")
-        return tuple(
-            f"{rule.id} ({rule.name}) is {severity} in pyproject.toml, by default {rule.severity}"
-            for rule, severity in told
-            if order.index(severity) < order.index(rule.severity)
-        )
-
-    @property
-    def undecided(self) -> tuple[str, ...]:
-        """What could not be told of V1 to V5, in words: each blocks a certificate."""
-        found = [one for one in self.checklist if one.item.startswith("V") and one.state == "could not tell"]
-        return tuple(f"{one.item} ({_lower(TITLES[one.item])}) could not be told: {_why(one)}" for one in found)
 
 
 def judge_checklist(
     static: StaticReview,
     rules: Mapping[str, Rule],
-    severities: Mapping[str, Severity | None],
+    severities: Mapping[str, Setting],
     *,
     findings: Iterable[Finding] = (),
     showings: Iterable[Showing] = (),
@@ -138,139 +78,129 @@ def judge_checklist(
     Raises:
         KeyError: a finding of a rule that is not registered.
     """
-    known = [one for one in (*static.findings, *findings) if severities[one.rule] is not None]
-    every = tuple(sorted(dict.fromkeys(known), key=_finding_key))
-    shown = tuple(dict.fromkeys((*static.showings, *showings)))
+    known = [one for one in (*static.findings, *findings) if severities[one.rule] != "off"]
+    judge = _Judge(
+        rules,
+        severities,
+        sorted(dict.fromkeys(known), key=_sort_key),
+        tuple(dict.fromkeys((*static.showings, *showings))),
+    )
+    told = [judge.finding(one) for one in judge.findings]
     return Review(
-        checklist=tuple(_judge(item, every, shown, rules, severities) for item in ITEMS),
-        findings=every,
+        checklist=tuple(judge.item(item) for item in ITEMS),
+        findings=tuple(one for one in told if not one.allowed),
+        allowed=tuple(one for one in told if one.allowed),
         unread=tuple(sorted(static.unread, key=lambda one: (one.path, one.reason))),
+        vetoes=judge.vetoes(),
+        weakened=judge.weakened(),
+        measured=None if measured is None else dict(measured),
         num_files=static.num_files,
-        rules=rules,
-        severities=severities,
-        measured=measured,
     )
 
 
-def review_to_json(review: Review) -> dict[str, Any]:
-    """The review as verdict.json and `--format json` have it."""
-    findings = [_finding_json(one, review) for one in review.findings]
-    return {
-        "checklist": [_item_json(one) for one in review.checklist],
-        "findings": [finding for finding in findings if not finding["allowed"]],
-        "allowed": [finding for finding in findings if finding["allowed"]],
-        "unread": [{"path": one.path, "reason": one.reason} for one in review.unread],
-        "num_files": review.num_files,
-        "vetoes": list(review.vetoes),
-        "weakened": list(review.weakened),
-        "measured": None if review.measured is None else dict(review.measured),
-    }
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    rules: Mapping[str, Rule]
+    severities: Mapping[str, Setting]
+    findings: Sequence[Finding]
+    showings: Sequence[Showing]
+
+    def item(self, item: Item) -> ChecklistItem:
+        own = [one for one in self.findings if item in self.rules[one.rule].items]
+        said = [one for one in self.showings if one.item == item]
+
+        def found(weight: str) -> list[Shown]:
+            return [self.shown(one) for one in own if self.weight(one) == weight]
+
+        def seen(state: str, *, measured: bool) -> list[Shown]:
+            return [
+                _shown(o.text, o.place, o.is_measured) for o in said if (o.state, o.is_measured) == (state, measured)
+            ]
+
+        candidates: tuple[tuple[ItemState, list[Shown]], ...] = (
+            ("vetoed", found("veto")),
+            ("warning", found("warning")),
+            ("holds", seen("holds", measured=True)),
+            ("does not apply", seen("does not apply", measured=True)),
+            ("could not tell", found("possible") + seen("unknown", measured=False)),
+            ("holds", seen("holds", measured=False)),
+            ("does not apply", seen("does not apply", measured=False)),
+            ("warning", found("allowed")),
+            ("could not tell", seen("unknown", measured=True)),
+            ("could not tell", [_shown("nothing that was read or measured shows it", None, False)]),
+        )
+        state, shown = next(one for one in candidates if one[1])
+        return ChecklistItem(
+            id=item,
+            group=GROUPS[item[0]],
+            title=TITLES[item],
+            state=state,
+            shown=tuple(shown[:_MAX_SHOWN]),
+            rules=tuple(sorted({one.rule for one in own})),
+        )
+
+    def weight(self, finding: Finding) -> str:
+        """`veto` and `warning` for what is proven, `possible`, `allowed`, or `note` for what decides nothing."""
+        severity = self.severities[finding.rule]
+        if severity not in ("veto", "warning"):
+            return "note"
+        if finding.allowed:
+            return "allowed"
+        return severity if finding.certainty == "proven" else "possible"
+
+    def shown(self, finding: Finding) -> Shown:
+        allowed = f" (allowed: {finding.allowed})" if finding.allowed else ""
+        return _shown(f"{finding.rule} {finding.message}{allowed}", finding.place, finding.place is None)
+
+    def finding(self, finding: Finding) -> ReviewFinding:
+        rule, place = self.rules[finding.rule], finding.place
+        return ReviewFinding(
+            rule=rule.id,
+            name=rule.name,
+            title=rule.title,
+            severity=self.severities[rule.id],
+            certainty=finding.certainty,
+            items=rule.items,
+            path=place.path if place else None,
+            line=place.line or None if place else None,
+            column=place.column if place and place.line else None,
+            message=finding.message,
+            why=rule.why,
+            fix=finding.fix or rule.fix,
+            source=rule.source,
+            thread=rule.thread,
+            allowed=finding.allowed,
+        )
+
+    def vetoes(self) -> tuple[str, ...]:
+        """Every finding that forbids the run, in words."""
+        found = []
+        for one in self.findings:
+            if self.weight(one) == "veto":
+                items = ", ".join(item for item in self.rules[one.rule].items if item.startswith("V"))
+                found.append(f"{items}: {one.rule} {one.message}" + (f" ({one.place})" if one.place else ""))
+        return tuple(dict.fromkeys(found))
+
+    def weakened(self) -> tuple[str, ...]:
+        """Rules that pyproject.toml makes say less than they would: a reader of a certificate has to know."""
+        order = ("off", "note", "warning", "veto")
+        return tuple(
+            f"{rule.id} ({rule.name}) is {self.severities[rule.id]} in pyproject.toml, by default {rule.severity}"
+            for rule in self.rules.values()
+            if order.index(self.severities[rule.id]) < order.index(rule.severity)
+        )
 
 
-def _judge(
-    item: Item,
-    findings: tuple[Finding, ...],
-    showings: tuple[Showing, ...],
-    rules: Mapping[str, Rule],
-    severities: Mapping[str, Severity | None],
-) -> ItemState:
-    own = [one for one in findings if item in rules[one.rule].items]
-    said = [one for one in showings if one.item == item]
-    by_weight = {
-        weight: [one for one in own if _weight(one, severities) == weight]
-        for weight in ("veto", "warning", "possible", "allowed")
-    }
-    measured = {state: [o for o in said if o.is_measured and o.state == state] for state in _STATES}
-    read = {state: [o for o in said if not o.is_measured and o.state == state] for state in _STATES}
-    candidates: list[tuple[State, list[Finding], list[Showing]]] = [
-        ("vetoed", by_weight["veto"], []),
-        ("warning", by_weight["warning"], []),
-        ("holds", [], measured["holds"]),
-        ("does not apply", [], measured["does not apply"]),
-        ("could not tell", by_weight["possible"], read["unknown"]),
-        ("holds", [], read["holds"]),
-        ("does not apply", [], read["does not apply"]),
-        ("warning", by_weight["allowed"], []),
-        ("could not tell", [], measured["unknown"]),
-    ]
-    state, found, shown = next(((s, f, t) for s, f, t in candidates if f or t), ("could not tell", [], []))
-    lines = [_of_finding(one, rules[one.rule]) for one in found]
-    lines += [Shown(text=one.text, place=one.place, is_measured=one.is_measured) for one in shown]
-    lines = lines or [Shown(text="nothing that was read or measured shows it")]
-    return ItemState(
-        item=item, state=state, shown=tuple(lines[:_MAX_SHOWN]), rules=tuple(sorted({one.rule for one in own}))
-    )
+def _shown(text: str, place: Place | None, measured: bool) -> Shown:
+    line = place.line or None if place else None
+    return Shown(text=text, path=place.path if place else None, line=line, measured=measured)
 
 
-_STATES = ("holds", "does not apply", "unknown")
-
-
-def _weight(finding: Finding, severities: Mapping[str, Severity | None]) -> str:
-    """`veto` and `warning` for what is proven, `possible`, `allowed`, or `note` for what decides nothing."""
-    severity = severities[finding.rule]
-    if severity not in ("veto", "warning"):
-        return "note"
-    if finding.allowed:
-        return "allowed"
-    return severity if finding.certainty == "proven" else "possible"
-
-
-def _of_finding(finding: Finding, rule: Rule) -> Shown:
-    allowed = f" (allowed: {finding.allowed})" if finding.allowed else ""
-    return Shown(text=f"{rule.id} {finding.message}{allowed}", place=finding.place, is_measured=finding.place is None)
-
-
-def _veto(finding: Finding, rule: Rule) -> str:
-    items = ", ".join(item for item in rule.items if item.startswith("V"))
-    where = f" ({finding.place})" if finding.place else ""
-    return f"{items}: {rule.id} {finding.message}{where}"
-
-
-def _why(one: ItemState) -> str:
-    first = one.shown[0]
-    more = f" (and {len(one.shown) - 1} more)" if len(one.shown) > 1 else ""
-    return f"{first.text}{f' ({first.place})' if first.place else ''}{more}"
-
-
-def _lower(text: str) -> str:
-    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
-
-
-def _finding_key(finding: Finding) -> tuple[str, int, int, str, str]:
+def _sort_key(finding: Finding) -> tuple[str, int, int, str, str]:
     place = finding.place or Place(path="")
     return place.path, place.line, place.column, finding.rule, finding.message
 
 
-def _item_json(one: ItemState) -> dict[str, Any]:
-    return {
-        "id": one.item,
-        "group": GROUPS[one.item[0]],
-        "title": TITLES[one.item],
-        "state": one.state,
-        "shown": [{"text": s.text, **_place_json(s.place), "measured": s.is_measured} for s in one.shown],
-        "rules": list(one.rules),
-    }
-
-
-def _finding_json(finding: Finding, review: Review) -> dict[str, Any]:
-    rule = review.rules[finding.rule]
-    return {
-        "rule": rule.id,
-        "name": rule.name,
-        "title": rule.title,
-        "severity": review.severities[rule.id],
-        "certainty": finding.certainty,
-        "items": list(rule.items),
-        **_place_json(finding.place),
-        "column": finding.place.column if finding.place and finding.place.line else None,
-        "message": finding.message,
-        "why": rule.why,
-        "fix": finding.fix or rule.fix,
-        "source": rule.source,
-        "thread": rule.thread,
-        "allowed": finding.allowed,
-    }
-
-
-def _place_json(place: Place | None) -> dict[str, Any]:
-    return {"path": place.path if place else None, "line": place.line or None if place else None}
+def review_to_json(review: Review) -> dict[str, Any]:
+    """As verdict.json has it."""
+    return review.to_json()

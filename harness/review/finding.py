@@ -1,41 +1,20 @@
-"""What a review says: findings (a rule is broken here), showings (an item is kept, and this shows it), unread files."""
+"""What rules say: findings (a rule is broken here) and showings (an item of the checklist is kept, and where)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.documents.verdict import UnreadFile
+
 Severity = Literal["veto", "warning", "note"]
 Certainty = Literal["proven", "possible"]
-Item = Literal[
-    "T1",
-    "T2",
-    "T3",
-    "T4",
-    "T5",
-    "T6",
-    "T7",
-    "C1",
-    "C2",
-    "C3",
-    "C4",
-    "C5",
-    "E1",
-    "E2",
-    "E3",
-    "E4",
-    "E5",
-    "K1",
-    "K2",
-    "K3",
-    "K4",
-    "K5",
-    "V1",
-    "V2",
-    "V3",
-    "V4",
-    "V5",
-]
+_Training = Literal["T1", "T2", "T3", "T4", "T5", "T6", "T7"]
+_Checkpoints = Literal["C1", "C2", "C3", "C4", "C5"]
+_Environment = Literal["E1", "E2", "E3", "E4", "E5"]
+_Tracking = Literal["K1", "K2", "K3", "K4", "K5"]
+_Vetoes = Literal["V1", "V2", "V3", "V4", "V5"]
+Item = Literal[_Training, _Checkpoints, _Environment, _Tracking, _Vetoes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -58,7 +37,7 @@ class Finding:
         rule: its id, `REP101`.
         certainty: only what is `proven` may veto; `possible` reads *could not tell*.
         place: None for what stands in no file (a measurement).
-        message: what is wrong here, in one sentence that names the thing; the rule says why and how to mend it.
+        message: what is wrong here, in one sentence that names the thing; the rule says why and how to fix it.
         fix: what to write here, where it is more precise than the rule's own.
         allowed: the reason that a person gave on the line, or "" (`# harness: allow REP101 <reason>`).
     """
@@ -77,7 +56,7 @@ class Showing:
 
     Attributes:
         item: of the checklist.
-        state: what it shows; `unknown` says that a look was taken and could not tell, and why.
+        state: what it shows; `unknown` says that this was looked at and cannot be decided, and why.
         text: the measurement or the place in words, one line.
         place: where in the code, or None for a measurement.
         is_measured: evidence of a run, which outweighs what was read in the code.
@@ -90,23 +69,24 @@ class Showing:
     is_measured: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unread:
-    """A file that could not be reviewed; it is told, never skipped in silence."""
-
-    path: str
-    reason: str
+Said = Finding | Showing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticReview:
-    """What was read in the code and its surroundings.
-
-    Attributes:
-        num_files: how many files were looked at, whether they could be read or not.
-    """
+    """What was read in the code and its surroundings; `num_files` counts unreadable files too."""
 
     findings: tuple[Finding, ...] = ()
     showings: tuple[Showing, ...] = ()
-    unread: tuple[Unread, ...] = ()
+    unread: tuple[UnreadFile, ...] = ()
     num_files: int = 0
+
+
+def finding(rule: str, place: Place | None, message: str, *, proven: bool = True, fix: str = "") -> Finding:
+    """A finding that is proven, or only possible."""
+    return Finding(rule=rule, certainty="proven" if proven else "possible", place=place, message=message, fix=fix)
+
+
+def holds(item: Item, text: str, place: Place | None = None) -> Showing:
+    """Code that keeps an item."""
+    return Showing(item=item, state="holds", text=text, place=place)

@@ -2,84 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from harness.documents.verdict import UnreadFile
 from harness.review.code.analysis import settle
-from harness.review.finding import Finding, Showing, StaticReview, Unread
-from harness.review.pool import Pool, Task
-from harness.review.saved import said_from_json
+from harness.review.finding import Finding, Said, Showing, StaticReview
+from harness.review.processes import Processes
+from harness.review.rules import RULES
 from harness.review.source.module import MAX_BYTES, Module, UnreadableError, read_module
 from harness.review.source.program import Program
 from harness.review.source_tree import SourceTree, read_listed
-from harness.review.tasks import Answer, with_deep_stack
+from harness.review.tasks import Answer, Task, with_deep_stack
 from harness.system.store import Progress
 
-Said = Finding | Showing
 _EVERY = 100  # tasks between two lines of progress
 
 
-def review(tree: SourceTree, entries: tuple[str, ...], *, progress: Progress, pool: Pool) -> StaticReview:
+def review(tree: SourceTree, entries: tuple[str, ...], *, progress: Progress, processes: Processes) -> StaticReview:
     """Review a tree that was listed.
 
     Args:
         tree: its files.
         entries: scripts to start from; () finds them.
         progress: told how far it is.
-        pool: what does the work.
+        processes: that do the work.
     """
-    pool.start(len(tree.own))
-    from harness.review.rules import RULES
-
-    pool.known = tuple(RULES)
-    work = _Work(tree, pool, progress)
+    work = _Work(tree, processes, progress)
     if entries:
-        work.entries([path for path in entries if path in tree.sources])
-        reported = tree.own & work.closure | set(entries)
+        reported = tree.own & work.programs([path for path in entries if path in tree.sources]) | set(entries)
         work.modules(sorted(reported & tree.sources.keys()))
     else:
         reported = tree.own
-        work.modules(sorted(reported))
-        work.entries(sorted(work.scripts & reported))
-    work.surroundings()
+        work.programs(sorted(work.modules(sorted(reported)) & reported))
+    if tree.surroundings:
+        work.do([Task("surroundings")], "surroundings")
     return _settled(tree, work, reported, entries)
 
 
 @dataclass(slots=True)
 class _Work:
     tree: SourceTree
-    pool: Pool
+    processes: Processes
     progress: Progress
     said: list[Said] = field(default_factory=list)
-    closure: set[str] = field(default_factory=set)
-    scripts: set[str] = field(default_factory=set)
 
-    def modules(self, paths: list[str]) -> None:
-        """Every file by itself; what it imports tells which scripts are programs."""
-        answers = self._do([("module", (path,)) for path in paths], "files")
-        known = dict(zip(paths, answers, strict=True))
-        imported = {one for answer in answers if answer for one in answer.get("imports", ())}
-        for path, answer in known.items():
-            if answer and answer.get("is_script") and (answer["has_guard"] or self._stands_alone(path, imported)):
-                self.scripts.add(path)
+    def modules(self, paths: list[str]) -> set[str]:
+        """Review every file by itself; returns the scripts that are programs, told by what imports them."""
+        answers = self.do([Task("module", path) for path in paths], "files")
+        imported = {one for answer in answers.values() for one in answer.imports}
+        return {
+            task.path
+            for task, answer in answers.items()
+            if answer.is_script and (answer.has_guard or self._stands_alone(task.path, imported))
+        }
 
-    def entries(self, paths: list[str]) -> None:
-        """The programs that start in these files."""
-        for answer in self._do([("entry", (path,)) for path in paths], "programs"):
-            self.closure.update((answer or {}).get("closure", ()))
-
-    def surroundings(self) -> None:
-        """What stands around the code, all of it together."""
-        paths = tuple(sorted(self.tree.surroundings))
-        if paths:
-            self._do([("surroundings", paths)], "surroundings")
+    def programs(self, paths: list[str]) -> set[str]:
+        """Review the programs that start in these files; returns all files that they reach."""
+        answers = self.do([Task("program", path) for path in paths], "programs")
+        return {one for answer in answers.values() for one in answer.imports}
 
     def _stands_alone(self, path: str, imported: set[str]) -> bool:
         folder = path.rpartition("/")[0]
         package = f"{folder}/__init__.py" if folder else "__init__.py"
         return path not in imported and package not in self.tree.sources
 
-    def _do(self, tasks: list[Task], what: str) -> list[Answer | None]:
+    def do(self, tasks: list[Task], what: str) -> dict[Task, Answer]:
         told = 0
 
         def done(number: int) -> None:
@@ -88,8 +75,8 @@ class _Work:
                 told = number
                 self.progress(f"review: {number} of {len(tasks)} {what}")
 
-        answers = self.pool.do(tasks, done)
-        self.said += [said_from_json(one) for answer in answers if answer for one in answer["said"]]
+        answers = self.processes.do(tasks, done)
+        self.said += [one for answer in answers.values() for one in answer.said]
         return answers
 
 
@@ -98,8 +85,8 @@ def _settled(tree: SourceTree, work: _Work, reported: set[str], entries: tuple[s
     others = tree.sources.keys() - reported
     said = [one for one in work.said if one.place is None or one.place.path not in others]
     told = tree.unread if entries else [*tree.unread, *tree.left_out]
-    unread = {**{one.path: one.reason for one in told}, **work.pool.unread}
-    commented = sorted(path for path in tree.allowing & reported if path not in work.pool.unread)
+    unread = {**{one.path: one.reason for one in told}, **work.processes.unread}
+    commented = sorted(path for path in tree.allowing & reported if path not in work.processes.unread)
 
     def read(path: str) -> Module | None:
         try:
@@ -109,11 +96,10 @@ def _settled(tree: SourceTree, work: _Work, reported: set[str], entries: tuple[s
             return None
 
     program = Program(commented, read)
-    settled: Iterable[Said] = with_deep_stack(lambda: settle(program, said, commented, work.pool.known))
-    settled = tuple(settled)
+    settled = with_deep_stack(lambda: settle(program, said, commented, RULES))
     return StaticReview(
         findings=tuple(one for one in settled if isinstance(one, Finding)),
         showings=tuple(one for one in settled if isinstance(one, Showing)),
-        unread=tuple(Unread(path=path, reason=unread[path]) for path in sorted(unread)),
+        unread=tuple(UnreadFile(path=path, reason=unread[path]) for path in sorted(unread)),
         num_files=len(reported) + len(tree.surroundings) if entries else tree.num_files,
     )

@@ -13,14 +13,17 @@ import os
 import sys
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 import harness
 from harness.errors import UsageError
 from harness.review.finding import StaticReview
-from harness.review.saved import review_from_record, review_to_record
 from harness.review.source_tree import SourceTree, list_tree
 from harness.system.store import Progress, Store
 
 _KIND = "reviews"
+_RECORD = TypeAdapter(StaticReview)
+_SOURCE = (".py", ".toml")
 _MAX_RECORDS = 64
 _FILES_A_WORKER = 24  # fewer files than that are read before another process has started
 
@@ -57,23 +60,20 @@ def review_tree(
     if is_file or image:
         tree.surroundings = {path: one for path, one in tree.surroundings.items() if _is_of_image(path, image)}
     key = _key(tree, entries, image)
-    known = review_from_record(store.read_record(_KIND, key) or {}) if store is not None else None
-    if known is not None:
+    if store is not None and (known := _kept(store, key)) is not None:
         return known
     review = _review(tree, entries, progress or _silent, _num_workers(tree) if num_workers is None else num_workers)
     if store is not None and not any("changed while" in one.reason for one in review.unread):
-        store.write_record(_KIND, key, review_to_record(review))
-        _forget_old(store)
+        _keep(store, key, review)
     return review
 
 
 def _review(tree: SourceTree, entries: tuple[str, ...], progress: Progress, num_workers: int) -> StaticReview:
-    from harness.review.pool import Pool
+    from harness.review.processes import Processes
     from harness.review.programs import review
 
-    pool = Pool(root=tree.root, sources=tree.sources, surroundings=tree.surroundings, num_workers=num_workers)
-    with pool:
-        return review(tree, entries, progress=progress, pool=pool)
+    with Processes(tree, num_workers) as processes:
+        return review(tree, entries, progress=progress, processes=processes)
 
 
 def _silent(_: str) -> None:
@@ -115,15 +115,24 @@ def _key(tree: SourceTree, entries: tuple[str, ...], image: str) -> str:
 def _version() -> str:
     """The digest of the review's own source, and the Python whose grammar it reads."""
     package = Path(harness.__file__).parent
-    files = [*(package / "core").rglob("*.py"), *(package / "host" / "review").glob("*.py")]
+    files = [file for room in ("review", "documents") for file in (package / room).rglob("*") if file.suffix in _SOURCE]
     digest = hashlib.sha256(repr(sys.version_info[:3]).encode())
     for file in sorted(files):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _forget_old(store: Store) -> None:
-    """Keep the newest records only; another process may remove some at the same time."""
+def _kept(store: Store, key: str) -> StaticReview | None:
+    """A review that was kept; None where there is none, or it is damaged: it is only a cache."""
+    try:
+        return _RECORD.validate_python((store.read_record(_KIND, key) or {}).get("review"))
+    except ValidationError:
+        return None
+
+
+def _keep(store: Store, key: str, review: StaticReview) -> None:
+    """Keep a review, and the newest of the others only; another process may remove some at the same time."""
+    store.write_record(_KIND, key, {"review": _RECORD.dump_python(review, mode="json")})
     used = []
     for record in store.folder(_KIND).glob("*.json"):
         with contextlib.suppress(OSError):

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+from harness.documents.verdict import UnreadFile
 from harness.errors import UsageError
-from harness.review.finding import Unread
 from harness.review.source.module import MAX_BYTES
 from harness.review.surroundings.surrounding_files import MAX_SURROUNDING_BYTES, is_surrounding
 
@@ -65,8 +65,8 @@ class SourceTree:
     own: set[str] = field(default_factory=set)
     surroundings: dict[str, str] = field(default_factory=dict)
     allowing: set[str] = field(default_factory=set)
-    unread: list[Unread] = field(default_factory=list)
-    left_out: list[Unread] = field(default_factory=list)
+    unread: list[UnreadFile] = field(default_factory=list)
+    left_out: list[UnreadFile] = field(default_factory=list)
     num_files: int = 0
 
 
@@ -147,31 +147,31 @@ class _Counts:
     def add(self, kind: str, path: str) -> None:
         self.found.setdefault(kind, []).append(path)
 
-    def left_out(self, tree: SourceTree) -> Iterator[Unread]:
+    def left_out(self, tree: SourceTree) -> Iterator[UnreadFile]:
         """Tests, others' files, notebooks, installed packages ...: one line for each kind."""
         tests = sum(1 for path in tree.sources if path not in tree.own and not _is_of_others(path))
         others = len(tree.sources) - len(tree.own) - tests
         if tests:
             reason = f"{_files(tests, 'test file')}: read where something imports {_them(tests)}, not reported on"
-            yield Unread(path="tests", reason=reason)
+            yield UnreadFile(path="tests", reason=reason)
         if others:
             reason = f"{_files(others, 'file')} of others or built: read where something imports {_them(others)}"
-            yield Unread(path="vendored", reason=f"{reason}, not reported on")
+            yield UnreadFile(path="vendored", reason=f"{reason}, not reported on")
         for kind, what in _LEFT_OUT.items():
             paths = self.found.get(kind, [])
             if paths:
                 plural = what.replace("folder", "folders", 1) if what.startswith("folder") else ""
                 number = f"{len(paths)} {plural}" if plural and len(paths) > 1 else _files(len(paths), what)
-                yield Unread(path=shown(paths[0]), reason=f"{number}{_with(paths)}: not read")
+                yield UnreadFile(path=shown(paths[0]), reason=f"{number}{_with(paths)}: not read")
 
-    def faults(self) -> Iterator[Unread]:
+    def faults(self) -> Iterator[UnreadFile]:
         """What stands in the way of reading: each path, up to a number."""
         for reason in sorted(self.found.keys() - _LEFT_OUT.keys()):
             paths = self.found[reason]
             for path in paths[:_MAX_TOLD]:
-                yield Unread(path=shown(path), reason=reason)
+                yield UnreadFile(path=shown(path), reason=reason)
             if len(paths) > _MAX_TOLD:
-                yield Unread(path="...", reason=f"{len(paths) - _MAX_TOLD} more: {reason}")
+                yield UnreadFile(path="...", reason=f"{len(paths) - _MAX_TOLD} more: {reason}")
 
 
 def _walk(tree: SourceTree, counts: _Counts) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -268,7 +268,7 @@ def _data(tree: SourceTree, path: str, entry: os.DirEntry[str], limit_bytes: int
             reason = f"{size_bytes / 1e6:.1f} MB: more than {limit_bytes >> 20} MiB are not read"
     except OSError as error:
         reason = reason_of(error)
-    tree.unread.append(Unread(path=shown(path), reason=reason))
+    tree.unread.append(UnreadFile(path=shown(path), reason=reason))
     return None
 
 

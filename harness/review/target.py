@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.documents.verdict import Review
 from harness.errors import EvidenceError, HarnessError, UsageError
-from harness.review.checklist import Review
-from harness.review.code_review import review_of_code
+from harness.review.checklist import judge_checklist
 from harness.review.finding import StaticReview
 from harness.review.review_tree import review_tree
-from harness.review.settings import MAX_BYTES, parse_severities
+from harness.review.rules import MAX_SETTINGS_BYTES, RULES, parse_severities, severities_of
 from harness.system.experiments import EXPERIMENTS, is_experiment, read_experiment
 from harness.system.safe_read import safe_read
 from harness.system.store import Progress, Store
@@ -62,7 +62,8 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
             raise UsageError(problem, f"there are the experiments {', '.join(known) or '(none)'}; or give a path")
         target = target_of(Path(name))
         static = review_tree(target.root, target.entries, store=store, progress=progress)
-        return Reviewed(root=target.root, review=review_of_code(static, target.severities))
+        severities = severities_of(RULES, target.severities)
+        return Reviewed(root=target.root, review=judge_checklist(static, RULES, severities))
     from harness.judge.verdict import judge
     from harness.judge.verdict_inputs import VerdictInputs
 
@@ -137,7 +138,7 @@ def read_severities(folder: Path) -> dict[str, str]:
     if not (folder / _SETTINGS).exists():
         return {}
     try:
-        data = bytes(safe_read(folder, _SETTINGS, max_bytes=MAX_BYTES))
+        data = bytes(safe_read(folder, _SETTINGS, max_bytes=MAX_SETTINGS_BYTES))
         return parse_severities(data.decode("utf-8"), _SETTINGS)
     except (EvidenceError, UnicodeDecodeError) as error:
         shown = error.problem if isinstance(error, EvidenceError) else str(error)

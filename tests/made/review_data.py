@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.documents.verdict import UnreadFile
 from harness.review.checklist import judge_checklist, review_to_json
-from harness.review.finding import Finding, Place, Showing, StaticReview, Unread
-from harness.review.rule import with_severities
-from harness.review.rules import RULES
+from harness.review.finding import Finding, Place, Showing, StaticReview
+from harness.review.rules import RULES, severities_of
 
 NASTY = "src/a,b:c%d\ne ü.py"
 FINDINGS = (
@@ -51,10 +51,10 @@ def review(*findings: Finding, measured: dict[str, Any] | None = None) -> dict[s
     static = StaticReview(
         findings=findings or FINDINGS,
         showings=SHOWINGS,
-        unread=(Unread(path="big.py", reason="one line of 50 MB"),),
+        unread=(UnreadFile(path="big.py", reason="one line of 50 MB"),),
         num_files=4,
     )
-    return review_to_json(judge_checklist(static, RULES, with_severities(RULES, {}), measured=measured))
+    return review_to_json(judge_checklist(static, RULES, severities_of(RULES, {}), measured=measured))
 
 
 REVIEW = review(measured=MEASURED)

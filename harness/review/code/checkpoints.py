@@ -22,35 +22,8 @@ from harness.review.code.needs import Need, needs_of, saved_elsewhere
 from harness.review.code.unrestored import listed, never_restored
 from harness.review.code.written import Save, holds_optimizer, saves_of
 from harness.review.finding import Finding, Showing
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 from harness.review.source.program import Entry
-
-_SAVING = "https://docs.pytorch.org/tutorials/recipes/recipes/saving_and_loading_a_general_checkpoint.html"
-RULES = (
-    Rule(
-        id="REP401",
-        name="incomplete-checkpoint",
-        severity="veto",
-        items=("V2", "C1"),
-        title="A checkpoint without everything that the training needs to go on",
-        why="What is not in the checkpoint begins anew after a resume: the schedule, the scale, the draws, the data.",
-        fix="Save what the finding names with the model and the optimizer, and load it back.",
-        source=_SAVING,
-        thread="https://github.com/PolymathicAI/the_well/issues/77",
-    ),
-    Rule(
-        id="REP402",
-        name="weights-only",
-        severity="veto",
-        items=("V5", "C1"),
-        title="A training that saves weights and never the optimizer's state",
-        why="Weights are not a checkpoint: moments and step counts begin at zero, so it cannot be resumed.",
-        fix="Save optimizer.state_dict() with the model's, the step, and the states of schedule and generators.",
-        source=_SAVING,
-        thread="https://github.com/NM512/dreamerv3-torch/issues/38",
-    ),
-)
 
 _RANDOM = re.compile(r"rng|random", re.IGNORECASE)
 _LIBRARY_SAVES = frozenset({"save_state", "save_checkpoint", "register_for_checkpointing", "async_save"})

@@ -9,23 +9,8 @@ from dataclasses import replace
 
 from harness.review.code.loops import calls_named, is_test, last_name, nodes_within, site_of, text_of
 from harness.review.finding import Certainty, Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Function, Module
 from harness.review.source.program import Program, Site
-
-RULES = (
-    Rule(
-        id="REP505",
-        name="download-without-checksum",
-        severity="warning",
-        items=("E5",),
-        title="A file is downloaded, and nothing checks its bytes",
-        why="What a server gives under one address changes, and a broken download can look like a whole one.",
-        fix="Keep a SHA-256 beside the address and compare it before the file is used.",
-        source="https://docs.python.org/3/library/hashlib.html#hashlib.file_digest",
-        thread="https://github.com/pykale/pykale/issues/547",
-    ),
-)
 
 _FETCHERS = {
     "urllib.request.urlretrieve": "",

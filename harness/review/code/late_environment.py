@@ -8,23 +8,8 @@ from collections.abc import Iterator
 
 from harness.review.code.loops import calls_named, is_test, text_of
 from harness.review.finding import Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Function, Module
 from harness.review.source.program import Program
-
-RULES = (
-    Rule(
-        id="REP303",
-        name="environment-too-late",
-        severity="warning",
-        items=("T1",),
-        title="An environment variable is set after it was read",
-        why="Python reads PYTHONHASHSEED as it starts, torch and its libraries read theirs as they are imported.",
-        fix="Set it before Python starts: in the experiment's environment, the container's, or the shell.",
-        source="https://docs.python.org/3/using/cmdline.html#envvar-PYTHONHASHSEED",
-        thread="https://github.com/Lightning-AI/pytorch-lightning/issues/2156",
-    ),
-)
 
 # What is read once, as a library is loaded (tried with torch 2.13: set afterwards, the number of threads and the
 # precision of products stay as they were). CUBLAS_WORKSPACE_CONFIG is read later, with the first product on a GPU.

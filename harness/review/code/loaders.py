@@ -8,36 +8,9 @@ from collections.abc import Iterator
 from harness.review.code.draws import LOADERS, is_unset, written
 from harness.review.code.seeding import is_aside
 from harness.review.finding import Certainty, Finding, Showing
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 from harness.review.source.program import Entry, Program, Site
 
-_NOTES = "https://docs.pytorch.org/docs/stable/notes/randomness.html#dataloader"
-
-RULES = (
-    Rule(
-        id="REP201",
-        name="loader-without-generator",
-        severity="warning",
-        items=("T3",),
-        title="A DataLoader shuffles without a generator of its own",
-        why="Its order then depends on everything else that draws from torch's global generator before it.",
-        fix="Give it `generator=torch.Generator().manual_seed(seed)`, and save its state with the checkpoint.",
-        source=_NOTES,
-        thread="https://github.com/NovaSky-AI/SkyRL/pull/77",
-    ),
-    Rule(
-        id="REP202",
-        name="workers-without-init",
-        severity="warning",
-        items=("T3",),
-        title="A DataLoader has workers and no worker_init_fn",
-        why="torch seeds random, numpy and torch in a worker, and no generator that a data set holds itself.",
-        fix="Give it a `worker_init_fn` that seeds every generator from `torch.initial_seed()`.",
-        source=_NOTES,
-        thread="https://github.com/pytorch/pytorch/issues/5059",
-    ),
-)
 _RANDOM_SAMPLERS = ("RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler")
 
 

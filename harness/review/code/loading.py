@@ -20,57 +20,8 @@ from harness.review.code.hub_names import (
 )
 from harness.review.code.loops import calls_named, is_test, last_name, site_of, text_of
 from harness.review.finding import Certainty, Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 from harness.review.source.program import Program, Site
-
-_HUB = "https://huggingface.co/docs/transformers/main_classes/model#transformers.PreTrainedModel.from_pretrained"
-RULES = (
-    Rule(
-        id="REP501",
-        name="unpinned-model",
-        severity="warning",
-        items=("E5",),
-        title="A model or tokenizer from a hub without a revision",
-        why="Without a revision the hub gives what its main branch holds today; its owner may change it tomorrow.",
-        fix="Pass revision= with the 40 digits of the commit.",
-        source=_HUB,
-        thread="https://github.com/lm-sys/FastChat/pull/1699",
-    ),
-    Rule(
-        id="REP502",
-        name="unpinned-dataset",
-        severity="warning",
-        items=("E5",),
-        title="A data set from a hub without a revision",
-        why="Data sets on a hub are corrected, extended and reordered; without a revision the newest one is taken.",
-        fix="Pass revision= with the 40 digits of the commit.",
-        source="https://huggingface.co/docs/datasets/loading#hugging-face-hub",
-        thread="https://github.com/SWE-bench/experiments/issues/460",
-    ),
-    Rule(
-        id="REP503",
-        name="unpinned-download",
-        severity="warning",
-        items=("E5",),
-        title="Files or code from a hub without a revision",
-        why="hf_hub_download, snapshot_download, pipeline and torch.hub take the default branch as it is today.",
-        fix="Pass revision= with a commit; for torch.hub write owner/repository:commit.",
-        source="https://huggingface.co/docs/huggingface_hub/guides/download#from-specific-version",
-        thread="https://github.com/facebookresearch/WSL-Images/issues/19",
-    ),
-    Rule(
-        id="REP504",
-        name="remote-code",
-        severity="warning",
-        items=("E5",),
-        title="Code from a hub is trusted, and no revision says which",
-        why="trust_remote_code runs the Python files of the repository: model code that can change without a release.",
-        fix="Pass revision= (and code_revision= where the code lives in another repository) with a commit.",
-        source="https://huggingface.co/docs/transformers/custom_models#using-a-model-with-custom-code",
-        thread="https://github.com/shootthesound/Fizgig/pull/32",
-    ),
-)
 
 _BUILDERS = frozenset(
     [

@@ -15,35 +15,8 @@ from functools import lru_cache
 from harness.review.code.loops import calls_named, is_test, last_name, near, site_of, trains, without_gradient
 from harness.review.code.switches import speaks_of_determinism, uses_gpu
 from harness.review.finding import Certainty, Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 from harness.review.source.program import Entry, Program, Site
-
-_ALGORITHMS = "https://docs.pytorch.org/docs/stable/generated/torch.use_deterministic_algorithms.html"
-RULES = (
-    Rule(
-        id="REP306",
-        name="nondeterministic-operator",
-        severity="warning",
-        items=("T2",),
-        title="An operator that adds in no fixed order on CUDA",
-        why="Its CUDA kernel adds with atomics, in the order in which threads arrive; no seed changes that.",
-        fix="Call torch.use_deterministic_algorithms(True), or take the alternative that the finding names.",
-        source=_ALGORITHMS,
-        thread="https://github.com/pytorch/pytorch/issues/50469",
-    ),
-    Rule(
-        id="REP308",
-        name="nondeterministic-attention",
-        severity="warning",
-        items=("T2",),
-        title="An attention whose backward pass adds in no fixed order",
-        why="Flash attention adds the gradient of the queries with atomics, unless it is told not to.",
-        fix="Pass deterministic=True; in transformers set FLASH_ATTENTION_DETERMINISTIC=1 before Python starts.",
-        source="https://github.com/Dao-AILab/flash-attention#how-to-use-flashattention",
-        thread="https://github.com/Dao-AILab/flash-attention/issues/414",
-    ),
-)
 
 Applies = Callable[[Site], bool]
 

@@ -10,48 +10,10 @@ from harness.review.code.kinds import kind_of, kind_of_items
 from harness.review.code.seeding import is_aside
 from harness.review.code.unordered import Follower
 from harness.review.finding import Certainty, Finding
-from harness.review.rule import Rule
 from harness.review.source.meaning import Resolver
 from harness.review.source.module import Function, Module, Scope
 from harness.review.source.program import Program, Site
 
-_HASHSEED = "https://docs.python.org/3/using/cmdline.html#envvar-PYTHONHASHSEED"
-
-RULES = (
-    Rule(
-        id="REP203",
-        name="set-order",
-        severity="warning",
-        items=("C4",),
-        title="The order of a set of strings reaches what is computed",
-        why="Hashes of strings are salted at every start of Python, so a set has another order in every process.",
-        fix="Write sorted(...) around the set, or dict.fromkeys(...) to keep the order in which things came.",
-        source=_HASHSEED,
-        thread="https://github.com/ufal/neuralmonkey/pull/719",
-    ),
-    Rule(
-        id="REP204",
-        name="unsorted-listing",
-        severity="warning",
-        items=("C4",),
-        title="Files are used in the order in which the file system lists them",
-        why="A directory's order depends on the file system and its history: another machine, another order.",
-        fix="Write sorted(...) around the listing.",
-        source="https://docs.python.org/3/library/os.html#os.listdir",
-        thread="https://github.com/ByteDance-Seed/VeOmni/issues/330",
-    ),
-    Rule(
-        id="REP205",
-        name="salted-hash",
-        severity="warning",
-        items=("C4",),
-        title="hash() of a string decides something that lasts longer than the process",
-        why="It is salted at every start of Python: another split, seed or file name in the next process.",
-        fix="Use hashlib or zlib.crc32 of the encoded text.",
-        source=_HASHSEED,
-        thread="https://github.com/python-cachier/cachier/issues/114",
-    ),
-)
 _LISTINGS = {
     "os.listdir": "os.listdir",
     "os.scandir": "os.scandir",

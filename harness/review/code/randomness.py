@@ -8,81 +8,9 @@ from collections.abc import Iterator
 from harness.review.code.draws import GENERATORS, STREAMS, Stream, is_streamed, is_unset, written
 from harness.review.code.seeding import LATER, Placed, Seeding
 from harness.review.finding import Certainty, Finding, Showing
-from harness.review.rule import Rule
 from harness.review.source.module import Function, Module
 from harness.review.source.program import Entry, Program, Site
 
-_NOTES = "https://docs.pytorch.org/docs/stable/notes/randomness.html"
-_FIX = "Seed random, numpy and torch from the configuration's one seed before anything is drawn or built."
-
-RULES = (
-    Rule(
-        id="REP101",
-        name="unseeded-python",
-        severity="veto",
-        items=("V1", "T1"),
-        title="Python's generator is drawn from and never seeded",
-        why="`random` seeds itself from the system at every start: another order, sample or augmentation.",
-        fix=_FIX,
-        source="https://docs.python.org/3/library/random.html#random.seed",
-        thread="https://github.com/radical-collaboration/facts/issues/270",
-    ),
-    Rule(
-        id="REP102",
-        name="unseeded-numpy",
-        severity="veto",
-        items=("V1", "T1"),
-        title="numpy's global generator is drawn from and never seeded",
-        why="`numpy.random` is a generator of its own: seeding Python's or torch's does nothing for it.",
-        fix=_FIX,
-        source="https://numpy.org/doc/stable/reference/random/generated/numpy.random.seed.html",
-        thread="https://github.com/numpy/numpy/issues/10738",
-    ),
-    Rule(
-        id="REP103",
-        name="unseeded-torch",
-        severity="veto",
-        items=("V1", "T1"),
-        title="torch's global generator is drawn from and never seeded",
-        why="Layers, adapters, shuffling loaders and dropout draw from it without being asked to.",
-        fix=_FIX,
-        source=_NOTES,
-        thread="https://github.com/jmschrei/cherimoya/pull/43",
-    ),
-    Rule(
-        id="REP107",
-        name="seeded-too-late",
-        severity="veto",
-        items=("V1", "T1"),
-        title="The generator is seeded after it was drawn from",
-        why="Weights and adapters that exist before the seed are other ones in every run, whatever the seed.",
-        fix="Call the seeding function first of all, before the data are prepared and the model or adapter is built.",
-        source=_NOTES,
-        thread="https://github.com/MakazhanAlpamys/Soup/issues/354",
-    ),
-    Rule(
-        id="REP111",
-        name="unseeded-split",
-        severity="veto",
-        items=("V1", "T1"),
-        title="A split or a shuffle of a library without a seed",
-        why="Without `random_state` or `seed` it falls back to a generator that this program does not seed.",
-        fix="Give it `random_state=` or `seed=` from the configuration.",
-        source="https://scikit-learn.org/stable/common_pitfalls.html#controlling-randomness",
-        thread="https://github.com/amaiya/ktrain/issues/34",
-    ),
-    Rule(
-        id="REP112",
-        name="seed-left-out",
-        severity="warning",
-        items=("V1", "T1"),
-        title="The generators are seeded only if somebody asks for it",
-        why="Whoever leaves the option out gets a run that nobody can repeat, and often does not notice.",
-        fix="Give the seed a default number and seed always.",
-        source=_NOTES,
-        thread="https://github.com/ThilinaRajapakse/simpletransformers/issues/83",
-    ),
-)
 _RULE_OF: dict[Stream, str] = {"python": "REP101", "numpy": "REP102", "torch": "REP103"}
 _NAME_OF: dict[Stream, str] = {"python": "random", "numpy": "numpy", "torch": "torch"}
 _DRAWN = {

@@ -17,57 +17,8 @@ from harness.review.code.loops import (
     text_of,
 )
 from harness.review.finding import Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 from harness.review.source.program import Program, Site
-
-_LOAD = "https://docs.pytorch.org/docs/stable/generated/torch.load.html"
-RULES = (
-    Rule(
-        id="REP403",
-        name="swallowed-restore",
-        severity="veto",
-        items=("V2", "C4"),
-        title="A failure to save or restore training state is swallowed",
-        why="A resumed run goes on with a fresh optimizer, schedule or generator, and looks like the right one.",
-        fix="Let the error stop the run; where a state may be missing, ask for its key before.",
-        source="https://docs.python.org/3/tutorial/errors.html#handling-exceptions",
-        thread="https://github.com/redai-studio/Relax/pull/317",
-    ),
-    Rule(
-        id="REP408",
-        name="swallowed-load",
-        severity="warning",
-        items=("C4",),
-        title="A failure to load weights or a checkpoint is swallowed",
-        why="The run goes on from other weights than those it was asked to go on from, and nothing stops it.",
-        fix="Let the error stop the run, or test for the file before it is loaded.",
-        source="https://docs.python.org/3/tutorial/errors.html#handling-exceptions",
-        thread="https://github.com/netease-youdao/EmotiVoice/pull/185",
-    ),
-    Rule(
-        id="REP405",
-        name="unrestricted-unpickling",
-        severity="warning",
-        items=(),
-        title="torch.load unpickles whatever the file says",
-        why="With weights_only=False a file runs code of its maker's choice, and needs the classes of its own time.",
-        fix="Save tensors and plain Python values only, and load them with weights_only=True.",
-        source=_LOAD,
-        thread="https://github.com/gpoesia/minimo/pull/21",
-    ),
-    Rule(
-        id="REP406",
-        name="unsaid-weights-only",
-        severity="note",
-        items=(),
-        title="torch.load without weights_only",
-        why="Before torch 2.6 that means False, since then True: the same line fails or works with the version.",
-        fix="Say weights_only=True.",
-        source=_LOAD,
-        thread="https://github.com/e3nn/e3nn/issues/519",
-    ),
-)
 
 _RANDOM = frozenset({"set_rng_state", "set_rng_state_all", "setstate"})
 _HELPERS = re.compile(

@@ -23,23 +23,8 @@ from harness.review.code.loops import (
 )
 from harness.review.code.written import Save, holds_optimizer, saves_of
 from harness.review.finding import Finding, Showing
-from harness.review.rule import Rule
 from harness.review.source.module import Module, Scope
 from harness.review.source.program import Entry
-
-RULES = (
-    Rule(
-        id="REP404",
-        name="torn-checkpoint",
-        severity="warning",
-        items=("C4",),
-        title="A checkpoint is written under its final name",
-        why="A run that is killed while it writes leaves a torn file, and the one before is overwritten already.",
-        fix="Write into a temporary file of the same folder, fsync it, then os.replace it.",
-        source="https://docs.python.org/3/library/os.html#os.replace",
-        thread="https://github.com/petuum/adaptdl/issues/70",
-    ),
-)
 
 _TEMPORARY = re.compile(r"tmp|temp|partial|BytesIO|buffer|stream|\bbio?\b|atomic", re.IGNORECASE)
 _MOVES = frozenset({"replace", "rename", "renames", "move"})

@@ -11,47 +11,9 @@ from harness.review.code.draws import Stream, is_unset, written
 from harness.review.code.seeders import RESTORES, seeds_of
 from harness.review.code.seeding import is_aside
 from harness.review.finding import Certainty, Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Function, Module, Scope
 from harness.review.source.program import Entry, Program, Site
 
-_NOTES = "https://docs.pytorch.org/docs/stable/notes/randomness.html"
-
-RULES = (
-    Rule(
-        id="REP104",
-        name="generator-without-seed",
-        severity="veto",
-        items=("V1",),
-        title="A generator of one's own without a seed",
-        why="It takes its seed from the system, whatever the global generators were seeded with.",
-        fix="Give it a seed that comes from the configuration: `np.random.default_rng(seed)`.",
-        source="https://numpy.org/doc/stable/reference/random/generator.html#numpy.random.default_rng",
-        thread="https://github.com/CederGroupHub/smol/issues/197",
-    ),
-    Rule(
-        id="REP105",
-        name="seed-from-entropy",
-        severity="veto",
-        items=("V1", "T1"),
-        title="The seed comes from the clock or the system",
-        why="Every run gets another seed; what was not written down cannot be repeated.",
-        fix="Take the seed from the configuration, with a number as its default.",
-        source=_NOTES,
-        thread="https://github.com/emidan19/deep-tempest/issues/13",
-    ),
-    Rule(
-        id="REP108",
-        name="seeded-after-restore",
-        severity="warning",
-        items=("C4",),
-        title="The generators are seeded again after a checkpoint restored them",
-        why="What the checkpoint restored is thrown away: a resumed run draws the first numbers once more.",
-        fix="Seed first, restore afterwards.",
-        source=_NOTES,
-        thread="https://github.com/modelscope/ms-swift/pull/9935",
-    ),
-)
 _MAKERS = {
     "numpy.random.default_rng": "seed",
     "numpy.random.RandomState": "seed",

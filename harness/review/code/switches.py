@@ -18,69 +18,8 @@ from harness.review.code.loops import (
     training_module,
 )
 from harness.review.finding import Certainty, Finding, Showing
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 from harness.review.source.program import Entry, Program
-
-_RANDOMNESS = "https://docs.pytorch.org/docs/stable/notes/randomness.html"
-_ALGORITHMS = "https://docs.pytorch.org/docs/stable/generated/torch.use_deterministic_algorithms.html"
-RULES = (
-    Rule(
-        id="REP301",
-        name="cudnn-benchmark",
-        severity="warning",
-        items=("T2",),
-        title="cuDNN picks its algorithms by measured time",
-        why="In benchmark mode the fastest algorithm of this moment is taken; another one adds in another order.",
-        fix="Set torch.backends.cudnn.benchmark = False, or make it an option that is off.",
-        source=f"{_RANDOMNESS}#cuda-convolution-benchmarking",
-        thread="https://github.com/pytorch/pytorch/issues/45053",
-    ),
-    Rule(
-        id="REP302",
-        name="deterministic-warn-only",
-        severity="warning",
-        items=("T2",),
-        title="Deterministic algorithms only warn",
-        why="With warn_only an operator without a deterministic version runs all the same, after one warning.",
-        fix="Leave warn_only out: an error names the operator, and its alternative can be chosen.",
-        source=_ALGORITHMS,
-        thread="https://github.com/pytorch/pytorch/pull/101847",
-    ),
-    Rule(
-        id="REP304",
-        name="tf32",
-        severity="note",
-        items=("T4",),
-        title="TF32 is switched on",
-        why="Products of float32 round their inputs to 10 bits of mantissa on GPUs that have TF32, and on no others.",
-        fix='Keep it an option, and record it: torch.set_float32_matmul_precision("highest") switches it off.',
-        source="https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices",
-        thread="https://github.com/pytorch/pytorch/issues/67384",
-    ),
-    Rule(
-        id="REP305",
-        name="autotuning",
-        severity="warning",
-        items=("T2",),
-        title="A kernel is chosen by measured time",
-        why="Autotuning runs several kernels and keeps the fastest one; which that is, and so the rounding, can vary.",
-        fix="Choose a mode or a configuration that is fixed, or keep the choice in a cache that is part of the run.",
-        source="https://docs.pytorch.org/docs/stable/generated/torch.compile.html",
-        thread="https://github.com/kohya-ss/musubi-tuner/issues/268",
-    ),
-    Rule(
-        id="REP307",
-        name="no-deterministic-mode",
-        severity="warning",
-        items=("T2",),
-        title="A training that never asks for deterministic algorithms",
-        why="On a GPU, PyTorch takes the fastest kernel, and several of them add in an order that is left to chance.",
-        fix="Call torch.use_deterministic_algorithms(True) and set torch.backends.cudnn.deterministic = True.",
-        source=f"{_RANDOMNESS}#avoiding-nondeterministic-algorithms",
-        thread="https://github.com/pytorch/examples/issues/542",
-    ),
-)
 
 _TF32 = {
     "torch.backends.cuda.matmul.allow_tf32": (True,),

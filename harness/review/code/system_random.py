@@ -9,23 +9,9 @@ from collections.abc import Iterator
 from harness.review.code.draws import written
 from harness.review.code.seeding import is_aside
 from harness.review.finding import Certainty, Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 from harness.review.source.program import Program, Site
 
-RULES = (
-    Rule(
-        id="REP106",
-        name="system-random-data",
-        severity="veto",
-        items=("V1",),
-        title="Data or their order are drawn from the system's entropy",
-        why="`secrets`, `SystemRandom`, `uuid4` and `os.urandom` cannot be seeded: that is what they are for.",
-        fix="Draw from `random.Random(seed)` or `np.random.default_rng(seed)`.",
-        source="https://docs.python.org/3/library/random.html#random.SystemRandom",
-        thread="https://github.com/jmschrei/cherimoya/pull/43",
-    ),
-)
 _SYSTEM_METHODS = frozenset(("choice", "choices", "sample", "shuffle", "randint", "randrange", "random", "uniform"))
 _NO_DATA = re.compile(
     r"name|_id\b|\bid\b|token|passw|secret_|salt|nonce|port|key|suffix|prefix|path|file|dir|url|host|hex|seed", re.I

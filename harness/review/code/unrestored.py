@@ -9,23 +9,8 @@ from collections.abc import Iterator
 from harness.review.code.dictionaries import Dictionary
 from harness.review.code.loops import calls_named, last_name, receiver, site_of
 from harness.review.finding import Certainty, Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 from harness.review.source.program import Entry
-
-RULES = (
-    Rule(
-        id="REP407",
-        name="saved-never-restored",
-        severity="veto",
-        items=("V2", "C4"),
-        title="State that is saved and never loaded back",
-        why="It looks complete in the file; after a resume the live object begins anew all the same.",
-        fix="Load it back under the same key, before the first batch.",
-        source="https://docs.pytorch.org/tutorials/recipes/recipes/saving_and_loading_a_general_checkpoint.html",
-        thread="https://github.com/verl-project/verl/issues/7953",
-    ),
-)
 
 _KINDS = {
     "optimizer": re.compile(r"optim", re.IGNORECASE),

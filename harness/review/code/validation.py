@@ -9,34 +9,9 @@ from collections.abc import Iterator
 from harness.review.code.draws import GENERATORS, Draw, draw_of, is_unset, written
 from harness.review.code.seeding import Seeding, is_aside
 from harness.review.finding import Certainty, Finding
-from harness.review.rule import Rule
 from harness.review.source.module import Function, Module, Scope
 from harness.review.source.program import Entry, Program, Site
 
-RULES = (
-    Rule(
-        id="REP109",
-        name="validation-draws",
-        severity="warning",
-        items=("C4",),
-        title="Validation draws from the generator that the training draws from",
-        why="How often is validated then decides what is trained on: another interval or a skipped one, another model.",
-        fix="Give the validation a generator of its own, or put torch.random.fork_rng around it.",
-        source="https://docs.pytorch.org/docs/stable/random.html#torch.random.fork_rng",
-        thread="https://github.com/pytorch/pytorch/issues/80119",
-    ),
-    Rule(
-        id="REP110",
-        name="augmentation-without-seed",
-        severity="warning",
-        items=("T1",),
-        title="An augmentation pipeline with a generator of its own and no seed",
-        why="A pipeline of albumentations 2 draws from its own generator, which no global seed reaches.",
-        fix="Write `A.Compose([...], seed=seed)`.",
-        source="https://albumentations.ai/docs/4-advanced-guides/reproducibility",
-        thread="https://github.com/albumentations-team/albumentations/issues/2332",
-    ),
-)
 _NAMES = re.compile(r"(^|_)(eval|evaluate|evaluation|valid|validate|validation|val|estimate_loss|dev)(_|$)")
 _QUIET = ("no_grad", "inference_mode", ".eval()")
 _KEEPS = re.compile(r"fork_rng|get_rng_state|getstate|random\.get_state|isolate_rng|preserve_rng|rng_guard|keep_rng")

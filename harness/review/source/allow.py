@@ -14,38 +14,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from harness.review.finding import Finding, Place
-from harness.review.rule import Rule
 from harness.review.source.module import Module
 
 _COMMENT = re.compile(
     r"#\s*harness:\s*allow\b\s*(?P<rules>[A-Z]+[0-9]+(?:\s*,\s*[A-Z]+[0-9]+)*)?[\s:,-]*(?P<reason>.*)"
 )
 _MIN_REASON = 8  # characters: "ok" is no reason
-
-RULES = (
-    Rule(
-        id="REP001",
-        name="allow-without-reason",
-        severity="warning",
-        items=(),
-        title="An allow comment that allows nothing",
-        why="What is allowed stands in the certificate, with the reason; a reader has to judge it.",
-        fix="Write `# harness: allow <rule> <reason>`: an id that exists, and a reason in words.",
-        source="https://docs.astral.sh/ruff/rules/blanket-noqa/",
-        thread="https://github.com/etiennebacher/jarl/issues/295",
-    ),
-    Rule(
-        id="REP002",
-        name="unused-allow",
-        severity="note",
-        items=(),
-        title="An allow comment that is not needed any more",
-        why="The code was mended or moved; what is left would hide the next finding on this line.",
-        fix="Remove the comment.",
-        source="https://docs.astral.sh/ruff/rules/unused-noqa/",
-        thread="https://github.com/backblaze-labs/genblaze/issues/30",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,25 +9,10 @@ from harness.documents.cuda import MIN_LINUX_DRIVER, torch_label_cuda
 from harness.documents.lockfile import Lockfile, Pin
 from harness.review.finding import Finding, Place
 from harness.review.lock_rules import lint_lock
-from harness.review.rule import Rule
 from harness.review.surroundings.dockerfiles import Recipe, apt_packages, pip_installs
 from harness.review.surroundings.recipe_text import substituted
 from harness.review.surroundings.requirements import Requirement_
 from harness.review.surroundings.shell import Command
-
-RULES = (
-    Rule(
-        id="REP608",
-        name="cuda-mismatch",
-        severity="warning",
-        items=("E5",),
-        title="CUDA, its driver and torch do not go together",
-        why="Extensions are compiled for another CUDA than torch's, or torch runs on another one than was thought.",
-        fix="Take all of them for one CUDA: torch's label (+cu126), NVIDIA's wheels, the base image, the driver.",
-        source="https://docs.nvidia.com/deploy/cuda-compatibility/",
-        thread="https://github.com/gcorso/DiffDock/issues/94",
-    ),
-)
 
 _LABEL = re.compile(r"/(cu[0-9]{3})\b")
 _BASE = re.compile(r"(?:^|/)(?:nvidia/)?cuda:([0-9]+\.[0-9]+)")

@@ -7,69 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.review.finding import Certainty, Finding, Place
-from harness.review.rule import Rule
 from harness.review.surroundings.installing import Installed, by_apt, by_conda, by_pip, fetched
 from harness.review.surroundings.recipe_text import Step, read_steps, substituted
 from harness.review.surroundings.requirements import Requirement_, judge_pins
 from harness.review.surroundings.shell import Command, Word, read_commands
-
-RULES = (
-    Rule(
-        id="REP604",
-        name="base-without-digest",
-        severity="warning",
-        items=("E5",),
-        title="A base image without a digest",
-        why="A tag is moved to another image, and images are deleted; the digest names one image for good.",
-        fix="Write `FROM image:tag@sha256:<digest>`, and archive that image.",
-        source="https://docs.docker.com/build/building/best-practices/#pin-base-image-versions",
-        thread="https://github.com/NVlabs/instant-ngp/issues/1406",
-    ),
-    Rule(
-        id="REP605",
-        name="apt-without-version",
-        severity="warning",
-        items=("E5",),
-        title="apt installs whatever version is current",
-        why="Debian and Ubuntu replace packages in place, so the image is another one with each security update.",
-        fix="Take the packages from a dated snapshot of the archive, or pin each as package=version.",
-        source="https://snapshot.debian.org/",
-        thread="https://github.com/mirage/qubes-mirage-firewall/issues/165",
-    ),
-    Rule(
-        id="REP606",
-        name="pip-install-unpinned",
-        severity="veto",
-        items=("E1", "E5", "V3"),
-        title="pip installs something that is not pinned",
-        why="Each build of the image takes the newest release, or the newest commit of a branch.",
-        fix="Install from a lock with hashes: `pip install --require-hashes -r requirements.lock`.",
-        source="https://pip.pypa.io/en/stable/topics/repeatable-installs/",
-        thread="https://github.com/mistralai/mistral-inference/issues/76",
-    ),
-    Rule(
-        id="REP607",
-        name="unchecked-download",
-        severity="warning",
-        items=("E5",),
-        title="A download that nothing checks",
-        why="What an address gives today it need not give tomorrow; only a checksum notices.",
-        fix="Check it in the same step: `echo '<sha256>  file' | sha256sum -c`, or `ADD --checksum=sha256:...`.",
-        source="https://docs.docker.com/reference/dockerfile/#add---checksum",
-        thread="https://github.com/docker-library/python/issues/32",
-    ),
-    Rule(
-        id="REP609",
-        name="conda-install-unpinned",
-        severity="veto",
-        items=("E1", "E5", "V3"),
-        title="conda installs something that is not pinned",
-        why="The solver takes what the channels have on that day, and what the machine's virtual packages allow.",
-        fix="Create the environment from an explicit lock (`conda-lock`), or write name=version for each.",
-        source="https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html",
-        thread="https://github.com/AI4OPT/ML4OPF/issues/9",
-    ),
-)
 
 _SNAPSHOT = re.compile(r"snapshot\.(debian\.org|ubuntu\.com)|--snapshot|repro-sources-list|snapshot-cloudflare")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")

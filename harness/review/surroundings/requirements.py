@@ -15,45 +15,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from harness.review.finding import Finding, Place, Showing
-from harness.review.rule import Rule
 
 Said = Finding | Showing
 
-RULES = (
-    Rule(
-        id="REP601",
-        name="unpinned-requirement",
-        severity="veto",
-        items=("E1", "V3"),
-        title="A requirement that is not pinned to one version",
-        why="Whoever installs it next month gets another version, with other numerics and other defaults.",
-        fix="Pin every requirement with ==, and what they need: compile a lock with hashes and install that.",
-        source="https://pip.pypa.io/en/stable/topics/repeatable-installs/",
-        thread="https://github.com/MLBazaar/piex/issues/7",
-    ),
-    Rule(
-        id="REP602",
-        name="pin-without-hash",
-        severity="warning",
-        items=("E1",),
-        title="Pins without hashes",
-        why="A version names no bytes: files can be added to a release, and another index may have others.",
-        fix="Compile the pins with hashes (`pip-compile --generate-hashes`), and install with --require-hashes.",
-        source="https://pip.pypa.io/en/stable/topics/secure-installs/",
-        thread="https://github.com/pypa/pip/pull/3137",
-    ),
-    Rule(
-        id="REP603",
-        name="several-candidates",
-        severity="note",
-        items=("E1",),
-        title="A lock that leaves the choice between several files",
-        why="Which of them is installed depends on the machine: a wheel here, another one or the sdist there.",
-        fix="Keep the hash of the one wheel that the target takes, or say which wheel it is beside the pins.",
-        source="https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/",
-        thread="https://github.com/pypa/pip/issues/5874",
-    ),
-)
 
 INSTALLERS = frozenset(("pip", "setuptools", "wheel", "uv", "pipx", "virtualenv", "conda", "mamba", "poetry", "pdm"))
 """What only installs the rest: it is no part of what trains."""

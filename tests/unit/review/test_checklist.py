@@ -7,10 +7,11 @@ from typing import get_args
 
 import pytest
 
+from harness.documents.verdict import UnreadFile
 from harness.errors import UsageError
 from harness.review.checklist import GROUPS, ITEMS, TITLES, judge_checklist, review_to_json
-from harness.review.finding import Finding, Item, Place, Showing, StaticReview, Unread
-from harness.review.rule import Rule, register, with_severities
+from harness.review.finding import Finding, Item, Place, Showing, StaticReview
+from harness.review.rules import Rule, severities_of
 
 
 def rule(number: int, severity: str, *items: str) -> Rule:
@@ -26,7 +27,8 @@ def rule(number: int, severity: str, *items: str) -> Rule:
     )
 
 
-RULES = register((rule(1, "veto", "T1", "V1"), rule(2, "warning", "T1", "V1"), rule(3, "note", "T1", "V1")))
+KNOWN = (rule(1, "veto", "T1", "V1"), rule(2, "warning", "T1", "V1"), rule(3, "note", "T1", "V1"))
+RULES = {one.id: one for one in KNOWN}
 PLACE = Place(path="train.py", line=7)
 VETO = Finding(rule="REP1", certainty="proven", place=PLACE, message="random is not seeded")
 POSSIBLE = Finding(rule="REP1", certainty="possible", place=PLACE, message="random may not be seeded")
@@ -43,11 +45,11 @@ def judged(*said: Finding | Showing, severities: dict[str, str] | None = None):
     findings = tuple(one for one in said if isinstance(one, Finding))
     showings = tuple(one for one in said if isinstance(one, Showing))
     static = StaticReview(findings=findings, showings=showings, num_files=1)
-    return judge_checklist(static, RULES, with_severities(RULES, severities or {}))
+    return judge_checklist(static, RULES, severities_of(RULES, severities or {}))
 
 
 def state(*said: Finding | Showing, item: str = "V1", **changes: object) -> str:
-    return next(one.state for one in judged(*said, **changes).checklist if one.item == item)
+    return next(one.state for one in judged(*said, **changes).checklist if one.id == item)
 
 
 def test_every_item_has_a_title_and_a_group() -> None:
@@ -94,7 +96,7 @@ def test_vetoes_are_told_with_their_place_and_allowed_ones_are_none() -> None:
 def test_what_could_not_be_told_of_the_vetoes_is_told() -> None:
     undecided = judged(shows("holds")).undecided
     assert [text[:2] for text in undecided] == ["V2", "V3", "V4", "V5"]
-    assert undecided[2].startswith("V4 (VRAM above 90 % of the budget without a mitigation) could not be told: nothing")
+    assert undecided[2].startswith(f"V4 ({TITLES['V4']}) could not be told: nothing")
 
 
 def test_a_project_changes_severities_by_id_or_name() -> None:
@@ -118,17 +120,17 @@ def test_what_a_project_weakens_is_told() -> None:
 def test_findings_are_sorted_and_said_once() -> None:
     late = Finding(rule="REP2", certainty="proven", place=Place(path="a.py", line=9), message="m")
     early = Finding(rule="REP2", certainty="proven", place=Place(path="a.py", line=2), message="m")
-    assert judged(late, early, late).findings == (early, late)
+    assert [one.line for one in judged(late, early, late).findings] == [2, 9]
 
 
 def test_the_json_has_all_and_equal_reviews_give_equal_bytes() -> None:
     static = StaticReview(
         findings=(VETO, ALLOWED, WARNING),
         showings=(shows("holds", measured=True),),
-        unread=(Unread(path="z.py", reason="50 MB"), Unread(path="a.py", reason="syntax")),
+        unread=(UnreadFile(path="z.py", reason="50 MB"), UnreadFile(path="a.py", reason="syntax")),
         num_files=3,
     )
-    document = review_to_json(judge_checklist(static, RULES, with_severities(RULES, {})))
+    document = review_to_json(judge_checklist(static, RULES, severities_of(RULES, {})))
     assert json.loads(json.dumps(document)) == document
     assert [row["id"] for row in document["checklist"]] == list(ITEMS)
     assert [finding["rule"] for finding in document["findings"]] == ["REP1", "REP2"]

@@ -1,6 +1,5 @@
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.documents.verdict import UnreadFile
 from harness.errors import UsageError
-from harness.review import pool as review_pool
 from harness.review import review_tree as review_module
 from harness.review.code import analysis
-from harness.review.finding import Finding, Place, Unread
-from harness.review.pool import Pool
+from harness.review.finding import Finding, Place, Showing, StaticReview
+from harness.review.processes import Processes
 from harness.review.programs import review
 from harness.review.review_tree import review_tree
 from harness.review.source_tree import list_tree
@@ -46,14 +45,9 @@ def in_this_process(root, *entries, **options):
     return review_tree(root, entries, num_workers=0, **options)
 
 
-def pool_of(root, **options):
-    tree = list_tree(root)
-    return tree, Pool(root=root, sources=tree.sources, surroundings=tree.surroundings, **options)
-
-
-def in_pool(tree, pool):
-    with pool:
-        return review(tree, (), progress=lambda text: None, pool=pool)
+def reviewed_by(tree, **options):
+    with Processes(tree, **options) as processes:
+        return review(tree, (), progress=lambda text: None, processes=processes)
 
 
 @pytest.mark.parametrize(
@@ -174,10 +168,10 @@ def test_what_may_not_be_read_is_told(open_folder):
 
 
 def test_a_file_that_changes_or_vanishes_meanwhile_is_told(tmp_path):
-    tree, pool = pool_of(write(tmp_path, {"gone.py": WRONG, "new.py": WRONG, "same.py": WRONG}), num_workers=0)
+    tree = list_tree(write(tmp_path, {"gone.py": WRONG, "new.py": WRONG, "same.py": WRONG}))
     (tmp_path / "gone.py").unlink()
     (tmp_path / "new.py").write_text("x = 2\n")
-    found = in_pool(tree, pool)
+    found = reviewed_by(tree, num_workers=0)
     assert reasons(found) == {
         "gone.py": "cannot be read: No such file or directory",
         "new.py": "it changed while it was reviewed",
@@ -199,18 +193,19 @@ SLOW = b"x = [" + b"0," * 1_900_000 + b"]\n"  # seconds to parse, and a gigabyte
 
 
 @contextlib.contextmanager
-def signalled(sent):
-    """Send a signal to the first process that reads the large file: only it gets that large."""
-    is_over = threading.Event()
+def killed(times):
+    """Kill processes that read the large file, so often: only they get that large."""
+    is_over, size_bytes, count = threading.Event(), psutil.Process().memory_info().rss, 0
 
     def watch():
-        while not is_over.is_set():
+        nonlocal count
+        while not is_over.is_set() and count < times:
             for child in psutil.Process().children():
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    is_worker = any("review.worker" in part for part in child.cmdline())  # a fork is as large as we
-                    if is_worker and child.memory_info().rss > 150 << 20:
-                        child.send_signal(sent)
-                        return
+                    if child.memory_info().rss > size_bytes + (100 << 20):
+                        child.kill()
+                        child.wait()
+                        count += 1
             time.sleep(0.01)
 
     thread = threading.Thread(target=watch)
@@ -224,27 +219,37 @@ def signalled(sent):
 
 def test_a_file_that_takes_too_long_is_told_and_the_others_go_on(tmp_path):
     files = {"slow.py": SLOW, "also.py": f"import slow\n{UNPICKLED}", "good.py": WRONG}
-    tree, pool = pool_of(write(tmp_path, files), num_workers=1, limit_s=4.0)
-    with signalled(signal.SIGSTOP):
-        found = in_pool(tree, pool)
-    assert reasons(found) == {"slow.py": "not reviewed within 4 s"}
+    found = reviewed_by(list_tree(write(tmp_path, files)), num_workers=1, limit_s=0.5)
+    assert reasons(found) == {"slow.py": "not reviewed within 0.5 s"}
     assert places(found) == [("REP405", "also.py:3"), ("REP001", "good.py:1")]
 
 
 def test_a_file_that_takes_too_much_memory_is_told_and_the_others_go_on(tmp_path):
     files = {"large.py": SLOW, "user.py": f"import large\n{WRONG}", "good.py": WRONG}
-    tree, pool = pool_of(write(tmp_path, files), num_workers=1, memory_bytes=700 << 20)
-    found = in_pool(tree, pool)
+    size_bytes = psutil.Process().memory_info().vms
+    found = reviewed_by(list_tree(write(tmp_path, files)), num_workers=1, memory_bytes=size_bytes + (500 << 20))
     assert list(reasons(found)) == ["large.py"]
     assert places(found) == [("REP001", "good.py:1"), ("REP001", "user.py:2")]
 
 
-def test_a_process_that_is_killed_costs_the_file_that_it_read_and_no_other(tmp_path):
-    tree, pool = pool_of(write(tmp_path, {"slow.py": SLOW, "good.py": WRONG, "more.py": WRONG}), num_workers=1)
-    with signalled(signal.SIGSEGV):
-        found = in_pool(tree, pool)
-    assert reasons(found) == {"slow.py": "the process that read it was killed (SIGSEGV)"}
-    assert places(found) == [("REP001", "good.py:1"), ("REP001", "more.py:1")]
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_process_that_is_killed_costs_the_file_that_it_read_and_no_other(tmp_path, num_workers):
+    files = {f"m{number:02}.py": WRONG for number in range(50)}
+    tree = list_tree(write(tmp_path, {**files, "m40.py": SLOW, "m60.py": f"import m40\n{WRONG}"}))
+    with killed(2):
+        found = reviewed_by(tree, num_workers=num_workers)
+    assert reasons(found) == {"m40.py": "the process that read it died"}
+    assert places(found) == [("REP001", f"{name}:1") for name in sorted(files) if name != "m40.py"] + [
+        ("REP001", "m60.py:2")
+    ]
+
+
+def test_a_process_that_is_killed_once_costs_nothing(tmp_path):
+    tree = list_tree(write(tmp_path, {"slow.py": SLOW[: len(SLOW) // 6] + b"]\n", "good.py": WRONG}))
+    with killed(1):
+        found = reviewed_by(tree, num_workers=1)
+    assert reasons(found) == {}
+    assert places(found) == [("REP001", "good.py:1")]
 
 
 def test_no_process_is_left_behind(tmp_path):
@@ -261,7 +266,7 @@ def test_a_mistake_in_a_rule_is_told_for_the_file_and_the_other_rules_go_on(tmp_
     monkeypatch.setattr(analysis, "MODULE_CHECKS", (broken,))
     found = in_this_process(write(tmp_path, {"a.py": "x = 1\n", "b.py": WRONG}))
     assert reasons(found) == {
-        "a.py": "the check test_review_tree.broken failed on it (KeyError): a mistake of the harness, please report it"
+        "a.py": "the check test_review_tree.broken failed on it (KeyError): a bug of the harness, please report it"
     }
     assert places(found) == [("REP001", "b.py:1")]
 
@@ -365,6 +370,21 @@ def test_what_is_not_there_cannot_be_reviewed(tmp_path, path, entries):
         review_tree(tmp_path / "tree" / path, entries, num_workers=0)
 
 
+def test_a_review_survives_being_written_down(tmp_path):
+    review = StaticReview(
+        findings=(
+            Finding(rule="REP901", certainty="proven", place=Place(path="a.py", line=1), message="wrong"),
+            Finding(rule="REP901", certainty="possible", place=None, message="m", fix="fix it", allowed="a demo only"),
+        ),
+        showings=(Showing(item="V4", state="unknown", text="no GPU", place=Place(path="a.py"), is_measured=True),),
+        unread=(UnreadFile(path="b\\udce9.py", reason="odd"),),
+        num_files=7,
+    )
+    store = Store(tmp_path / "cache")
+    review_module._keep(store, "key", review)
+    assert review_module._kept(store, "key") == review
+
+
 def test_an_unchanged_tree_is_not_read_again(tmp_path, monkeypatch):
     store = Store(tmp_path / "cache")
     root = write(tmp_path / "tree", {"a.py": WRONG, "requirements.txt": "torch\n", "bad.py": "def f(:\n"})
@@ -385,7 +405,10 @@ def test_an_unchanged_tree_is_not_read_again(tmp_path, monkeypatch):
         in_this_process(root, "a.py", store=store)
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"schema": 1, "findings": [{"rule": 3}]}'])
+DAMAGES = ["", "[]", "{}", '{"review": 3}', '{"review": {"findings": 3}}', '{"review": {"unread": [[1]]}}']
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_record_is_ignored(tmp_path, damage):
     store = Store(tmp_path / "cache")
     root = write(tmp_path / "tree", {"a.py": WRONG})
@@ -414,7 +437,7 @@ def test_a_review_of_a_tree_that_changed_meanwhile_is_not_kept(tmp_path, monkeyp
 
     monkeypatch.setattr(review_module, "_review", change_then_review)
     found = in_this_process(root, store=store)
-    assert found.unread == (Unread(path="a.py", reason="it changed while it was reviewed"),)
+    assert found.unread == (UnreadFile(path="a.py", reason="it changed while it was reviewed"),)
     assert not list(store.folder("reviews").glob("*.json"))
 
 
@@ -442,13 +465,6 @@ def test_an_image_of_this_project_is_reviewed_with_its_locks_only(tmp_path):
     assert "lockfiles/base-bookworm.lock" in shown["E5"].text
     everything = in_this_process(root)
     assert {("REP604", "images/other/Dockerfile:1"), ("REP601", "lockfiles/other.lock:1")} <= set(places(everything))
-
-
-def test_a_process_that_does_not_start_is_an_error_of_ours(tmp_path, monkeypatch):
-    monkeypatch.setattr(review_pool, "_BOOT", "raise OSError('no room in {folder}')")
-    tree, pool = pool_of(write(tmp_path, {"a.py": "x = 1\n"}), num_workers=1)
-    with pytest.raises(RuntimeError, match=r"does not start: (.|\n)*no room in /"):
-        in_pool(tree, pool)
 
 
 def test_reviewing_imports_no_parser_for_an_unchanged_tree(tmp_path):

@@ -1,12 +1,10 @@
 import ast
-import dataclasses
 
 import pytest
 
 from harness.review.code.analysis import ENTRY_CHECKS, MODULE_CHECKS, settle
-from harness.review.finding import Finding, Place, Showing, StaticReview, Unread
+from harness.review.finding import Finding, Place, Showing
 from harness.review.rules import RULES
-from harness.review.saved import review_from_record, review_to_record, said_from_json, said_to_json
 from harness.review.source.allow import read_allows, read_line_allows
 from harness.review.source.module import child_nodes, read_module
 from harness.review.source.program import Program
@@ -109,23 +107,6 @@ def test_each_thing_is_said_once_and_in_order():
 def test_a_finding_in_a_file_that_is_no_python_is_kept():
     elsewhere = finding(3, path="requirements.txt")
     assert settle(program_of(a=""), [elsewhere], [], KNOWN) == (elsewhere,)
-
-
-def test_what_is_said_survives_being_written_down():
-    review = StaticReview(
-        findings=(finding(1), dataclasses.replace(finding(2), place=None, fix="mend it", allowed=REASON)),
-        showings=(Showing(item="V4", state="unknown", text="no GPU", place=Place(path="a.py"), is_measured=True),),
-        unread=(Unread(path="b\udce9.py", reason="odd"),),
-        num_files=7,
-    )
-    assert review_from_record(review_to_record(review)) == review
-    for one in (*review.findings, *review.showings):
-        assert said_from_json(said_to_json(one)) == one
-
-
-@pytest.mark.parametrize("record", [{}, {"findings": 3}, {"findings": [], "showings": [], "unread": [[1]]}])
-def test_a_record_that_is_none_is_no_review(record):
-    assert review_from_record(record) is None
 
 
 def test_the_children_of_a_node_are_those_that_the_library_gives_but_shared_ones():

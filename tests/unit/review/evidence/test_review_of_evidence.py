@@ -10,6 +10,7 @@ import pytest
 
 from harness.documents.digest import Digest, canonical_json, sha256, tensor_digest
 from harness.documents.run import Fault
+from harness.documents.verdict import UnreadFile
 from harness.evidence.content import Content, TensorRecord
 from harness.evidence.ledger import Progress
 from harness.evidence.trajectory import FileEvidence
@@ -19,7 +20,7 @@ from harness.review.basis import Basis
 from harness.review.evidence.held import checkpoint_contents
 from harness.review.evidence.run_files import RunFile, RunFiles
 from harness.review.evidence.tracking_files import Series, Text, TrackedRun
-from harness.review.finding import Finding, Place, StaticReview, Unread
+from harness.review.finding import Finding, Place, StaticReview
 from tests.made.synthetic import (
     KILL,
     STEPS,
@@ -287,7 +288,7 @@ def test_without_a_resume_v5_blocks_a_certificate() -> None:
     assert item(document, "V5")[0] == "could not tell"
     assert document["verdict"] == "INCONCLUSIVE"
     assert document["problems"] == [
-        "V5 (a run that cannot be resumed) could not be told: no interrupted training took place"
+        "V5 (An interrupted run can be resumed) could not be told: no interrupted training took place"
     ]
 
 
@@ -537,7 +538,7 @@ def test_a_failed_run_is_no_second_problem_of_the_review() -> None:
 
 
 def test_files_that_were_not_read_are_among_what_was_not_checked() -> None:
-    static = StaticReview(unread=(Unread(path="big.py", reason="one line of 50 MB"),))
+    static = StaticReview(unread=(UnreadFile(path="big.py", reason="one line of 50 MB"),))
     document = reviewed(straight=trained(complete()), basis={"static": static})
     assert "the review of big.py: one line of 50 MB" in document["not_checked"]
     without = verdict_to_json(judge(case()))

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import UsageError
-from harness.review.settings import parse_severities
+from harness.review.rules import parse_severities
 
 
 def test_the_table_is_read_and_its_absence_is_nothing() -> None:
