@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.archive.listing import left_out_now, list_evidence
 from harness.documents.digest import canonical_json
+from harness.documents.verdict import upgraded
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.images.oci_documents import MAX_TITLES, NOT_ARCHIVED, is_title
 from harness.signing.statements import parse_statement
@@ -59,7 +60,7 @@ def read_finished(folder: Path) -> FinishedRun:
     run = FinishedRun(
         folder=folder,
         certificate=certificate,
-        verdict=_document(folder / "verdict.json"),
+        verdict=upgraded(_document(folder / "verdict.json"), "verdict.json"),
         manifest=_document(folder / "manifest.json"),
         evidence=evidence,
     )

@@ -11,10 +11,9 @@ import mmap
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
 
 from harness.documents.digest import sha256
+from harness.documents.verdict import ControlName, ControlResult
 from harness.errors import EvidenceError
 from harness.evidence.content import is_volatile, open_tensors, read_content
 from harness.evidence.ledger import Ledger, parse_ledger, rechain
@@ -24,21 +23,11 @@ from harness.evidence.zip_file import let_go, read_zip
 from harness.judge.diff import RunComparison, compare_files, compare_run, compare_steps
 from harness.judge.locate import Difference, ledger_of, locate
 
-ControlName = Literal["tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim"]
 CONTROLS: tuple[ControlName, ...] = ("tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim")
 _CHUNK_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlCheck:
-    """One control; `detail` says in a sentence what was changed and what was found."""
-
-    name: str
-    failed_as_it_must: bool
-    detail: str
-
-
-def check_tensor_bit(path: str, data: bytes | mmap.mmap | memoryview, volatile: Iterable[str] = ()) -> ControlCheck:
+def check_tensor_bit(path: str, data: bytes | mmap.mmap | memoryview, volatile: Iterable[str] = ()) -> ControlResult:
     """Compare a file of tensors with a copy of which one bit is changed: that tensor must differ.
 
     Args:
@@ -62,7 +51,7 @@ def check_tensor_bit(path: str, data: bytes | mmap.mmap | memoryview, volatile: 
     return _check("tensor_bit", found, f"one bit changed in {tensor.name} of a copy of {path} {what}")
 
 
-def check_ledger_digit(straight: TrajectoryEvidence) -> ControlCheck:
+def check_ledger_digit(straight: TrajectoryEvidence) -> ControlResult:
     """Change one hex digit in a copy of the ledger: its chain must break, and with a new chain the step must differ."""
     run = straight.runs[0] if straight.runs else None
     if run is None or run.ledger is None or not run.ledger.steps:
@@ -92,7 +81,7 @@ def check_ledger_digit(straight: TrajectoryEvidence) -> ControlCheck:
     return _check("ledger_digit", is_refused and is_found, detail)
 
 
-def check_weights_moved(straight: TrajectoryEvidence) -> ControlCheck:
+def check_weights_moved(straight: TrajectoryEvidence) -> ControlResult:
     """The parameters after the last step must not be those of the start: a training that does nothing repeats."""
     run = straight.runs[0] if straight.runs else None
     if run is None or run.ledger is None or not run.ledger.steps:
@@ -108,7 +97,7 @@ def check_weights_moved(straight: TrajectoryEvidence) -> ControlCheck:
     return _check("weights_moved", moved, detail if moved else f"{detail}: training changed nothing")
 
 
-def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, step: int) -> ControlCheck:
+def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, step: int) -> ControlResult:
     """A run in which one bit of a live parameter was flipped after a step: found there, in `param`, and not before.
 
     Args:
@@ -131,7 +120,7 @@ def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, 
     return _check(name, is_found, detail)
 
 
-def judge_flip_optim(straight: TrajectoryEvidence, control: TrajectoryEvidence) -> ControlCheck:
+def judge_flip_optim(straight: TrajectoryEvidence, control: TrajectoryEvidence) -> ControlResult:
     """A resume in which one bit of the restored optimizer state was changed: found at the restore and in its step.
 
     Args:
@@ -172,8 +161,8 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(list(names)[:4]) or "nothing"
 
 
-def _check(name: ControlName, failed_as_it_must: bool, detail: str) -> ControlCheck:
-    return ControlCheck(name=name, failed_as_it_must=failed_as_it_must, detail=detail)
+def _check(name: ControlName, detected: bool, detail: str) -> ControlResult:
+    return ControlResult(name=name, detected=detected, detail=detail)
 
 
 def _file(path: str, data: memoryview, volatile: tuple[str, ...]) -> FileEvidence:

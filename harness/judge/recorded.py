@@ -13,13 +13,14 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.documents import verdict as verdict_document
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.environment import Environment
 from harness.documents.experiment import Experiment
 from harness.documents.run import Fault, RunRecord
 from harness.documents.scope import Scope, prefix_of, scope_of, shortened
+from harness.documents.verdict import ControlResult, upgraded
 from harness.errors import TamperedError, UsageError
-from harness.judge.controls import ControlCheck
 from harness.judge.first_difference import FirstDifference
 from harness.judge.verdict_inputs import Rebuild
 
@@ -108,15 +109,9 @@ class _FirstDifference(_Block):
     step: int
 
 
-class _Check(_Block):
-    name: str
-    failed_as_it_must: bool
-    detail: str
-
-
 class _Control(_Block):
     failed_as_it_must: bool
-    checks: list[_Check]
+    controls: list[ControlResult]
 
 
 class _Rebuild(_Block):
@@ -125,7 +120,7 @@ class _Rebuild(_Block):
     image_ids: list[str]
 
 
-class _Oracles(_Block):
+class _Checks(_Block):
     rebuild: _Rebuild
 
 
@@ -143,7 +138,7 @@ class _Verdict(_Block):
     stopped_at: _FirstDifference | None
     verdict: Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED"]
     exit_code: int
-    oracles: _Oracles
+    checks: _Checks
     control: _Control
 
 
@@ -183,7 +178,7 @@ class Record:
     environment: Environment | None
     records: Mapping[str, tuple[RunRecord, ...]]
     rebuild: Rebuild | None
-    controls: tuple[ControlCheck, ...]
+    controls: tuple[ControlResult, ...]
 
     @property
     def trained(self) -> Experiment:
@@ -220,6 +215,16 @@ def read_document(data: bytes, name: str) -> dict[str, Any]:
     return value
 
 
+def read_verdict(data: bytes, name: str) -> dict[str, Any]:
+    """`verdict.json` of any schema up to this one, in the words of this one.
+
+    Raises:
+        TamperedError: it is no JSON object, or too large or too deep to be one of ours.
+        UsageError: it is of a newer schema.
+    """
+    return upgraded(read_document(data, name), name)
+
+
 def _inside(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return outer.values() if isinstance(outer, dict) else outer
 
@@ -232,7 +237,7 @@ def read_record(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Reco
         UsageError: a newer version of this program wrote them in another format.
     """
     one = _parsed(_Manifest, manifest, "manifest.json")
-    two = _parsed(_Verdict, verdict, "verdict.json")
+    two = _parsed(_Verdict, verdict, "verdict.json", schema=verdict_document.SCHEMA)
     pairs = {
         "experiment": (one.name, two.experiment),
         "run_id": (one.volatile.run_id, two.run_id),
@@ -245,7 +250,7 @@ def read_record(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Reco
         if left != right:
             raise _tampered(f"manifest.json and verdict.json disagree about `{key}`")
     experiment = _experiment(one)
-    scope, rebuild = _scope(experiment, two), two.oracles.rebuild
+    scope, rebuild = _scope(experiment, two), two.checks.rebuild
     was_built = rebuild.verdict != "NOT_CHECKED"
     if rebuild.image_ids and one.image.id not in rebuild.image_ids:
         raise _tampered("verdict.json: the builds it names are of another image than that of manifest.json")
@@ -270,7 +275,7 @@ def read_record(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Reco
         environment=_environment(two.environment),
         records=_records(one),
         rebuild=Rebuild(image_ids=tuple(rebuild.image_ids), source=rebuild.how) if was_built else None,
-        controls=tuple(ControlCheck(**check.model_dump()) for check in two.control.checks),
+        controls=tuple(two.control.controls),
     )
 
 
@@ -279,9 +284,9 @@ def experiment_digest(document: Mapping[str, Any]) -> Digest:
     return sha256(canonical_json({key: value for key, value in document.items() if key not in _NOT_DECLARED}))
 
 
-def _parsed(model: type[T], document: Mapping[str, Any], name: str) -> T:
-    if document.get("schema") != SCHEMA and type(document.get("schema")) is int:
-        problem = f"{name} has format {document['schema']}, this version reads {SCHEMA}"
+def _parsed(model: type[T], document: Mapping[str, Any], name: str, *, schema: int = SCHEMA) -> T:
+    if document.get("schema") != schema and type(document.get("schema")) is int:
+        problem = f"{name} has format {document['schema']}, this version reads {schema}"
         raise UsageError(problem, "verify it with the version of the harness that wrote it, or a newer one")
     try:
         return model.model_validate(dict(document))

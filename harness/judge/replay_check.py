@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from harness.documents.environment import Environment
 from harness.documents.preflight import Preflight
 from harness.documents.scope import Scope
+from harness.documents.verdict import ControlResult
 from harness.evidence.ledger import Ledger, StepRecord
 from harness.evidence.trajectory import Amount, FileEvidence, TrajectoryEvidence
 from harness.judge.checks import Check
-from harness.judge.controls import ControlCheck
 from harness.judge.diff import FileComparison, RunComparison, compare_files, compare_run
 from harness.judge.locate import NOT_THERE, Difference, Location, ledger_of, locate
 from harness.judge.replay_record import Recorded, RecordedFile
@@ -84,7 +84,7 @@ class ReplayInputs:
     tier: Tier = field(default_factory=lambda: Tier(name="other"))
     environment: tuple[EnvironmentRow, ...] = ()
     preflight: Preflight = field(default_factory=lambda: Preflight(needs=()))
-    controls: tuple[ControlCheck, ...] = ()
+    controls: tuple[ControlResult, ...] = ()
     problems: tuple[str, ...] = ()
     code_changes: tuple[str, ...] = ()
 

@@ -32,16 +32,12 @@ def judge_replay(case: ReplayInputs) -> ReplayVerdict:
     problems = [*case.problems, *held.problems, *testimony.problems]
     if replay.verdict == "INCONCLUSIVE" and not problems:
         problems.append(replay.reason)
-    problems += [
-        f"control {c.name} did not fail as it must: {c.detail}" for c in case.controls if not c.failed_as_it_must
-    ]
+    problems += [f"control {c.name} did not fail as it must: {c.detail}" for c in case.controls if not c.detected]
     if testimony.missing:
         num, total = testimony.tensors_on_disk - testimony.found_in_ledger, testimony.tensors_on_disk
         problems.append(f"{num} of {total} tensors of the outputs are in no recorded state: {testimony.missing[0]}")
     problems = list(dict.fromkeys(problems))
-    is_blind = any(
-        check.name in ("tensor_bit", "ledger_digit") and not check.failed_as_it_must for check in case.controls
-    )
+    is_blind = any(check.name in ("tensor_bit", "ledger_digit") and not check.detected for check in case.controls)
     outcome: Outcome = "CERTIFIED"
     if replay.verdict == "DIVERGED" or (rebuild.verdict == "DIVERGED" and replay.verdict == "CERTIFIED"):
         outcome = "INCONCLUSIVE" if case.problems or is_blind else "DIVERGED"
@@ -158,15 +154,15 @@ def replay_to_json(verdict: ReplayVerdict) -> dict[str, Any]:
     return {
         **document,
         "kind": "replay",
-        "oracles": {
+        "checks": {
             "replay": oracle_to_json(verdict.replay),
             "rebuild": {**oracle_to_json(verdict.rebuild), "image_ids": list(verdict.rebuild.image_ids)},
             "rerun": oracle_to_json(skipped),
             "resume": {**oracle_to_json(skipped), "resumes": []},
         },
         "control": {
-            "failed_as_it_must": bool(case.controls) and all(check.failed_as_it_must for check in case.controls),
-            "checks": document["control"]["checks"],
+            "failed_as_it_must": bool(case.controls) and all(check.detected for check in case.controls),
+            "controls": document["control"]["controls"],
         },
         "replay": {
             "record": {

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.documents.run import Fault
+from harness.documents.verdict import ControlResult
 from harness.evidence.trajectory import Amount, TrajectoryEvidence
 from harness.judge.checkpoints import with_checkpoints
 from harness.judge.checks import Check, CheckResult, judge_rebuild, judge_rerun, judge_resume
-from harness.judge.controls import CONTROLS, ControlCheck, check_weights_moved
+from harness.judge.controls import CONTROLS, check_weights_moved
 from harness.judge.diagnosis import checkpoint_ignored, diagnose, image_differs
 from harness.judge.diff import FileComparison, StreamSummary, summarise
 from harness.judge.locate import Difference, Location, locate
@@ -33,7 +34,7 @@ from harness.review.checklist import Review, review_to_json
 from harness.review.evidence.state_rules import Measured
 from harness.review.judged import review_of, review_problems
 
-SCHEMA = 1
+SCHEMA = 2
 EXIT_CODES: dict[Outcome, int] = {"CERTIFIED": 0, "DIVERGED": 1, "INCONCLUSIVE": 3, "VETOED": 4}
 _STATIC_CONTROLS = ("tensor_bit", "ledger_digit")
 
@@ -53,7 +54,7 @@ class Verdict:
     streams: tuple[StreamSummary, ...]
     is_final_state_equal: bool | None
     cause: Cause | None
-    controls: tuple[ControlCheck, ...]
+    controls: tuple[ControlResult, ...]
     restored: tuple[Restored, ...]
     testimony: Testimony
     files: tuple[FileComparison, ...]
@@ -106,7 +107,7 @@ def judge(case: VerdictInputs) -> Verdict:
     # A difference that the runs showed is the verdict; what the review says on top of it stands in the checklist.
     problems = tuple(found) if is_diverged else review_problems(review, found, has_run=case.straight is not None)
     problems = tuple(dict.fromkeys(problems)) or (("nothing was run",) if case.straight is None else ())
-    blind = any(check.name in _STATIC_CONTROLS and not check.failed_as_it_must for check in controls)
+    blind = any(check.name in _STATIC_CONTROLS and not check.detected for check in controls)
     outcome: Outcome = "CERTIFIED"
     if is_diverged:
         outcome = "INCONCLUSIVE" if case.problems or blind else "DIVERGED"
@@ -156,7 +157,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "exit_code": verdict.exit_code,
         "summary": verdict.summary,
-        "oracles": {
+        "checks": {
             "rerun": oracle_to_json(verdict.rerun),
             "resume": {
                 **oracle_to_json(verdict.resume),
@@ -172,7 +173,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
         "cause": _cause_json(verdict.cause),
         "control": {
             "failed_as_it_must": verdict.controls_failed,
-            "checks": [dataclasses.asdict(check) for check in verdict.controls],
+            "controls": [control.to_json() for control in verdict.controls],
         },
         "restored": [_restored_json(restored) for restored in verdict.restored],
         "testimony": {
@@ -244,16 +245,16 @@ def _missing(straight: TrajectoryEvidence, *, is_whole: bool) -> tuple[str, ...]
     return ()
 
 
-def _with_weights_moved(case: VerdictInputs) -> tuple[ControlCheck, ...]:
+def _with_weights_moved(case: VerdictInputs) -> tuple[ControlResult, ...]:
     """The controls in their order; whether the weights moved needs nothing but the straight ledger."""
     given = {check.name: check for check in case.controls}
     if "weights_moved" not in given and case.straight is not None:
         given["weights_moved"] = check_weights_moved(case.straight)
     order = {name: place for place, name in enumerate(CONTROLS)}
-    return tuple(sorted(given.values(), key=lambda check: (order.get(check.name, len(order)), check.name)))  # type: ignore[call-overload]
+    return tuple(sorted(given.values(), key=lambda check: (order.get(check.name, len(order)), check.name)))
 
 
-def _control_problems(case: VerdictInputs, controls: tuple[ControlCheck, ...]) -> tuple[str, ...]:
+def _control_problems(case: VerdictInputs, controls: tuple[ControlResult, ...]) -> tuple[str, ...]:
     needed = [name for name in CONTROLS if (name != "flip_optim" or case.interruptions) and name not in unmade(case)]
     made = {check.name for check in controls}
     missing = [
@@ -261,12 +262,12 @@ def _control_problems(case: VerdictInputs, controls: tuple[ControlCheck, ...]) -
         for name in needed
         if name not in made
     ]
-    passed = [f"control {c.name} did not fail as it must: {c.detail}" for c in controls if not c.failed_as_it_must]
+    passed = [f"control {c.name} did not fail as it must: {c.detail}" for c in controls if not c.detected]
     return (*passed, *missing)
 
 
 def _problems(
-    case: VerdictInputs, judged: tuple[CheckResult, ...], controls: tuple[ControlCheck, ...], testimony: Testimony
+    case: VerdictInputs, judged: tuple[CheckResult, ...], controls: tuple[ControlResult, ...], testimony: Testimony
 ) -> list[str]:
     """Every reason why this cannot be certified, apart from a divergence and the review."""
     found = [*case.problems]
@@ -430,7 +431,7 @@ def _divergence_json(divergence: Divergence | None) -> dict[str, Any] | None:
         return None
     at, place = divergence.difference, divergence.place
     return {
-        "oracle": divergence.oracle,
+        "check": divergence.oracle,
         "trajectory": at.trajectory,
         "run": at.run,
         "step": at.step,

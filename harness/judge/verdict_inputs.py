@@ -8,8 +8,8 @@ from typing import Literal
 from harness.documents.environment import Environment
 from harness.documents.run import Fault
 from harness.documents.scope import Scope
+from harness.documents.verdict import ControlResult
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.controls import ControlCheck
 from harness.judge.first_difference import FirstDifference
 from harness.judge.locate import Difference, Location
 from harness.review.basis import Basis
@@ -59,7 +59,7 @@ class VerdictInputs:
     resumed: TrajectoryEvidence | None = None
     interruptions: tuple[Fault, ...] = ()
     is_random: bool = False
-    controls: tuple[ControlCheck, ...] = ()
+    controls: tuple[ControlResult, ...] = ()
     rebuild: Rebuild | None = None
     gpus: tuple[str, ...] = ()
     environment: Environment | None = None

@@ -19,6 +19,7 @@ from harness.archive.package_list import LICENCES
 from harness.archive.reading import Archive, open_archive
 from harness.documents.digest import Digest
 from harness.documents.experiment import Experiment
+from harness.documents.verdict import upgraded
 from harness.errors import EvidenceError, HarnessError, TamperedError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.recorded import MAX_DOCUMENT_BYTES, Record, read_document, read_record
@@ -251,6 +252,7 @@ def _known(root: Path) -> Iterator[_Known]:
 
 def _read(files: Files, place: Place, verification: Verification, archive: Archive | None) -> OpenRecord:
     manifest, verdict = (_document(files, name) for name in ("manifest.json", "verdict.json"))
+    verdict = upgraded(verdict, "verdict.json")
     record, signer = read_record(manifest, verdict), verification.signer
     recorded = recorded_of(
         record,

@@ -51,7 +51,7 @@ def num_steps(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequenc
     found = [integer(table(manifest.get("experiment")).get("steps")) or 0]
     found += [curve.steps[-1] for curve in curves if curve.steps and not curve.trajectory.startswith("control")]
     for key in _ORACLES:
-        found.append(integer(table(verdict, "oracles", key, "compared").get("steps")) or 0)
+        found.append(integer(table(verdict, "checks", key, "compared").get("steps")) or 0)
     for row in rows(verdict.get("streams_that_differ")):
         found.append(integer(row.get("first_step")) or 0)
     return max(found)
@@ -72,7 +72,7 @@ def equality_maps(
     guilty = _guilty(verdict)
     maps = []
     for key in _ORACLES:
-        oracle = table(verdict, "oracles", key)
+        oracle = table(verdict, "checks", key)
         differing = rows(verdict.get("streams_that_differ")) if key == guilty else []
         # A difference on other hardware is seen as well, though it decides nothing.
         judged = oracle.get("verdict") in _JUDGED or (key == "replay" and differing)
@@ -86,7 +86,7 @@ def stream_note(
     verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve], stream: str, oracle: str
 ) -> str:
     """`same bits at 24 of 24 steps`, or where it differs, or that it was not compared."""
-    judged = table(verdict, "oracles", oracle)
+    judged = table(verdict, "checks", oracle)
     differing = rows(verdict.get("streams_that_differ")) if oracle == _guilty(verdict) else []
     compared = _compared(verdict, oracle, differing, num_steps(verdict, manifest, curves))
     if judged.get("verdict") not in _JUDGED or not compared:
@@ -95,10 +95,10 @@ def stream_note(
 
 
 def _guilty(verdict: dict[str, Any]) -> str:
-    named = line(table(verdict.get("first_divergence")).get("oracle"))
+    named = line(table(verdict.get("first_divergence")).get("check"))
     if named:
         return named
-    return next((key for key in _ORACLES if table(verdict, "oracles", key).get("verdict") == "DIVERGED"), "")
+    return next((key for key in _ORACLES if table(verdict, "checks", key).get("verdict") == "DIVERGED"), "")
 
 
 def _compared(verdict: dict[str, Any], key: str, differing: list[dict[str, Any]], total: int) -> range:
@@ -107,7 +107,7 @@ def _compared(verdict: dict[str, Any], key: str, differing: list[dict[str, Any]]
     The verdict has their number alone. Steps that two resumed runs did count twice in a resume's, so where these end
     is known from the end of the training, of the prefix, or from the difference that stopped it.
     """
-    judged = table(verdict, "oracles", key)
+    judged = table(verdict, "checks", key)
     amount = integer(table(judged.get("compared")).get("steps")) or 0
     if key != "resume":
         return range(1, max(min(amount, total), 0) + 1)

@@ -234,7 +234,7 @@ def _figure(drawing: Drawing | None) -> dict[str, Any] | None:
 
 
 def _loss_notes(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]) -> list[tuple[str, str]]:
-    oracles = table(verdict.get("oracles"))
+    oracles = table(verdict.get("checks"))
     names = (("replay", "archived and today"), ("resume", "straight and resumed"), ("rerun", "straight and its rerun"))
     return [(name, stream_note(verdict, manifest, curves, "loss", key)) for key, name in names if key in oracles]
 

@@ -102,7 +102,7 @@ def _oracle_case(verdict: dict[str, Any], oracle: wording.CheckText) -> _Case:
     name = oracle.question or oracle.title
     outcome = _OUTCOMES[oracle.verdict]
     message = oracle.reason or f"{wording.words(oracle.verdict)}, compared: {oracle.compared}"
-    is_guilty = line(table(verdict.get("first_divergence")).get("oracle")) == oracle.key
+    is_guilty = line(table(verdict.get("first_divergence")).get("check")) == oracle.key
     return _Case(name, outcome, message, _divergence(verdict) if outcome == "failure" and is_guilty else "")
 
 

@@ -72,7 +72,7 @@ def macros(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[C
 
 def _identity(verdict: dict[str, Any], manifest: dict[str, Any]) -> dict[str, str]:
     commit = line(verdict.get("commit"))
-    oracles = table(verdict.get("oracles"))
+    oracles = table(verdict.get("checks"))
     words = {oracle.key: oracle.verdict.replace("_", " ") for oracle in wording.oracle_texts(verdict)}
     return {
         "Verdict": wording.overall(verdict),

@@ -41,7 +41,7 @@ def replay_section(verdict: dict[str, Any]) -> dict[str, Any] | None:
         "code_changes": texts(replay.get("code_changes")),
         "environment": environment_rows(verdict),
         "preflight_sentence": preflight_sentence(verdict),
-        "was_trained": bool(integer(table(verdict, "oracles", "replay", "compared").get("steps"))),
+        "was_trained": bool(integer(table(verdict, "checks", "replay", "compared").get("steps"))),
         "missing": [row for row in preflight_rows(verdict) if row["state"] != "present"],
         "present": [row for row in preflight_rows(verdict) if row["state"] == "present"],
     }

@@ -23,7 +23,7 @@ _FILE: _State = {True: ("equal", "good"), False: ("different", "bad"), None: ("n
 def amounts(verdict: dict[str, Any]) -> list[tuple[str, ...]]:
     """How much each question compared, and all together: (question, steps, tensors, bytes, files, outcome)."""
     found: list[tuple[str, ...]] = []
-    oracles = table(verdict.get("oracles"))
+    oracles = table(verdict.get("checks"))
     for oracle in wording.oracle_texts(verdict):
         given = table(oracles.get(oracle.key))
         ids = texts(given.get("image_ids"))
@@ -107,8 +107,8 @@ def testimony(verdict: dict[str, Any]) -> dict[str, Any] | None:
 def controls(verdict: dict[str, Any]) -> list[dict[str, str]]:
     """One row per control: what was changed, and whether the comparison failed as it must."""
     found = []
-    for check in rows(table(verdict.get("control")).get("checks")):
-        outcome, tone = _CONTROL[flag(check, "failed_as_it_must")]
+    for check in rows(table(verdict.get("control")).get("controls")):
+        outcome, tone = _CONTROL[flag(check, "detected")]
         if line(check.get("name")) == "weights_moved" and tone == "good":
             outcome = "differ, as they must"
         title, detail = wording.control_title(check), text(check.get("detail"))

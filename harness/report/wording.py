@@ -81,7 +81,7 @@ def words(verdict: str) -> str:
 
 def oracle_texts(verdict: dict[str, Any]) -> tuple[CheckText, ...]:
     """The three oracles in their order, those of a replay first, then any other that the verdict has."""
-    given = table(verdict.get("oracles"))
+    given = table(verdict.get("checks"))
     keys = ["replay", "rebuild", "rerun", "resume"] if is_replay(verdict) else ["rerun", "resume", "rebuild"]
     keys += [key for key in given if key not in keys]
     return tuple(_oracle_text(key, table(given.get(key))) for key in keys)
@@ -180,7 +180,7 @@ def control_title(check: dict[str, Any]) -> str:
 def divergence_rows(verdict: dict[str, Any]) -> list[tuple[str, str]]:
     """The first divergence as (label, value), without what is absent."""
     found = table(verdict.get("first_divergence"))
-    labels = ("oracle", "trajectory", "run", "step", "micro_batch", "stream", "tensor", "operator", "left", "right")
+    labels = ("check", "trajectory", "run", "step", "micro_batch", "stream", "tensor", "operator", "left", "right")
     return [(label.replace("_", "-"), shown) for label in labels if (shown := line(found.get(label)))]
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from harness.documents.digest import Digest
+from harness.documents.verdict import ControlResult
 from harness.errors import EvidenceError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.controls import (
-    ControlCheck,
     check_ledger_digit,
     check_tensor_bit,
     check_weights_moved,
@@ -28,20 +29,20 @@ _KIND = "controls"
 _MAX_BYTES = 1 << 40
 
 
-def read(store: Store, key: Digest) -> tuple[ControlCheck, ...] | None:
+def read(store: Store, key: Digest) -> tuple[ControlResult, ...] | None:
     """The judged controls of this state of code, image and experiment, or None when they have to be run."""
     record = store.read_record(_KIND, key.hex)
     try:
-        return tuple(ControlCheck(**check) for check in record["checks"]) if record else None
-    except (KeyError, TypeError):
+        return tuple(ControlResult(**check) for check in record["checks"]) if record else None
+    except (KeyError, TypeError, ValidationError):
         return None
 
 
-def keep(store: Store, key: Digest, checks: tuple[ControlCheck, ...]) -> None:
+def keep(store: Store, key: Digest, checks: tuple[ControlResult, ...]) -> None:
     """Keep the controls that needed runs, when every one of them failed as it must."""
     ran = [check for check in checks if check.name in {"flip_param", "flip_optim"}]
-    if ran and all(check.failed_as_it_must for check in ran):
-        store.write_record(_KIND, key.hex, {"checks": [dataclasses.asdict(check) for check in ran]})
+    if ran and all(check.detected for check in ran):
+        store.write_record(_KIND, key.hex, {"checks": [check.to_json() for check in ran]})
 
 
 def check_all(
@@ -49,8 +50,8 @@ def check_all(
     source: Files | Path,
     volatile: tuple[str, ...],
     planned: Campaign,
-    cached: tuple[ControlCheck, ...] | None,
-) -> tuple[ControlCheck, ...]:
+    cached: tuple[ControlResult, ...] | None,
+) -> tuple[ControlResult, ...]:
     """Every control that can be made of this evidence; those of earlier runs say so.
 
     Args:
@@ -65,7 +66,7 @@ def check_all(
     if (weights := _weights_file(straight)) is not None:
         checks.append(_tensor_bit(files.below(f"{STRAIGHT}/output"), weights, volatile))
     for check in cached or ():
-        checks.append(dataclasses.replace(check, detail=f"{check.detail}{EARLIER}"))
+        checks.append(check.model_copy(update={"detail": f"{check.detail}{EARLIER}"}))
     if cached is None and CONTROL_PARAM in evidence:
         checks.append(judge_flip_param(straight, evidence[CONTROL_PARAM], planned.flip_step))
     if cached is None and CONTROL_OPTIM in evidence:
@@ -79,8 +80,8 @@ def _weights_file(straight: TrajectoryEvidence) -> str | None:
     return min(found, key=lambda file: (file.role != "output", file.size_bytes, file.path)).path if found else None
 
 
-def _tensor_bit(root: Files, path: str, volatile: tuple[str, ...]) -> ControlCheck:
+def _tensor_bit(root: Files, path: str, volatile: tuple[str, ...]) -> ControlResult:
     try:
         return check_tensor_bit(path, root.read(path, max_bytes=_MAX_BYTES), volatile)
     except EvidenceError as error:
-        return ControlCheck(name="tensor_bit", failed_as_it_must=False, detail=error.problem)
+        return ControlResult(name="tensor_bit", detected=False, detail=error.problem)

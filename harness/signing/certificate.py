@@ -76,15 +76,15 @@ def _predicate(
         "runId": verdict["run_id"],
         "runner": verdict["runner"],
         "isWorkingTreeDirty": verdict["dirty"],
-        "oracles": {name: _oracle(oracle) for name, oracle in verdict["oracles"].items()},
+        "oracles": {name: _oracle(name, check) for name, check in verdict["checks"].items()},
         "interruptions": [_interruption(one) for one in verdict["interruptions"]],
         "compared": _compared(verdict["compared"]),
         "controls": [
-            {"name": check["name"], "failedAsItMust": check["failed_as_it_must"], "detail": check["detail"]}
-            for check in verdict["control"]["checks"]
+            {"name": one["name"], "failedAsItMust": one["detected"], "detail": one["detail"]}
+            for one in verdict["control"]["controls"]
         ],
         "review": _review(verdict.get("review")),
-        "firstDivergence": verdict["first_divergence"],
+        "firstDivergence": _first_divergence(verdict["first_divergence"]),
         "cause": verdict["cause"],
         "image": {"name": image.get("name"), "id": image.get("id"), "locks": image.get("locks") or {}},
         "environment": manifest.get("environment") or {},
@@ -100,8 +100,8 @@ def _claims(verdict: Mapping[str, Any]) -> list[str]:
     """What was shown, in words for machines; nothing unless everything required was. A prefix has words of its own."""
     if verdict["verdict"] != "CERTIFIED":
         return []
-    oracles = verdict["oracles"]
-    shown = [name for name in CLAIMS if name in oracles and oracles[name]["verdict"] == "CERTIFIED"]
+    checks = verdict["checks"]
+    shown = [name for name in CLAIMS if name in checks and checks[name]["verdict"] == "CERTIFIED"]
     is_whole = verdict.get("scope") is None
     return [CLAIMS[name] if is_whole or name == "rebuild" else f"{CLAIMS[name]}_OF_PREFIX" for name in shown]
 
@@ -122,10 +122,10 @@ def _review(review: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _oracle(oracle: Mapping[str, Any]) -> dict[str, Any]:
+def _oracle(name: str, oracle: Mapping[str, Any]) -> dict[str, Any]:
     shown = {key: oracle[key] for key in ("verdict", "required", "how", "reason", "bound")}
     more: dict[str, Any] = {"compared": _compared(oracle["compared"])}
-    if "resumes" in oracle:
+    if name == "resume":
         more["resumes"] = [
             {
                 "run": resume["run"],
@@ -135,9 +135,13 @@ def _oracle(oracle: Mapping[str, Any]) -> dict[str, Any]:
             }
             for resume in oracle["resumes"]
         ]
-    if "image_ids" in oracle:
+    if name == "rebuild":
         more["imageIds"] = oracle["image_ids"]
     return {**shown, **more}
+
+
+def _first_divergence(first: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if first is None else {"oracle" if key == "check" else key: value for key, value in first.items()}
 
 
 def _replay(replay: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,13 +38,13 @@ def outcome(verdict: Mapping[str, Any], manifest: Mapping[str, Any], evidence: l
 
 def _tests(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every oracle that was asked, every control that was made and every item of the review that applies."""
-    for name, oracle in verdict["oracles"].items():
+    for name, oracle in verdict["checks"].items():
         if oracle["verdict"] == "CERTIFIED":
             yield f"oracle/{name}", "passed"
         elif oracle["verdict"] != "NOT_CHECKED" or oracle["required"]:
             yield f"oracle/{name}", "failed" if oracle["required"] or oracle["verdict"] == "DIVERGED" else "warned"
-    for check in verdict["control"]["checks"]:
-        yield f"control/{check['name']}", "passed" if check["failed_as_it_must"] else "failed"
+    for check in verdict["control"]["controls"]:
+        yield f"control/{check['name']}", "passed" if check["detected"] else "failed"
     for row in (verdict.get("review") or {"checklist": ()})["checklist"]:
         if row["state"] in _REVIEW:
             yield f"review/{row['id']}", _REVIEW[row["state"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ from typing import Any
 
 from harness.documents.digest import Digest, canonical_json
 from harness.documents.run import RunRecord
+from harness.documents.verdict import ControlResult
 from harness.errors import EvidenceError, TamperedError
 from harness.evidence.content import Content
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
-from harness.judge.controls import ControlCheck
 from harness.judge.locate import state_tensors
 from harness.judge.recorded import REMEDY, Record, read_document
 from harness.judge.verdict import judge, verdict_to_json
@@ -36,7 +35,7 @@ class Evidence:
     """Everything that the runs left, read again; `controls` are those that were made again or taken over."""
 
     trajectories: Mapping[str, TrajectoryEvidence]
-    controls: tuple[ControlCheck, ...]
+    controls: tuple[ControlResult, ...]
     problems: tuple[str, ...]
 
     @property
@@ -61,11 +60,11 @@ def read_evidence(record: Record, files: Files) -> Evidence:
         )
         for name, runs in record.records.items()
     }
-    checks: tuple[ControlCheck, ...] = ()
+    checks: tuple[ControlResult, ...] = ()
     if "straight" in trajectories:
         planned = plan_campaign(record.trained, with_controls=True, cores=1)
         cited = [check for check in record.controls if check.detail.endswith(EARLIER)]
-        cached = tuple(dataclasses.replace(one, detail=one.detail.removesuffix(EARLIER)) for one in cited)
+        cached = tuple(one.model_copy(update={"detail": one.detail.removesuffix(EARLIER)}) for one in cited)
         volatile = experiment.policy.volatile
         checks = controls.check_all(trajectories, files, volatile, planned, cached or None)
     return Evidence(trajectories=trajectories, controls=checks, problems=_log_ends(record, files))

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.documents.verdict import ControlResult
 from harness.errors import TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.controls import ControlCheck
 from harness.judge.recorded import REMEDY, Record
 from harness.judge.verdict import EXIT_CODES
 from harness.judge.verdict_inputs import VerdictInputs
@@ -26,7 +26,7 @@ def verdict_inputs_of(
     record: Record,
     evidence: Mapping[str, TrajectoryEvidence],
     *,
-    controls: Iterable[ControlCheck],
+    controls: Iterable[ControlResult],
     problems: Iterable[str],
     review: Basis | None,
 ) -> VerdictInputs:
@@ -77,21 +77,20 @@ def decisions(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         cause, first = verdict["cause"], verdict["first_divergence"]
-        places = ("oracle", "trajectory", "run", "step", "micro_batch", "stream", "tensor")
+        places = ("check", "trajectory", "run", "step", "micro_batch", "stream", "tensor")
         asked = ("verdict", "required", "compared", "resumes", "image_ids")
         return {
             "verdict": verdict["verdict"],
             "exit_code": verdict["exit_code"],
-            "oracles": {
-                name: {key: oracle[key] for key in asked if key in oracle}
-                for name, oracle in verdict["oracles"].items()
+            "checks": {
+                name: {key: oracle[key] for key in asked if key in oracle} for name, oracle in verdict["checks"].items()
             },
             "interruptions": verdict["interruptions"],
             "compared": verdict["compared"],
             "first_divergence": None if first is None else {key: first[key] for key in places},
             "final_state_equal": verdict["final_state_equal"],
             "cause": None if cause is None else cause["class"],
-            "controls": {check["name"]: check["failed_as_it_must"] for check in verdict["control"]["checks"]},
+            "controls": {control["name"]: control["detected"] for control in verdict["control"]["controls"]},
             "restored": verdict["restored"],
             "testimony": verdict["testimony"],
             "files": verdict["files"],

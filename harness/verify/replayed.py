@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import EvidenceError, TamperedError
-from harness.judge.recorded import REMEDY, Record, read_document, read_record
+from harness.judge.recorded import REMEDY, Record, read_document, read_record, read_verdict
 from harness.judge.replay_check import Image, ReplayInputs
 from harness.judge.replay_record import Recorded, recorded_of
 from harness.judge.replay_verdict import judge_replay, replay_to_json
@@ -73,7 +73,7 @@ def _record_of(material: Material) -> Material:
 def _recorded(published: Material, verdict: Mapping[str, Any]) -> Recorded:
     """The record, its signature verified where it has one."""
     manifest = read_document(published.document("manifest.json"), f"{FOLDER}/manifest.json")
-    old = read_document(published.document("verdict.json"), f"{FOLDER}/verdict.json")
+    old = read_verdict(published.document("verdict.json"), f"{FOLDER}/verdict.json")
     if published.is_signed:
         key = published.key()
         if key is None:
@@ -146,12 +146,12 @@ def _decisions(verdict: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "verdict": verdict["verdict"],
             "exit_code": verdict["exit_code"],
-            "replay": verdict["oracles"]["replay"]["verdict"],
-            "rebuild": verdict["oracles"]["rebuild"]["verdict"],
+            "replay": verdict["checks"]["replay"]["verdict"],
+            "rebuild": verdict["checks"]["rebuild"]["verdict"],
             "steps": verdict["compared"]["steps"],
             "first_divergence": None if first is None else [first["step"], first["stream"]],
             "final_state_equal": verdict["final_state_equal"],
-            "controls": {check["name"]: check["failed_as_it_must"] for check in verdict["control"]["checks"]},
+            "controls": {control["name"]: control["detected"] for control in verdict["control"]["controls"]},
             "testimony": verdict["testimony"],
         }
     except (KeyError, TypeError, AttributeError) as error:

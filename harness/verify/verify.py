@@ -16,7 +16,7 @@ from typing import Any
 import harness
 from harness.errors import EvidenceError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.recorded import REMEDY, Record, read_document, read_record
+from harness.judge.recorded import REMEDY, Record, read_document, read_record, read_verdict
 from harness.runs.certify_folder import tree_digest
 from harness.runs.load_evidence import load_trajectory
 from harness.signing.predicate_schema import check_predicate
@@ -124,7 +124,7 @@ class _Work:
     def judged(self, material: Material, payloads: tuple[bytes, ...]) -> None:
         """Documents, evidence, verdict."""
         manifest = read_document(material.document("manifest.json"), "manifest.json")
-        verdict = read_document(material.document("verdict.json"), "verdict.json")
+        verdict = read_verdict(material.document("verdict.json"), "verdict.json")
         record = read_record(manifest, verdict)
         is_same = record.sources == own_sources()
         written_again.check_statements(payloads, verdict, manifest, is_same=is_same)

@@ -10,9 +10,10 @@ from typing import Any
 from harness.archive.crate import CRATE, LICENCE_FILES, described_files, render_crate
 from harness.archive.licence import licence_of
 from harness.documents.digest import Digest
+from harness.documents.verdict import ControlResult
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.controls import ControlCheck, check_ledger_digit, check_weights_moved
+from harness.judge.controls import check_ledger_digit, check_weights_moved
 from harness.judge.manifest import Materials, build_manifest
 from harness.judge.recorded import REMEDY, Record
 from harness.signing import provenance, test_result
@@ -173,7 +174,7 @@ def check_manifest(
 
 
 def check_straight_ledger(
-    manifest: Mapping[str, Any], controls: tuple[ControlCheck, ...], straight: TrajectoryEvidence
+    manifest: Mapping[str, Any], controls: tuple[ControlResult, ...], straight: TrajectoryEvidence
 ) -> int:
     """Hold the one ledger of a published folder against the manifest, and against the controls that need no more.
 
@@ -189,9 +190,9 @@ def check_straight_ledger(
     told = manifest["trajectories"]["straight"].get("ledgers")
     if told != [str(run.ledger.head)]:
         raise _tampered("the straight ledger is not the one that manifest.json names")
-    known = {check.name: check.failed_as_it_must for check in controls}
+    known = {check.name: check.detected for check in controls}
     for check in (check_ledger_digit(straight), check_weights_moved(straight)):
-        if known.get(check.name, check.failed_as_it_must) != check.failed_as_it_must:
+        if known.get(check.name, check.detected) != check.detected:
             raise _tampered(f"verdict.json: the control {check.name} comes out otherwise: {check.detail}")
     return len(run.ledger.steps)
 

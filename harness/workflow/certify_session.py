@@ -19,12 +19,12 @@ from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.experiment import Experiment
 from harness.documents.run import RunRecord
 from harness.documents.scope import shortened
+from harness.documents.verdict import ControlResult
 from harness.errors import HarnessError
 from harness.evidence.content import Content
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.images.locks import export_lock
 from harness.inputs.materialise import materialise
-from harness.judge.controls import ControlCheck
 from harness.judge.manifest import Materials, build_manifest
 from harness.judge.verdict import Verdict, VerdictInputs, judge, verdict_to_json
 from harness.report.console import Progress
@@ -283,7 +283,7 @@ class CertifySession:
         self,
         records: campaign.Records,
         planned: campaign.Campaign,
-        cached: tuple[ControlCheck, ...] | None,
+        cached: tuple[ControlResult, ...] | None,
         key: Digest,
     ) -> tuple[Verdict, tuple[TrajectoryEvidence, ...]]:
         """Read what was left behind, look at the controls, and decide."""

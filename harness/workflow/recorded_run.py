@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.documents.digest import sha256
 from harness.documents.names import NAME
+from harness.documents.verdict import upgraded
 from harness.errors import EvidenceError, UsageError
 from harness.evidence.ledger import MAX_FILE_BYTES, Ledger, Progress, parse_ledger, parse_progress
 from harness.system import store
@@ -87,7 +88,7 @@ def read_recorded(path: Path, documents: tuple[str, ...], progress: store.Progre
     with _opened(path, progress) as files:
         if not files.exists("verdict.json"):
             raise UsageError(f"{path} holds no verdict.json", _REMEDY)
-        verdict = _document(files, "verdict.json")
+        verdict = upgraded(_document(files, "verdict.json"), "verdict.json")
         manifest = _document(files, "manifest.json") if files.exists("manifest.json") else {}
         digests = {}
         for name in documents:

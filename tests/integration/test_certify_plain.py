@@ -44,7 +44,7 @@ def test_without_an_engine_the_host_serves_with_the_locked_environment_and_says_
     assert "WITHOUT containers" in answer.err
     verdict, manifest = shared_project.verdict("plain"), shared_project.manifest("plain")
     assert verdict["runner"] == "host"
-    assert verdict["oracles"]["rebuild"]["verdict"] == "NOT_CHECKED"
+    assert verdict["checks"]["rebuild"]["verdict"] == "NOT_CHECKED"
     assert any("no container" in text for text in verdict["not_checked"])
     environment = verdict["environment"]
     assert environment["kind"] == "lock" and environment["lock"] == "cpu.lock"

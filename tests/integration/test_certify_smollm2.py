@@ -13,4 +13,4 @@ def test_smollm2_is_certified_and_learns(client, shared_project):
     rows = (shared_project.latest("smollm2") / "straight" / "output" / "metrics.jsonl").read_text().splitlines()
     losses = [row["validation_loss"] for row in map(json.loads, rows) if "validation_loss" in row]
     assert losses[-1] < losses[0] - 0.5
-    assert shared_project.verdict("smollm2")["oracles"]["resume"]["compared"]["steps"] >= 30
+    assert shared_project.verdict("smollm2")["checks"]["resume"]["compared"]["steps"] >= 30

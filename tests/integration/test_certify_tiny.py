@@ -34,15 +34,15 @@ def test_the_last_line_is_the_verdict_and_all_documents_are_there(certified):
 def test_every_oracle_holds_over_all_steps(certified):
     project, _ = certified
     verdict = project.verdict("tiny")
-    assert {name: oracle["verdict"] for name, oracle in verdict["oracles"].items()} == {
+    assert {name: oracle["verdict"] for name, oracle in verdict["checks"].items()} == {
         "rerun": "CERTIFIED",
         "resume": "CERTIFIED",
         "rebuild": "CERTIFIED",
     }
-    assert verdict["oracles"]["rerun"]["compared"]["steps"] == 24
-    assert verdict["oracles"]["resume"]["compared"]["steps"] == 24
-    assert len(set(verdict["oracles"]["rebuild"]["image_ids"])) == 1
-    assert len(verdict["oracles"]["rebuild"]["image_ids"]) == 2
+    assert verdict["checks"]["rerun"]["compared"]["steps"] == 24
+    assert verdict["checks"]["resume"]["compared"]["steps"] == 24
+    assert len(set(verdict["checks"]["rebuild"]["image_ids"])) == 1
+    assert len(verdict["checks"]["rebuild"]["image_ids"]) == 2
     assert verdict["compared"]["tensors"] > 0 and verdict["compared"]["bytes"] > 0
     assert verdict["first_divergence"] is None
 

@@ -57,7 +57,7 @@ def test_an_interpreter_that_differs_is_certified_and_every_document_says_what_d
     answer = shared_project.harness("certify", "plain", HARNESS_PYTHON=str(changed_python))
     assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
     verdict = shared_project.verdict("plain")
-    assert {name: one["verdict"] for name, one in verdict["oracles"].items()} == {
+    assert {name: one["verdict"] for name, one in verdict["checks"].items()} == {
         "rerun": "CERTIFIED",
         "resume": "CERTIFIED",
         "rebuild": "NOT_CHECKED",

@@ -41,7 +41,7 @@ def test_the_clean_pipeline_is_certified(judged):
     answer, verdict = judged("null")
     assert (answer.code, verdict["verdict"], answer.last_line) == (0, "CERTIFIED", "VERDICT: CERTIFIED"), answer.out
     assert [kill["resumed_after_step"] for kill in verdict["interruptions"]] == [6, 9]
-    assert {check["name"] for check in verdict["control"]["checks"]} == {
+    assert {check["name"] for check in verdict["control"]["controls"]} == {
         "tensor_bit",
         "ledger_digit",
         "weights_moved",
@@ -62,8 +62,8 @@ def test_the_clean_pipeline_is_certified(judged):
 def test_a_resume_that_forgets_is_named_with_step_and_stream(judged, bug, stream, cause):
     answer, verdict = judged(bug)
     assert (answer.code, verdict["verdict"]) == (1, "DIVERGED"), answer.out
-    assert verdict["oracles"]["resume"]["verdict"] == "DIVERGED"
-    assert verdict["oracles"]["rerun"]["verdict"] == "CERTIFIED"
+    assert verdict["checks"]["resume"]["verdict"] == "DIVERGED"
+    assert verdict["checks"]["rerun"]["verdict"] == "CERTIFIED"
     first = verdict["first_divergence"]
     assert (first["trajectory"], first["run"], first["step"], first["stream"]) == ("resumed", 2, 7, stream)
     assert verdict["cause"]["class"] == cause
@@ -80,13 +80,13 @@ def test_a_pipeline_that_ignores_its_checkpoint_is_refused_although_its_bits_agr
 def test_an_unseeded_call_is_the_reruns_fault_not_the_resumes(judged):
     answer, verdict = judged("unseeded")
     assert (answer.code, verdict["verdict"]) == (1, "DIVERGED"), answer.out
-    assert verdict["oracles"]["rerun"]["verdict"] == "DIVERGED"
-    assert verdict["oracles"]["resume"]["verdict"] == "INCONCLUSIVE"
+    assert verdict["checks"]["rerun"]["verdict"] == "DIVERGED"
+    assert verdict["checks"]["resume"]["verdict"] == "INCONCLUSIVE"
     assert verdict["first_divergence"]["step"] == 1
 
 
 def test_a_training_that_moves_nothing_is_inconclusive(judged):
     answer, verdict = judged("zero_lr")
     assert (answer.code, verdict["verdict"], answer.last_line) == (3, "INCONCLUSIVE", "VERDICT: INCONCLUSIVE")
-    moved = next(check for check in verdict["control"]["checks"] if check["name"] == "weights_moved")
-    assert not moved["failed_as_it_must"]
+    moved = next(check for check in verdict["control"]["controls"] if check["name"] == "weights_moved")
+    assert not moved["detected"]

@@ -104,7 +104,7 @@ def test_a_code_change_that_alters_numbers_diverges_at_its_step(certified):
     assert (answer.code, answer.last_line) == (1, "VERDICT: DIVERGED"), answer.out + answer.err
     first = verdict["first_divergence"]
     # The learning rate is changed after step 10; the first step that is taken with it is recorded as step 12's.
-    assert (first["oracle"], first["stream"], first["step"], first["tensor"]) == ("replay", "lr", 12, "optimizer0.0.lr")
+    assert (first["check"], first["stream"], first["step"], first["tensor"]) == ("replay", "lr", 12, "optimizer0.0.lr")
     assert verdict["commit"] == verdict["replay"]["against"] == certified.changed
     assert verdict["replay"]["code_changes"] == ["pipelines/plain/train.py"]
     assert verdict["cause"]["class"] == "code_changed"
@@ -186,7 +186,7 @@ def test_a_clone_with_empty_caches_replays_what_was_published(certified, tmp_pat
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict["replay"]["record"]["source"].startswith("manifests/plain/")
     assert verdict["replay"]["record"]["key"] == "tester"
-    assert verdict["oracles"]["rebuild"]["verdict"] == "CERTIFIED"
+    assert verdict["checks"]["rebuild"]["verdict"] == "CERTIFIED"
 
 
 @pytest.mark.engine
@@ -215,5 +215,5 @@ def test_a_full_archive_is_replayed_without_any_network(certified, tmp_path):
     assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
     (folder,) = (here / "runs" / "plain").iterdir()
     verdict = json.loads((folder / "verdict.json").read_text())
-    assert verdict["oracles"]["rebuild"]["verdict"] == "CERTIFIED" and verdict["replay"]["image"]["equal"] is True
+    assert verdict["checks"]["rebuild"]["verdict"] == "CERTIFIED" and verdict["replay"]["image"]["equal"] is True
     assert {need["state"] for need in verdict["replay"]["preflight"]} == {"present"}

@@ -32,12 +32,12 @@ pytestmark = pytest.mark.skipif(chromium.find() is None, reason=NO_BROWSER)
 LOCK = ROOT / "lockfiles" / "browser.lock"
 REVIEWED = {"review": review_data.REVIEW}
 NOTHING = {key: data.oracle("NOT_CHECKED", compared={}) for key in ("rerun", "resume", "rebuild")}
-FAILED = {"checks": [data.CERTIFIED["control"]["checks"][0] | {"failed_as_it_must": False}], "failed_as_it_must": False}
+FAILED = {"controls": [data.CERTIFIED["control"]["controls"][0] | {"detected": False}], "failed_as_it_must": False}
 DOCUMENTS = {
     "certified": (data.CERTIFIED | REVIEWED, data.MANIFEST, data.curves()),
     "diverged": (data.DIVERGED | REVIEWED, data.MANIFEST, data.curves(0.02)),
     "inconclusive": (data.INCONCLUSIVE, data.MANIFEST, data.curves()[:1]),
-    "vetoed": (data.INCONCLUSIVE | REVIEWED | {"verdict": "VETOED", "oracles": NOTHING}, {}, []),
+    "vetoed": (data.INCONCLUSIVE | REVIEWED | {"verdict": "VETOED", "checks": NOTHING}, {}, []),
     "planted": (data.DIVERGED | {"control": FAILED}, data.MANIFEST, data.curves()[:1]),
     "prefix": (data.CERTIFIED | {"scope": {"steps": 20, "of": 60}}, data.MANIFEST, data.curves()),
     "replay": (replay_data.CERTIFIED, data.MANIFEST, data.curves()[:1]),

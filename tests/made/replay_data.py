@@ -10,7 +10,7 @@ from tests.made import report_data as data
 CERTIFIED: dict[str, Any] = copy.deepcopy(data.CERTIFIED) | {
     "kind": "replay",
     "summary": "tiny gives the archived bits when it is run again from commit 1a2b3c4, also on another machine.",
-    "oracles": {
+    "checks": {
         "replay": data.oracle(how="one straight run of the archived code, against the archived ledger"),
         "rebuild": data.oracle(how="the image built from the archived locks", image_ids=[data.DIGEST, data.DIGEST]),
         "rerun": data.oracle("NOT_CHECKED", required=False, compared={}),
@@ -50,7 +50,7 @@ DIVERGED: dict[str, Any] = copy.deepcopy(CERTIFIED) | {
     "exit_code": 1,
     "summary": "The code of commit 9f8e7d6 does not give the archived bits of tiny: loss differs from step 7 on.",
     "first_divergence": {
-        "oracle": "replay",
+        "check": "replay",
         "trajectory": "straight",
         "run": 1,
         "step": 7,
@@ -61,7 +61,7 @@ DIVERGED: dict[str, Any] = copy.deepcopy(CERTIFIED) | {
     "streams_that_differ": [{"stream": "loss", "first_step": 7, "num_steps": 18}],
     "final_state_equal": False,
 }
-DIVERGED["oracles"]["replay"] |= {"verdict": "DIVERGED", "reason": "loss differs at step 7"}
+DIVERGED["checks"]["replay"] |= {"verdict": "DIVERGED", "reason": "loss differs at step 7"}
 DIVERGED["replay"]["against"] = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432"
 DIVERGED["replay"]["preflight"][3] |= {
     "state": "gone",

@@ -44,7 +44,7 @@ CERTIFIED: dict[str, Any] = {
     "exit_code": 0,
     "summary": "tiny gives the same bits when it is run again, when it is killed three times and resumed, and on a "
     "rebuilt image.",
-    "oracles": {
+    "checks": {
         "rerun": oracle(
             how="second straight run", bound="1 of 1 held: with 95 % confidence fewer than 95.0 % of reruns differ"
         ),
@@ -70,14 +70,14 @@ CERTIFIED: dict[str, Any] = {
     "cause": None,
     "control": {
         "failed_as_it_must": True,
-        "checks": [
-            {"name": "tensor_bit", "failed_as_it_must": True, "detail": "one bit of lora_A.weight: 1 of 96 differs"},
-            {"name": "ledger_digit", "failed_as_it_must": True, "detail": "step 12: the chain breaks"},
-            {"name": "weights_moved", "failed_as_it_must": True, "detail": "48 of 48 trainable tensors moved"},
-            {"name": "flip_param", "failed_as_it_must": True, "detail": "flipped at step 3, found at step 3 in param"},
+        "controls": [
+            {"name": "tensor_bit", "detected": True, "detail": "one bit of lora_A.weight: 1 of 96 differs"},
+            {"name": "ledger_digit", "detected": True, "detail": "step 12: the chain breaks"},
+            {"name": "weights_moved", "detected": True, "detail": "48 of 48 trainable tensors moved"},
+            {"name": "flip_param", "detected": True, "detail": "flipped at step 3, found at step 3 in param"},
             {
                 "name": "flip_optim",
-                "failed_as_it_must": True,
+                "detected": True,
                 "detail": "flipped after step 2, found at step 3 in param",
             },
         ],
@@ -131,7 +131,7 @@ DIVERGED: dict[str, Any] = copy.deepcopy(CERTIFIED) | {
     "summary": "forgets-rng does not survive a kill: after the resume the torch CPU generator starts over, and dropout "
     "draws other masks from step 7 on.",
     "first_divergence": {
-        "oracle": "resume",
+        "check": "resume",
         "trajectory": "resumed",
         "run": 2,
         "step": 7,
@@ -165,7 +165,7 @@ DIVERGED: dict[str, Any] = copy.deepcopy(CERTIFIED) | {
         "them again after the model is built, just before the first batch.",
     },
 }
-DIVERGED["oracles"]["resume"] |= {"verdict": "DIVERGED", "reason": "rng differs at step 7, the first after the resume"}
+DIVERGED["checks"]["resume"] |= {"verdict": "DIVERGED", "reason": "rng differs at step 7, the first after the resume"}
 DIVERGED["restored"][0] |= {"num_equal": 95, "different": ["rng.torch.cpu"]}
 DIVERGED["files"][0] |= {"equal": False}
 DIVERGED["files"][4] |= {"equal": None}
@@ -180,7 +180,7 @@ INCONCLUSIVE: dict[str, Any] = {
     "verdict": "INCONCLUSIVE",
     "exit_code": 3,
     "summary": "Nothing could be compared: the engine stopped answering while the straight run was at step 5.",
-    "oracles": {
+    "checks": {
         "rerun": oracle("INCONCLUSIVE", compared={"steps": 0}, reason="the straight run did not finish"),
         "resume": oracle("INCONCLUSIVE", compared={"steps": 0}, reason="the straight run did not finish"),
         "rebuild": oracle("NOT_CHECKED", required=False, compared={}),

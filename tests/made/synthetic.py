@@ -16,10 +16,10 @@ import numpy as np
 
 from harness.documents.digest import Digest
 from harness.documents.run import Fault, RunRecord
+from harness.documents.verdict import ControlResult
 from harness.evidence.content import read_content
 from harness.evidence.ledger import parse_events, parse_ledger, parse_sidecar
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
-from harness.judge.controls import ControlCheck
 from harness.judge.verdict_inputs import Rebuild, VerdictInputs
 from harness.review.basis import Basis
 from harness.review.finding import Finding, Place, StaticReview
@@ -424,9 +424,9 @@ def resumed(
     return TrajectoryEvidence(name=name, runs=tuple(runs), files=files_of(folder))
 
 
-def good_controls(*without: str) -> tuple[ControlCheck, ...]:
+def good_controls(*without: str) -> tuple[ControlResult, ...]:
     names = ("tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim")
-    return tuple(ControlCheck(name=n, failed_as_it_must=True, detail="seen") for n in names if n not in without)
+    return tuple(ControlResult(name=n, detected=True, detail="seen") for n in names if n not in without)
 
 
 def case(**changes: object) -> VerdictInputs:

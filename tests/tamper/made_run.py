@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.documents.run import Fault, RunRecord
 from harness.documents.scope import shortened
-from harness.judge.controls import ControlCheck
+from harness.documents.verdict import ControlResult
 from harness.judge.manifest import environment_of
 from harness.judge.replay_check import ReplayInputs
 from harness.judge.replay_verdict import judge_replay, replay_to_json
@@ -106,9 +106,7 @@ def make_run(root: Path, plan: Plan = WHOLE) -> Path:
         for path in () if plan.has_tensors else sorted(attempt.folder.glob("*/runs/*/tensors.jsonl")):
             path.unlink()
         planned = campaign_of(shortened(attempt.experiment, attempt.case.scope), with_controls=plan.has_controls)
-        cited = tuple(
-            ControlCheck(name=name, failed_as_it_must=True, detail="found") for name in ("flip_param", "flip_optim")
-        )
+        cited = tuple(ControlResult(name=name, detected=True, detail="found") for name in ("flip_param", "flip_optim"))
         verdict, evidence = attempt.judge(records, planned, cited if plan.cites_controls else None, code)
         return attempt.write(verdict, evidence, materials).folder
 

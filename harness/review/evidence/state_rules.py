@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.documents.verdict import ControlResult
 from harness.errors import EvidenceError
 from harness.evidence.ledger import Ledger
 from harness.evidence.trajectory import FileEvidence, RunEvidence
 from harness.judge.checks import Check
-from harness.judge.controls import ControlCheck
 from harness.judge.locate import state_tensors, untouched
 from harness.judge.restored import Restored
 from harness.judge.symptom import Cause
@@ -38,7 +38,7 @@ class Measured:
     resume: Check
     rebuild: Check
     restored: tuple[Restored, ...]
-    controls: tuple[ControlCheck, ...]
+    controls: tuple[ControlResult, ...]
     cause: Cause | None
     guilty: str
 
@@ -273,7 +273,7 @@ def _resume(measured: Measured) -> Iterator[Said]:
 def _continued(measured: Measured) -> Iterator[Said]:
     """C5: a resumed run went on for an epoch, and its losses are the straight run's."""
     moved = next((check for check in measured.controls if check.name == "weights_moved"), None)
-    if moved is not None and not moved.failed_as_it_must:
+    if moved is not None and not moved.detected:
         yield _proven("REP708", moved.detail)
     whole, resumed = measured.whole, measured.case.resumed
     if whole is None or resumed is None:

@@ -22,7 +22,7 @@ STOP = Fault(kind="stop", step=6)
 @pytest.mark.parametrize("name", ["tensors.safetensors", "tensors.pt", "checkpoint.pt"])
 def test_one_bit_of_a_real_file_is_found(name):
     check = check_tensor_bit(name, (GOLDEN / name).read_bytes())
-    assert check.failed_as_it_must, check.detail
+    assert check.detected, check.detail
     assert check.name == "tensor_bit" and name in check.detail
 
 
@@ -31,14 +31,14 @@ def test_one_bit_of_a_tensor_that_is_not_contiguous_is_found():
     names = ("strided", "transposed", "tail", "expanded")
     others = [t for t in controls.read_content("t.pt", data).tensors if t.name not in names]
     check = check_tensor_bit("t.pt", data, [t.name for t in others])
-    assert check.failed_as_it_must and any(name in check.detail for name in names)
+    assert check.detected and any(name in check.detail for name in names)
 
 
 @pytest.mark.parametrize(
     ("name", "data"), [("m.safetensors", safetensors({})), ("m.safetensors", b"torn"), ("m.txt", b"x"), ("m.pt", b"")]
 )
 def test_a_file_without_a_bit_to_change_is_no_control(name, data):
-    assert not check_tensor_bit(name, data).failed_as_it_must
+    assert not check_tensor_bit(name, data).detected
 
 
 def test_a_comparison_that_sees_nothing_is_caught(monkeypatch):
@@ -48,12 +48,12 @@ def test_a_comparison_that_sees_nothing_is_caught(monkeypatch):
     monkeypatch.setattr(controls, "read_content", lambda path, _, keys: honest(path, data, keys))
     check = check_tensor_bit("m.safetensors", data)
     # The bytes differ, and only the file's sha256 shows it: the tensor is not named.
-    assert not check.failed_as_it_must and "was not found" in check.detail
+    assert not check.detected and "was not found" in check.detail
 
 
 def test_a_changed_digit_breaks_the_chain_and_is_found_under_a_new_one():
     check = check_ledger_digit(straight())
-    assert check.failed_as_it_must, check.detail
+    assert check.detected, check.detail
     assert "step 5 in param: the chain breaks" in check.detail and "finds it there" in check.detail
 
 
@@ -62,29 +62,27 @@ def test_a_chain_that_nobody_checks_is_caught(monkeypatch):
     whole = trajectory.runs[0].ledger
     monkeypatch.setattr(controls, "parse_ledger", lambda data, name: whole)
     check = check_ledger_digit(trajectory)
-    assert not check.failed_as_it_must and "DOES NOT break" in check.detail and "DOES NOT find" in check.detail
+    assert not check.detected and "DOES NOT break" in check.detail and "DOES NOT find" in check.detail
 
 
 def test_a_trajectory_without_a_ledger_is_no_control():
     trajectory = straight()
     bare = replace(trajectory, runs=(replace(trajectory.runs[0], ledger=None),))
-    assert not check_ledger_digit(bare).failed_as_it_must
-    assert not check_weights_moved(bare).failed_as_it_must
+    assert not check_ledger_digit(bare).detected
+    assert not check_weights_moved(bare).detected
 
 
 def test_weights_that_moved_are_seen_and_weights_that_did_not_too():
-    assert check_weights_moved(straight()).failed_as_it_must
+    assert check_weights_moved(straight()).detected
     still = check_weights_moved(straight(quirks=Quirks(learning=0.0)))
-    assert not still.failed_as_it_must and "ARE THE SAME" in still.detail
+    assert not still.detected and "ARE THE SAME" in still.detail
 
 
 def test_a_training_without_parameters_moves_nothing():
     trajectory = straight()
     ledger = trajectory.runs[0].ledger
     empty = replace(ledger, start=replace(ledger.start, counts={**ledger.start.counts, "param": 0}))
-    assert not check_weights_moved(
-        replace(trajectory, runs=(replace(trajectory.runs[0], ledger=empty),))
-    ).failed_as_it_must
+    assert not check_weights_moved(replace(trajectory, runs=(replace(trajectory.runs[0], ledger=empty),))).detected
 
 
 def flipped(step=3, **quirks):
@@ -93,14 +91,14 @@ def flipped(step=3, **quirks):
 
 def test_a_flipped_parameter_is_found_at_its_step_and_nowhere_before():
     check = judge_flip_param(straight(), flipped(), 3)
-    assert check.failed_as_it_must
+    assert check.detected
     assert check.detail == "flipped after step 3, first found at step 3 in param (layers.0.weight)"
 
 
 def test_a_flip_that_is_found_at_another_step_is_no_success():
-    assert not judge_flip_param(straight(), flipped(), 4).failed_as_it_must
+    assert not judge_flip_param(straight(), flipped(), 4).detected
     early = judge_flip_param(straight(), flipped(noise=(2, "loss")), 3)
-    assert not early.failed_as_it_must and "step 2 in loss" in early.detail
+    assert not early.detected and "step 2 in loss" in early.detail
 
 
 def test_a_flip_that_is_not_found_is_caught():
@@ -108,12 +106,12 @@ def test_a_flip_that_is_not_found_is_caught():
     equal = straight("control-param", kill=Fault(kind="stop", step=5))
     run = replace(equal.runs[0], events=control_run.runs[0].events)
     check = judge_flip_param(straight(), replace(equal, runs=(run,)), 3)
-    assert not check.failed_as_it_must and "NOT found" in check.detail
+    assert not check.detected and "NOT found" in check.detail
 
 
 def test_a_control_whose_flip_never_took_place_shows_nothing():
     check = judge_flip_param(straight(), straight("control-param", kill=Fault(kind="stop", step=5)), 3)
-    assert not check.failed_as_it_must and "no bit was flipped" in check.detail
+    assert not check.detected and "no bit was flipped" in check.detail
 
 
 @pytest.mark.parametrize("change", [{"exit_code": 1}, {"oom_killed": True}, {"error": "the engine stopped answering"}])
@@ -121,8 +119,8 @@ def test_a_control_that_did_not_run_as_planned_shows_nothing(change):
     trajectory = flipped()
     run = replace(trajectory.runs[0], record=replace(trajectory.runs[0].record, **change))
     check = judge_flip_param(straight(), replace(trajectory, runs=(run,)), 3)
-    assert not check.failed_as_it_must and "did not run as planned" in check.detail
-    assert not judge_flip_param(straight(), replace(trajectory, runs=()), 3).failed_as_it_must
+    assert not check.detected and "did not run as planned" in check.detail
+    assert not judge_flip_param(straight(), replace(trajectory, runs=()), 3).detected
 
 
 def changed_moment(**quirks):
@@ -131,7 +129,7 @@ def changed_moment(**quirks):
 
 def test_a_changed_moment_is_found_after_the_restore_and_in_its_step():
     check = judge_flip_optim(straight(), changed_moment())
-    assert check.failed_as_it_must, check.detail
+    assert check.detected, check.detail
     assert check.detail == (
         "changed in the state restored before step 5 (layers.0.weight.exp_avg): found there, "
         "and in that step in optim, param"
@@ -142,11 +140,11 @@ def test_a_changed_moment_that_nothing_notices_is_caught():
     quiet = resumed(last_kill=STOP, name="control-optim")
     run = replace(quiet.runs[1], events=changed_moment().runs[1].events)
     check = judge_flip_optim(straight(), replace(quiet, runs=(quiet.runs[0], run)))
-    assert not check.failed_as_it_must and "NOT found there" in check.detail and "NOT in that step" in check.detail
+    assert not check.detected and "NOT found there" in check.detail and "NOT in that step" in check.detail
 
 
 def test_a_pipeline_with_another_mistake_still_shows_the_changed_moment():
-    assert judge_flip_optim(straight(), changed_moment(forget=("rng",))).failed_as_it_must
+    assert judge_flip_optim(straight(), changed_moment(forget=("rng",))).detected
 
 
 def test_a_difference_in_another_tensor_than_the_changed_one_is_no_success():
@@ -157,9 +155,9 @@ def test_a_difference_in_another_tensor_than_the_changed_one_is_no_success():
         for e in run.events
     )
     check = judge_flip_optim(straight(), replace(trajectory, runs=(trajectory.runs[0], replace(run, events=events))))
-    assert not check.failed_as_it_must and "different: optim.layers.0.weight.exp_avg" in check.detail
+    assert not check.detected and "different: optim.layers.0.weight.exp_avg" in check.detail
 
 
 def test_a_resume_control_without_its_resume_shows_nothing():
     trajectory = changed_moment()
-    assert not judge_flip_optim(straight(), replace(trajectory, runs=trajectory.runs[:1])).failed_as_it_must
+    assert not judge_flip_optim(straight(), replace(trajectory, runs=trajectory.runs[:1])).detected

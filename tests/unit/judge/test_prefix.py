@@ -52,9 +52,9 @@ def test_a_prefix_that_repeats_and_survives_its_kill_is_certified_and_says_what_
     assert (document["verdict"], document["exit_code"], document["problems"]) == ("CERTIFIED", 0, [])
     assert document["scope"] == {"steps": N, "of": STEPS} and document["stopped_at"] is None
     assert f"in {TEXT}" in document["summary"]
-    assert document["oracles"]["rerun"]["how"] == "a second straight run up to step 7"
-    assert document["oracles"]["rerun"]["bound"].endswith("of reruns differ in their first 7 steps")
-    assert document["oracles"]["resume"]["how"] == "one kill, followed by a resume, up to step 7"
+    assert document["checks"]["rerun"]["how"] == "a second straight run up to step 7"
+    assert document["checks"]["rerun"]["bound"].endswith("of reruns differ in their first 7 steps")
+    assert document["checks"]["resume"]["how"] == "one kill, followed by a resume, up to step 7"
     assert document["compared"]["steps"] == N + 3
     assert document["final_state_equal"] is None
 
@@ -204,7 +204,7 @@ def test_a_resume_that_differs_has_the_same_place_and_cause_as_without_the_stop(
     assert document["verdict"] == "DIVERGED", document["problems"]
     assert document["first_divergence"] == whole["first_divergence"]
     assert document["cause"]["class"] == whole["cause"]["class"]
-    assert document["oracles"]["rerun"]["how"] == "a second straight run up to step 5"
+    assert document["checks"]["rerun"]["how"] == "a second straight run up to step 5"
     assert document["problems"] == []
 
 
@@ -221,7 +221,7 @@ def test_a_resume_that_was_stopped_without_differing_is_no_yes():
     noisy = ended("rerun", Quirks(noise=(6, "loss")))
     document = judged(rerun=stopped(noisy, 6), resumed=stopped(interrupted(), 6), stopped_at=at("rerun", 1, 6))
     assert (oracle(document, "rerun"), oracle(document, "resume")) == ("DIVERGED", "INCONCLUSIVE")
-    assert document["oracles"]["resume"]["reason"] == "resumed was stopped: rerun/1 differed at step 6"
+    assert document["checks"]["resume"]["reason"] == "resumed was stopped: rerun/1 differed at step 6"
 
 
 def test_a_trajectory_that_was_not_gone_on_with_is_no_yes_either():
@@ -230,7 +230,7 @@ def test_a_trajectory_that_was_not_gone_on_with_is_no_yes_either():
     trajectory = replace(trajectory, runs=trajectory.runs[:1])
     document = judged(rerun=stopped(noisy, 6), resumed=trajectory, stopped_at=at("rerun", 1, 6))
     assert document["verdict"] == "DIVERGED"
-    assert document["oracles"]["resume"]["verdict"] == "INCONCLUSIVE"
+    assert document["checks"]["resume"]["verdict"] == "INCONCLUSIVE"
     assert document["interruptions"][0]["landed"] is True
 
 
@@ -253,4 +253,4 @@ def test_a_run_that_was_stopped_before_its_first_step_says_so():
     trajectory = with_run(interrupted(), 2, record_killed_by=FIRST_DIFFERENCE, ledger=None, problem="left no ledger")
     document = judged(rerun=noisy, resumed=trajectory, stopped_at=at("rerun", 1, 6))
     assert document["verdict"] == "DIVERGED"
-    assert "before it had a step" in document["oracles"]["resume"]["reason"]
+    assert "before it had a step" in document["checks"]["resume"]["reason"]

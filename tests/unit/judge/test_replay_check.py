@@ -79,14 +79,14 @@ def word(document):
 
 def place(document):
     first = document["first_divergence"]
-    return first["oracle"], first["step"], first["stream"]
+    return first["check"], first["step"], first["stream"]
 
 
 def test_the_same_bits_on_the_same_machine_are_certified():
     document = judged()
     assert word(document) == ("CERTIFIED", 0), document["problems"]
     assert document["kind"] == "replay"
-    assert {name: one["verdict"] for name, one in document["oracles"].items()} == {
+    assert {name: one["verdict"] for name, one in document["checks"].items()} == {
         "replay": "CERTIFIED",
         "rebuild": "CERTIFIED",
         "rerun": "NOT_CHECKED",
@@ -124,7 +124,7 @@ def test_equality_on_other_hardware_is_the_stronger_claim_and_a_difference_says_
     assert f"also on other hardware ({name}: processor: X, today Y)" in document["summary"]
     document = judged(straight(quirks=NOISE), tier=tier)
     assert word(document) == ("INCONCLUSIVE", 3) and place(document) == ("replay", 5, "grad")
-    assert document["cause"] is None and document["oracles"]["replay"]["verdict"] == "INCONCLUSIVE"
+    assert document["cause"] is None and document["checks"]["replay"]["verdict"] == "INCONCLUSIVE"
 
 
 def test_a_difference_on_hardware_of_the_same_model_counts():
@@ -134,9 +134,9 @@ def test_a_difference_on_hardware_of_the_same_model_counts():
 def test_another_image_of_the_same_recipe_is_a_difference_of_its_own():
     other = Image(id="sha256:" + "44" * 32, key=KEY)
     document = judged(image=other)
-    assert word(document) == ("DIVERGED", 1) and document["oracles"]["rebuild"]["verdict"] == "DIVERGED"
+    assert word(document) == ("DIVERGED", 1) and document["checks"]["rebuild"]["verdict"] == "DIVERGED"
     assert (
-        document["oracles"]["replay"]["verdict"] == "CERTIFIED"
+        document["checks"]["replay"]["verdict"] == "CERTIFIED"
         and document["cause"]["class"] == "image_not_reproducible"
     )
     assert document["replay"]["image"]["equal"] is False
@@ -144,13 +144,13 @@ def test_another_image_of_the_same_recipe_is_a_difference_of_its_own():
 
 def test_an_image_that_this_version_builds_in_another_way_is_told_and_does_not_count():
     document = judged(image=Image(id="sha256:" + "44" * 32, key="sha256:" + "55" * 32))
-    assert word(document) == ("CERTIFIED", 0) and document["oracles"]["rebuild"]["verdict"] == "INCONCLUSIVE"
+    assert word(document) == ("CERTIFIED", 0) and document["checks"]["rebuild"]["verdict"] == "INCONCLUSIVE"
     assert any("builds images in another way" in line for line in document["not_checked"])
 
 
 def test_the_records_own_image_is_no_rebuild():
     document = judged(image=Image(id=ID, key=KEY, built_at="2025-01-01T00:00:00+00:00", is_new=False))
-    assert word(document) == ("CERTIFIED", 0) and document["oracles"]["rebuild"]["verdict"] == "NOT_CHECKED"
+    assert word(document) == ("CERTIFIED", 0) and document["checks"]["rebuild"]["verdict"] == "NOT_CHECKED"
     assert any("it was not built again" in line for line in document["not_checked"])
 
 
@@ -170,7 +170,7 @@ def test_a_code_change_that_alters_numbers_diverges_at_its_step_and_names_what_c
     assert any("steps 1 to 4 are the same" in line for line in cause["ruled_out"])
     assert any(ID in line for line in cause["ruled_out"])
     assert document["commit"] == OTHER and document["replay"]["against"] == OTHER
-    assert document["oracles"]["rebuild"]["verdict"] == "NOT_CHECKED"
+    assert document["checks"]["rebuild"]["verdict"] == "NOT_CHECKED"
 
 
 def test_a_code_change_that_alters_nothing_is_certified_as_that():
@@ -232,11 +232,12 @@ def test_streams_that_an_older_recorder_never_wrote_are_told_and_not_compared():
 def test_a_training_that_failed_is_no_divergence():
     document = judged(straight(quirks=NOISE), problems=("straight/1 ran out of memory",))
     assert word(document) == ("INCONCLUSIVE", 3) and "straight/1 ran out of memory" in document["summary"]
-    assert document["oracles"]["replay"]["verdict"] == "INCONCLUSIVE" and document["first_divergence"] is None
+    assert document["checks"]["replay"]["verdict"] == "INCONCLUSIVE" and document["first_divergence"] is None
 
 
 def test_a_control_that_did_not_fail_makes_it_inconclusive():
-    checks = [replace(check, failed_as_it_must=check.name != "ledger_digit") for check in good_controls("flip_param")]
+    names = good_controls("flip_param")
+    checks = [check.model_copy(update={"detected": check.name != "ledger_digit"}) for check in names]
     assert word(judged(controls=tuple(checks))) == ("INCONCLUSIVE", 3)
     assert word(judged(straight(quirks=NOISE), controls=tuple(checks))) == ("INCONCLUSIVE", 3)
 
@@ -258,7 +259,7 @@ def test_what_is_gone_is_the_summary_of_a_replay_that_never_ran():
         problems=("a wheel is gone",),
     )
     document = replay_to_json(judge_replay(never))
-    assert word(document) == ("INCONCLUSIVE", 3) and document["oracles"]["replay"]["verdict"] == "NOT_CHECKED"
+    assert word(document) == ("INCONCLUSIVE", 3) and document["checks"]["replay"]["verdict"] == "NOT_CHECKED"
     assert "it cannot be replayed here today: wheel torch.whl is gone (asked: localhost)" in document["summary"]
 
 

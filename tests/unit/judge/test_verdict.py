@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from harness.documents.run import Fault
-from harness.judge.controls import ControlCheck
+from harness.documents.verdict import ControlResult
 from harness.judge.verdict import VerdictInputs, judge, verdict_to_json
 from harness.judge.verdict_inputs import Rebuild
 from tests.made.synthetic import STEPS, UNSEEDED, Quirks, case, good_controls, resumed, straight
@@ -21,7 +21,7 @@ def judged(**changes):
 
 
 def oracle(document, name):
-    return document["oracles"][name]["verdict"]
+    return document["checks"][name]["verdict"]
 
 
 def assert_inconclusive(document, words):
@@ -44,10 +44,10 @@ def with_run(trajectory, number, **changes):
 def test_a_training_that_repeats_and_survives_its_kill_is_certified():
     document = judged()
     assert (document["verdict"], document["exit_code"], document["problems"]) == ("CERTIFIED", 0, [])
-    assert {name: oracle(document, name) for name in document["oracles"]} == dict.fromkeys(
+    assert {name: oracle(document, name) for name in document["checks"]} == dict.fromkeys(
         ("rerun", "resume", "rebuild"), "CERTIFIED"
     )
-    assert document["oracles"]["resume"]["resumes"] == [
+    assert document["checks"]["resume"]["resumes"] == [
         {"run": 2, "started_after_step": 4, "checkpoint_step": 4, "step_source": "content"}
     ]
     assert document["interruptions"][0] == {
@@ -102,10 +102,10 @@ def test_a_write_torn_by_the_kernel_counts_with_the_exit_status_of_its_signal():
 
 
 def test_hand_picked_kills_get_no_bound_and_random_ones_do():
-    assert judged()["oracles"]["resume"]["bound"] is None
+    assert judged()["checks"]["resume"]["bound"] is None
     kills = (Fault(kind="after_step", step=3), Fault(kind="after_step", step=5), Fault(kind="after_step", step=7))
     document = judged(resumed=resumed(kills), interruptions=kills, is_random=True)
-    assert document["oracles"]["resume"]["bound"] == (
+    assert document["checks"]["resume"]["bound"] == (
         "3 of 3 held: with 95 % confidence fewer than 63.2 % of resumes differ"
     )
 
@@ -114,7 +114,7 @@ def test_hand_picked_kills_get_no_bound_and_random_ones_do():
 
 
 def test_a_second_run_gives_the_exact_bound():
-    rerun = judged()["oracles"]["rerun"]
+    rerun = judged()["checks"]["rerun"]
     assert rerun["how"] == "second straight run"
     assert rerun["bound"] == "1 of 1 held: with 95 % confidence fewer than 95.0 % of reruns differ"
 
@@ -124,7 +124,7 @@ def test_a_second_run_that_differs_is_the_reruns_fault_and_leaves_resume_open():
     assert (document["verdict"], document["exit_code"]) == ("DIVERGED", 1)
     assert oracle(document, "rerun") == "DIVERGED" and oracle(document, "resume") == "CERTIFIED"
     first = document["first_divergence"]
-    assert (first["oracle"], first["trajectory"], first["run"], first["step"]) == ("rerun", "rerun", 1, 3)
+    assert (first["check"], first["trajectory"], first["run"], first["step"]) == ("rerun", "rerun", 1, 3)
     assert (first["stream"], first["tensor"], first["micro_batch"]) == ("loss", "1.1", 1)
     assert document["final_state_equal"] is False
 
@@ -135,7 +135,7 @@ def test_a_difference_after_a_resume_is_the_resumes_only_if_rerun_holds():
     assert (oracle(held, "rerun"), oracle(held, "resume"), held["verdict"]) == ("CERTIFIED", "DIVERGED", "DIVERGED")
     not_held = judged(resumed=broken, rerun=straight("rerun", Quirks(noise=(3, "loss"))))
     assert (oracle(not_held, "rerun"), oracle(not_held, "resume")) == ("DIVERGED", "INCONCLUSIVE")
-    assert "does not repeat itself" in not_held["oracles"]["resume"]["reason"]
+    assert "does not repeat itself" in not_held["checks"]["resume"]["reason"]
     unknown = judged(resumed=broken, rerun=None)
     assert (oracle(unknown, "rerun"), oracle(unknown, "resume")) == ("NOT_CHECKED", "INCONCLUSIVE")
     assert unknown["verdict"] == "INCONCLUSIVE"
@@ -143,7 +143,7 @@ def test_a_difference_after_a_resume_is_the_resumes_only_if_rerun_holds():
 
 def test_the_steps_before_the_first_kill_can_stand_for_a_second_run_and_say_so():
     document = judged(rerun=None, rerun_mode="prefix")
-    rerun = document["oracles"]["rerun"]
+    rerun = document["checks"]["rerun"]
     assert (rerun["verdict"], rerun["how"]) == ("CERTIFIED", "steps 1-5 before the first kill")
     assert rerun["bound"].endswith("of reruns differ in their first 5 steps")
     assert document["verdict"] == "CERTIFIED"
@@ -249,7 +249,7 @@ def test_a_resume_after_the_last_step_compares_nothing():
     kill = Fault(kind="after_write", step=STEPS)
     document = judged(resumed=resumed((kill,)), interruptions=(kill,))
     assert document["interruptions"][0]["resumed_after_step"] == STEPS
-    assert document["oracles"]["resume"]["reason"] == "nothing was compared: no step follows a resume"
+    assert document["checks"]["resume"]["reason"] == "nothing was compared: no step follows a resume"
     assert_inconclusive(document, "no step follows a resume")
 
 
@@ -408,7 +408,7 @@ def test_nothing_compared_is_inconclusive():
         judge(VerdictInputs(experiment="t", run_id="r", commit="c", dirty=False, runner="docker", steps=3))
     )
     assert (document["verdict"], document["compared"]["steps"]) == ("INCONCLUSIVE", 0)
-    assert document["problems"] and {oracle(document, name) for name in document["oracles"]} == {"NOT_CHECKED"}
+    assert document["problems"] and {oracle(document, name) for name in document["checks"]} == {"NOT_CHECKED"}
 
 
 def test_a_problem_before_any_run_is_a_verdict_too():
@@ -482,7 +482,7 @@ def test_a_control_that_is_missing_makes_the_whole_inconclusive(name):
 
 @pytest.mark.parametrize("name", ["tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim"])
 def test_a_control_that_did_not_fail_makes_the_whole_inconclusive(name):
-    blind = ControlCheck(name=name, failed_as_it_must=False, detail="not found")
+    blind = ControlResult(name=name, detected=False, detail="not found")
     assert_inconclusive(judged(controls=(*good_controls(name), blind)), f"control {name} did not fail as it must")
 
 
@@ -499,13 +499,13 @@ def test_weights_that_never_moved_are_inconclusive_without_anybody_asking():
 
 
 def test_a_judge_that_cannot_see_a_planted_bit_may_not_refuse_either():
-    blind = ControlCheck(name="tensor_bit", failed_as_it_must=False, detail="not found")
+    blind = ControlResult(name="tensor_bit", detected=False, detail="not found")
     document = judged(controls=(*good_controls("tensor_bit"), blind), resumed=resumed(quirks=BROKEN))
     assert document["verdict"] == "INCONCLUSIVE"
 
 
 def test_a_live_control_that_nondeterminism_spoils_does_not_hide_the_divergence():
-    spoilt = ControlCheck(name="flip_param", failed_as_it_must=False, detail="found at step 1")
+    spoilt = ControlResult(name="flip_param", detected=False, detail="found at step 1")
     noisy = straight("rerun", Quirks(noise=(1, "loss")))
     assert judged(controls=(*good_controls("flip_param"), spoilt), rerun=noisy)["verdict"] == "DIVERGED"
 
@@ -524,7 +524,7 @@ def test_weights_on_disk_that_no_ledger_knows_are_inconclusive():
     )
     assert_inconclusive(document, "9 of 9 tensors of the outputs are in no recorded state")
     assert document["testimony"]["missing"][0] == "rerun: adapter.safetensors: layers.0.weight"
-    assert {oracle(document, name) for name in document["oracles"]} == {"CERTIFIED"}
+    assert {oracle(document, name) for name in document["checks"]} == {"CERTIFIED"}
 
 
 def test_weights_that_were_written_earlier_are_found_where_they_were_made():

@@ -22,9 +22,9 @@ def test_a_certified_verdict_is_equal_wherever_it_was_compared() -> None:
 
 
 def test_a_resume_compares_the_steps_after_it_however_often_some_were_run() -> None:
-    verdict = hostile.replaced(data.CERTIFIED, ("oracles", "resume", "compared", "steps"), 5)
+    verdict = hostile.replaced(data.CERTIFIED, ("checks", "resume", "compared", "steps"), 5)
     resumes = [{"run": 2, "started_after_step": 20}, {"run": 3, "started_after_step": 21}]
-    verdict["oracles"]["resume"]["resumes"] = resumes
+    verdict["checks"]["resume"]["resumes"] = resumes
     assert spans(maps(verdict)["resume"], "loss") == (
         Span(first=1, last=20, state="unknown"),
         Span(first=21, last=24, state="equal"),
@@ -54,7 +54,7 @@ def test_a_resume_that_was_stopped_at_a_difference_is_not_equal_beyond_it() -> N
 
 
 def test_a_difference_between_two_fresh_runs_says_nothing_of_a_resume_that_it_stopped() -> None:
-    verdict = hostile.replaced(data.DIVERGED, ("oracles", "rerun", "verdict"), "DIVERGED")
+    verdict = hostile.replaced(data.DIVERGED, ("checks", "rerun", "verdict"), "DIVERGED")
     verdict["stopped_at"] = {"trajectory": "rerun", "run": 1, "step": 9}
     verdict["first_divergence"] = None
     assert stream_note(verdict, data.MANIFEST, (), "loss", "resume") == "same bits at steps 7 to 9"
@@ -76,7 +76,7 @@ def test_differences_belong_to_the_oracle_of_the_first_divergence() -> None:
 
 
 def test_steps_beyond_those_compared_are_unknown() -> None:
-    verdict = hostile.replaced(data.CERTIFIED, ("oracles", "rerun", "compared", "steps"), 3)
+    verdict = hostile.replaced(data.CERTIFIED, ("checks", "rerun", "compared", "steps"), 3)
     assert spans(maps(verdict)["rerun"], "loss") == (
         Span(first=1, last=3, state="equal"),
         Span(first=4, last=24, state="unknown"),
@@ -85,7 +85,7 @@ def test_steps_beyond_those_compared_are_unknown() -> None:
 
 def test_an_inconclusive_oracle_shows_nothing_as_equal() -> None:
     assert maps(data.INCONCLUSIVE) == {}
-    verdict = hostile.replaced(data.CERTIFIED, ("oracles", "resume", "verdict"), "INCONCLUSIVE")
+    verdict = hostile.replaced(data.CERTIFIED, ("checks", "resume", "verdict"), "INCONCLUSIVE")
     assert "resume" not in maps(verdict)
     assert stream_note(verdict, data.MANIFEST, (), "loss", "resume") == "not compared"
 

@@ -123,7 +123,7 @@ def test_a_script_in_a_text_is_shown_as_text() -> None:
 def test_a_script_in_a_key_is_shown_as_text() -> None:
     environment = {hostile.SCRIPT: {hostile.SCRIPT: hostile.SCRIPT}}
     oracles = {hostile.SCRIPT: {"verdict": "CERTIFIED"}}
-    page = Page(render_report({"oracles": oracles}, {"environment": environment, "inputs": environment}))
+    page = Page(render_report({"checks": oracles}, {"environment": environment, "inputs": environment}))
     assert page.problems == []
     assert page.text.count(hostile.SCRIPT) >= 4
 

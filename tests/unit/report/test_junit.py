@@ -56,7 +56,7 @@ def test_a_certified_verdict_has_no_failure_and_no_error() -> None:
 def test_diverged_is_a_failure_that_says_where_and_why() -> None:
     failure = suite(parsed(data.DIVERGED), "resume").find("testcase/failure")
     assert failure is not None
-    assert failure.get("message") == data.DIVERGED["oracles"]["resume"]["reason"]
+    assert failure.get("message") == data.DIVERGED["checks"]["resume"]["reason"]
     assert "at step 7, in stream rng" in (failure.text or "")
     assert "fix: Save torch.get_rng_state()" in (failure.text or "")
 
@@ -70,12 +70,12 @@ def test_inconclusive_is_an_error_and_not_checked_is_skipped() -> None:
 
 
 def test_a_control_that_does_not_fail_is_an_error() -> None:
-    verdict = hostile.replaced(data.CERTIFIED, ("control", "checks", 0, "failed_as_it_must"), False)
+    verdict = hostile.replaced(data.CERTIFIED, ("control", "controls", 0, "detected"), False)
     assert suite(parsed(verdict), "controls").get("errors") == "1"
 
 
 def test_a_difference_is_no_failure_where_the_oracle_is_inconclusive() -> None:
-    verdict = hostile.replaced(data.DIVERGED, ("oracles", "resume", "verdict"), "INCONCLUSIVE")
+    verdict = hostile.replaced(data.DIVERGED, ("checks", "resume", "verdict"), "INCONCLUSIVE")
     resume = suite(parsed(verdict), "resume")
     assert resume.get("failures") == "0"
     assert int(resume.get("errors", "0")) == 3

@@ -118,9 +118,9 @@ def test_hostile_texts_of_a_replay_stay_text(attack: str) -> None:
 
 
 def test_a_difference_on_other_hardware_is_drawn_although_it_decides_nothing() -> None:
-    oracles = replay_data.DIVERGED["oracles"]
+    oracles = replay_data.DIVERGED["checks"]
     inconclusive = {"replay": oracles["replay"] | {"verdict": "INCONCLUSIVE"}}
-    verdict = replay_data.DIVERGED | {"verdict": "INCONCLUSIVE", "oracles": oracles | inconclusive}
+    verdict = replay_data.DIVERGED | {"verdict": "INCONCLUSIVE", "checks": oracles | inconclusive}
     text = shown(verdict)["html"]
     assert "differs from step 7, at 18 of 24 steps" in text and "same bits at 24 of 24 steps" in text
 
@@ -135,7 +135,7 @@ def test_an_environment_is_called_the_same_only_after_a_training() -> None:
     def said(steps: int) -> bool:
         replay = replay_data.CERTIFIED["replay"] | {"environment": []}
         oracles = {"replay": data.oracle(compared={"steps": steps})}
-        verdict = replay_data.CERTIFIED | {"replay": replay, "oracles": oracles}
+        verdict = replay_data.CERTIFIED | {"replay": replay, "checks": oracles}
         return "Nothing of the recorded environment differs" in Page(render_report(verdict, {})).text
 
     assert said(24) and not said(0)

@@ -112,7 +112,7 @@ def test_memory_and_step_time_of_every_run_stand_in_the_page() -> None:
 
 
 def test_a_vetoed_experiment_that_was_never_run_says_so_in_one_place() -> None:
-    verdict = {"verdict": "VETOED", "oracles": {}, "review": None}
+    verdict = {"verdict": "VETOED", "checks": {}, "review": None}
     text = Page(render_report(verdict, {})).text
     assert "Nothing was run" in text and "Map of equality" not in text
     assert "Nothing was run" not in Page(render_report(replay_data.CERTIFIED, {})).text
@@ -136,9 +136,9 @@ NEVER_CAME = [
 def test_kills_and_controls_that_were_only_planned_are_not_shown_as_missed(word: str, heading: str) -> None:
     verdict = data.INCONCLUSIVE | {
         "verdict": word,
-        "oracles": {},
+        "checks": {},
         "interruptions": NEVER_CAME,
-        "control": {"checks": [], "failed_as_it_must": False},
+        "control": {"controls": [], "failed_as_it_must": False},
         "testimony": {"tensors_on_disk": 0, "found_in_ledger": 0, "missing": []},
     }
     page = Page(render_report(verdict, {})).text
@@ -156,10 +156,10 @@ def test_a_kill_that_a_failed_run_kept_from_its_turn_is_told_apart_from_one_that
 
 
 def test_a_control_that_was_not_made_is_told_apart_from_one_that_did_not_fail() -> None:
-    check = data.CERTIFIED["control"]["checks"][0]
-    missing = data.CERTIFIED | {"control": {"checks": [check], "failed_as_it_must": False}}
-    not_failed = [check | {"failed_as_it_must": False}]
-    failed = data.CERTIFIED | {"control": {"checks": not_failed, "failed_as_it_must": False}}
+    check = data.CERTIFIED["control"]["controls"][0]
+    missing = data.CERTIFIED | {"control": {"controls": [check], "failed_as_it_must": False}}
+    not_failed = [check | {"detected": False}]
+    failed = data.CERTIFIED | {"control": {"controls": not_failed, "failed_as_it_must": False}}
     one, two = (Page(render_report(verdict, {})).text for verdict in (missing, failed))
     assert "Not every control was made" in one and "At least one control did not fail" not in one
     assert "At least one control did not fail" in two

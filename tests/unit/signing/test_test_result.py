@@ -77,6 +77,6 @@ def test_a_veto_is_a_failed_test():
 
 def test_a_control_that_did_not_fail_is_a_failed_test():
     def changed(verdict):
-        verdict["control"]["checks"][0]["failed_as_it_must"] = False
+        verdict["control"]["controls"][0]["detected"] = False
 
     assert outcome(changed)["predicate"]["failedTests"] == ["control/tensor_bit"]

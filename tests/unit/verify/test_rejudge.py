@@ -105,7 +105,7 @@ def test_dropping_an_interruption_from_the_manifest_alone_is_seen_in_its_digest(
     [
         (lambda m, v: v.update(commit="d" * 40), "disagree about `commit`"),
         (lambda m, v: v.update(run_id="other"), "disagree about `run_id`"),
-        (lambda m, v: v.pop("oracles"), "verdict.json: oracles"),
+        (lambda m, v: v.pop("checks"), "verdict.json: checks"),
         (lambda m, v: v.update(verdict="SURE"), "verdict.json: verdict"),
         (lambda m, v: m.pop("volatile"), "manifest.json: volatile"),
         (lambda m, v: m.update(runs=[]), "not of the same runs"),
@@ -135,7 +135,7 @@ def test_a_newer_format_asks_for_a_newer_harness():
 
 def test_keys_that_this_version_does_not_know_are_left_alone():
     def add(manifest, verdict):
-        for document in (manifest, verdict, manifest["runs"][0], manifest["image"], verdict["oracles"]["rebuild"]):
+        for document in (manifest, verdict, manifest["runs"][0], manifest["image"], verdict["checks"]["rebuild"]):
             document["novelty"] = {"a": [1]}
 
     manifest, verdict, evidence = documents(add)
@@ -157,14 +157,14 @@ def test_the_experiment_of_a_newer_version_is_read_as_far_as_it_is_known():
 
 
 @pytest.mark.parametrize(
-    "key", ["verdict", "exit_code", "oracles", "compared", "final_state_equal", "restored", "testimony", "files"]
+    "key", ["verdict", "exit_code", "checks", "compared", "final_state_equal", "restored", "testimony", "files"]
 )
 def test_every_decision_counts(key):
     manifest, verdict, evidence = documents()
     found = decisions(judged_again(manifest, verdict, evidence))
     forged = copy.deepcopy(verdict)
     forged[key] = {"verdict": "DIVERGED", "exit_code": 1, "final_state_equal": False}.get(key, [])
-    if key == "oracles":
+    if key == "checks":
         forged[key] = {**verdict[key], "resume": {**verdict[key]["resume"], "verdict": "NOT_CHECKED"}}
     if key in ("compared", "testimony"):
         forged[key] = {name: 1 if isinstance(value, int) else value for name, value in verdict[key].items()}

@@ -253,8 +253,8 @@ def _says(word):
     ("plan", "edit", "words"),
     [
         (Plan(rerun=Quirks(noise=(3, "grad"))), _says("CERTIFIED"), "it says CERTIFIED, and otherwise of oracle rerun"),
-        (Plan(), lambda verdict: verdict["oracles"]["resume"].update(verdict="DIVERGED"), "of oracle resume"),
-        (Plan(), lambda v: v["control"]["checks"][0].update(failed_as_it_must=False), "otherwise of control"),
+        (Plan(), lambda verdict: verdict["checks"]["resume"].update(verdict="DIVERGED"), "of oracle resume"),
+        (Plan(), lambda v: v["control"]["controls"][0].update(detected=False), "otherwise of control"),
         (Plan(), lambda verdict: verdict.update(problems=["nothing fits"]), "of problem: nothing fits"),
     ],
     ids=["word", "oracle", "control", "problem"],

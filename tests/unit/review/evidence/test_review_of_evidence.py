@@ -10,11 +10,10 @@ import pytest
 
 from harness.documents.digest import Digest, canonical_json, sha256, tensor_digest
 from harness.documents.run import Fault
-from harness.documents.verdict import UnreadFile
+from harness.documents.verdict import ControlResult, UnreadFile
 from harness.evidence.content import Content, TensorRecord
 from harness.evidence.ledger import Progress
 from harness.evidence.trajectory import FileEvidence
-from harness.judge.controls import ControlCheck
 from harness.judge.verdict import judge, verdict_to_json
 from harness.review.basis import Basis
 from harness.review.evidence.held import checkpoint_contents
@@ -210,7 +209,7 @@ def test_a_checkpoint_that_does_not_say_what_it_is_of_is_a_warning(absent: str) 
 def test_a_resume_that_is_certified_outweighs_what_the_declared_files_lack() -> None:
     file = checkpoint("checkpoints/a.pt", tensors_of(state_after(STEPS), only=("model",)))
     document = reviewed(straight=trained(file), resumed=resumed())
-    assert document["oracles"]["resume"]["verdict"] == "CERTIFIED"
+    assert document["checks"]["resume"]["verdict"] == "CERTIFIED"
     state, text = item(document, "V2")
     assert state == "holds" and "came back with the same bits" in text
     assert item(document, "C1")[0] == "warning" and "REP701" not in rules(document)
@@ -336,7 +335,7 @@ def test_seeds_are_seen_where_the_recorder_saw_them() -> None:
 
 
 def test_weights_that_do_not_move_are_a_warning() -> None:
-    still = ControlCheck(name="weights_moved", failed_as_it_must=False, detail="no weight moved")
+    still = ControlResult(name="weights_moved", detected=False, detail="no weight moved")
     document = reviewed(straight=trained(complete()), controls=(*good_controls("weights_moved"), still))
     assert "REP708" in rules(document) and document["verdict"] == "INCONCLUSIVE"
 
