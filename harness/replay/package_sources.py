@@ -7,8 +7,11 @@ one project, with the names of its files and their hashes.
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import posixpath
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -16,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from packaging.utils import canonicalize_name
 
@@ -28,20 +31,7 @@ Has = Literal["yes", "no", "another", "unknown"]
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 _JSON = "application/vnd.pypi.simple.v1+json"
 _TIMEOUT_S = 30
-# pip has no command that prints its default index; its own module is asked, in a process of its own.
-_ASK_PIP = """
-import json
-from pip._internal.configuration import Configuration
-from pip._internal.models.index import PyPI
-configuration = Configuration(isolated=False, load_only=None)
-configuration.load()
-settings = {}
-for first, second in configuration.items():
-    rows = second.items() if isinstance(second, dict) else [(first, second)]
-    for key, value in rows:
-        settings[key] = value
-print(json.dumps({"settings": settings, "default": PyPI.simple_url}))
-"""
+_DEFAULT_INDEX = re.compile(r"--index-url <url>.*\(default (\S+)\)")
 _SECTIONS = ("global.", "download.", ":env:.")
 
 
@@ -144,29 +134,42 @@ def pip_sources(environment: Mapping[str, str]) -> PackageSources:
     Raises:
         HostError: pip cannot be asked.
     """
-    done = subprocess.run(
-        (sys.executable, "-c", _ASK_PIP),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_TIMEOUT_S,
-        stdin=subprocess.DEVNULL,
-    )
+    settings: dict[str, str] = {}
     try:
-        answer = json.loads(done.stdout)
-        settings, default = dict(answer["settings"]), str(answer["default"])
-    except (ValueError, TypeError, KeyError) as error:
-        said = done.stderr.strip().splitlines()[-1:] or ["it says nothing"]
+        for line in _pip("config", "list").splitlines():
+            key, _, value = line.partition("=")
+            if settings.setdefault(key, ast.literal_eval(value)) != ast.literal_eval(value):
+                settings[key] = _pip("config", "get", key)  # several files set it; pip knows which of them counts
+        found = sources_of(settings, "", environment)
+        if "" not in found.indexes:
+            return found
+        # Only pip's help names its default index; --help shows what is configured, so nothing must be.
+        default = _DEFAULT_INDEX.search(_pip("download", "--help", PIP_CONFIG_FILE=os.devnull))
+        return sources_of(settings, default[1] if default else "", environment)
+    except (OSError, ValueError, SyntaxError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1:] or ["it says nothing"]
         problem = f"pip's configuration cannot be read: {said[0][:200]}"
         raise HostError(problem, "run `pip config list`") from error
-    return sources_of(settings, default, environment)
 
 
-def sources_of(settings: Mapping[str, Any], default: str, environment: Mapping[str, str]) -> PackageSources:
+def _pip(*arguments: str, **environment: str) -> str:
+    """What a command of pip's prints, on lines as long as they are."""
+    return subprocess.run(
+        (sys.executable, "-m", "pip", *arguments),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=_TIMEOUT_S,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": "1000", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **environment},
+    ).stdout
+
+
+def sources_of(settings: Mapping[str, str], default: str, environment: Mapping[str, str]) -> PackageSources:
     """The sources that pip's settings name, by the precedence that pip gives them: files, then the environment."""
 
     def setting(key: str) -> str:
-        found = [str(settings[section + key]) for section in _SECTIONS if section + key in settings]
+        found = [settings[section + key] for section in _SECTIONS if section + key in settings]
         return found[-1] if found else ""
 
     is_without = setting("no-index").lower() in ("1", "true", "yes", "on")

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from harness.errors import HostError
 from harness.replay.package_sources import PackageSources, files_of, pip_sources, sources_of
 from harness.replay.web import Web
 from tests.made.page_server import DATA, DIGEST, LINK, WHEEL, server
@@ -135,3 +136,26 @@ def test_pip_itself_is_asked_for_its_configuration():
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "('http://127.0.0.1:9/simple', 'http://127.0.0.1:8/simple')"
     assert pip_sources(os.environ).indexes
+
+
+def test_a_setting_of_several_files_is_the_one_that_pip_takes(tmp_path, monkeypatch):
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = http://127.0.0.1:7/system\n")
+    (tmp_path / ".pip").mkdir()
+    (tmp_path / ".pip" / "pip.conf").write_text("[global]\nindex-url = http://127.0.0.1:7/home\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    assert pip_sources(os.environ).indexes[0] == "http://127.0.0.1:7/system"  # the later file, first in the list
+
+
+def test_without_configuration_pips_own_default_index_is_asked(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert [index.partition("://")[0] for index in pip_sources(os.environ).indexes] == ["https"]
+
+
+def test_pip_that_cannot_be_asked_is_an_error_in_words(tmp_path, monkeypatch):
+    (tmp_path / "pip.conf").write_text("this is no configuration\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    with pytest.raises(HostError, match="pip's configuration cannot be read"):
+        pip_sources(os.environ)
