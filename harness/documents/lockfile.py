@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from harness.documents.platform import IMAGE_TARGET
 from harness.errors import UsageError
 
 LABEL_INDEX = "https://download.pytorch.org/whl/"
@@ -78,6 +79,12 @@ class Lockfile:
     target: str = ""
     as_of: str = ""
     installed_bytes: int = 0
+
+    @property
+    def python(self) -> str:
+        """The lock's series of Python: `3.11` of `cp311-linux-x86_64`; where it names none, the images'."""
+        found = re.match(r"cp(\d)(\d+)", self.target or IMAGE_TARGET)
+        return f"{found[1]}.{found[2]}" if found else ""
 
     @property
     def pins_digest(self) -> str:

@@ -7,7 +7,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from harness.documents.document import Document, Model
-from harness.documents.verdict import EnvironmentFacts, Prefix, ReviewFinding
+from harness.documents.environment import EnvironmentFacts
+from harness.documents.scope import Prefix
+from harness.documents.verdict import ReviewFinding
 
 
 class Open(Model):

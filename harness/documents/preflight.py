@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
+from harness.documents.document import Model
+
 Kind = Literal["code", "base", "wheel", "input", "engine", "disk", "memory", "gpu", "driver"]
 State = Literal["present", "fetchable", "gone", "unknown"]
 KINDS: tuple[Kind, ...] = ("code", "base", "wheel", "input", "engine", "disk", "memory", "gpu", "driver")
@@ -22,8 +26,7 @@ _MAX_NAMED = 3
 _MAX_LISTED = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class PreflightRow(Model):
     """One thing that a replay needs.
 
     Attributes:
@@ -32,7 +35,7 @@ class Need:
         state: whether it can be had.
         detail: where it is, or what the sources said.
         remedy: what to do; empty where nothing has to be done.
-        size_bytes: what would have to be fetched; 0 for anything that is here.
+        size_bytes: what would have to be fetched; 0 for anything that is here. No document has it.
     """
 
     kind: Kind
@@ -40,22 +43,18 @@ class Need:
     state: State
     detail: str = ""
     remedy: str = ""
-    size_bytes: int = 0
-
-    def to_json(self) -> dict[str, str]:
-        """As verdict.json has it."""
-        return {"kind": self.kind, "name": self.name, "state": self.state, "detail": self.detail, "remedy": self.remedy}
+    size_bytes: int = Field(default=0, exclude=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
     """All needs, those that cannot be had first, and how long it took to ask."""
 
-    needs: tuple[Need, ...]
+    needs: tuple[PreflightRow, ...]
     seconds: float = 0.0
 
     @property
-    def gone(self) -> tuple[Need, ...]:
+    def gone(self) -> tuple[PreflightRow, ...]:
         """What nobody has any more."""
         return tuple(need for need in self.needs if need.state == "gone")
 
@@ -70,7 +69,7 @@ class Preflight:
         return sum(need.size_bytes for need in self.needs if need.state == "fetchable")
 
 
-def preflight_of(needs: Iterable[Need], seconds: float) -> Preflight:
+def preflight_of(needs: Iterable[PreflightRow], seconds: float) -> Preflight:
     """The needs in their order: what is gone first, then by kind and name."""
     order = sorted(needs, key=lambda need: (STATES.index(need.state), KINDS.index(need.kind), need.name))
     return Preflight(needs=tuple(order), seconds=round(seconds, 2))
@@ -104,11 +103,11 @@ def preflight_sentence(preflight: Preflight) -> str:
     return f"it cannot be replayed here today: {names}{more} {verb} gone ({gone[0].detail})"
 
 
-def _together(needs: list[Need]) -> str:
+def _together(needs: list[PreflightRow]) -> str:
     """Several of one kind and state in one line, by what was said of them."""
     if len(needs) == 1 or needs[0].kind not in _PLURALS:
         return "; ".join(f"{need.name}: {need.detail}" if need.detail else need.name for need in needs)
-    details: dict[str, list[Need]] = {}
+    details: dict[str, list[PreflightRow]] = {}
     for need in needs:
         details.setdefault(need.detail, []).append(need)
     parts = []

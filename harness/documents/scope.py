@@ -1,4 +1,4 @@
-"""Scope: how much of a training is run. A prefix is its first N optimizer steps, with the schedule of the whole.
+"""How much of a training is run: all of it, or a prefix, its first N optimizer steps with the schedule of the whole.
 
 The program is not told: it is given the same configuration, and the recorder's fault `stop` ends it after the record
 of step N (pipelines/README.md). What it does at its end is therefore not seen, and never claimed.
@@ -7,8 +7,10 @@ of step N (pipelines/README.md). What it does at its end is therefore not seen, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from pydantic import Field
+
+from harness.documents.document import Model
 from harness.documents.experiment import Experiment, Interruption
 from harness.documents.run import Fault
 from harness.errors import UsageError
@@ -16,19 +18,15 @@ from harness.errors import UsageError
 _BEFORE_THE_STEP_IS_OVER = ("micro_batch", "before_step")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """A prefix.
+class Prefix(Model):
+    """The first `steps` optimizer steps of a training that has `of` of them.
 
-    Attributes:
-        steps: how many optimizer steps are run.
-        of: how many the whole training has.
-        left_out: planned kills that come later, or came too late to be resumed from.
+    `left_out` are planned kills that come later, or come too late to be resumed from; no document has them.
     """
 
     steps: int
     of: int
-    left_out: tuple[Fault, ...] = ()
+    left_out: tuple[Fault, ...] = Field(default=(), exclude=True)
 
     @property
     def stop(self) -> Fault:
@@ -40,32 +38,28 @@ class Scope:
         """`the first 20 of 60 steps`."""
         return f"the first {self.steps} of {self.of} steps"
 
-    def to_json(self) -> dict[str, int]:
-        """As verdict, manifest and certificate have it."""
-        return {"steps": self.steps, "of": self.of}
 
-
-def scope_of(experiment: Experiment, steps: int) -> Scope:
+def scope_of(experiment: Experiment, steps: int) -> Prefix:
     """The prefix of an experiment.
 
     Raises:
         UsageError: it is none, or no interruption that a certificate needs would be left; the smallest number that
             keeps one, and a step after it, is named.
     """
-    whole = prefix_of(experiment, steps).of
+    prefix = prefix_of(experiment, steps)
     kept = _kept(experiment.interruptions, steps)
     if "resume" in experiment.policy.required and not kept:
         smallest = min(_steps_needed(kill) for kill in experiment.interruptions)
         problem = f"--steps {steps}: every interruption comes later, and policy.required names resume"
-        if smallest >= whole:
+        if smallest >= prefix.of:
             raise UsageError(problem, "leave --steps out: the first interruption needs the whole training")
         remedy = f"give at least --steps {smallest}, which leaves one interruption and a step after it"
         raise UsageError(problem, remedy)
     late = tuple(kill.fault for kill in experiment.interruptions if kill not in kept)
-    return Scope(steps=steps, of=whole, left_out=late)
+    return Prefix(steps=steps, of=prefix.of, left_out=late)
 
 
-def prefix_of(experiment: Experiment, steps: int) -> Scope:
+def prefix_of(experiment: Experiment, steps: int) -> Prefix:
     """The prefix of one straight training, which nothing interrupts.
 
     Raises:
@@ -75,10 +69,10 @@ def prefix_of(experiment: Experiment, steps: int) -> Scope:
     if not 1 <= steps < whole:
         remedy = f"give a number from 1 to {whole - 1}, or leave it out for all steps" if whole > 1 else "leave it out"
         raise UsageError(f"--steps {steps}: a prefix has at least one step, and fewer than all {whole}", remedy)
-    return Scope(steps=steps, of=whole)
+    return Prefix(steps=steps, of=whole)
 
 
-def shortened(experiment: Experiment, scope: Scope | None) -> Experiment:
+def shortened(experiment: Experiment, scope: Prefix | None) -> Experiment:
     """The experiment as far as it is run; what its commands are given is not changed."""
     if scope is None:
         return experiment

@@ -11,6 +11,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, JsonValue
 
 from harness.documents.document import Document, Model, read_json
+from harness.documents.environment import EnvironmentFacts
+from harness.documents.preflight import PreflightRow
+from harness.documents.scope import Prefix
 from harness.errors import UsageError
 
 SCHEMA = 2
@@ -249,51 +252,6 @@ class Review(Model):
         )
 
 
-class PackageDifference(Model):
-    """A package that is not as the lock has it."""
-
-    name: str
-    locked: str | None = None
-    found: str | None = None
-
-
-class PythonDifference(Model):
-    """The Python that is locked, and the one that is there."""
-
-    locked: str
-    found: str
-
-
-class EnvironmentDifference(Model):
-    """How an environment differs from a lock."""
-
-    python: PythonDifference | None
-    missing: tuple[PackageDifference, ...]
-    added: tuple[PackageDifference, ...]
-    changed: tuple[PackageDifference, ...]
-
-
-class EnvironmentFacts(Model):
-    """Without a container: the Python, and how it differs from the image's lock."""
-
-    kind: Literal["given", "lock"]
-    lock: str
-    python: str
-    implementation: str
-    platform: str
-    num_packages: int
-    is_locked: bool
-    counts: dict[str, int]
-    difference: EnvironmentDifference
-
-
-class Prefix(Model):
-    """Which part of the training was run: the first `steps` of `of`."""
-
-    steps: int
-    of: int
-
-
 class StoppedAt(Model):
     """The first difference of a prefix, at which every training was stopped."""
 
@@ -328,16 +286,6 @@ class ImageIds(Model):
     archived: str | None
     today: str | None
     equal: bool
-
-
-class PreflightRow(Model):
-    """One thing that a replay needs, and whether it can be had."""
-
-    kind: str
-    name: str
-    state: Literal["present", "fetchable", "gone", "unknown"]
-    detail: str
-    remedy: str
 
 
 class Replay(Model):

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.documents.digest import Digest
 from harness.documents.experiment import Experiment
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.evidence.trajectory import TrajectoryEvidence
 
 SCHEMA = 1
@@ -49,7 +49,7 @@ def build_manifest(
     materials: Materials,
     trajectories: tuple[TrajectoryEvidence, ...],
     volatile: Mapping[str, Any],
-    scope: Scope | None = None,
+    scope: Prefix | None = None,
     sources: Digest | None = None,
     review: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def within(case: VerdictInputs) -> VerdictInputs:
         num += 1
     if num == len(runs) and case.stopped_at is None:
         return case  # a run that should have followed is missing: that is a problem, not a plan
-    scope = replace(case.scope, left_out=(*case.interruptions[num:], *case.scope.left_out))
+    scope = case.scope.model_copy(update={"left_out": (*case.interruptions[num:], *case.scope.left_out)})
     return replace(case, interruptions=case.interruptions[:num], scope=scope)
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.documents.environment import Environment
+from harness.documents.environment import EnvironmentFacts
 from harness.documents.preflight import Preflight
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.documents.verdict import ControlResult
 from harness.evidence.ledger import Ledger, StepRecord
 from harness.evidence.trajectory import Amount, FileEvidence, TrajectoryEvidence
@@ -74,9 +74,9 @@ class ReplayInputs:
     runner: str
     steps: int
     against: str | None = None
-    scope: Scope | None = None
+    scope: Prefix | None = None
     gpus: tuple[str, ...] = ()
-    interpreter: Environment | None = None
+    interpreter: EnvironmentFacts | None = None
     today: TrajectoryEvidence | None = None
     recorder: str = ""
     prepared: Mapping[str, str] = field(default_factory=dict)

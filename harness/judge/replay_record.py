@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.documents.digest import Digest
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.errors import EvidenceError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.locate import ledger_of
@@ -56,7 +56,7 @@ class Recorded:
     prepared: Mapping[str, str]
     files: Mapping[str, RecordedFile]
     straight: TrajectoryEvidence
-    scope: Scope | None = None
+    scope: Prefix | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.documents.environment import Environment
+from harness.documents.environment import EnvironmentFacts
 from harness.documents.run import Fault
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.documents.verdict import ControlResult
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.first_difference import FirstDifference
@@ -62,10 +62,10 @@ class VerdictInputs:
     controls: tuple[ControlResult, ...] = ()
     rebuild: Rebuild | None = None
     gpus: tuple[str, ...] = ()
-    environment: Environment | None = None
+    environment: EnvironmentFacts | None = None
     problems: tuple[str, ...] = ()
     review: Basis | None = None
-    scope: Scope | None = None
+    scope: Prefix | None = None
     stopped_at: FirstDifference | None = None
 
 

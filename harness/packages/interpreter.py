@@ -11,21 +11,35 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import selectors
 import signal
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from harness.documents.environment import Environment, Interpreter, canonical_packages, compare_with_lock
-from harness.documents.platform import IMAGE_TARGET
+from packaging.markers import Marker
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from pydantic import Field, ValidationError, field_validator
+
+from harness.documents.digest import Digest, canonical_json, sha256
+from harness.documents.document import Model
+from harness.documents.environment import (
+    AddedPackage,
+    ChangedPackage,
+    EnvironmentDifference,
+    EnvironmentFacts,
+    MissingPackage,
+    PythonDifference,
+)
+from harness.documents.lockfile import Lockfile
 from harness.errors import HostError, UsageError
 from harness.packages.venv import host_venv
 from harness.system.checkouts import read_lock
-from harness.system.store import Progress, Store
+from harness.system.store import Progress, Store, file_digest
 
 TIMEOUT_S = 30
 MAX_BYTES = 4 << 20
@@ -60,7 +74,63 @@ sys.stdout.write("\\n%s" + json.dumps(found) + "\\n")
 _REMEDY = "give the path of a Python, such as that of a virtual environment: .../bin/python"
 
 
-def host_environment(lock_path: Path, given: Path | None, store: Store, progress: Progress) -> tuple[Path, Environment]:
+class Interpreter(Model):
+    """A Python as it describes itself.
+
+    Attributes:
+        version_info: `(3, 11, 7)`.
+        prefix: of the environment (`sys.prefix`).
+        markers: the values of packaging's environment markers there, by name.
+        packages: distribution and version, by canonical name; where a name comes twice, the one that is imported.
+    """
+
+    version_info: tuple[int, int, int] = Field(alias="version")
+    prefix: str
+    markers: dict[str, str]
+    packages: tuple[tuple[str, str], ...] = Field(max_length=_MAX_PACKAGES)
+
+    @field_validator("packages")
+    @classmethod
+    def _canonical(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        # Source: https://packaging.python.org/en/latest/specifications/name-normalization/. The first counts.
+        return tuple(sorted({canonicalize_name(name): version for name, version in reversed(pairs)}.items()))
+
+    @property
+    def version(self) -> str:
+        """`3.11.7`."""
+        return ".".join(map(str, self.version_info))
+
+    @property
+    def series(self) -> str:
+        """`3.11`."""
+        return ".".join(map(str, self.version_info[:2]))
+
+    @property
+    def implementation(self) -> str:
+        """`CPython`; `?` where it does not say."""
+        return self.markers.get("platform_python_implementation", "?")
+
+    @property
+    def platform(self) -> str:
+        """`linux-x86_64`."""
+        return f"{self.markers.get('sys_platform', '?')}-{self.markers.get('platform_machine', '?')}"
+
+    @property
+    def digest(self) -> Digest:
+        """Of everything that is known of it."""
+        return sha256(canonical_json([self.version, self.implementation, self.platform, self.prefix, *self.packages]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPython:
+    """The interpreter that runs trainings without a container, what it is, and a digest that names its environment."""
+
+    path: Path
+    facts: EnvironmentFacts
+    identity: str
+
+
+def host_python(lock_path: Path, given: Path | None, store: Store, progress: Progress) -> HostPython:
     """The interpreter that runs trainings without a container, and how it differs from the image's lock.
 
     Args:
@@ -77,20 +147,52 @@ def host_environment(lock_path: Path, given: Path | None, store: Store, progress
     # Not resolved: a virtual environment's python is a link, and what it leads to is another environment.
     python = host_venv(lock_path, store, progress) if given is None else given.absolute()
     interpreter = probe(python)
-    difference = compare_with_lock(interpreter, lock, _series(lock.target or IMAGE_TARGET))
+    difference = compare_with_lock(interpreter, lock)
     if given is None and difference.has_packages:
         problem = f"the virtual environment made from {lock_path.name} was changed: {difference.summary()}"
         raise HostError(problem, f"delete {python.parent.parent}: the next certify makes it again")
-    environment = Environment(
-        interpreter=interpreter, difference=difference, lock=lock_path.name, is_given=given is not None
+    facts = EnvironmentFacts(
+        kind="lock" if given is None else "given",
+        lock=lock_path.name,
+        python=interpreter.version,
+        implementation=interpreter.implementation,
+        platform=interpreter.platform,
+        num_packages=len(interpreter.packages),
+        is_locked=difference.is_empty,
+        counts=difference.counts(),
+        difference=difference,
     )
-    return python, environment
+    identity = file_digest(lock_path) if difference.is_empty else str(interpreter.digest)
+    return HostPython(path=python, facts=facts, identity=identity)
 
 
-def _series(target: str) -> str:
-    """The Python of a lock's target: `3.11` of `cp311-linux-x86_64`."""
-    found = re.match(r"cp(\d)(\d+)", target)
-    return f"{found[1]}.{found[2]}" if found else ""
+def compare_with_lock(interpreter: Interpreter, lock: Lockfile) -> EnvironmentDifference:
+    """How an interpreter differs from a lock; pins whose marker does not hold for it are not expected."""
+    markers = {**interpreter.markers, "extra": ""}
+    pins = [pin for pin in lock.pins if not pin.marker or Marker(pin.marker).evaluate(environment=markers)]
+    locked = {pin.name: _version(pin.version) for pin in pins}
+    found = {name: _version(version) for name, version in interpreter.packages}
+    python = None
+    if lock.python != interpreter.series:
+        python = PythonDifference(locked=lock.python, found=interpreter.series)
+    return EnvironmentDifference(
+        python=python,
+        missing=tuple(MissingPackage(name=name, locked=locked[name]) for name in sorted(locked.keys() - found.keys())),
+        added=tuple(AddedPackage(name=name, found=found[name]) for name in sorted(found.keys() - locked.keys())),
+        changed=tuple(
+            ChangedPackage(name=name, locked=locked[name], found=found[name])
+            for name in sorted(locked.keys() & found.keys())
+            if locked[name] != found[name]
+        ),
+    )
+
+
+def _version(text: str) -> str:
+    """One spelling of a version (`1.0.0-RC1` is `1.0.0rc1`); what is none stays as it is."""
+    try:
+        return str(Version(text))
+    except InvalidVersion:
+        return text
 
 
 def probe(python: Path, timeout_s: float = TIMEOUT_S) -> Interpreter:
@@ -100,15 +202,22 @@ def probe(python: Path, timeout_s: float = TIMEOUT_S) -> Interpreter:
         UsageError: it is no executable file, no Python, too old, does not answer in time, or answers garbage.
     """
     _check_file(python)
-    text = _ask(python, timeout_s)
-    rows = [line[len(_MARK) :] for line in text.splitlines() if line.startswith(_MARK)]
+    rows = [line[len(_MARK) :] for line in _ask(python, timeout_s).splitlines() if line.startswith(_MARK)]
     try:
         found = json.loads(rows[-1]) if rows else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise UsageError(f"--python {python}: it is no Python: it did not say what it is", _REMEDY)
-    return _parse(found, python)
+    try:
+        interpreter = Interpreter.model_validate_json(rows[-1])
+    except ValidationError as error:
+        raise UsageError(f"--python {python}: it answered something else than a Python does", _REMEDY) from error
+    if interpreter.version_info < MIN_PYTHON:
+        needed = ".".join(map(str, MIN_PYTHON))
+        problem = f"--python {python}: Python {interpreter.version} is too old"
+        raise UsageError(problem, f"the recorder needs {needed} or newer")
+    return interpreter
 
 
 def _check_file(python: Path) -> None:
@@ -118,42 +227,6 @@ def _check_file(python: Path) -> None:
         raise UsageError(f"--python {python}: it is a folder, not a program", _REMEDY)
     if not os.access(python, os.X_OK):
         raise UsageError(f"--python {python}: it cannot be executed", _REMEDY)
-
-
-def _parse(found: dict[str, Any], python: Path) -> Interpreter:
-    """The answer, checked: whoever wrote the interpreter wrote it."""
-    version, markers, packages = found.get("version"), found.get("markers"), found.get("packages")
-    if not (_is_version(version) and _is_texts(markers) and _is_pairs(packages)):
-        raise UsageError(f"--python {python}: it answered something else than a Python does", _REMEDY)
-    assert isinstance(version, list) and isinstance(markers, dict) and isinstance(packages, list)
-    shown = ".".join(map(str, version))
-    if tuple(version[:2]) < MIN_PYTHON:
-        needed = ".".join(map(str, MIN_PYTHON))
-        raise UsageError(f"--python {python}: Python {shown} is too old", f"the recorder needs {needed} or newer")
-    return Interpreter(
-        version=shown,
-        implementation=markers.get("platform_python_implementation", "?"),
-        platform=f"{markers.get('sys_platform', '?')}-{markers.get('platform_machine', '?')}",
-        prefix=str(found.get("prefix")),
-        markers=tuple(sorted(markers.items())),
-        packages=canonical_packages([(name, version) for name, version in packages]),
-    )
-
-
-def _is_version(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(type(part) is int for part in value)
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
-
-
-def _is_pairs(value: object) -> bool:
-    if not isinstance(value, list) or len(value) > _MAX_PACKAGES:
-        return False
-    return all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in value
-    )
 
 
 def _ask(python: Path, timeout_s: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.documents.inputs import Input
 from harness.documents.lockfile import BasePackage, Wheel
-from harness.documents.preflight import ARCHIVE_REMEDY, Kind, Need, State
+from harness.documents.preflight import ARCHIVE_REMEDY, Kind, PreflightRow, State
 from harness.errors import HarnessError
 from harness.inputs.hub import endpoint_of, offline_switch
 from harness.inputs.materialise import unpacked_tree
@@ -97,19 +97,19 @@ def wheel_sources(environment: Mapping[str, str]) -> PackageSources | str:
         return str(error).partition("\n")[0]
 
 
-def base_need(package: BasePackage, here: Here, asked: Mirrors) -> Need:
+def base_need(package: BasePackage, here: Here, asked: Mirrors) -> PreflightRow:
     """A package of the base."""
     name = f"{package.name} {package.version}"
     if place := here.place_of(package.sha256, package.size_bytes):
-        return Need(kind="base", name=name, state="present", detail=place)
+        return PreflightRow(kind="base", name=name, state="present", detail=place)
     state, said = asked.has([package.pool_path], package.size_bytes)
     return _outside("base", name, state, said, _DEBIAN_REMEDY, package.size_bytes)
 
 
-def wheel_need(name: str, version: str, wheel: Wheel, here: Here, asked: PackageSources | str) -> Need:
+def wheel_need(name: str, version: str, wheel: Wheel, here: Here, asked: PackageSources | str) -> PreflightRow:
     """A wheel of the lock."""
     if place := here.place_of(wheel.sha256, wheel.size_bytes):
-        return Need(kind="wheel", name=wheel.filename, state="present", detail=place)
+        return PreflightRow(kind="wheel", name=wheel.filename, state="present", detail=place)
     if isinstance(asked, str):
         return _outside("wheel", wheel.filename, "unknown", asked, ARCHIVE_REMEDY, wheel.size_bytes)
     answer = asked.wheel(name, wheel.filename, wheel.sha256, version.partition("+")[2])
@@ -125,7 +125,7 @@ def input_need(
     pip: PackageSources | str,
     apt: Mirrors,
     env: Mapping[str, str],
-) -> Need:
+) -> PreflightRow:
     """An input.
 
     Args:
@@ -138,13 +138,13 @@ def input_need(
     """
     name = f"{value.name} ({value.reference} {value.version})".replace(" )", ")")
     if (place := here.place_of(value.sha256)) and value.kind != "hf":
-        return Need(kind="input", name=name, state="present", detail=place)
+        return PreflightRow(kind="input", name=name, state="present", detail=place)
     if value.kind == "file":
         found = any((root / value.reference).is_file() for root in roots)
         state: State = "present" if found else "gone"
         return _outside("input", name, state, "with the code" if found else "no such file", ARCHIVE_REMEDY, 0)
     if unpacked_tree(value, here.store).is_dir():
-        return Need(kind="input", name=name, state="present", detail="in the cache")
+        return PreflightRow(kind="input", name=name, state="present", detail="in the cache")
     if value.kind == "hf":
         return _repository(value, name, here, env)
     if value.kind == "deb":
@@ -156,7 +156,7 @@ def input_need(
     return _outside("input", name, state, said, ARCHIVE_REMEDY, 0)
 
 
-def _package(value: Input, name: str, asked: PackageSources | str) -> Need:
+def _package(value: Input, name: str, asked: PackageSources | str) -> PreflightRow:
     """A wheel that an experiment pins by its version and its sha256, not by its file's name."""
     if isinstance(asked, str):
         return _outside("input", name, "unknown", asked, ARCHIVE_REMEDY, 0)
@@ -165,7 +165,7 @@ def _package(value: Input, name: str, asked: PackageSources | str) -> Need:
     return _outside("input", name, states.get(answer.has, "gone"), answer.said, ARCHIVE_REMEDY, 0)
 
 
-def _repository(value: Input, name: str, here: Here, environment: Mapping[str, str]) -> Need:
+def _repository(value: Input, name: str, here: Here, environment: Mapping[str, str]) -> PreflightRow:
     """A repository's files: here are all of them or none, so that nobody starts with half an input."""
     listing = here.store.blob(value.sha256)
     if listing.is_file() and listing.stat().st_size <= _MAX_LISTING_BYTES:
@@ -174,9 +174,9 @@ def _repository(value: Input, name: str, here: Here, environment: Mapping[str, s
         except HarnessError:
             missing = [value.reference]
         if not missing:
-            return Need(kind="input", name=name, state="present", detail=here.place_of(value.sha256))
+            return PreflightRow(kind="input", name=name, state="present", detail=here.place_of(value.sha256))
     elif value.sha256 in here.archived:
-        return Need(kind="input", name=name, state="present", detail="in the archive")
+        return PreflightRow(kind="input", name=name, state="present", detail="in the archive")
     if switch := offline_switch(environment):
         return _outside("input", name, "unknown", f"{switch} forbids asking the hub", f"unset {switch}", 0)
     try:
@@ -202,8 +202,8 @@ def _url_state(web: Web, url: str) -> tuple[State, str]:
         return "unknown", str(error)[:200]
 
 
-def _outside(kind: Kind, name: str, state: State, said: str, remedy: str, size_bytes: int) -> Need:
+def _outside(kind: Kind, name: str, state: State, said: str, remedy: str, size_bytes: int) -> PreflightRow:
     """A need by what a source outside said of it."""
     remedies = {"gone": remedy, "unknown": _ASK_AGAIN if remedy in (ARCHIVE_REMEDY, _DEBIAN_REMEDY) else remedy}
     size = size_bytes if state == "fetchable" else 0
-    return Need(kind=kind, name=name, state=state, detail=said, remedy=remedies.get(state, ""), size_bytes=size)
+    return PreflightRow(kind=kind, name=name, state=state, detail=said, remedy=remedies.get(state, ""), size_bytes=size)

@@ -21,7 +21,7 @@ from requests import RequestException
 from harness.documents.cuda import cuda_stack
 from harness.documents.experiment import Experiment
 from harness.documents.gpu import check_driver, choose_gpus, describe
-from harness.documents.preflight import Kind, Need, Preflight, State, preflight_of
+from harness.documents.preflight import Kind, Preflight, PreflightRow, State, preflight_of
 from harness.errors import HarnessError
 from harness.images.engine_images import find_image
 from harness.images.estimate import cache_bytes, engine_bytes, engine_disk
@@ -89,14 +89,16 @@ def preflight(question: Question, deadline_s: float = DEADLINE_S) -> Preflight:
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     if is_built:
-        needs.append(Need(kind="base", name=f"image {recipe.name}", state="present", detail="built, in the engine"))
+        needs.append(
+            PreflightRow(kind="base", name=f"image {recipe.name}", state="present", detail="built, in the engine")
+        )
     needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe)]
     is_image_needed = _is_in_containers(request, client) and not is_built
     needs += _disks(recipe, question.here, client, needs, is_image_needed=is_image_needed)
     return preflight_of(needs, time.monotonic() - began)
 
 
-_Task = Callable[[], Need]
+_Task = Callable[[], PreflightRow]
 T = TypeVar("T")
 
 
@@ -157,9 +159,9 @@ def _has(inputs: Sequence[object], kind: str) -> bool:
     return any(getattr(value, "kind", "") == kind for value in inputs)
 
 
-def _ask(pool: Pool, tasks: dict[tuple[Kind, str], _Task], deadline: float) -> list[Need]:
+def _ask(pool: Pool, tasks: dict[tuple[Kind, str], _Task], deadline: float) -> list[PreflightRow]:
     """Everything at once, until the deadline."""
-    futures: dict[tuple[Kind, str], Future[Need]] = {key: pool.submit(task) for key, task in tasks.items()}
+    futures: dict[tuple[Kind, str], Future[PreflightRow]] = {key: pool.submit(task) for key, task in tasks.items()}
     done = wait_for(futures.values(), deadline - time.monotonic())
     needs = []
     for (kind, name), future in futures.items():
@@ -167,7 +169,7 @@ def _ask(pool: Pool, tasks: dict[tuple[Kind, str], _Task], deadline: float) -> l
             needs.append(future.result())
         else:
             remedy = "check the network and ask again"
-            needs.append(Need(kind=kind, name=name, state="unknown", detail="no answer in time", remedy=remedy))
+            needs.append(PreflightRow(kind=kind, name=name, state="unknown", detail="no answer in time", remedy=remedy))
     return needs
 
 
@@ -195,35 +197,44 @@ def _is_built(client: docker.DockerClient, recipe: Recipe, here: Here) -> bool:
     return found is not None and found.engine_id == record.get("engine_id")
 
 
-def _engine(request: Request, client: docker.DockerClient | None) -> Need:
+def _engine(request: Request, client: docker.DockerClient | None) -> PreflightRow:
     if request.runner == "host":
-        return Need(kind="engine", name="runner", state="present", detail="this host: no engine is needed")
+        return PreflightRow(kind="engine", name="runner", state="present", detail="this host: no engine is needed")
     if client is not None:
         version = client.version()
         detail = f"API {version.get('ApiVersion')}"
-        return Need(kind="engine", name=f"Docker Engine {version.get('Version')}", state="present", detail=detail)
+        return PreflightRow(
+            kind="engine", name=f"Docker Engine {version.get('Version')}", state="present", detail=detail
+        )
     if request.engine != "none" and engine.can_install():
         detail = "none answers; one is installed from this system's distribution and started"
-        return Need(kind="engine", name="Docker Engine", state="fetchable", detail=detail)
+        return PreflightRow(kind="engine", name="Docker Engine", state="fetchable", detail=detail)
     if request.runner == "docker":
         remedy = "start one, or set DOCKER_HOST; RUNNER=host trains without containers"
-        return Need(kind="engine", name="Docker Engine", state="gone", detail="none answers here", remedy=remedy)
+        return PreflightRow(
+            kind="engine", name="Docker Engine", state="gone", detail="none answers here", remedy=remedy
+        )
     detail = "no engine answers: it trains on this host, in an environment made from the lock"
-    return Need(kind="engine", name="runner", state="present", detail=detail)
+    return PreflightRow(kind="engine", name="runner", state="present", detail=detail)
 
 
-def _memory(experiment: Experiment) -> Need:
+def _memory(experiment: Experiment) -> PreflightRow:
     total = machine.memory_bytes() / (1 << 30)
     detail = f"{total:.1f} GiB; a process may take {experiment.memory_gib:g} GiB"
     if total >= experiment.memory_gib:
-        return Need(kind="memory", name="memory", state="present", detail=detail)
+        return PreflightRow(kind="memory", name="memory", state="present", detail=detail)
     remedy = "whether it needs all it may take is not known: try it, or use a larger machine"
-    return Need(kind="memory", name="memory", state="unknown", detail=detail, remedy=remedy)
+    return PreflightRow(kind="memory", name="memory", state="unknown", detail=detail, remedy=remedy)
 
 
 def _disks(
-    recipe: Recipe, here: Here, client: docker.DockerClient | None, needs: Sequence[Need], *, is_image_needed: bool
-) -> list[Need]:
+    recipe: Recipe,
+    here: Here,
+    client: docker.DockerClient | None,
+    needs: Sequence[PreflightRow],
+    *,
+    is_image_needed: bool,
+) -> list[PreflightRow]:
     """What a build takes in the cache and on the engine's disk, each held against what is free there."""
     fetch = sum(need.size_bytes for need in needs if need.state == "fetchable")
     wanted = [("cache", here.store.root, fetch + (cache_bytes(recipe) if is_image_needed else 0))]
@@ -239,24 +250,26 @@ def _disks(
         state: State = "present" if free > together else "gone"
         remedy = "free some disk space, or set HARNESS_CACHE to a larger disk" if state == "gone" else ""
         detail = f"{free / 1e9:.1f} GB free, {size / 1e9:.1f} GB needed"
-        found.append(Need(kind="disk", name=name, state=state, detail=detail, remedy=remedy))
+        found.append(PreflightRow(kind="disk", name=name, state=state, detail=detail, remedy=remedy))
     return found
 
 
-def _gpus(question: Question, recipe: Recipe) -> list[Need]:
+def _gpus(question: Question, recipe: Recipe) -> list[PreflightRow]:
     """The GPUs that a process gets, and whether their driver runs the lock's CUDA."""
     num = question.experiment.gpus
     if num == 0:
         return []
     found = gpu.inventory()
     if found.problem:
-        return [Need(kind="gpu", name=f"{num} GPUs", state="gone", detail=found.problem, remedy=found.remedy)]
+        return [PreflightRow(kind="gpu", name=f"{num} GPUs", state="gone", detail=found.problem, remedy=found.remedy)]
     needs = []
     try:
         choose_gpus(num, found.gpus, os.environ, question.request.gpu)
-        needs.append(Need(kind="gpu", name=f"{num} GPUs", state="present", detail=describe(found.gpus)))
+        needs.append(PreflightRow(kind="gpu", name=f"{num} GPUs", state="present", detail=describe(found.gpus)))
     except HarnessError as error:
-        needs.append(Need(kind="gpu", name=f"{num} GPUs", state="gone", detail=error.problem, remedy=error.remedy))
+        needs.append(
+            PreflightRow(kind="gpu", name=f"{num} GPUs", state="gone", detail=error.problem, remedy=error.remedy)
+        )
     stack = cuda_stack(recipe.lock)
     if stack is None or not stack.min_driver:
         return needs
@@ -264,27 +277,27 @@ def _gpus(question: Question, recipe: Recipe) -> list[Need]:
     try:
         check_driver(found.driver, stack.min_driver, stack.cuda, recipe.name)
     except HarnessError as error:
-        return [*needs, Need(kind="driver", name=name, state="gone", detail=error.problem, remedy=error.remedy)]
-    return [*needs, Need(kind="driver", name=name, state="present", detail=f"runs CUDA {stack.cuda}")]
+        return [*needs, PreflightRow(kind="driver", name=name, state="gone", detail=error.problem, remedy=error.remedy)]
+    return [*needs, PreflightRow(kind="driver", name=name, state="present", detail=f"runs CUDA {stack.cuda}")]
 
 
-def _registry_base(recipe: Recipe, here: Here, client: docker.DockerClient | None) -> Need:
+def _registry_base(recipe: Recipe, here: Here, client: docker.DockerClient | None) -> PreflightRow:
     """A base from a registry; the engine asks the registry, for it has the credentials."""
     name = recipe.base.pull
     if here.store.read_record("bases", registry_key(recipe.base)):
-        return Need(kind="base", name=name, state="present", detail="in the cache")
+        return PreflightRow(kind="base", name=name, state="present", detail="in the cache")
     if client is None:
         detail = "the registry was not asked: no engine answers yet"
-        return Need(kind="base", name=name, state="unknown", detail=detail, remedy=_REGISTRY_REMEDY)
+        return PreflightRow(kind="base", name=name, state="unknown", detail=detail, remedy=_REGISTRY_REMEDY)
     try:
         if find_image(client, name) is not None:
-            return Need(kind="base", name=name, state="present", detail="in the engine")
+            return PreflightRow(kind="base", name=name, state="present", detail="in the engine")
         client.api.inspect_distribution(name)  # type: ignore[no-untyped-call]
     except APIError as error:
         said = str(error.explanation or error)[:200]
         state: State = "gone" if any(sign in said.lower() for sign in _ABSENT) else "unknown"
-        return Need(kind="base", name=name, state=state, detail=said, remedy=_REGISTRY_REMEDY)
+        return PreflightRow(kind="base", name=name, state=state, detail=said, remedy=_REGISTRY_REMEDY)
     except (DockerException, RequestException) as error:
         detail = f"the registry was not asked ({type(error).__name__})"
-        return Need(kind="base", name=name, state="unknown", detail=detail, remedy=_REGISTRY_REMEDY)
-    return Need(kind="base", name=name, state="fetchable", detail="in its registry")
+        return PreflightRow(kind="base", name=name, state="unknown", detail=detail, remedy=_REGISTRY_REMEDY)
+    return PreflightRow(kind="base", name=name, state="fetchable", detail="in its registry")

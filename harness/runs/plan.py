@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.documents.experiment import Experiment
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ def make_plan(
     fetch_bytes: int,
     disk_bytes: int,
     measured: Mapping[str, float],
-    scope: Scope | None = None,
+    scope: Prefix | None = None,
 ) -> Plan:
     """What a certify of this experiment would do.
 

@@ -11,7 +11,7 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.documents.experiment import Experiment
-    from harness.documents.scope import Scope
+    from harness.documents.scope import Prefix
     from harness.runs.runtime import Runner
     from harness.system import engine
 
@@ -40,7 +40,7 @@ class Request:
     python: Path | None = None
     steps: int | None = None
 
-    def scope(self, experiment: Experiment) -> Scope | None:
+    def scope(self, experiment: Experiment) -> Prefix | None:
         """The prefix that is asked for, if one is.
 
         Raises:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from harness.documents.environment import Environment
+from harness.documents.environment import EnvironmentFacts
 from harness.documents.gpu import GpuRequest
 from harness.errors import HostError
 from harness.images.builder import build_for_certificate
 from harness.judge.verdict_inputs import Rebuild
-from harness.packages.interpreter import host_environment
+from harness.packages.interpreter import host_python
 from harness.runs.container import ContainerSandbox
 from harness.runs.gpu_preflight import check_seen
 from harness.runs.sandbox import HostSandbox, Sandbox
@@ -77,7 +77,7 @@ class Runtime:
     rebuild: Rebuild | None = None
     gpus: tuple[str, ...] = ()
     gpu: dict[str, Any] = field(default_factory=dict)
-    environment: Environment | None = None
+    environment: EnvironmentFacts | None = None
 
 
 def make_runtime(wish: RuntimeRequest, store: Store, teller: Teller) -> Runtime:
@@ -120,18 +120,17 @@ def _on_the_host(wish: RuntimeRequest, gpus: GpuRequest | None, why: str, store:
     lock = _lock_path(wish)
     made = f"a virtual environment from {lock.name}"
     with teller.stage("environment", made if wish.python is None else f"{wish.python}, compared with {lock.name}"):
-        python, environment = host_environment(lock, wish.python, store, teller.note)
-    if not environment.difference.is_empty:
-        teller.warn(f"{environment.sentence()}; the verdict says so")
-    sandbox = HostSandbox(python, gpus)
-    identity = file_digest(lock) if environment.difference.is_empty else environment.interpreter.digest
+        python = host_python(lock, wish.python, store, teller.note)
+    if not python.facts.is_locked:
+        teller.warn(f"{python.facts.sentence()}; the verdict says so")
+    sandbox = HostSandbox(python.path, gpus)
     return Runtime(
         sandbox=sandbox,
-        image_id=f"host:{identity}",
+        image_id=f"host:{python.identity}",
         facts={"name": None, "id": None, "why_no_container": why, "locks": _locks(wish.root)},
         gpus=gpus.uuids if gpus else (),
         gpu=_check_gpus(sandbox, gpus, teller),
-        environment=environment,
+        environment=python.facts,
     )
 
 

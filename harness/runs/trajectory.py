@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from harness.documents.experiment import Experiment
 from harness.documents.run import FIRST_DIFFERENCE, Fault, RunRecord
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.errors import EvidenceError, Interrupted
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Sandbox, owner, render
@@ -66,7 +66,7 @@ class RunContext:
     prepared: Path | None
     listener: Listener
     cancel: threading.Event
-    scope: Scope | None = None
+    scope: Prefix | None = None
     lookout: DivergenceMonitor | None = None
 
     @property

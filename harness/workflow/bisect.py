@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.documents.experiment import Experiment
-from harness.documents.scope import Scope, prefix_of, shortened
+from harness.documents.scope import Prefix, prefix_of, shortened
 from harness.errors import EvidenceError, HarnessError, HostError, Interrupted, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.history.search import Answer
@@ -166,7 +166,7 @@ class Bench:
             scope = self._scope(experiment) if (self.request.steps or 0) < experiment.steps else None
             lookout = None
             if not is_whole:
-                scope = scope or Scope(steps=experiment.steps, of=experiment.steps)
+                scope = scope or Prefix(steps=experiment.steps, of=experiment.steps)
                 lookout = _lookout(self.reference)
             trained = self._train(folder, experiment, scope, lookout)
             was_stopped = any(run.record.was_stopped_early for run in trained.evidence.runs)
@@ -182,7 +182,7 @@ class Bench:
             self.trials.lighten(folder)
 
     def _train(
-        self, folder: Path, experiment: Experiment, scope: Scope | None, lookout: DivergenceMonitor | None
+        self, folder: Path, experiment: Experiment, scope: Prefix | None, lookout: DivergenceMonitor | None
     ) -> Trained:
         request = dataclasses.replace(self.request, runner=self.runner or self.request.runner).checked(experiment)
         case = VerdictInputs(
@@ -204,7 +204,7 @@ class Bench:
             attempt.lookout = lookout
         return train(attempt)
 
-    def _scope(self, experiment: Experiment) -> Scope | None:
+    def _scope(self, experiment: Experiment) -> Prefix | None:
         return None if self.request.steps is None else prefix_of(experiment, self.request.steps)
 
     def _key(self, subject: Subject, **more: Any) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import harness
 from harness.archive.packages import restore_packages
 from harness.documents.preflight import Preflight, preflight_lines, preflight_sentence
-from harness.documents.scope import Scope, prefix_of, shortened
+from harness.documents.scope import Prefix, prefix_of, shortened
 from harness.errors import HarnessError, HostError, TamperedError, UsageError
 from harness.judge.manifest import environment_of
 from harness.judge.replay_check import Image, ReplayInputs
@@ -205,7 +205,7 @@ class _Replay:
         self.case = dataclasses.replace(self.case, scope=scope, steps=steps, code_changes=changes)
         return question
 
-    def _scope(self, question: Question) -> Scope | None:
+    def _scope(self, question: Question) -> Prefix | None:
         """The prefix that is trained: the one that is asked for, or the one that the record has."""
         recorded, wanted = self.record.recorded, self.request.running.steps
         if wanted is None:

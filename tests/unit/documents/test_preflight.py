@@ -1,11 +1,11 @@
 """The preflight as a value: what stops a replay, and how it is told."""
 
-from harness.documents.preflight import Need, preflight_lines, preflight_of, preflight_sentence
+from harness.documents.preflight import PreflightRow, preflight_lines, preflight_of, preflight_sentence
 
 
 def wheel(name, state, detail="asked: localhost", size_bytes=0):
     remedy = "use an archive" if state == "gone" else ""
-    return Need(kind="wheel", name=name, state=state, detail=detail, remedy=remedy, size_bytes=size_bytes)
+    return PreflightRow(kind="wheel", name=name, state=state, detail=detail, remedy=remedy, size_bytes=size_bytes)
 
 
 def test_what_is_gone_comes_first_and_stops_it():

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.documents.experiment import parse_experiment
-from harness.documents.scope import Scope, scope_of, shortened
+from harness.documents.scope import Prefix, scope_of, shortened
 from harness.errors import UsageError
 
 TEXT = """
@@ -78,4 +78,4 @@ def test_without_a_required_resume_a_prefix_needs_no_kill():
 
 
 def test_a_scope_is_written_as_two_numbers():
-    assert Scope(steps=20, of=60).to_json() == {"steps": 20, "of": 60}
+    assert Prefix(steps=20, of=60).to_json() == {"steps": 20, "of": 60}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness.documents.run import FIRST_DIFFERENCE, Fault
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.judge.first_difference import FirstDifference
 from harness.judge.verdict import judge, verdict_to_json
 from tests.made.synthetic import KILL, STEPS, Quirks, case, good_controls, resumed, straight
@@ -13,7 +13,7 @@ from tests.unit.judge.test_verdict import assert_inconclusive, oracle, with_run
 
 N = 7
 STOP = Fault(kind="stop", step=N)
-SCOPE = Scope(steps=N, of=STEPS)
+SCOPE = Prefix(steps=N, of=STEPS)
 TEXT = "the first 7 of 8 steps"
 SOUND = Quirks()
 
@@ -66,7 +66,7 @@ def test_a_whole_training_has_no_scope():
 
 def test_what_lies_behind_the_prefix_is_listed_as_not_checked():
     late = Fault(kind="after_step", step=8)
-    lines = judged(scope=replace(SCOPE, left_out=(late,)))["not_checked"]
+    lines = judged(scope=SCOPE.model_copy(update={"left_out": (late,)}))["not_checked"]
     for words in ("steps 8 to 8: only the first 7 of 8", "the outputs, the final state", "kill after_step at step 8"):
         assert any(words in line for line in lines), (words, lines)
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from harness.documents.environment import Difference as PackageDifference
-from harness.documents.environment import Environment, Interpreter
-from harness.documents.preflight import Need, preflight_of
+from harness.documents.environment import ChangedPackage, EnvironmentDifference
+from harness.documents.preflight import PreflightRow, preflight_of
 from harness.documents.run import Fault
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.judge.replay_check import Image, ReplayInputs
 from harness.judge.replay_record import Recorded, RecordedFile
 from harness.judge.replay_verdict import judge_replay, replay_to_json
 from harness.judge.tier import Tier
+from tests.made.environments import environment_facts
 from tests.made.synthetic import STEPS, Quirks, good_controls, straight
 
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -199,7 +199,7 @@ def test_a_file_that_is_another_or_is_missing_is_a_difference():
 
 def test_a_prefix_is_certified_as_what_it_is():
     stop = Fault(kind="stop", step=3)
-    document = judged(straight(kill=stop), scope=Scope(steps=3, of=STEPS), steps=3)
+    document = judged(straight(kill=stop), scope=Prefix(steps=3, of=STEPS), steps=3)
     assert word(document) == ("CERTIFIED", 0), document["problems"]
     assert document["compared"]["steps"] == 3 and document["files"] == [] and document["scope"] == {"steps": 3, "of": 8}
     assert "in the first 3 of 8 steps" in document["summary"] and document["final_state_equal"] is None
@@ -244,8 +244,8 @@ def test_a_control_that_did_not_fail_makes_it_inconclusive():
 
 def test_what_is_gone_is_the_summary_of_a_replay_that_never_ran():
     needs = [
-        Need(kind="wheel", name="torch.whl", state="gone", detail="asked: localhost", remedy="use an archive"),
-        Need(kind="engine", name="Docker Engine", state="present"),
+        PreflightRow(kind="wheel", name="torch.whl", state="gone", detail="asked: localhost", remedy="use an archive"),
+        PreflightRow(kind="engine", name="Docker Engine", state="present"),
     ]
     document = judged(preflight=preflight_of(needs, 0.5), problems=("gone",)) | {}
     assert document["replay"]["preflight"][0]["state"] == "gone"
@@ -270,11 +270,8 @@ def test_a_record_that_did_not_repeat_itself_then_says_so():
 
 
 def test_other_packages_than_the_locks_leave_a_difference_open_and_are_told_with_equality():
-    python = Interpreter(
-        version="3.11.2", implementation="cpython", platform="linux", prefix="/x", markers=(), packages=()
-    )
-    difference = PackageDifference(changed=(("torch", "2.13.0", "2.12.0"),))
-    other = Environment(lock="cpu.lock", is_given=True, interpreter=python, difference=difference)
+    changed = ChangedPackage(name="torch", locked="2.13.0", found="2.12.0")
+    other = environment_facts(EnvironmentDifference(changed=(changed,)))
     document = judged(interpreter=other, runner="host")
     assert word(document) == ("CERTIFIED", 0) and "in an environment that is NOT the locked one" in document["summary"]
     document = judged(straight(quirks=NOISE), interpreter=other, runner="host")

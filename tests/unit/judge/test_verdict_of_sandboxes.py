@@ -2,19 +2,12 @@
 
 from dataclasses import replace
 
-from harness.documents.environment import Difference, Environment, Interpreter
+from harness.documents.environment import ChangedPackage, EnvironmentDifference, MissingPackage
 from harness.judge.verdict import judge, verdict_to_json
+from tests.made.environments import environment_facts
 from tests.made.synthetic import case, resumed, straight
 
 UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
-PYTHON = Interpreter(
-    version="3.11.7",
-    implementation="CPython",
-    platform="linux-x86_64",
-    prefix="/venv",
-    markers=(),
-    packages=(("torch", "2.8.0"),),
-)
 
 
 def judged(**changes):
@@ -42,7 +35,7 @@ def _progress(vram):
 
 
 def environment(**difference):
-    return Environment(interpreter=PYTHON, difference=Difference(**difference), lock="cpu.lock", is_given=True)
+    return environment_facts(EnvironmentDifference(**difference))
 
 
 # --- GPUs -------------------------------------------------------------------------------------------------------------
@@ -107,7 +100,9 @@ def test_the_locked_environment_changes_nothing_in_the_verdict():
 
 
 def test_another_environment_is_certified_and_the_sentence_says_so():
-    document = judged(environment=environment(changed=(("torch", "2.9.0", "2.8.0"),), missing=(("numpy", "2.1.0"),)))
+    changed = ChangedPackage(name="torch", locked="2.9.0", found="2.8.0")
+    missing = MissingPackage(name="numpy", locked="2.1.0")
+    document = judged(environment=environment(changed=(changed,), missing=(missing,)))
     assert document["verdict"] == "CERTIFIED"
     assert document["summary"].endswith(", in an environment that is NOT the locked one.")
     assert document["environment"]["difference"]["changed"] == [{"name": "torch", "locked": "2.9.0", "found": "2.8.0"}]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.documents.environment import ChangedPackage
 from harness.documents.lockfile import parse_lock
 from harness.errors import HostError, UsageError
 from harness.packages import interpreter as module
-from harness.packages.interpreter import host_environment, probe
+from harness.packages.interpreter import host_python, probe
 from harness.packages.venv import venv_folder
 from harness.system.store import Store
 
@@ -183,16 +184,17 @@ def lock_path(tmp_path):
 
 def test_a_given_interpreter_is_compared_with_the_lock(tmp_path, lock_path):
     python = made_venv(tmp_path / "venv", a="2.0")
-    found, environment = host_environment(lock_path, python, Store(tmp_path / "cache"), print)
-    assert found == python and environment.is_given and environment.lock == "test.lock"
-    assert environment.difference.changed == (("a", "1.0", "2.0"),)
+    found = host_python(lock_path, python, Store(tmp_path / "cache"), print)
+    assert found.path == python and found.facts.kind == "given" and found.facts.lock == "test.lock"
+    assert found.facts.difference.changed == (ChangedPackage(name="a", locked="1.0", found="2.0"),)
+    assert str(tmp_path) not in str(found.facts.to_json()), "somebody's paths do not go into a certificate"
 
 
 def test_a_relative_path_works(tmp_path, lock_path, monkeypatch):
     made_venv(tmp_path / "venv", a="1.0")
     monkeypatch.chdir(tmp_path)
-    found, environment = host_environment(lock_path, Path("venv/bin/python"), Store(tmp_path / "cache"), print)
-    assert found.is_absolute() and environment.difference.is_empty
+    found = host_python(lock_path, Path("venv/bin/python"), Store(tmp_path / "cache"), print)
+    assert found.path.is_absolute() and found.facts.is_locked
 
 
 def test_the_environment_made_from_the_lock_must_still_be_it(tmp_path, lock_path):
@@ -200,9 +202,9 @@ def test_the_environment_made_from_the_lock_must_still_be_it(tmp_path, lock_path
     folder = venv_folder(parse_lock(lock_path.read_text(), "test.lock"), store)
     made_venv(folder, a="1.0")
     (folder / "complete").touch()
-    _, environment = host_environment(lock_path, None, store, print)
-    assert environment.difference.is_empty and not environment.is_given
+    facts = host_python(lock_path, None, store, print).facts
+    assert facts.is_locked and facts.kind == "lock"
     add(next((folder / "lib").glob("python3.*")) / "site-packages", "sneaked-in", "1.0")
     with pytest.raises(HostError, match=r"was changed: 1 added \(sneaked-in 1\.0\)") as caught:
-        host_environment(lock_path, None, store, print)
+        host_python(lock_path, None, store, print)
     assert str(folder) in caught.value.remedy and os.path.isdir(folder)

@@ -5,7 +5,7 @@ import pytest
 import rfc8785
 
 from harness.documents.run import Fault
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.judge.verdict import judge, verdict_to_json
 from harness.signing.certificate import PREDICATE_TYPE, build_certificate
 from tests.made.synthetic import UNSEEDED, Quirks, case, resumed, straight
@@ -94,7 +94,7 @@ def test_a_certificate_of_a_prefix_claims_in_words_of_its_own_and_covers_no_outp
     stop = Fault(kind="stop", step=7)
     data, document = certificate(
         steps=7,
-        scope=Scope(steps=7, of=8),
+        scope=Prefix(steps=7, of=8),
         straight=straight(kill=stop),
         rerun=straight("rerun", kill=stop),
         resumed=resumed(last_kill=stop),

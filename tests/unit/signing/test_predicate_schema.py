@@ -4,7 +4,7 @@ import json
 import pytest
 from jsonschema import Draft202012Validator
 
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.errors import TamperedError
 from harness.signing.certificate import RESULTS
 from harness.signing.predicate_schema import SCHEMA_FILE, check_predicate, schema, schema_text
@@ -84,7 +84,7 @@ def test_the_published_schema_is_this_one():
     "changes",
     [
         {},
-        {"scope": Scope(steps=6, of=8)},
+        {"scope": Prefix(steps=6, of=8)},
         {"resumed": resumed(quirks=Quirks(forget=("rng",)))},
         {"review": UNSEEDED},
         {"controls": ()},

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from harness.documents.scope import Scope
+from harness.documents.scope import Prefix
 from harness.signing.statements import statements
 from tests.made.run_documents import run_documents
 from tests.made.synthetic import Quirks, resumed
@@ -28,7 +28,7 @@ def test_what_a_person_chose_is_external():
         "experiment": "tiny",
         "commit": "c" * 40,
     }
-    prefix = provenance(scope=Scope(steps=6, of=8))[0]["predicate"]["buildDefinition"]["externalParameters"]
+    prefix = provenance(scope=Prefix(steps=6, of=8))[0]["predicate"]["buildDefinition"]["externalParameters"]
     assert prefix["steps"] == 6
 
 
