@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import rfc8785
-from securesystemslib.dsse import Envelope as DsseEnvelope
 
 from harness.errors import TamperedError
 
@@ -51,7 +50,7 @@ class Envelope:
 
 def pae(payload: bytes) -> bytes:
     """The bytes that are signed for a payload: DSSE's pre-authentication encoding, with its type."""
-    return bytes(DsseEnvelope(payload, PAYLOAD_TYPE, {}).pae())
+    return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode("ascii"), len(payload), payload)
 
 
 def render_bundle(envelopes: Iterable[Envelope]) -> bytes:

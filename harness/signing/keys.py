@@ -4,7 +4,7 @@
 and readable by its owner alone, with its public half `<name>.json` beside it, and `trusted/<name>.json`. Where a secret
 store hands out a file, as in CI, `HARNESS_KEY` names it. Private bytes are never printed, logged or put into an error.
 
-Sources: https://specifications.freedesktop.org/basedir-spec/latest/, securesystemslib's CryptoSigner, RFC 8410.
+Sources: https://specifications.freedesktop.org/basedir-spec/latest/, RFC 8410.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # its package lists no exports
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from harness.errors import HostError, UsageError
 from harness.signing.bundle import Envelope, pae, render_bundle
@@ -55,7 +60,7 @@ class Signing:
     """Something that can sign; `load_signer` makes one. The private key does not show in its representation."""
 
     key: PublicKey
-    _signer: CryptoSigner = field(repr=False)
+    _private: Ed25519PrivateKey = field(repr=False)
 
     def sign(self, payloads: Iterable[bytes]) -> bytes:
         """A bundle of these statements, in this order; the same statements give the same bytes (ed25519 is
@@ -63,7 +68,7 @@ class Signing:
         """
         envelopes = []
         for payload in payloads:
-            signature = bytes.fromhex(self._signer.sign(pae(payload)).signature)
+            signature = self._private.sign(pae(payload))
             envelopes.append(Envelope(payload=payload, key_id=self.key.key_id, signature=signature))
         bundle = render_bundle(envelopes)
         verify_bundle(bundle, self.key)
@@ -83,10 +88,10 @@ def create_key(name: str) -> PublicKey:
     if private.exists() or public.exists():
         problem = f"there is a key {name} already ({private if private.exists() else public})"
         raise UsageError(problem, "choose another name; what an old key signed can only be verified with that key")
-    signer = CryptoSigner.generate_ed25519()
-    key = PublicKey.from_hex(signer.public_key.keyval["public"])
+    secret = Ed25519PrivateKey.generate()
+    key = _public_half(secret)
     with disk_errors("writing a key"), _undone(private, public):
-        write_new(private, signer.private_bytes, 0o600)
+        write_new(private, secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
         write_new(public, key.render(), 0o644)
     return key
 
@@ -105,8 +110,11 @@ def load_signer(which: str | None) -> Signing:
         which = os.environ.get(KEY_VARIABLE) or _default_name()
     path = _pem_of(which)
     private = _parse_private(_read_private(path), path)
-    signer = CryptoSigner(private)
-    return Signing(key=PublicKey.from_hex(signer.public_key.keyval["public"]), _signer=signer)
+    return Signing(key=_public_half(private), _private=private)
+
+
+def _public_half(private: Ed25519PrivateKey) -> PublicKey:
+    return PublicKey.from_hex(private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex())
 
 
 def _private_folder() -> Path:

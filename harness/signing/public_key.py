@@ -1,6 +1,6 @@
 """Public keys: ed25519 only, written in one way, and what it takes that a signature is theirs.
 
-The key id is securesystemslib's, the sha256 of the key's canonical JSON, which TUF and in-toto use as well. It is never
+The key id is the sha256 of the key's canonical JSON, as securesystemslib, TUF and in-toto compute it. It is never
 believed but computed again.
 
 Sources: RFC 8032 (5.1.3 decoding, 5.1.7 verification), https://github.com/secure-systems-lab/securesystemslib,
@@ -9,14 +9,14 @@ Sources: RFC 8032 (5.1.3 decoding, 5.1.7 verification), https://github.com/secur
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import rfc8785
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from securesystemslib.exceptions import UnverifiedSignatureError
-from securesystemslib.signer import Signature, SSlibKey  # type: ignore[attr-defined]  # its package lists no exports
 
 from harness.errors import TamperedError
 from harness.signing.bundle import SIGNATURE_BYTES, Envelope, pae, parse_bundle
@@ -58,7 +58,7 @@ class PublicKey:
             raise TamperedError("an ed25519 public key has 64 lower-case hex digits", _REMEDY)
         if _is_weak(bytes.fromhex(digits)):
             raise TamperedError(f"{digits} is no ed25519 key that could sign: its signatures fit any message", _REMEDY)
-        return cls(key_id=_sslib_key(digits).keyid, hex=digits)
+        return cls(key_id=hashlib.sha256(rfc8785.dumps(_fields(digits))).hexdigest(), hex=digits)
 
     @classmethod
     def parse(cls, data: bytes) -> PublicKey:
@@ -77,13 +77,7 @@ class PublicKey:
 
     def render(self) -> bytes:
         """The text of `key.json`: securesystemslib's own form with the key id, canonical (RFC 8785), one line."""
-        key: dict[str, Any] = {
-            "keyid": self.key_id,
-            "keytype": "ed25519",
-            "keyval": {"public": self.hex},
-            "scheme": "ed25519",
-        }
-        return rfc8785.dumps(key) + b"\n"
+        return rfc8785.dumps({"keyid": self.key_id, **_fields(self.hex)}) + b"\n"
 
 
 def verify_envelope(envelope: Envelope, key: PublicKey) -> bytes:
@@ -100,9 +94,8 @@ def verify_envelope(envelope: Envelope, key: PublicKey) -> bytes:
     if len(envelope.signature) != SIGNATURE_BYTES or scalar >= _ORDER:
         raise TamperedError(f"a signature of key {key.key_id} is not in its canonical form", _RESIGN)
     try:
-        signature = Signature(envelope.key_id, envelope.signature.hex())
-        _sslib_key(key.hex).verify_signature(signature, pae(envelope.payload))
-    except UnverifiedSignatureError as error:  # the base of VerificationError as well
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.hex)).verify(envelope.signature, pae(envelope.payload))
+    except InvalidSignature as error:
         raise TamperedError(f"a signature of key {key.key_id} does not fit what it signs", _RESIGN) from error
     return envelope.payload
 
@@ -116,8 +109,9 @@ def verify_bundle(bundle: bytes, key: PublicKey) -> tuple[bytes, ...]:
     return tuple(verify_envelope(envelope, key) for envelope in parse_bundle(bundle))
 
 
-def _sslib_key(digits: str) -> SSlibKey:
-    return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(bytes.fromhex(digits)))
+def _fields(digits: str) -> dict[str, Any]:
+    """The key as TUF and in-toto write it, without its id."""
+    return {"keytype": "ed25519", "keyval": {"public": digits}, "scheme": "ed25519"}
 
 
 def _is_weak(encoded: bytes) -> bool:
