@@ -6,6 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from harness.report.fields import bounded, line, rows, text, texts
+from harness.report.text_table import text_table
 
 _HEADER = ("", "tried", "answer", "")
 _MAX_LISTED = 12
@@ -18,14 +19,12 @@ def print_bisection(document: dict[str, Any], stream: TextIO | None = None) -> N
         document: what `harness bisect --json` prints.
         stream: where to write instead of stdout.
     """
-    from tabulate import tabulate
-
     shown = bounded(document)
     trials = [
         (str(place), line(row["label"])[:80], row["answer"] + ("" if row["folder"] else " (kept)"), _detail(row))
         for place, row in enumerate(rows(shown["trials"]), start=1)
     ]
-    lines = [tabulate(trials, headers=_HEADER, tablefmt="simple", disable_numparse=True), ""]
+    lines = [text_table(trials, _HEADER), ""]
     lines.append(f"reference: {shown['reference']['source']}, {shown['reference']['steps']} steps")
     lines += _of_commits(shown) if shown["kind"] == "commits" else _of_locks(shown)
     if where := shown["first_difference"]:

@@ -16,6 +16,7 @@ from harness.report import sections, wording
 from harness.report.fields import clean, document, duration, line, table, text, texts
 from harness.report.replay import condensed, environment_rows, facts, preflight_rows, preflight_sentence
 from harness.report.review import finding_rows, review_rows, review_sentence
+from harness.report.text_table import can_draw, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,19 +69,13 @@ def print_summary(
     word = wording.overall(verdict)
     tables = _tables(verdict)
     closing = _closing(verdict, manifest, paths)
-    if _is_terminal(stream):
+    if can_draw(stream):
         _print_rich(_rich_console(stream), verdict, tables, closing)
     else:
         _print_plain(stream, verdict, tables, closing)
     scope = wording.scope_of(verdict)
     _write(stream, f"VERDICT: {word}" + (f" ({scope})" if scope else ""))
     stream.flush()
-
-
-def _is_terminal(stream: TextIO) -> bool:
-    """Whether rich may draw: a terminal that can show more than ASCII."""
-    encoding = (getattr(stream, "encoding", None) or "ascii").lower()
-    return stream.isatty() and "utf" in encoding
 
 
 def _rich_console(stream: TextIO) -> Console:
@@ -174,12 +169,10 @@ def _environment(verdict: dict[str, Any]) -> str:
 
 
 def _print_plain(stream: TextIO, verdict: dict[str, Any], tables: list[_Table], closing: list[tuple[str, str]]) -> None:
-    from tabulate import tabulate
-
     _write(stream, line(wording.summary_of(verdict)))
     for title, header, rows in tables:
         _write(stream, f"\n{title}")
-        _write(stream, tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True))
+        _write(stream, text_table(rows, header))
     _write(stream, "")
     width = max((len(label) for label, _ in closing), default=0)
     for label, shown in closing:
@@ -243,7 +236,7 @@ class Progress:
         self._tasks: dict[tuple[str, int], TaskID] = {}
         self._last: dict[tuple[str, int], tuple[int, float]] = {}
         self._bars: Bars | None = None
-        if _is_terminal(self._stream) if is_live is None else is_live:
+        if can_draw(self._stream) if is_live is None else is_live:
             self._bars = _bars(_rich_console(self._stream))
 
     def __enter__(self) -> Progress:

@@ -6,6 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from harness.report.fields import bounded
+from harness.report.text_table import text_table
 
 _FILE_HEADER = ("tensor", "", "elements that differ", "largest ULP", "first index", "left", "right")
 _RUN_HEADER = ("run", "stream", "first differs at", "tensor", "left", "right")
@@ -19,12 +20,10 @@ def print_difference(document: dict[str, Any], stream: TextIO | None = None) -> 
         document: what `harness diff --json` prints.
         stream: where to write instead of stdout.
     """
-    from tabulate import tabulate
-
     shown = bounded(document, max_rows=_MAX_ROWS)
     is_files = document["kind"] == "files"
     rows = _file_rows(shown) if is_files else _run_rows(shown)
-    lines = [tabulate(rows, headers=_FILE_HEADER if is_files else _RUN_HEADER, disable_numparse=True)] if rows else []
+    lines = [text_table(rows, _FILE_HEADER if is_files else _RUN_HEADER)] if rows else []
     if is_files:
         lines.append(f"{document['num_equal']:,} of {document['num_tensors']:,} tensors are equal, bit for bit")
     else:

@@ -6,6 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from harness.report.fields import bounded, duration, line, number, rows, short, text, texts
+from harness.report.text_table import text_table
 
 _HEADER = ("", "date (UTC)", "commit", "verdict", "runner", "image", "steps", "last loss", "seconds", "numbers")
 _NUMBERS = {True: "same", False: "CHANGED", None: ""}
@@ -32,8 +33,6 @@ def print_history(document: dict[str, Any], stream: TextIO | None = None) -> Non
         document: what `harness history --json` prints.
         stream: where to write instead of stdout.
     """
-    from tabulate import tabulate
-
     shown = bounded(document, max_rows=1000)
     changes = {change["after"]: change for change in rows(shown["changes"])}
     table = [
@@ -41,7 +40,7 @@ def print_history(document: dict[str, Any], stream: TextIO | None = None) -> Non
         for place, record in enumerate(rows(shown["records"]), start=1)
     ]
     lines = [f"{shown['experiment']}: {len(table)} records", ""]
-    lines.append(tabulate(table, headers=_HEADER, tablefmt="simple", disable_numparse=True))
+    lines.append(text_table(table, _HEADER))
     places = {record["run_id"]: place for place, record in enumerate(rows(shown["records"]), start=1)}
     for change in rows(shown["changes"]):
         lines += ["", f"{places[change['before']]} -> {places[change['after']]}: {_headline(change)}"]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.report.fields import bounded, integer, line, rows, size, table, texts
+from harness.report.text_table import can_draw, text_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,8 +125,7 @@ def print_review(review: dict[str, Any], name: str, *, stream: TextIO | None = N
     """The whole review on stdout; the last line is `REVIEW: VETOED` or `REVIEW: no veto`."""
     stream = stream or sys.stdout
     shown = bounded(review if isinstance(review, dict) else {}, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)
-    encoding = (getattr(stream, "encoding", None) or "ascii").lower()
-    if stream.isatty() and "utf" in encoding:
+    if can_draw(stream):
         from rich.console import Console
 
         _print_rich(Console(file=stream, highlight=False, markup=False, emoji=False), shown)
@@ -140,21 +140,13 @@ def print_review(review: dict[str, Any], name: str, *, stream: TextIO | None = N
 
 
 def _print_plain(stream: TextIO, review: dict[str, Any]) -> None:
-    from tabulate import tabulate
-
     for group, items in review_groups(review):
         _write(stream, f"\n{_heading(group)}")
         cells = [(row["id"], row["title"], row["state"], _first(row)) for row in items]
-        header = ("", "item", "state", "shown by")
-        _write(
-            stream,
-            tabulate(
-                cells, headers=header, tablefmt="simple", disable_numparse=True, maxcolwidths=[None, 40, None, _WIDTH]
-            ),
-        )
+        _write(stream, text_table(cells, ("", "item", "state", "shown by"), (None, 40, None, _WIDTH)))
     if memory := vram_rows(review):
         _write(stream, f"\nVRAM {vram_sentence(review)}")
-        _write(stream, tabulate(memory, headers=VRAM_HEADER, tablefmt="simple", disable_numparse=True))
+        _write(stream, text_table(memory, VRAM_HEADER))
     for title, found in _finding_lists(review):
         _write(stream, f"\n{title}")
         for one in found:

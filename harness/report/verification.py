@@ -6,6 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from harness.report.fields import bounded, line
+from harness.report.text_table import text_table
 
 _MAX_ROWS = 60
 _COMPARE = "Compare that key id with the one its owner publishes; `harness key trust FILE --name NAME` remembers it."
@@ -18,11 +19,9 @@ def print_verification(document: dict[str, Any], stream: TextIO | None = None) -
         document: what `harness verify --json` prints; texts in it come from what was verified, so none is trusted.
         stream: where to write instead of stdout.
     """
-    from tabulate import tabulate
-
     shown = bounded(document, max_rows=_MAX_ROWS)
     rows = [(line(one["name"]), line(one["text"]), line(one["amount"])) for one in shown["checks"]]
-    lines = [tabulate(rows, headers=("recomputed", "", "amount"), disable_numparse=True), ""] if rows else []
+    lines = [text_table(rows, ("recomputed", "", "amount")), ""] if rows else []
     if document["word"] == "TAMPERED":
         lines.append(line(shown["problem"]))
         if document["remedy"]:
