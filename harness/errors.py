@@ -18,6 +18,7 @@ from typing import ClassVar
 EXIT_CERTIFIED = 0
 EXIT_DIVERGED = 1
 EXIT_INTERNAL = 70
+INSTALL = "pip install 'repro-harness[certify]', or in a clone: make setup"
 
 
 class HarnessError(Exception):

@@ -56,6 +56,9 @@ def _main(arguments: list[str] | None) -> None:
     except Exception as error:
         if os.environ.get("HARNESS_TRACEBACK"):
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("harness"):
+            problem = f"this needs {error.name}, which is not installed"
+            _fail(f"{problem}\n  remedy: {errors.INSTALL}", errors.HostError.exit_code)
         where = error.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next

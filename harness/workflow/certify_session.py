@@ -50,7 +50,7 @@ from harness.system.git import Source
 from harness.system.store import Store, disk_errors
 
 SOURCES = Path(harness.__file__).resolve().parent
-RECORDER = SOURCES.parent / "pipelines" / "recorder"
+RECORDER = SOURCES / "recorder"
 DOCUMENTS = (
     "report.html",
     "verdict.json",
