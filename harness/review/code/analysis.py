@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from harness.review.code.checkpoints import check_checkpoints
 from harness.review.code.downloads import check_downloads
+from harness.review.code.hub import check_loading
 from harness.review.code.late_environment import check_environment
 from harness.review.code.loaders import check_has_loader, check_loaders
-from harness.review.code.loading import check_loading
 from harness.review.code.operators import check_operators
 from harness.review.code.order import check_hash, check_order
 from harness.review.code.randomness import check_generators, check_streams
@@ -19,7 +19,7 @@ from harness.review.code.switches import check_deterministic_mode, check_shown_s
 from harness.review.code.system_random import check_system_random
 from harness.review.code.validation import check_augmentation, check_validation
 from harness.review.finding import Finding, Place, Showing
-from harness.review.source.allow import apply_allows
+from harness.review.source.allow import apply_allows, read_allows
 from harness.review.source.module import Module
 from harness.review.source.program import Entry, Program
 
@@ -58,7 +58,7 @@ ENTRY_CHECKS: tuple[EntryCheck, ...] = (
 """Each looks at the program that starts in a file; what it finds may stand in any file of the program."""
 
 
-def settle(program: Program, said: Iterable[Said], paths: Iterable[str], known: Iterable[str]) -> tuple[Said, ...]:
+def settle(program: Program, said: Iterable[Said], paths: Iterable[str], known: Container[str]) -> tuple[Said, ...]:
     """Each thing once, findings with the allow comments of their files applied; sorted by place.
 
     Args:
@@ -74,7 +74,7 @@ def settle(program: Program, said: Iterable[Said], paths: Iterable[str], known: 
     for path in sorted({*paths, *(one.place.path for one in findings if one.place is not None)}):
         own = [one for one in findings if one.place is not None and one.place.path == path]
         module = program.module(path) if path in program.paths else None
-        settled += own if module is None else apply_allows(module, own, known)
+        settled += own if module is None else apply_allows(read_allows(module), own, known)
     settled += [one for one in findings if one.place is None]
     order = sorted(settled, key=lambda one: (one.place or Place(path="~"), one.rule, one.message))
     return (*order, *sorted(showings, key=lambda one: (one.item, str(one.place), one.text)))

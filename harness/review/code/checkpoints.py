@@ -7,26 +7,17 @@ import re
 from collections.abc import Iterator
 
 from harness.review.code.dictionaries import Dictionary, dictionaries_of
-from harness.review.code.loops import (
-    calls_named,
-    is_optimizer,
-    last_name,
-    own_modules,
-    receiver,
-    site_of,
-    text_of,
-    training_loops,
-    training_modules,
-)
 from harness.review.code.needs import Need, needs_of, saved_elsewhere
-from harness.review.code.unrestored import listed, never_restored
+from harness.review.code.training import is_optimizer, own_modules, training_loops, training_modules
+from harness.review.code.unrestored import never_restored
 from harness.review.code.written import Save, holds_optimizer, saves_of
-from harness.review.finding import Finding, Showing
+from harness.review.finding import Finding, Showing, finding
 from harness.review.source.module import Module
-from harness.review.source.program import Entry
+from harness.review.source.nodes import arguments_of, last_name, listed, receiver, text_of, words
+from harness.review.source.program import Entry, Site, calls_named
 
 _RANDOM = re.compile(r"rng|random", re.IGNORECASE)
-_LIBRARY_SAVES = frozenset({"save_state", "save_checkpoint", "register_for_checkpointing", "async_save"})
+_LIBRARY_SAVES = words("save_state save_checkpoint register_for_checkpointing async_save")
 _POSITION = re.compile(r"step|epoch|iter|batch|position|progress|sampler|loader|samples|tokens|count|index|idx|^i$|^n$")
 _RECORDS = {
     "loss": re.compile(r"loss|metric|acc|best|score"),
@@ -41,7 +32,7 @@ def check_checkpoints(entry: Entry) -> Iterator[Finding | Showing]:
     if not trainings:
         return
     own = own_modules(entry)
-    if any(not _is_own(entry, module, node, own) for module in own for node in calls_named(module, _LIBRARY_SAVES)):
+    if any(not _is_own(site, own) for module in own for site in entry.program.calls(module, _LIBRARY_SAVES)):
         return
     saves = tuple(save for module in own for save in saves_of(entry, module))
     found: dict[ast.AST, Dictionary] = {}
@@ -61,10 +52,9 @@ def check_checkpoints(entry: Entry) -> Iterator[Finding | Showing]:
             yield from _weights_only(entry, training, (around, own), saves)
 
 
-def _is_own(entry: Entry, module: Module, node: ast.Call, own: list[Module]) -> bool:
+def _is_own(site: Site, own: list[Module]) -> bool:
     """Whether a call enters a function of the program's own files: `accelerator.save_state(...)` does not."""
-    meaning = site_of(entry.program, module, node).meaning
-    return meaning is not None and meaning.definition is not None and meaning.definition.module in own
+    return site.definition is not None and site.definition.module in own
 
 
 def _around(entry: Entry, training: Module, trainings: list[Module], own: list[Module]) -> list[Module]:
@@ -85,9 +75,7 @@ def _judge(saved: Dictionary, needs: tuple[Need, ...], own: list[Module]) -> Ite
         texts = [need.text for need in missing] + ([] if has_position else ["the step or the epoch"])
         is_proven = not has_position or any(need.is_certain for need in missing)
         message = f"this checkpoint ({names}) does not hold {listed(texts)}"
-        yield Finding(
-            rule="REP401", certainty="proven" if is_proven else "possible", place=saved.place, message=message
-        )
+        yield finding("REP401", saved.place, message, proven=is_proven)
     elif saved.is_whole:
         # What draws inside of a library is not seen: without any random state it is left to the evidence.
         has_random = any(_RANDOM.search(word) for word in words)
@@ -107,7 +95,7 @@ def _or(texts: list[str]) -> str:
 
 
 # ----------------------------------------------------------------------------- REP402
-_WEIGHTS = frozenset({"save_pretrained", "save_file", "save_model", "save_lora_weights", "save_safetensors"})
+_WEIGHTS = words("save_pretrained save_file save_model save_lora_weights save_safetensors")
 _ANY_SAVE = re.compile(r"save|checkpoint|ckpt|snapshot|persist", re.IGNORECASE)
 _OTHER_SAVES = re.compile(
     r"savefig|save_image|imsave|save_to_disk|save_config|savez|savetxt|checkpointing_enable|save_vocabulary|set_default"
@@ -129,18 +117,14 @@ def _weights_only(
         return
     weights = [save.site for save in saves if save.site.module in around and _is_weights(entry, save)]
     for module in around:
-        weights += [site_of(entry.program, module, node) for node in calls_named(module, _WEIGHTS)]
+        weights += entry.program.calls(module, _WEIGHTS)
     weights = [site for site in weights if not _TEMPORARY.search(text_of(site.node))]  # to measure them, mostly
     seen = {save.site.node for save in saves}
     if not weights or any(_may_save_optimizer(entry, module, seen, own) for module in around):
         return
     first = min(weights, key=lambda site: (site.module is not training, site.place))
-    text = text_of(first.node)
-    message = (
-        f"{text if len(text) <= 70 else text[:67] + '...'} saves weights, and nothing in this program saves the "
-        "state of the optimizer"
-    )
-    yield Finding(rule="REP402", certainty="proven", place=first.place, message=message)
+    message = f"{text_of(first.node, 70)} saves weights, and nothing in this program saves the state of the optimizer"
+    yield finding("REP402", first.place, message)
 
 
 def _is_weights(entry: Entry, save: Save) -> bool:
@@ -168,14 +152,12 @@ def _may_save_optimizer(entry: Entry, module: Module, seen: set[ast.Call], own: 
         name = last_name(node.func)
         if node in seen or name in _WEIGHTS or not _ANY_SAVE.search(name) or _OTHER_SAVES.search(name):
             continue
-        if any(is_optimizer(last_name(one)) for one in (*node.args, *(one.value for one in node.keywords))):
+        if any(is_optimizer(last_name(one)) for one in arguments_of(node)):
             return True
-        if _OTHER_OWNERS.search(receiver(node)):
+        site = entry.program.site(module, node)
+        if _OTHER_OWNERS.search(receiver(node)) or _is_own(site, own):
             continue
-        if _is_own(entry, module, node, own):
-            continue
-        meaning = site_of(entry.program, module, node).meaning
-        if meaning is None or not meaning.name.startswith(_OTHER_LIBRARIES):
+        if site.meaning is None or not site.name.startswith(_OTHER_LIBRARIES):
             return True
     return any(
         isinstance(node, ast.Dict)

@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness.review.code.loops import calls_named, last_name, nodes_within, site_of
 from harness.review.finding import Place
 from harness.review.source.module import Function, Module, Scope
+from harness.review.source.nodes import arguments_of, is_name, last_name, nodes_within, text_constant, words
 from harness.review.source.program import Entry, Site
 
 _MAX_HOPS = 8
-_HARMLESS = frozenset(
-    "copy deepcopy dump info isinstance len list load load_raw log print save set sorted str type write".split()  # noqa: SIM905
-)
+_HARMLESS = words("copy deepcopy dump info isinstance len list load load_raw log print save set sorted str type write")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +85,8 @@ def dictionaries_of(entry: Entry, node: ast.expr, module: Module, hops: int = 0)
 def _literal(entry: Entry, node: ast.Dict, module: Module, hops: int) -> tuple[Dictionary, ...]:
     parts, is_whole = [], True
     for key, value in zip(node.keys, node.values, strict=True):
-        if isinstance(key, ast.Constant) and isinstance(key.value, str):
-            parts.append(Part(key.value, value, module))
+        if text := text_constant(key):
+            parts.append(Part(text, value, module))
             continue
         inner = dictionaries_of(entry, value, module, hops + 1) if key is None else ()
         is_whole = is_whole and len(inner) == 1 and inner[0].is_whole
@@ -97,14 +95,14 @@ def _literal(entry: Entry, node: ast.Dict, module: Module, hops: int) -> tuple[D
 
 
 def _of_call(entry: Entry, node: ast.Call, module: Module, hops: int) -> tuple[Dictionary, ...]:
-    site = site_of(entry.program, module, node)
+    site = entry.program.site(module, node)
     if site.name == "builtins.dict":
         parts = tuple(Part(one.arg, one.value, module) for one in node.keywords if one.arg)
         is_whole = not node.args and all(one.arg for one in node.keywords)
         return (Dictionary(node, module, parts, is_whole),)
     if site.name in ("copy.copy", "copy.deepcopy") and node.args:
         return dictionaries_of(entry, node.args[0], module, hops + 1)
-    target = None if site.meaning is None else site.meaning.definition
+    target = site.definition
     if target is None or target.kind != "function":
         return ()
     values = [one.value for one in nodes_within(target.node) if isinstance(one, ast.Return) and one.value is not None]
@@ -120,13 +118,13 @@ def _of_name(entry: Entry, node: ast.Name, module: Module, hops: int) -> tuple[D
         if len(bindings) != 1:
             return ()
         if bindings[0].kind == "parameter" and scope.function is not None and bindings[0].value is None:
-            parts, is_whole = _additions(entry, node, 0, module, hops)
+            parts, is_whole = _additions(entry, node, 0, scope, hops)
             given = _of_parameter(entry, node.id, scope.function, hops)
             return tuple(one.with_more(parts, is_whole=is_whole) for one in given)
         value = bindings[0].value if bindings[0].kind == "assign" else None
         if value is None or bindings[0].scope.module is not module:
             return ()
-    parts, is_whole = _additions(entry, node, value.lineno, module, hops)
+    parts, is_whole = _additions(entry, node, value.lineno, scope, hops)
     return tuple(one.with_more(parts, is_whole=is_whole) for one in dictionaries_of(entry, value, module, hops + 1))
 
 
@@ -150,13 +148,8 @@ def reaching(node: ast.Name, module: Module) -> ast.expr | None:
 
 def _is_assignment(statement: ast.stmt, name: str) -> bool:
     if isinstance(statement, ast.Assign):
-        return any(isinstance(target, ast.Name) and target.id == name for target in statement.targets)
-    return (
-        isinstance(statement, ast.AnnAssign)
-        and isinstance(statement.target, ast.Name)
-        and statement.target.id == name
-        and statement.value is not None
-    )
+        return any(is_name(target, name) for target in statement.targets)
+    return isinstance(statement, ast.AnnAssign) and is_name(statement.target, name) and statement.value is not None
 
 
 def _binds(statement: ast.stmt, name: str) -> bool:
@@ -168,26 +161,19 @@ def _binds(statement: ast.stmt, name: str) -> bool:
     )
 
 
-def _additions(entry: Entry, name: ast.Name, bound: int, module: Module, hops: int) -> tuple[list[Part], bool]:
+def _additions(entry: Entry, name: ast.Name, bound: int, scope: Scope, hops: int) -> tuple[list[Part], bool]:
     """What is put under a name in its function, and whether all that comes after its binding's line was seen."""
-    return _additions_in(entry, name, bound, module, module.scope_at(name).function, hops)
-
-
-def _additions_in(
-    entry: Entry, name: ast.Name, bound: int, module: Module, function: Scope | None, hops: int
-) -> tuple[list[Part], bool]:
+    module, function = scope.module, scope.function
     parts: list[Part] = []
     is_whole = True
     for node in nodes_within(module.tree if function is None else function.node):
         if isinstance(node, ast.Assign):
             for target in node.targets:
-                if isinstance(target, ast.Subscript) and _is_name(target.value, name.id):
-                    key = target.slice
-                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                        parts.append(Part(key.value, node.value, module))
-                    else:
-                        is_whole = False
-        elif isinstance(node, ast.AugAssign) and _is_name(node.target, name.id):
+                if isinstance(target, ast.Subscript) and is_name(target.value, name.id):
+                    key = text_constant(target.slice)
+                    parts += [Part(key, node.value, module)] if key else []
+                    is_whole = is_whole and bool(key)
+        elif isinstance(node, ast.AugAssign) and is_name(node.target, name.id):
             more = dictionaries_of(entry, node.value, module, hops + 1)
             parts, is_whole = [*parts, *(more[0].parts if more else ())], is_whole and bool(more) and more[0].is_whole
         elif isinstance(node, ast.Call):
@@ -200,41 +186,36 @@ def _additions_in(
 def _by_call(entry: Entry, node: ast.Call, name: ast.Name, module: Module, hops: int) -> tuple[list[Part], bool]:
     """What a call puts into a dictionary: `name.update(...)`, or a function that is given it."""
     function = node.func
-    if isinstance(function, ast.Attribute) and _is_name(function.value, name.id):
+    if isinstance(function, ast.Attribute) and is_name(function.value, name.id):
         if function.attr not in ("update", "setdefault"):
             return [], True
         parts = [Part(one.arg, one.value, module) for one in node.keywords if one.arg]
         if function.attr == "setdefault":
-            if len(node.args) == 2 and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-                return [Part(node.args[0].value, node.args[1], module)], True
-            return [], False
+            key = text_constant(node.args[0]) if len(node.args) == 2 else ""
+            return ([Part(key, node.args[1], module)], True) if key else ([], False)
         is_seen = all(one.arg for one in node.keywords)
         for given in node.args:
             more = dictionaries_of(entry, given, module, hops + 1)
             parts += more[0].parts if more else ()
             is_seen = is_seen and len(more) == 1 and more[0].is_whole
         return parts, is_seen
-    own = [one for one in (*node.args, *(one.value for one in node.keywords)) if _is_name(one, name.id)]
+    own = [one for one in arguments_of(node) if is_name(one, name.id)]
     if not own or last_name(function) in _HARMLESS or last_name(function).startswith(("save", "dump")):
         return [], True
-    return _by_function(entry, site_of(entry.program, module, node), own[0], hops)
+    return _by_function(entry, entry.program.site(module, node), own[0], hops)
 
 
 def _by_function(entry: Entry, site: Site, given: ast.expr, hops: int) -> tuple[list[Part], bool]:
     """What a function of the tree puts into a dictionary that it is given; of any other one nothing is known."""
-    target = None if site.meaning is None else site.meaning.definition
+    target = site.definition
     arguments = target.node.args if target is not None and isinstance(target.node, Function) else None
     if target is None or arguments is None or hops >= _MAX_HOPS:
         return [], False
     for one in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
         if given_for(site, one.arg, target) is given:
             last = ast.Name(id=one.arg, ctx=ast.Load(), lineno=1 << 30, col_offset=0)
-            return _additions_in(entry, last, 0, target.module, target, hops + 1)
+            return _additions(entry, last, 0, target, hops + 1)
     return [], False
-
-
-def _is_name(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
 
 
 def _of_parameter(entry: Entry, name: str, function: Scope, hops: int) -> tuple[Dictionary, ...]:
@@ -250,8 +231,8 @@ def _of_parameter(entry: Entry, name: str, function: Scope, hops: int) -> tuple[
 def callers(entry: Entry, function: Scope) -> tuple[Site, ...]:
     """The calls of a function of the tree by its name, in the whole program."""
     name = function.name.rpartition(".")[2]
-    sites = (site_of(entry.program, module, node) for module in entry.closure for node in calls_named(module, {name}))
-    return tuple(site for site in sites if site.meaning is not None and site.meaning.definition is function)
+    sites = (site for module in entry.closure for site in entry.program.calls(module, {name}))
+    return tuple(site for site in sites if site.definition is function)
 
 
 def given_for(site: Site, name: str, function: Scope) -> ast.expr | None:

@@ -1,4 +1,4 @@
-"""Environment variables that a program sets for itself, when those who would read them have read already."""
+"""REP303: environment variables that a program sets for itself, when those who would read them have read already."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import ast
 import re
 from collections.abc import Iterator
 
-from harness.review.code.loops import calls_named, is_test, text_of
-from harness.review.finding import Finding
+from harness.review.code.training import is_test
+from harness.review.finding import Finding, finding
 from harness.review.source.module import Function, Module
-from harness.review.source.program import Program
+from harness.review.source.nodes import text_constant, text_of, words
+from harness.review.source.program import Program, calls_named
 
 # What is read once, as a library is loaded (tried with torch 2.13: set afterwards, the number of threads and the
 # precision of products stay as they were). CUBLAS_WORKSPACE_CONFIG is read later, with the first product on a GPU.
@@ -21,9 +22,7 @@ _AT_IMPORT = {
     "ATEN_CPU_CAPABILITY": ("torch",),
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": ("torch",),
 }
-_BRINGS_TORCH = frozenset(
-    ["accelerate", "lightning", "peft", "pytorch_lightning", "torch", "torchaudio", "torchvision"]
-)
+_BRINGS_TORCH = words("accelerate lightning peft pytorch_lightning torch torchaudio torchvision")
 _FOR_OTHERS = re.compile(r"subprocess|os\.(exec|spawn|system)|\bPopen\b|mp\.spawn|multiprocessing|start_processes")
 
 
@@ -40,7 +39,7 @@ def check_environment(program: Program, module: Module) -> Iterator[Finding]:
         message = _too_late(module, node, name)
         if message:
             seen.add(name)
-            yield Finding(rule="REP303", certainty="proven", place=module.place(node), message=message)
+            yield finding("REP303", module.place(node), message)
 
 
 def _too_late(module: Module, node: ast.AST, name: str) -> str:
@@ -57,7 +56,7 @@ def _imported_before(module: Module, node: ast.AST, library: str) -> int:
     """The line of an unconditional import of a library that is done before a node is reached; 0 if there is none."""
     around = [one for one in module.ancestors(node) if isinstance(one, Function | ast.Lambda)]
     for statement in module.tree.body:
-        if _imports(statement, library) and (statement.lineno < _lineno(node) or around):
+        if _imports(statement, library) and (around or statement.lineno < getattr(node, "lineno", 0)):
             return 0 if around and _called_above(module, around[-1], statement.lineno) else statement.lineno
     return 0
 
@@ -79,17 +78,13 @@ def _called_above(module: Module, function: ast.AST, line: int) -> bool:
     return any(call.lineno < line for call in calls_named(module, {name})) if name else True
 
 
-def _lineno(node: ast.AST) -> int:
-    return getattr(node, "lineno", 0)
-
-
 def _settings(program: Program, module: Module) -> Iterator[tuple[ast.AST, str]]:
     """What is set, in source order: `os.environ[...] = `, setdefault, update, putenv; each with its name."""
     found: list[tuple[ast.AST, str]] = []
     for node in module.nodes:
         if isinstance(node, ast.Assign):
             found += [
-                (node, _text(target.slice))
+                (node, text_constant(target.slice))
                 for target in node.targets
                 if isinstance(target, ast.Subscript) and _is_environ(program, module, target.value)
             ]
@@ -99,12 +94,12 @@ def _settings(program: Program, module: Module) -> Iterator[tuple[ast.AST, str]]
             continue
         is_environ = _is_environ(program, module, function.value)
         if function.attr == "update" and is_environ and call.args and isinstance(call.args[0], ast.Dict):
-            found += [(call, _text(key)) for key in call.args[0].keys]
+            found += [(call, text_constant(key)) for key in call.args[0].keys]
         elif function.attr == "update" and is_environ:
             found += [(call, keyword.arg or "") for keyword in call.keywords]
         elif call.args and (is_environ or (function.attr == "putenv" and text_of(function.value) == "os")):
-            found.append((call, _text(call.args[0])))
-    yield from sorted(found, key=lambda one: _lineno(one[0]))
+            found.append((call, text_constant(call.args[0])))
+    yield from sorted(found, key=lambda one: getattr(one[0], "lineno", 0))
 
 
 def _is_environ(program: Program, module: Module, node: ast.expr) -> bool:
@@ -112,7 +107,3 @@ def _is_environ(program: Program, module: Module, node: ast.expr) -> bool:
         return False
     meaning = program.resolver.resolve(node, module.scope_at(node))
     return meaning is not None and meaning.name == "os.environ"
-
-
-def _text(node: ast.expr | None) -> str:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""

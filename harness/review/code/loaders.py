@@ -1,26 +1,27 @@
-"""DataLoaders: where their order comes from, and what seeds their workers (REP201, REP202)."""
+"""REP201 and REP202: where the order of a DataLoader comes from, and what seeds its workers."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
 
-from harness.review.code.draws import LOADERS, is_unset, written
+from harness.review.code.draws import LOADERS, is_unset
 from harness.review.code.seeding import is_aside
-from harness.review.finding import Certainty, Finding, Showing
+from harness.review.finding import Said, Showing, finding, holds
 from harness.review.source.module import Module
+from harness.review.source.nodes import called
 from harness.review.source.program import Entry, Program, Site
 
 _RANDOM_SAMPLERS = ("RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler")
 
 
-def check_loaders(program: Program, module: Module) -> Iterator[Finding | Showing]:
+def check_loaders(program: Program, module: Module) -> Iterator[Said]:
     """Every DataLoader that a file builds."""
     if "DataLoader" not in module.text or is_aside(module):
         return
     for site in program.sites(module):
-        if site.name in LOADERS:
-            yield from _check_loader(site, is_seeded_by_library=_seeds_workers(module))
+        if site.name in LOADERS and not site.is_open:
+            yield from _check_loader(site)
 
 
 def check_has_loader(entry: Entry) -> Iterator[Showing]:
@@ -32,24 +33,24 @@ def check_has_loader(entry: Entry) -> Iterator[Showing]:
         yield Showing(item="T3", state="does not apply", text=text, place=entry.module.place(entry.module.tree))
 
 
-def _check_loader(site: Site, *, is_seeded_by_library: bool) -> Iterator[Finding | Showing]:
+def _check_loader(site: Site) -> Iterator[Said]:
+    what = f"`{called(site.node)}`"
     shuffled, workers = _shuffled(site), _workers(site)
     has_generator = not is_unset(site, "generator")
     has_init = not is_unset(site, "worker_init_fn")
-    if shuffled and not has_generator and not site.is_open:
-        message = f"`{written(site.node)}` {shuffled} without generator=, so torch's global generator decides its order"
-        yield Finding(rule="REP201", certainty=_certainty(site), place=site.place, message=message)
-    if workers and not has_init and not site.is_open and not is_seeded_by_library:
-        message = f"`{written(site.node)}` has {workers} and no worker_init_fn"
-        certainty: Certainty = _certainty(site) if workers[0].isdigit() else "possible"
-        yield Finding(rule="REP202", certainty=certainty, place=site.place, message=message)
-    if has_generator and (has_init or not workers) and not site.is_open:
+    # Lightning gives every loader a worker_init_fn after `seed_everything(seed, workers=True)`.
+    is_seeded_by_library = "workers=True" in site.module.text
+    if shuffled and not has_generator:
+        message = f"{what} {shuffled} without generator=, so torch's global generator decides its order"
+        yield finding("REP201", site.place, message, proven=site.is_certain)
+    if workers and not has_init and not is_seeded_by_library:
+        message = f"{what} has {workers} and no worker_init_fn"
+        yield finding("REP202", site.place, message, proven=site.is_certain and workers[0].isdigit())
+    if has_generator and (has_init or not workers):
         rest = "and a worker_init_fn" if has_init else "and no workers"
-        text = f"`{written(site.node)}` has a generator of its own {rest}"
-        yield Showing(item="T3", state="holds", text=text, place=site.place)
-    elif not shuffled and not workers and not site.is_open:
-        text = f"`{written(site.node)}` neither shuffles nor has workers"
-        yield Showing(item="T3", state="holds", text=text, place=site.place)
+        yield holds("T3", f"{what} has a generator of its own {rest}", site.place)
+    elif not shuffled and not workers:
+        yield holds("T3", f"{what} neither shuffles nor has workers", site.place)
 
 
 def _shuffled(site: Site) -> str:
@@ -62,8 +63,7 @@ def _shuffled(site: Site) -> str:
     name = sampler.name.removesuffix("()").rpartition(".")[2]
     if name not in _RANDOM_SAMPLERS or sampler.scope is None:
         return ""
-    node = sampler.node
-    keywords = {keyword.arg for keyword in getattr(node, "keywords", [])}
+    keywords = {keyword.arg for keyword in getattr(sampler.node, "keywords", [])}
     return "" if "generator" in keywords or None in keywords else f"draws from a {name}"
 
 
@@ -76,12 +76,3 @@ def _workers(site: Site) -> str:
     if number is ...:
         return f"`{ast.unparse(given)}` workers"
     return f"{number} workers" if isinstance(number, int) and number > 0 else ""
-
-
-def _seeds_workers(module: Module) -> bool:
-    """Lightning gives every loader a worker_init_fn after `seed_everything(seed, workers=True)`."""
-    return "workers=True" in module.text
-
-
-def _certainty(site: Site) -> Certainty:
-    return "proven" if site.is_certain else "possible"

@@ -7,73 +7,21 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from harness.review.code.loops import (
-    calls_named,
-    is_test,
-    last_name,
-    receiver,
-    repeated,
-    site_of,
-    text_of,
-    without_gradient,
-)
+from harness.review.code.draws import NUMPY_DRAWS, PYTHON_DRAWS, TORCH_DRAWS
+from harness.review.code.training import is_test, repeated, without_gradient
 from harness.review.source.module import Module, Scope
-from harness.review.source.program import Program, Site
+from harness.review.source.nodes import last_name, receiver, text_of, words
+from harness.review.source.program import Program, Site, calls_named
 
 _SCHEDULER = re.compile(r"sched", re.IGNORECASE)
 _SCALERS = ("torch.cuda.amp.GradScaler", "torch.amp.GradScaler", "torch.cuda.amp.grad_scaler.GradScaler")
-_PYTHON = frozenset(
-    [
-        "betavariate",
-        "choice",
-        "choices",
-        "gauss",
-        "normalvariate",
-        "randint",
-        "random",
-        "randrange",
-        "sample",
-        "shuffle",
-        "uniform",
-    ]
-)
-_NUMPY = frozenset(
-    [
-        "choice",
-        "normal",
-        "permutation",
-        "rand",
-        "randint",
-        "randn",
-        "random",
-        "random_sample",
-        "shuffle",
-        "uniform",
-        "beta",
-        "binomial",
-    ]
-)
-_TORCH = frozenset(
-    [
-        "bernoulli",
-        "multinomial",
-        "normal",
-        "rand",
-        "rand_like",
-        "randint",
-        "randint_like",
-        "randn",
-        "randn_like",
-        "randperm",
-    ]
-)
-_DROPOUTS = frozenset(["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout"])
-_SEEDS = frozenset(["manual_seed", "seed", "seed_everything", "set_seed", "seed_all", "manual_seed_all"])
-_BETWEEN_STEPS = frozenset(["forward", "__getitem__", "__iter__", "training_step"])
+_DROPOUTS = words("Dropout Dropout1d Dropout2d Dropout3d AlphaDropout")
+_SEEDS = words("manual_seed seed seed_everything set_seed seed_all manual_seed_all")
+_BETWEEN_STEPS = words("forward __getitem__ __iter__ training_step")
 _STATES = {
-    "torch": frozenset(["get_rng_state", "get_rng_state_all"]),
-    "python": frozenset(["getstate"]),
-    "numpy": frozenset(["get_state"]),
+    "torch": words("get_rng_state get_rng_state_all"),
+    "python": words("getstate"),
+    "numpy": words("get_state"),
 }
 
 
@@ -147,30 +95,29 @@ def _is_catching_up(module: Module, node: ast.Call) -> bool:
 
 def _scaler(program: Program, modules: list[Module]) -> Iterator[Need]:
     for module in modules:
-        for node in calls_named(module, {"GradScaler"}):
-            site = site_of(program, module, node)
+        for site in program.calls(module, {"GradScaler"}):
             enabled = site.constant(site.argument("enabled")) if site.argument("enabled") is not None else True
             if site.name in _SCALERS and enabled is not False:
-                text = f"the gradient scaler's state (line {node.lineno} of {module.path})"
-                is_certain = enabled is True and not _is_optional(module, node)
+                text = f"the gradient scaler's state (line {site.node.lineno} of {module.path})"
+                is_optional = any(isinstance(one, ast.If | ast.IfExp) for one in module.ancestors(site.node))
+                is_certain = enabled is True and not is_optional
                 yield Need("scaler", text, re.compile(r"scaler|^amp$", re.IGNORECASE), is_certain)
                 return
-
-
-def _is_optional(module: Module, node: ast.AST) -> bool:
-    return any(isinstance(one, ast.If | ast.IfExp) for one in module.ancestors(node))
 
 
 def _random(program: Program, training: Module, modules: list[Module]) -> Iterator[Need]:
     """Generators that the training draws from between its steps, unless it seeds them there, too."""
     loops, functions = repeated(program, training)
     spots = _Repeated(frozenset(loops), functions)
-    if any(_seeds(program, module, node, spots) for module in modules for node in calls_named(module, _SEEDS)):
+    seeds = (site for module in modules for site in program.calls(module, _SEEDS) if spots.holds(site))
+    if any("Generator" not in site.name for site in seeds):  # one of its own is no matter here
         return
     best: dict[str, tuple[Site, bool]] = {}
     for module in modules:
         for kind, site, is_sure in _draws(program, module, spots):
-            is_certain = is_sure and (module is training or "torch.nn" in site.name or _is_loader(site))
+            is_certain = is_sure and (
+                module is training or "torch.nn" in site.name or last_name(site.node.func) == "DataLoader"
+            )
             known = best.get(kind)
             if known is None or (is_certain and not known[1]):
                 best[kind] = (site, is_certain)
@@ -180,54 +127,37 @@ def _random(program: Program, training: Module, modules: list[Module]) -> Iterat
         yield Need(kind, text, re.compile(r"rng|random|generator|getstate|get_state", re.IGNORECASE), is_certain)
 
 
-def _seeds(program: Program, module: Module, node: ast.Call, spots: _Repeated) -> bool:
-    """Whether a generator that everybody shares is seeded between two steps; one of its own is no matter here."""
-    return spots.holds(module, node) and "Generator" not in site_of(program, module, node).name
-
-
-def _is_loader(site: Site) -> bool:
-    return last_name(site.node.func) == "DataLoader"
-
-
 @dataclass(frozen=True, slots=True)
 class _Repeated:
     loops: frozenset[ast.AST]
     functions: frozenset[Scope]
 
-    def holds(self, module: Module, node: ast.Call) -> bool:
+    def holds(self, site: Site) -> bool:
         """Whether a call is made again and again while the training goes on."""
-        around = module.scope_of_call[node].function
-        if around is not None and (around in self.functions or around.name.rpartition(".")[2] in _BETWEEN_STEPS):
+        if site.scope.function in self.functions or site.function in _BETWEEN_STEPS:
             return True
-        return any(above in self.loops for above in module.ancestors(node))
+        return any(above in self.loops for above in site.module.ancestors(site.node))
 
 
 def _draws(program: Program, module: Module, spots: _Repeated) -> Iterator[tuple[str, Site, bool]]:
     """Draws from a generator that everybody shares: which, where, and whether it surely draws."""
-    for node in calls_named(module, _PYTHON | _NUMPY | _TORCH):
-        if not spots.holds(module, node) or without_gradient(module, node):
+    for site in program.calls(module, PYTHON_DRAWS | NUMPY_DRAWS | TORCH_DRAWS):
+        if not spots.holds(site) or without_gradient(module, site.node):
             continue
-        site = site_of(program, module, node)
         package, _, last = site.name.rpartition(".")
-        if package == "random" and last in _PYTHON:
+        if package == "random" and last in PYTHON_DRAWS:
             yield "python", site, True
-        elif package == "numpy.random" and last in _NUMPY:
+        elif package == "numpy.random" and last in NUMPY_DRAWS:
             yield "numpy", site, True
-        elif package == "torch" and last in _TORCH and site.argument("generator") is None and not site.is_open:
+        elif package == "torch" and last in TORCH_DRAWS and site.argument("generator") is None and not site.is_open:
             yield "torch", site, True
-    for node in calls_named(module, _DROPOUTS | {"dropout"}):
-        site = site_of(program, module, node)
-        share = site.constant(site.argument("p", 1 if last_name(node.func) == "dropout" else 0))
+    for site in program.calls(module, _DROPOUTS | {"dropout"}):
+        share = site.constant(site.argument("p", 1 if last_name(site.node.func) == "dropout" else 0))
         if site.name.startswith("torch.nn.") and share != 0 and site.constant(site.argument("training")) is not False:
             yield "torch", site, isinstance(share, float) and site.name.startswith("torch.nn.Dropout")
-    for node in calls_named(module, {"DataLoader"}):
-        site = site_of(program, module, node)
-        shuffle = site.constant(site.argument("shuffle", 2))
-        is_shuffled = shuffle is True or (shuffle is ... and site.argument("shuffle", 2) is not None)
-        if (
-            site.name.startswith("torch.utils.data")
-            and is_shuffled
-            and site.argument("generator") is None
-            and not site.is_open
-        ):
+    for site in program.calls(module, {"DataLoader"}):
+        given = site.argument("shuffle", 2)
+        shuffle = site.constant(given)
+        has_own = site.argument("generator") is not None or site.is_open
+        if site.name.startswith("torch.utils.data") and not has_own and (shuffle is True or (shuffle is ... and given)):
             yield "torch", site, shuffle is True

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from harness.review.code.loops import calls_named, is_test, last_name, near, site_of, trains, without_gradient
 from harness.review.code.switches import speaks_of_determinism, uses_gpu
-from harness.review.finding import Certainty, Finding
+from harness.review.code.training import is_test, near, trains, without_gradient
+from harness.review.finding import Finding, finding
 from harness.review.source.module import Module
+from harness.review.source.nodes import last_name, words
 from harness.review.source.program import Entry, Program, Site
 
 Applies = Callable[[Site], bool]
@@ -43,13 +44,15 @@ _PAD = Operator(_BACKWARD, "constant padding")
 _CTC = Operator(_BACKWARD, "the loss on the CPU")
 _RESIZE = "mode nearest, or resizing in the data's workers"
 _FUNCTIONS: dict[str, Operator] = {
-    **{f"torch.nn.{name}": _POOL for name in ("AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AvgPool3d")},
-    "torch.nn.AdaptiveMaxPool2d": _POOL,
-    **{f"torch.nn.functional.{name}": _POOL for name in ("adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool3d")},
-    **{f"torch.nn.{name}": _POOL for name in ("FractionalMaxPool2d", "FractionalMaxPool3d")},
-    **{f"torch.nn.{name}": _UNPOOL for name in ("MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d")},
-    **{f"torch.nn.{name}": _PAD for name in ("ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d")},
-    **{f"torch.nn.{name}": _PAD for name in ("ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d")},
+    **dict.fromkeys((f"torch.nn.{name}" for name in words("AdaptiveAvgPool2d AdaptiveAvgPool3d AvgPool3d")), _POOL),
+    **dict.fromkeys(
+        (f"torch.nn.{name}" for name in words("AdaptiveMaxPool2d FractionalMaxPool2d FractionalMaxPool3d")), _POOL
+    ),
+    **dict.fromkeys(
+        (f"torch.nn.functional.{name}" for name in words("adaptive_avg_pool2d adaptive_avg_pool3d avg_pool3d")), _POOL
+    ),
+    **dict.fromkeys((f"torch.nn.MaxUnpool{d}d" for d in "123"), _UNPOOL),
+    **dict.fromkeys((f"torch.nn.{kind}Pad{d}d" for kind in ("Reflection", "Replication") for d in "123"), _PAD),
     "torch.nn.functional.pad": Operator(_BACKWARD, "constant padding", _mode("reflect", "replicate", position=2)),
     "torch.nn.CTCLoss": _CTC,
     "torch.nn.functional.ctc_loss": _CTC,
@@ -65,27 +68,18 @@ _FUNCTIONS: dict[str, Operator] = {
         lambda site: site.argument("weights", 1) is not None,
     ),
 }
-_ATOMICS = "on CUDA it adds floating-point numbers with atomics"
-_METHODS: dict[str, Operator] = {
-    "index_add_": Operator(_ATOMICS, "a product with a one-hot matrix, or a sorted segment sum"),
-    "index_add": Operator(_ATOMICS, "a product with a one-hot matrix, or a sorted segment sum"),
-    **{
-        name: Operator(_ATOMICS, "a product with a one-hot matrix, or a sorted segment sum", lambda site: _meets(site))
-        for name in ("scatter_add", "scatter_add_")
-    },
-    "index_put_": Operator(
-        _ATOMICS, "a sorted segment sum", lambda site: site.constant(site.argument("accumulate", 2)) is True
-    ),
-    "scatter_reduce_": Operator(_ATOMICS, "a sorted segment sum", lambda site: _reduces(site)),
-    "scatter_reduce": Operator(_ATOMICS, "a sorted segment sum", lambda site: _reduces(site)),
-}
 
 
 def _meets(site: Site) -> bool:
     """Whether two additions can meet in one place: not where each row has one index, `index.unsqueeze(-1)`."""
     index = site.argument("index", 1)
-    is_single = isinstance(index, ast.Call) and isinstance(index.func, ast.Attribute) and index.func.attr == "unsqueeze"
-    return not (is_single and [site.constant(one) for one in index.args] == [-1])  # type: ignore[union-attr]
+    if isinstance(index, ast.Call) and isinstance(index.func, ast.Attribute) and index.func.attr == "unsqueeze":
+        return [site.constant(one) for one in index.args] != [-1]
+    return True
+
+
+def _accumulates(site: Site) -> bool:
+    return site.constant(site.argument("accumulate", 2)) is True
 
 
 def _reduces(site: Site) -> bool:
@@ -93,15 +87,17 @@ def _reduces(site: Site) -> bool:
     return site.constant(site.argument("reduce", 3)) in ("sum", "mean", "prod")
 
 
-_FLASH = frozenset(
-    [
-        "flash_attn_func",
-        "flash_attn_varlen_func",
-        "flash_attn_qkvpacked_func",
-        "flash_attn_varlen_qkvpacked_func",
-        "flash_attn_kvpacked_func",
-        "flash_attn_varlen_kvpacked_func",
-    ]
+_ATOMICS = "on CUDA it adds floating-point numbers with atomics"
+_ADD = "a product with a one-hot matrix, or a sorted segment sum"
+_METHODS: dict[str, Operator] = {
+    **dict.fromkeys(("index_add", "index_add_"), Operator(_ATOMICS, _ADD)),
+    **dict.fromkeys(("scatter_add", "scatter_add_"), Operator(_ATOMICS, _ADD, _meets)),
+    **dict.fromkeys(("scatter_reduce", "scatter_reduce_"), Operator(_ATOMICS, "a sorted segment sum", _reduces)),
+    "index_put_": Operator(_ATOMICS, "a sorted segment sum", _accumulates),
+}
+_FLASH = words(
+    "flash_attn_func flash_attn_varlen_func flash_attn_qkvpacked_func flash_attn_varlen_qkvpacked_func "
+    "flash_attn_kvpacked_func flash_attn_varlen_kvpacked_func"
 )
 
 
@@ -124,24 +120,22 @@ def _operators(program: Program, module: Module) -> Iterator[Finding]:
     """One finding for each operator of a file, at its first place."""
     seen: set[str] = set()
     names = {name.rpartition(".")[2] for name in _FUNCTIONS} | _METHODS.keys()
-    for node in calls_named(module, names):
-        name = last_name(node.func)
-        site = site_of(program, module, node)
+    for site in program.calls(module, names):
+        name = last_name(site.node.func)
         operator = _FUNCTIONS.get(site.name) or _method(site, name)
-        if operator is None or name in seen or without_gradient(module, node) or not operator.applies(site):
+        if operator is None or name in seen or without_gradient(module, site.node) or not operator.applies(site):
             continue
         if name[0].islower() and not _is_in_forward(site):
             continue
         seen.add(name)
         message = f"{name}: {operator.what}, and this program never asks for deterministic algorithms"
         fix = f"Call torch.use_deterministic_algorithms(True), or take {operator.instead}."
-        yield Finding(rule="REP306", certainty="possible", place=site.place, message=message, fix=fix)
+        yield finding("REP306", site.place, message, fix=fix, proven=False)
 
 
 def _is_in_forward(site: Site) -> bool:
     """Whether a call stands where gradients are taken: in a method of a class with a `forward`, or in a loss."""
-    function, owner = site.scope.function, site.scope.enclosing_class
-    name = "" if function is None else function.name.rpartition(".")[2]
+    name, owner = site.function, site.scope.enclosing_class
     return "loss" in name or "forward" in name or (owner is not None and "forward" in owner.bindings)
 
 
@@ -154,15 +148,15 @@ def _method(site: Site, name: str) -> Operator | None:
 @lru_cache(maxsize=4096)
 def _flash(program: Program, module: Module) -> tuple[Finding, ...]:
     """`flash_attn_func(...)` of the library itself without `deterministic=`: one finding for a file."""
-    for node in calls_named(module, _FLASH) if "flash_attn" in module.text else ():
-        site = site_of(program, module, node)
-        if not site.name.startswith(("flash_attn.", "flash_attn_interface.")) or without_gradient(module, node):
+    for site in program.calls(module, _FLASH) if "flash_attn" in module.text else ():
+        if not site.name.startswith(("flash_attn.", "flash_attn_interface.")) or without_gradient(module, site.node):
             continue
         if site.is_open or site.argument("deterministic") is not None:
             continue
-        message = f"{last_name(node.func)} is called without deterministic=True: its backward pass adds with atomics"
-        certainty: Certainty = "proven" if site.is_certain else "possible"
-        return (Finding(rule="REP308", certainty=certainty, place=site.place, message=message),)
+        message = (
+            f"{last_name(site.node.func)} is called without deterministic=True: its backward pass adds with atomics"
+        )
+        return (finding("REP308", site.place, message, proven=site.is_certain),)
     return ()
 
 
@@ -175,13 +169,12 @@ def _orders_attention(module: Module) -> bool:
 @lru_cache(maxsize=4096)
 def _flash_by_name(program: Program, module: Module) -> tuple[Finding, ...]:
     """`attn_implementation="flash_attention_2"`: one finding for a file."""
-    for node in calls_named(module, {"from_pretrained", "from_config"}) if "flash_attention_" in module.text else ():
-        site = site_of(program, module, node)
+    for site in program.calls(module, {"from_pretrained", "from_config"}) if "flash_attention_" in module.text else ():
         value = site.constant(site.argument("attn_implementation"))
         if value in ("flash_attention_2", "flash_attention_3"):
             message = (
                 f"{value} adds the gradient of the queries with atomics, and nothing in this program sets "
                 "FLASH_ATTENTION_DETERMINISTIC"
             )
-            return (Finding(rule="REP308", certainty="possible", place=site.place, message=message),)
+            return (finding("REP308", site.place, message, proven=False),)
     return ()

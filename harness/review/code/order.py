@@ -6,22 +6,17 @@ import ast
 import re
 from collections.abc import Iterator
 
-from harness.review.code.kinds import kind_of, kind_of_items
+from harness.review.code.kinds import common, kind_of, kind_of_items
 from harness.review.code.seeding import is_aside
 from harness.review.code.unordered import Follower
-from harness.review.finding import Certainty, Finding
+from harness.review.finding import Finding, finding
 from harness.review.source.meaning import Resolver
 from harness.review.source.module import Function, Module, Scope
+from harness.review.source.nodes import last_name, text_of, words
 from harness.review.source.program import Program, Site
 
-_LISTINGS = {
-    "os.listdir": "os.listdir",
-    "os.scandir": "os.scandir",
-    "glob.glob": "glob.glob",
-    "glob.iglob": "glob.iglob",
-}
-_NAMES = frozenset(("glob", "iglob", "iterdir", "listdir", "rglob", "scandir"))
-_PATH_METHODS = frozenset(("glob", "iglob", "iterdir", "rglob"))
+_LISTINGS = words("os.listdir os.scandir glob.glob glob.iglob")
+_PATH_METHODS = words("glob iglob iterdir rglob")
 _FILE = re.compile(r"\.(json|pt|bin|pkl|arrow|parquet|txt|npy|csv)\b|/")
 _PATHS = re.compile(r"(^|[._])(pathlib\.)?Path\(\)|path|dir|folder|root|parent|out", re.I)
 
@@ -43,7 +38,7 @@ def check_hash(program: Program, module: Module) -> Iterator[Finding]:
     if "hash(" not in module.text or is_aside(module):
         return
     for site in program.sites(module):
-        if site.name != "builtins.hash" or len(site.node.args) != 1 or _is_in_hash(site):
+        if site.name != "builtins.hash" or len(site.node.args) != 1 or site.function in ("__hash__", "__eq__"):
             continue
         use, given = _use_of_hash(site), site.node.args[0]
         kind = kind_of(given, site.scope, program.resolver)
@@ -51,70 +46,57 @@ def check_hash(program: Program, module: Module) -> Iterator[Finding]:
             kinds = {kind_of(one, site.scope, program.resolver) for one in given.elts}
             kind = "string" if "string" in kinds else "number"
         if use and kind != "number":
-            certainty: Certainty = "proven" if kind == "string" else "possible"
-            message = f"`{_short(site.node)}` {use}, and hashes of strings are salted at every start of Python"
-            yield Finding(rule="REP205", certainty=certainty, place=site.place, message=message)
+            message = f"`{text_of(site.node, 60)}` {use}, and hashes of strings are salted at every start of Python"
+            yield finding("REP205", site.place, message, proven=kind == "string")
 
 
 def _check_sets(program: Program, module: Module, follower: Follower) -> Iterator[Finding]:
     for node in module.nodes:
-        kind_of_node = type(node)  # there are very many nodes, and few of them are sets
-        if kind_of_node is not ast.Call and kind_of_node is not ast.Set and kind_of_node is not ast.SetComp:
+        if not isinstance(node, ast.Call | ast.Set | ast.SetComp):
             continue
-        assert isinstance(node, ast.Call | ast.Set | ast.SetComp)
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") not in ("set", "frozenset"):
+        scope = module.scope_of_call[node] if isinstance(node, ast.Call) else module.scope_at(node)
+        if not _is_set(node, scope, program.resolver):
             continue
-        scope = module.scope_of_call.get(node) if isinstance(node, ast.Call) else module.scope_at(node)
-        if scope is None or not _is_set(node, scope, program.resolver):
-            continue
-        kind = _kind_of_elements(node, scope, program.resolver, module)
-        if kind != "string":
+        if _kind_of_elements(node, scope, program.resolver, module) != "string":
             continue
         use = follower.use(node, is_set=True)
         if use is None:
             continue
-        certainty: Certainty = "proven" if use.is_sure else "possible"
         shown = _shown(node, module)
         message = f"the order of the set of strings `{shown}` is another one in every process, and it {use.what}"
-        yield Finding(rule="REP203", certainty=certainty, place=module.place(node), message=message)
+        yield finding("REP203", module.place(node), message, proven=use.is_sure)
 
 
 def _shown(node: ast.Call | ast.Set | ast.SetComp, module: Module) -> str:
     """The set as it is written; of an empty one the name, `names` of `names = set()`."""
     parent = module.parents.get(node)
     if isinstance(node, ast.Call) and not node.args and isinstance(parent, ast.Assign):
-        return _short(parent.targets[0])
-    return _short(node)
+        return text_of(parent.targets[0], 60)
+    return text_of(node, 60)
 
 
 def _check_listings(program: Program, module: Module, follower: Follower) -> Iterator[Finding]:
     for site in program.sites(module):
-        name = _listing(site)
-        if not name:
+        if not _listing(site):
             continue
         use = follower.use(site.node)
         if use is not None:
-            certainty: Certainty = "proven" if use.is_sure and site.is_certain else "possible"
-            message = f"`{_short(site.node)}` lists files in no fixed order, and it {use.what}"
-            yield Finding(rule="REP204", certainty=certainty, place=site.place, message=message)
+            message = f"`{text_of(site.node, 60)}` lists files in no fixed order, and it {use.what}"
+            yield finding("REP204", site.place, message, proven=use.is_sure and site.is_certain)
 
 
-def _listing(site: Site) -> str:
-    function = site.node.func
-    last = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if last not in _NAMES:
-        return ""
+def _listing(site: Site) -> bool:
+    """Whether a call lists a directory, of `os`, `glob` or a path."""
     if site.name in _LISTINGS:
-        return site.name
-    if site.method not in _PATH_METHODS or not isinstance(site.node.func, ast.Attribute):
-        return ""
+        return True
+    function = site.node.func
+    if not isinstance(function, ast.Attribute) or function.attr not in _PATH_METHODS:
+        return False
     if site.meaning is not None and "pathlib.Path()" not in site.name:
-        return ""
-    if site.meaning is None and not _PATHS.search(ast.unparse(site.node.func.value)):
-        return ""
-    if site.method == "iterdir" or site.node.args:
-        return site.method
-    return ""
+        return False
+    if site.meaning is None and not _PATHS.search(ast.unparse(function.value)):
+        return False
+    return site.method == "iterdir" or bool(site.node.args)
 
 
 def _is_set(node: ast.Call | ast.Set | ast.SetComp, scope: Scope, resolver: Resolver) -> bool:
@@ -129,8 +111,7 @@ def _is_set(node: ast.Call | ast.Set | ast.SetComp, scope: Scope, resolver: Reso
 def _kind_of_elements(node: ast.Call | ast.Set | ast.SetComp, scope: Scope, resolver: Resolver, module: Module) -> str:
     """`string` if what a set holds is known to be strings."""
     if isinstance(node, ast.Set):
-        kinds = {kind_of(one, scope, resolver) for one in node.elts}
-        return kinds.pop() if len(kinds) == 1 else ""
+        return common(kind_of(one, scope, resolver) for one in node.elts)
     if isinstance(node, ast.SetComp):
         return kind_of(node.elt, module.scopes[node], resolver)
     if not node.args:
@@ -153,12 +134,7 @@ def _kind_of_added(node: ast.Call, scope: Scope, resolver: Resolver, module: Mod
                 kinds.add(kind_of(call.args[0], inner, resolver))
             elif function.attr == "update":
                 kinds.add(kind_of_items(call.args[0], inner, resolver))
-    return kinds.pop() if len(kinds) == 1 else ""
-
-
-def _is_in_hash(site: Site) -> bool:
-    function = site.scope.function
-    return function is not None and function.name.rpartition(".")[2] in ("__hash__", "__eq__")
+    return common(kinds)
 
 
 def _use_of_hash(site: Site) -> str:
@@ -170,7 +146,7 @@ def _use_of_hash(site: Site) -> str:
         if isinstance(above, ast.keyword) and above.arg is not None and "seed" in above.arg:
             return "is a seed"
         if isinstance(above, ast.Call) and above is not site.node:
-            name = above.func.attr if isinstance(above.func, ast.Attribute) else getattr(above.func, "id", "")
+            name = last_name(above.func)
             if "seed" in name.lower() or name in ("Random", "default_rng", "RandomState"):
                 return "is a seed"
             if name not in ("abs", "int", "str"):
@@ -182,8 +158,3 @@ def _use_of_hash(site: Site) -> str:
         if isinstance(above, ast.stmt | Function):
             return remainder
     return remainder
-
-
-def _short(node: ast.AST) -> str:
-    text = ast.unparse(node).replace("\n", " ")
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 
-from harness.review.code.draws import GENERATORS, STREAMS, Stream, is_streamed, is_unset, written
+from harness.review.code.draws import GENERATORS, STREAMS, Stream, is_streamed, is_unset
 from harness.review.code.seeding import LATER, Placed, Seeding
-from harness.review.finding import Certainty, Finding, Showing
+from harness.review.finding import Finding, Item, Showing, finding, holds
 from harness.review.source.module import Function, Module
+from harness.review.source.nodes import and_more, called
 from harness.review.source.program import Entry, Program, Site
 
 _RULE_OF: dict[Stream, str] = {"python": "REP101", "numpy": "REP102", "torch": "REP103"}
 _NAME_OF: dict[Stream, str] = {"python": "random", "numpy": "numpy", "torch": "torch"}
+_ITEMS: tuple[Item, Item] = ("T1", "V1")
 _DRAWN = {
     "explicit": "draws from {0}",
     "order": "draws an order from {0}",
@@ -36,19 +39,15 @@ def check_generators(entry: Entry) -> Iterator[Finding | Showing]:
         yield from _showings(seeding)
 
 
-def check_streams(_program: Program, module: Module) -> Iterator[Finding]:
+def check_streams(program: Program, module: Module) -> Iterator[Finding]:
     """Shuffles of streamed data sets without a seed: they ask the system for one, whatever else was seeded."""
     if "buffer_size" not in module.text and "streaming" not in module.text:
         return
-    for site in _program.sites(module):
-        if site.method != "shuffle" or site.is_open or not is_unset(site, "seed", 0):
-            continue
-        if not site.name.startswith("datasets.load_dataset()") or not is_streamed(site):
-            continue
-        if not is_unset(site, "generator"):
-            continue
-        message = f"`{written(site.node)}` shuffles a stream without seed=, so its generator is seeded by the system"
-        yield Finding(rule="REP111", certainty="proven", place=site.place, message=message)
+    for site in program.sites(module):
+        is_stream = site.method == "shuffle" and site.name.startswith("datasets.load_dataset()") and is_streamed(site)
+        if is_stream and not site.is_open and is_unset(site, "seed", 0) and is_unset(site, "generator"):
+            message = f"`{called(site.node)}` shuffles a stream without seed=, so its generator is seeded by the system"
+            yield finding("REP111", site.place, message)
 
 
 def _check_stream(seeding: Seeding, stream: Stream) -> Iterator[Finding]:
@@ -68,36 +67,31 @@ def _check_stream(seeding: Seeding, stream: Stream) -> Iterator[Finding]:
     elif all(one.site.is_conditional for one in before):
         option = _left_out(seeding.entry, before[0].site)
         if option:
-            message = f"`{written(before[0].site.node)}` seeds only if {option}"
-            yield Finding(rule="REP112", certainty="possible", place=before[0].site.place, message=message)
+            message = f"`{called(before[0].site.node)}` seeds only if {option}"
+            yield finding("REP112", before[0].site.place, message, proven=False)
 
 
 def _unseeded(seeding: Seeding, stream: Stream, drawn: list[Placed]) -> Finding:
     sure = [one for one in drawn if one.is_sure and one.draw is not None and one.draw.is_certain]
-    is_proven = bool(sure) and not seeding.has_unread_code()
     first = sure[0] if sure else drawn[0]
-    assert first.draw is not None
-    rest = {one.site.node for one in drawn if one.site.module is first.site.module} - {first.site.node}
-    more = f" (and {len(rest)} more such calls in this file)" if rest else ""
-    generator = GENERATORS[stream]
-    if first.draw.via:
-        message = (
-            f"`{first.draw.what}` has no seed of its own, so {first.draw.via} draws from {generator}, "
-            f"and nothing in this program seeds it{more}"
-        )
-    else:
-        does = _DRAWN[first.draw.kind].format(generator)
-        message = f"`{first.draw.what}` {does}, and nothing in this program seeds it{more}"
-    rule = "REP111" if first.draw.via else _RULE_OF[stream]
-    return Finding(rule=rule, certainty=_certainty(is_proven), place=first.site.place, message=message)
+    draw, generator = first.draw, GENERATORS[stream]
+    assert draw is not None
+    others = {one.site.node for one in drawn if one.site.module is first.site.module}
+    does = _DRAWN[draw.kind].format(generator)
+    if draw.via:
+        does = f"has no seed of its own, so {draw.via} draws from {generator}"
+    more = and_more(len(others), "more such calls in this file")
+    message = f"`{draw.what}` {does}, and nothing in this program seeds it{more}"
+    rule = "REP111" if draw.via else _RULE_OF[stream]
+    return finding(rule, first.site.place, message, proven=bool(sure) and not seeding.has_unread_code())
 
 
 def _too_late(seeding: Seeding, stream: Stream, first: Placed, seed: Placed) -> Finding:
     assert first.draw is not None
-    is_proven = first.draw.is_certain and not seeding.has_unread_code()
     does = _DRAWN[first.draw.kind].format(GENERATORS[stream])
-    message = f"`{first.draw.what}` {does} before `{written(seed.site.node)}` seeds it ({seed.site.place})"
-    return Finding(rule="REP107", certainty=_certainty(is_proven), place=first.site.place, message=message)
+    message = f"`{first.draw.what}` {does} before `{called(seed.site.node)}` seeds it ({seed.site.place})"
+    is_proven = first.draw.is_certain and not seeding.has_unread_code()
+    return finding("REP107", first.site.place, message, proven=is_proven)
 
 
 def _check_data(seeding: Seeding) -> Iterator[Finding]:
@@ -106,8 +100,7 @@ def _check_data(seeding: Seeding) -> Iterator[Finding]:
         drawn = [one for one in seeding.drawn(stream) if one.draw is not None and one.draw.kind == "order"]
         drawn = [one for one in drawn if one.is_sure or one.site.module is seeding.entry.module]
         if drawn and not seeding.seeded(stream) and not seeding.may_be_seeded_unseen(stream):
-            found = _unseeded(seeding, stream, drawn)
-            yield Finding(rule=found.rule, certainty="possible", place=found.place, message=found.message)
+            yield replace(_unseeded(seeding, stream, drawn), certainty="possible")
 
 
 def _showings(seeding: Seeding) -> Iterator[Showing]:
@@ -123,14 +116,14 @@ def _showings(seeding: Seeding) -> Iterator[Showing]:
     place = next((one.site.place for one in seeding.seeds if not one.site.is_conditional), None)
     if unknown:
         text = f"could not follow whether every generator is seeded first: {'; '.join(unknown)}"
-        yield Showing(item="T1", state="unknown", text=text, place=place)
-        yield Showing(item="V1", state="unknown", text=text, place=place)
+        for item in _ITEMS:
+            yield Showing(item=item, state="unknown", text=text, place=place)
     elif parts:
         others = [_NAME_OF[one] for one in STREAMS if not seeding.drawn(one) and not seeding.seeded(one)]
         rest = f"; {' and '.join(others)} not drawn from" if others else ""
-        yield Showing(item="T1", state="holds", text=f"seeded: {', '.join(parts)}{rest}", place=place)
+        yield holds("T1", f"seeded: {', '.join(parts)}{rest}", place)
         text = f"every global generator that is drawn from is seeded first: {', '.join(parts)}{rest}"
-        yield Showing(item="V1", state="holds", text=text, place=place)
+        yield holds("V1", text, place)
 
 
 def _left_out(entry: Entry, site: Site) -> str:
@@ -157,7 +150,3 @@ def _is_none_by_default(entry: Entry, option: str) -> bool:
         if any(isinstance(name, str) and name.lstrip("-").replace("-", "_") == option for name in names):
             return is_unset(site, "default") and site.argument("required") is None
     return False
-
-
-def _certainty(is_proven: bool) -> Certainty:
-    return "proven" if is_proven else "possible"

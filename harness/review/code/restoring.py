@@ -6,18 +6,10 @@ import ast
 import re
 from collections.abc import Iterator
 
-from harness.review.code.loops import (
-    calls_named,
-    is_optimizer,
-    is_test,
-    last_name,
-    nodes_within,
-    receiver,
-    site_of,
-    text_of,
-)
-from harness.review.finding import Finding
+from harness.review.code.training import is_optimizer, is_test
+from harness.review.finding import Finding, finding
 from harness.review.source.module import Module
+from harness.review.source.nodes import and_more, last_name, nodes_within, receiver, text_of, words
 from harness.review.source.program import Program, Site
 
 _RANDOM = frozenset({"set_rng_state", "set_rng_state_all", "setstate"})
@@ -26,19 +18,8 @@ _HELPERS = re.compile(
 )
 _WHOLE = frozenset({"load_state", "load_checkpoint", "restore_checkpoint"})
 _PARTS = re.compile(r"optim|sched|scaler", re.IGNORECASE)
-_EXPECTED = frozenset(
-    [
-        "AttributeError",
-        "FileNotFoundError",
-        "ImportError",
-        "ModuleNotFoundError",
-        "NotImplementedError",
-        "StopIteration",
-    ]
-)
-_QUIET = frozenset(
-    ["debug", "error", "exception", "info", "log", "print", "print_exc", "print_rank_0", "warn", "warning", "write"]
-)
+_EXPECTED = words("AttributeError FileNotFoundError ImportError ModuleNotFoundError NotImplementedError StopIteration")
+_QUIET = words("debug error exception info log print print_exc print_rank_0 warn warning write")
 
 
 def check_restoring(program: Program, module: Module) -> Iterator[Finding]:
@@ -54,29 +35,23 @@ def check_restoring(program: Program, module: Module) -> Iterator[Finding]:
 
 def _pickles(program: Program, module: Module) -> Iterator[Finding]:
     unsaid: list[Site] = []
-    for node in calls_named(module, {"load"}):
-        if receiver(node) not in ("torch", "") and "torch" not in module.text:
-            continue
-        site = site_of(program, module, node)
+    for site in program.calls(module, {"load"}):
         if site.name != "torch.load" or site.is_open:
             continue
         given = site.argument("weights_only")
         if given is None and site.argument("pickle_module", 2) is None:
             unsaid.append(site)
         elif site.constant(given) is False and given is not None:
-            what = _file(site)
-            message = f"torch.load({what}, weights_only=False) unpickles whatever the file says"
-            yield Finding(rule="REP405", certainty="proven", place=site.place, message=message)
+            message = f"torch.load({_file(site)}, weights_only=False) unpickles whatever the file says"
+            yield finding("REP405", site.place, message)
     if unsaid:
-        more = f" (and {len(unsaid) - 1} more in this file)" if len(unsaid) > 1 else ""
-        message = f"torch.load({_file(unsaid[0])}){more} leaves weights_only to the version of torch"
-        yield Finding(rule="REP406", certainty="proven", place=unsaid[0].place, message=message)
+        message = f"torch.load({_file(unsaid[0])}){and_more(len(unsaid))} leaves weights_only to the version of torch"
+        yield finding("REP406", unsaid[0].place, message)
 
 
 def _file(site: Site) -> str:
     given = site.argument("f", 0)
-    text = "..." if given is None else text_of(given)
-    return text if len(text) <= 50 else f"{text[:47]}..."
+    return "..." if given is None else text_of(given, 50)
 
 
 def _swallowed(program: Program, module: Module, node: ast.Try) -> Iterator[Finding]:
@@ -89,7 +64,7 @@ def _swallowed(program: Program, module: Module, node: ast.Try) -> Iterator[Find
         if state and _own_try(module, call) is node:
             caught = "a bare except" if handler.type is None else f"except {text_of(handler.type)}"
             message = f"if {state} fails, {caught} in line {handler.lineno} swallows it and the run goes on"
-            yield Finding(rule=rule, certainty="proven", place=module.place(call), message=message)
+            yield finding(rule, module.place(call), message)
             return
 
 
@@ -130,7 +105,7 @@ def _restored(program: Program, module: Module, node: ast.Call) -> tuple[str, st
         return f"{text_of(node.func)}(...)", "REP403" if is_part else "REP408"
     if name in _RANDOM or _HELPERS.search(name):
         return f"{text_of(node.func)}(...)", "REP403"
-    if name == "set_state" and site_of(program, module, node).name == "numpy.random.set_state":
+    if name == "set_state" and program.site(module, node).name == "numpy.random.set_state":
         return "numpy.random.set_state(...)", "REP403"
     if name in _WHOLE or (name == "load" and "fabric" in owner.lower()):
         return f"{text_of(node.func)}(...)", "REP408"

@@ -8,23 +8,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from harness.review.code.dictionaries import callers, dictionaries_of
-from harness.review.code.loops import (
-    calls_named,
-    is_optimizer,
-    last_name,
-    near,
-    nodes_within,
-    own_modules,
-    receiver,
-    site_of,
-    text_of,
-    training_modules,
-    trains,
-)
+from harness.review.code.training import is_optimizer, near, own_modules, training_modules, trains
 from harness.review.code.written import Save, holds_optimizer, saves_of
-from harness.review.finding import Finding, Showing
+from harness.review.finding import Finding, Showing, finding, holds
 from harness.review.source.module import Module, Scope
-from harness.review.source.program import Entry
+from harness.review.source.nodes import and_more, last_name, nodes_within, receiver, text_of
+from harness.review.source.program import Entry, calls_named
 
 _TEMPORARY = re.compile(r"tmp|temp|partial|BytesIO|buffer|stream|\bbio?\b|atomic", re.IGNORECASE)
 _MOVES = frozenset({"replace", "rename", "renames", "move"})
@@ -54,18 +43,18 @@ def _torn(entry: Entry, module: Module, trainings: list[Module]) -> Iterator[Fin
         if _is_torn(entry, save) and _is_reached(entry, save.site.scope, trainings, 0)
     ]
     if torn:
-        more = f" (and {len(torn) - 1} more in this file)" if len(torn) > 1 else ""
-        text = text_of(torn[0].site.node)
-        text = text if len(text) <= 70 else f"{text[:67]}..."
-        message = f"{text}{more} writes under the final name: a run killed meanwhile leaves a torn file there"
-        yield Finding(rule="REP404", certainty="proven", place=torn[0].site.place, message=message)
+        text = text_of(torn[0].site.node, 70)
+        message = (
+            f"{text}{and_more(len(torn))} writes under the final name: a run killed meanwhile leaves a torn file there"
+        )
+        yield finding("REP404", torn[0].site.place, message)
 
 
 def _is_torn(entry: Entry, save: Save) -> bool:
     site = save.site
     target = site.argument("f", 1)
     # fabric.save writes a temporary file by itself; what passes on to torch.save (written.py) does not.
-    is_torch = site.name == "torch.save" or (site.meaning is not None and site.meaning.definition is not None)
+    is_torch = site.name == "torch.save" or site.definition is not None
     if not is_torch or target is None or _TEMPORARY.search(text_of(target)):
         return False
     if not _is_state(entry, save):
@@ -129,11 +118,11 @@ def _shown_names(own: list[Module]) -> Iterator[Showing]:
             found.setdefault(name, (module, node, text))
     if "epoch" in found:
         module, node, text = found["epoch"]
-        yield Showing(item="C2", state="holds", text=f"checkpoints are named {text}", place=module.place(node))
+        yield holds("C2", f"checkpoints are named {text}", module.place(node))
     if "best" in found and "latest" in found:
         module, node, text = found["best"]
         message = f"{text} and {found['latest'][2]} are kept apart"
-        yield Showing(item="C3", state="holds", text=message, place=module.place(node))
+        yield holds("C3", message, module.place(node))
 
 
 @lru_cache(maxsize=4096)
@@ -173,18 +162,18 @@ def _shown_trainer(entry: Entry) -> Iterator[Showing]:
             for one in node.keywords:
                 if one.arg in ("resume_from_checkpoint", "ckpt_path"):
                     text = f"{text_of(node.func)}({one.arg}=...) goes on from a checkpoint of the trainer's own"
-                    yield Showing(item="V5", state="holds", text=text, place=module.place(node))
+                    yield holds("V5", text, module.place(node))
                     return
 
 
 def _shown_resume(entry: Entry, own: list[Module]) -> Iterator[Showing]:
     """V5: where an optimizer's state is loaded back."""
     for module in own:
-        for node in calls_named(module, {"load_state_dict", "load_state", "load"}):
-            name, owner = last_name(node.func), receiver(node)
+        for site in entry.program.calls(module, {"load_state_dict", "load_state", "load"}):
+            name, owner = last_name(site.node.func), receiver(site.node)
             is_optimizers = name == "load_state_dict" and is_optimizer(owner)
-            is_library = name == "load_state" and site_of(entry.program, module, node).name.startswith("accelerate.")
+            is_library = name == "load_state" and site.name.startswith("accelerate.")
             if is_optimizers or is_library or (name == "load" and "fabric" in owner.lower()):
-                text = f"{text_of(node.func)}(...) puts the optimizer's state back"
-                yield Showing(item="V5", state="holds", text=text, place=module.place(node))
+                text = f"{text_of(site.node.func)}(...) puts the optimizer's state back"
+                yield holds("V5", text, site.place)
                 return

@@ -8,25 +8,29 @@ from collections.abc import Iterator
 
 from harness.review.code.draws import STREAMS, Stream
 from harness.review.source.meaning import Meaning, Resolver
-from harness.review.source.module import Module, Scope
+from harness.review.source.module import Module
+from harness.review.source.nodes import last_name, receiver
 from harness.review.source.program import Site
 
 _ALL: frozenset[Stream] = frozenset(STREAMS)
 _NONE: frozenset[Stream] = frozenset()
-_SEEDS: dict[str, frozenset[Stream]] = {
-    "random.seed": frozenset(("python",)),
-    "numpy.random.seed": frozenset(("numpy",)),
-    "torch.manual_seed": frozenset(("torch",)),
-    "torch.random.manual_seed": frozenset(("torch",)),
-    "torch.default_generator.manual_seed": frozenset(("torch",)),
-    "torch.seed": frozenset(("torch",)),
-    "torch.random.seed": frozenset(("torch",)),
+_PYTHON: frozenset[Stream] = frozenset(("python",))
+_NUMPY: frozenset[Stream] = frozenset(("numpy",))
+_TORCH: frozenset[Stream] = frozenset(("torch",))
+_SEEDS = {
+    "random.seed": _PYTHON,
+    "numpy.random.seed": _NUMPY,
+    "torch.manual_seed": _TORCH,
+    "torch.random.manual_seed": _TORCH,
+    "torch.default_generator.manual_seed": _TORCH,
+    "torch.seed": _TORCH,
+    "torch.random.seed": _TORCH,
 }
-RESTORES: dict[str, frozenset[Stream]] = {
-    "random.setstate": frozenset(("python",)),
-    "numpy.random.set_state": frozenset(("numpy",)),
-    "torch.set_rng_state": frozenset(("torch",)),
-    "torch.random.set_rng_state": frozenset(("torch",)),
+RESTORES = {
+    "random.setstate": _PYTHON,
+    "numpy.random.set_state": _NUMPY,
+    "torch.set_rng_state": _TORCH,
+    "torch.random.set_rng_state": _TORCH,
 }
 _OWN_RULES = frozenset(("random", "numpy", "torch", "jax", "tensorflow", "builtins"))
 _TRAINERS_WITHOUT = frozenset(("lightning", "pytorch_lightning", "composer", "allennlp", "ultralytics"))
@@ -51,7 +55,8 @@ def seeds_of(site: Site) -> frozenset[Stream]:
     if not name and isinstance(site.node.func, ast.Name):
         last = site.node.func.id
     if _SEED_NAME.search(last):
-        return _NONE if not root and _is_generator(site.node.func) else _ALL
+        is_of_generator = not root and _GENERATOR_NAME.search(receiver(site.node))  # `generator.manual_seed`
+        return _NONE if is_of_generator else _ALL
     return _ALL if is_trainer_name(name) else _NONE
 
 
@@ -59,44 +64,36 @@ def mentioned_seeds(module: Module, resolver: Resolver) -> Iterator[tuple[ast.ex
     """Functions that seed, named without being called: `for f in (random.seed, np.random.seed)`."""
     if "seed" not in module.text:
         return
-    called = {site.func for site, _scope in module.calls}
+    called = {call.func for call, _ in module.calls}
     for node in module.nodes:
-        name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-        if "seed" in name and isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
-            if node in called:
-                continue
-            meaning = resolver.resolve(node, module.scope_at(node))
-            if meaning is None or "::" in meaning.name or "()" in meaning.name:
-                continue
-            root = meaning.name.partition(".")[0]
-            if meaning.name in _SEEDS:
-                yield node, _SEEDS[meaning.name]
-            elif root not in _OWN_RULES and meaning.name.rpartition(".")[2] in ("set_seed", "seed_everything"):
-                yield node, _ALL
+        if not (isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load)):
+            continue
+        if node in called or "seed" not in last_name(node):
+            continue
+        meaning = resolver.resolve(node, module.scope_at(node))
+        if meaning is None or "::" in meaning.name or "()" in meaning.name:
+            continue
+        root = meaning.name.partition(".")[0]
+        if meaning.name in _SEEDS:
+            yield node, _SEEDS[meaning.name]
+        elif root not in _OWN_RULES and meaning.name.rpartition(".")[2] in ("set_seed", "seed_everything"):
+            yield node, _ALL
 
 
 def is_trainer(meaning: Meaning | None, resolver: Resolver, depth: int = 0) -> bool:
     """A class of the tree that derives from a trainer of transformers, which seeds everything when it is built."""
-    owner: Scope | None = None if meaning is None else meaning.definition
+    owner = None if meaning is None else meaning.definition
     if owner is None or not isinstance(owner.node, ast.ClassDef) or owner.parent is None or depth > 8:
         return False
-    for base in owner.node.bases:
-        found = resolver.resolve(base, owner.parent)
-        if found is None:
-            continue
-        if ("::" not in found.name and is_trainer_name(found.name)) or is_trainer(found, resolver, depth + 1):
-            return True
-    return False
+    bases = (resolver.resolve(base, owner.parent) for base in owner.node.bases)
+    return any(
+        ("::" not in base.name and is_trainer_name(base.name)) or is_trainer(base, resolver, depth + 1)
+        for base in bases
+        if base is not None
+    )
 
 
 def is_trainer_name(name: str) -> bool:
     """`transformers.Trainer`, `trl.SFTTrainer`: of a library, and not of one whose trainers do not seed."""
     root, _, rest = name.partition(".")
     return rest.rpartition(".")[2].endswith("Trainer") and root not in _TRAINERS_WITHOUT and "()" not in name
-
-
-def _is_generator(function: ast.expr) -> bool:
-    """`generator.manual_seed`: of a generator of one's own, as far as its name tells."""
-    owner = function.value if isinstance(function, ast.Attribute) else None
-    last = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
-    return _GENERATOR_NAME.search(last) is not None

@@ -6,36 +6,30 @@ import ast
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from harness.review.code.draws import Draw, Stream, draw_of
 from harness.review.code.seeders import is_trainer_name, mentioned_seeds, seeds_of
 from harness.review.source.module import Module, Scope
+from harness.review.source.nodes import last_name, words
 from harness.review.source.program import Entry, Program, Site
 
 LATER = 1 << 30  # the position of a call whose place in the order cannot be told
 _ASIDE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|conftest|bench[^/]*|[^/]*benchmark[^/]*|profil[^/]*|probe)\.py$")
-_DYNAMIC = frozenset(
-    ("builtins.exec", "builtins.eval", "builtins.__import__", "importlib.import_module", "runpy.run_path")
+_DYNAMIC = words("builtins.exec builtins.eval builtins.__import__ importlib.import_module runpy.run_path")
+_KNOWN = words(  # none of these seeds anything but by a function that is named so, or by a trainer
+    "PIL absl accelerate aim albumentations bitsandbytes clearml click comet_ml cv2 dataclasses_json datasets "
+    "deepspeed diffusers docstring_parser dotenv einops evaluate fire flash_attn fsspec h5py huggingface_hub hydra "
+    "imageio jsonargparse jsonlines kagglehub lightning lightning_utilities litdata loguru matplotlib mlflow nltk "
+    "numpy omegaconf optimum orjson packaging pandas peft plotly psutil pyarrow pydantic pynvml pytorch_lightning "
+    "regex requests rich rouge_score sacrebleu safetensors scipy seaborn sentence_transformers sentencepiece "
+    "simple_parsing sklearn soundfile tabulate tensorboard tensorboardX tiktoken timm tokenizers toml torch torchao "
+    "torchaudio torchdata torchinfo torchmetrics torchvision tqdm transformers trl typer typing_extensions wandb "
+    "xformers yaml zstandard"
 )
-_KNOWN = frozenset(  # none of these seeds anything but by a function that is named so, or by a trainer
-    (
-        *("PIL", "absl", "accelerate", "aim", "albumentations", "bitsandbytes", "clearml", "click", "comet_ml", "cv2"),
-        *("dataclasses_json", "datasets", "deepspeed", "diffusers", "docstring_parser", "dotenv", "einops"),
-        *("evaluate", "fire", "flash_attn", "fsspec", "h5py", "huggingface_hub", "hydra", "imageio", "jsonargparse"),
-        *("jsonlines", "kagglehub", "lightning", "lightning_utilities", "litdata", "loguru", "matplotlib", "mlflow"),
-        *("nltk", "numpy", "omegaconf", "optimum", "orjson", "packaging", "pandas", "peft", "plotly", "psutil"),
-        *("pyarrow", "pydantic", "pynvml", "pytorch_lightning", "regex", "requests", "rich", "rouge_score"),
-        *("sacrebleu", "safetensors", "scipy", "seaborn", "sentence_transformers", "sentencepiece", "simple_parsing"),
-        *("sklearn", "soundfile", "tabulate", "tensorboard", "tensorboardX", "tiktoken", "timm", "tokenizers", "toml"),
-        *("torch", "torchao", "torchaudio", "torchdata", "torchinfo", "torchmetrics", "torchvision", "tqdm"),
-        *("transformers", "trl", "typer", "typing_extensions", "wandb", "xformers", "yaml", "zstandard"),
-    )
-)
-_WRITES = frozenset(("push_to_hub", "save_to_disk", "to_csv", "to_json", "to_parquet", "tofile"))
-_WRITERS = frozenset(("json.dump", "numpy.save", "numpy.savez", "pickle.dump", "shutil.copy", "shutil.move"))
+_WRITES = words("push_to_hub save_to_disk to_csv to_json to_parquet tofile")
+_WRITERS = words("json.dump numpy.save numpy.savez pickle.dump shutil.copy shutil.move")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +154,7 @@ def is_aside(module: Module) -> bool:
 
 
 def _is_training(site: Site) -> bool:
-    name = site.name
-    if site.method == "backward":
-        return True
-    if "::" in name:
-        return name.endswith("Trainer")
-    return name.rpartition(".")[2].endswith("Trainer")
+    return site.method == "backward" or re.split(r"[.:]", site.name)[-1].endswith("Trainer")
 
 
 def _is_optimizer(site: Site) -> bool:
@@ -179,16 +168,11 @@ def _seeds_in(program: Program, module: Module) -> tuple[tuple[ast.AST, Scope | 
     """A file's seeding calls with the functions that they stand in; None for a seeding function that is only named."""
     if "seed" not in module.text and "determinis" not in module.text:
         return ()
-    return tuple(_find_seeds(program, module))
-
-
-def _find_seeds(program: Program, module: Module) -> Iterator[tuple[ast.AST, Scope | None, frozenset[Stream]]]:
-    for site in program.sites(module):
-        streams = seeds_of(site)
-        if streams and not site.name.endswith("Trainer"):
-            yield site.node, site.scope.function or module.scope, streams
-    for node, streams in mentioned_seeds(module, program.resolver):
-        yield node, None, streams
+    called = [(site, seeds_of(site)) for site in program.sites(module) if not site.name.endswith("Trainer")]
+    return (
+        *((site.node, site.scope.function or module.scope, streams) for site, streams in called if streams),
+        *((node, None, streams) for node, streams in mentioned_seeds(module, program.resolver)),
+    )
 
 
 def _imports_trainer(_program: Program, module: Module) -> bool:
@@ -220,7 +204,7 @@ def _callers(_program: Program, module: Module) -> dict[str, frozenset[str]]:
     """By the name of what is called, the functions of a file that call something of this name."""
     found: dict[str, set[str]] = {}
     for call, scope in module.calls:
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        name = last_name(call.func) if isinstance(call.func, ast.Name | ast.Attribute) else ""
         function = scope.function
         last = "" if function is None else function.name.rpartition(".")[2]
         if name and last and not last.startswith("__"):

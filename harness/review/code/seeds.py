@@ -4,69 +4,56 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from harness.review.code.draws import Stream, is_unset, written
+from harness.review.code.draws import Stream, is_unset
 from harness.review.code.seeders import RESTORES, seeds_of
 from harness.review.code.seeding import is_aside
-from harness.review.finding import Certainty, Finding
+from harness.review.finding import Finding, finding
 from harness.review.source.module import Function, Module, Scope
+from harness.review.source.nodes import arguments_of, called, words
 from harness.review.source.program import Entry, Program, Site
 
 _MAKERS = {
-    "numpy.random.default_rng": "seed",
-    "numpy.random.RandomState": "seed",
-    "numpy.random.PCG64": "seed",
-    "numpy.random.MT19937": "seed",
-    "numpy.random.Philox": "seed",
-    "numpy.random.SFC64": "seed",
+    **dict.fromkeys((f"numpy.random.{name}" for name in ("default_rng", "RandomState", "PCG64", "MT19937")), "seed"),
+    **dict.fromkeys(("numpy.random.Philox", "numpy.random.SFC64"), "seed"),
     "numpy.random.SeedSequence": "entropy",
     "random.Random": "x",
 }
-_SEEDERS = frozenset(
-    (
-        *("numpy.random.default_rng", "numpy.random.RandomState", "numpy.random.seed", "random.Random", "random.seed"),
-        *("torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "torch.manual_seed", "torch.random.manual_seed"),
-        *("torch.Generator().manual_seed", "numpy.random.SeedSequence", "numpy.random.PCG64"),
-    )
+_SEEDERS = words(
+    "numpy.random.default_rng numpy.random.RandomState numpy.random.seed numpy.random.SeedSequence numpy.random.PCG64 "
+    "random.Random random.seed torch.cuda.manual_seed torch.cuda.manual_seed_all torch.manual_seed "
+    "torch.random.manual_seed torch.Generator().manual_seed"
 )
 _WITHOUT = {"random.seed": "a", "numpy.random.seed": "seed"}  # without an argument the system is asked
-_ASKS = frozenset(("torch.seed", "torch.random.seed", "torch.cuda.seed", "torch.cuda.seed_all"))
-_ENTROPY = frozenset(
-    (
-        *("datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "os.getpid", "os.urandom"),
-        *("random.SystemRandom", "secrets.randbelow", "secrets.randbits", "secrets.token_bytes", "secrets.token_hex"),
-        *("time.monotonic", "time.perf_counter", "time.time", "time.time_ns", "uuid.uuid1", "uuid.uuid4"),
-    )
+_ASKS = words("torch.seed torch.random.seed torch.cuda.seed torch.cuda.seed_all")
+_ENTROPY = words(
+    "datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today os.getpid os.urandom random.SystemRandom "
+    "secrets.randbelow secrets.randbits secrets.token_bytes secrets.token_hex time.monotonic time.perf_counter "
+    "time.time time.time_ns uuid.uuid1 uuid.uuid4"
 )
 _MAX_HOPS = 6
 
 
 def check_generators_without_seed(program: Program, module: Module) -> Iterator[Finding]:
-    """Generators that are built without a seed and get none later."""
-    if "andom" not in module.text and "default_rng" not in module.text and ".seed()" not in module.text:
-        return
-    if is_aside(module):
+    """REP104: generators that are built without a seed and get none later."""
+    if not re.search(r"andom|default_rng|\.seed\(\)", module.text) or is_aside(module):
         return
     for site in program.sites(module):
         keyword = _MAKERS.get(site.name)
         if keyword is not None and not site.is_open and is_unset(site, keyword, 0):
-            if _is_seeded_later(site) or _is_argument_of_maker(site):
-                continue
-            certainty: Certainty = "possible" if _is_fallback(site) or not site.is_certain else "proven"
-            message = f"`{written(site.node)}()` is built without a seed, so it takes one from the system"
-            yield Finding(rule="REP104", certainty=certainty, place=site.place, message=message)
+            if not (_is_seeded_later(site) or _is_argument_of_maker(site)):
+                message = f"`{called(site.node)}()` is built without a seed, so it takes one from the system"
+                yield finding("REP104", site.place, message, proven=site.is_certain and not _is_fallback(site))
         elif site.name == "torch.Generator().seed" and not site.node.args:
-            message = f"`{written(site.node)}()` gives this generator a seed from the system"
-            yield Finding(rule="REP104", certainty="proven", place=site.place, message=message)
+            message = f"`{called(site.node)}()` gives this generator a seed from the system"
+            yield finding("REP104", site.place, message)
 
 
 def check_entropy(program: Program, module: Module) -> Iterator[Finding]:
-    """Seeds that come from the clock, the process or the system's entropy."""
-    if "seed" not in module.text and "default_rng" not in module.text and "Random" not in module.text:
-        return
-    if is_aside(module):
+    """REP105: seeds that come from the clock, the process or the system's entropy."""
+    if not re.search(r"seed|default_rng|Random", module.text) or is_aside(module):
         return
     told: set[ast.expr] = set()  # one source is one cause, however many generators it seeds
     for site in program.sites(module):
@@ -74,24 +61,19 @@ def check_entropy(program: Program, module: Module) -> Iterator[Finding]:
             continue
         if site.name in _ASKS or (site.name in _WITHOUT and is_unset(site, _WITHOUT[site.name], 0)):
             message = f"`{ast.unparse(site.node)}` asks the system for a seed"
-            certainty: Certainty = "proven" if site.is_certain else "possible"
-            yield Finding(rule="REP105", certainty=certainty, place=site.place, message=message)
+            yield finding("REP105", site.place, message, proven=site.is_certain)
             continue
-        for given in (*site.node.args[:1], *(one.value for one in site.node.keywords if one.arg in ("seed", "a"))):
-            source = _entropy(given, site.scope, site, is_sure=site.is_certain)
-            if source is not None and source.node in told:
-                break
-            if source is not None:
-                told.add(source.node)
-                origin = ast.unparse(source.node)
-                message = f"the seed of `{written(site.node)}` comes from `{origin}`, another one in every run"
-                certain: Certainty = "proven" if source.is_sure else "possible"
-                yield Finding(rule="REP105", certainty=certain, place=site.place, message=message)
-                break
+        given = (*site.node.args[:1], *(one.value for one in site.node.keywords if one.arg in ("seed", "a")))
+        source = _first_entropy(given, site.scope, site, is_sure=site.is_certain)
+        if source is not None and source.node not in told:
+            told.add(source.node)
+            origin = ast.unparse(source.node)
+            message = f"the seed of `{called(site.node)}` comes from `{origin}`, another one in every run"
+            yield finding("REP105", site.place, message, proven=source.is_sure)
 
 
 def check_reseeding(entry: Entry) -> Iterator[Finding]:
-    """Seeds that follow a restore of the generators, in the order in which the program runs."""
+    """REP108: seeds that follow a restore of the generators, in the order in which the program runs."""
     restored: dict[Stream, Site] = {}
     for site in entry.execution[entry.num_imported :]:
         streams = RESTORES.get(site.name, frozenset())
@@ -103,10 +85,19 @@ def check_reseeding(entry: Entry) -> Iterator[Finding]:
         if not hit or "Trainer" in site.name or _is_in_loop(site) or _excludes(restored[hit[0]], site):
             continue
         first = restored[hit[0]]
-        certainty: Certainty = "proven" if not site.is_conditional and site.is_certain else "possible"
-        message = f"`{written(site.node)}` seeds again what `{written(first.node)}` restored ({first.place})"
-        yield Finding(rule="REP108", certainty=certainty, place=site.place, message=message)
+        message = f"`{called(site.node)}` seeds again what `{called(first.node)}` restored ({first.place})"
+        yield finding("REP108", site.place, message, proven=not site.is_conditional and site.is_certain)
         return
+
+
+def _takes_seed(site: Site) -> bool:
+    if site.name in _SEEDERS or site.name in _ASKS:
+        return True
+    if not site.node.args and not site.node.keywords:
+        return False
+    target = site.definition  # a function of the tree that is named so: `set_seed(int(time.time()))`
+    is_named_so = target is not None and target.kind == "function" and "seed" in target.name.lower()
+    return is_named_so or (bool(seeds_of(site)) and "Trainer" not in site.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +106,20 @@ class _Source:
     is_sure: bool
 
 
-def _takes_seed(site: Site) -> bool:
-    if site.name in _SEEDERS or site.name in _ASKS:
-        return True
-    if not site.node.args and not site.node.keywords:
-        return False
-    return (bool(seeds_of(site)) and "Trainer" not in site.name) or _is_seed_function(site)
+def _first_entropy(
+    nodes: Iterable[ast.expr], scope: Scope, site: Site, *, is_sure: bool, hops: int = 0
+) -> _Source | None:
+    found = (_entropy(one, scope, site, is_sure=is_sure, hops=hops) for one in nodes)
+    return next((one for one in found if one is not None), None)
 
 
-def _is_seed_function(site: Site) -> bool:
-    """A function of the tree that is named so: `set_seed(int(time.time()))`."""
-    target = None if site.meaning is None else site.meaning.definition
-    return target is not None and target.kind == "function" and "seed" in target.name.lower()
-
-
-def _entropy(node: ast.expr, scope: Scope, site: Site, *, is_sure: bool, hops: int = 0) -> _Source | None:
+def _entropy(node: ast.expr, scope: Scope, site: Site, *, is_sure: bool, hops: int) -> _Source | None:
     """The clock or the entropy that an expression is computed from."""
     if hops > _MAX_HOPS:
         return None
     if isinstance(node, ast.IfExp | ast.BoolOp):
         parts = (node.body, node.orelse) if isinstance(node, ast.IfExp) else tuple(node.values)
-        found = (_entropy(part, scope, site, is_sure=False, hops=hops + 1) for part in parts)
-        return next((one for one in found if one is not None), None)
+        return _first_entropy(parts, scope, site, is_sure=False, hops=hops + 1)
     if isinstance(node, ast.Call):
         meaning = site.resolver.resolve(node.func, scope)
         name = "" if meaning is None else meaning.name
@@ -144,27 +127,26 @@ def _entropy(node: ast.expr, scope: Scope, site: Site, *, is_sure: bool, hops: i
             return _Source(node, is_sure and meaning.is_certain)
         if name in ("torch.initial_seed", "torch.utils.data.get_worker_info"):
             return None
-        inner = [*node.args, *(keyword.value for keyword in node.keywords)]
+        inner = [*arguments_of(node)]
         if isinstance(node.func, ast.Attribute):
             inner.append(node.func.value)
         is_plain = name.startswith("builtins.") or isinstance(node.func, ast.Attribute)
-        found = (_entropy(one, scope, site, is_sure=is_sure and is_plain, hops=hops + 1) for one in inner)
-        return next((one for one in found if one is not None), None) if is_plain or not name else None
+        if name and not is_plain:
+            return None
+        return _first_entropy(inner, scope, site, is_sure=is_sure and is_plain, hops=hops + 1)
     if isinstance(node, ast.Name):
         return _entropy_of_name(node, scope, site, is_sure=is_sure, hops=hops)
     if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Subscript | ast.Attribute | ast.JoinedStr):
         children = [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
-        found = (_entropy(one, scope, site, is_sure=is_sure, hops=hops + 1) for one in children)
-        return next((one for one in found if one is not None), None)
+        return _first_entropy(children, scope, site, is_sure=is_sure, hops=hops + 1)
     return None
 
 
 def _entropy_of_name(node: ast.Name, scope: Scope, site: Site, *, is_sure: bool, hops: int) -> _Source | None:
     bindings = site.resolver.bindings(node.id, scope)
-    is_only = len(bindings) == 1
     for binding in bindings:
         if binding.kind == "assign" and binding.value is not None:
-            sure = is_sure and is_only and not _is_conditional(binding.node, binding.scope)
+            sure = is_sure and len(bindings) == 1 and not _is_conditional(binding.node, binding.scope)
             found = _entropy(binding.value, binding.scope, site, is_sure=sure, hops=hops + 1)
             if found is not None:
                 return found
@@ -197,16 +179,14 @@ def _is_argument_of_maker(site: Site) -> bool:
 
 
 def _is_seeded_later(site: Site) -> bool:
-    """The same name is given a seed or a state elsewhere in the file: `rng.seed(seed)`, `rng.setstate(...)`."""
+    """The same name is given a seed or a state elsewhere in the file, or bound again to something with arguments."""
     parent = site.module.parents.get(site.node)
     if not isinstance(parent, ast.Assign | ast.AnnAssign):
         return False
     targets = parent.targets if isinstance(parent, ast.Assign) else [parent.target]
-    names = {ast.unparse(one) for one in targets}
-    if any(re.search(rf"(?<![\w.]){re.escape(name)}\s*=\s*[\w.]+\([^)\s]", site.module.text) for name in names):
-        return True  # bound again, to something that is given arguments
-    given = r"\.(seed|setstate|set_state|bit_generator\.state\s*=|__setstate__)"
-    return any(re.search(rf"(?<![\w.]){re.escape(name)}{given}", site.module.text) for name in names)
+    given = r"(\s*=\s*[\w.]+\([^)\s]|\.(seed|setstate|set_state|bit_generator\.state\s*=|__setstate__))"
+    names = (re.escape(ast.unparse(one)) for one in targets)
+    return any(re.search(rf"(?<![\w.]){name}{given}", site.module.text) for name in names)
 
 
 def _is_put_back(site: Site) -> bool:
@@ -225,18 +205,6 @@ def _is_in_loop(site: Site) -> bool:
 
 def _excludes(restore: Site, seed: Site) -> bool:
     """They stand in the two branches of one `if`: either is done, never both."""
-    if restore.module is not seed.module:
-        return False
-    around = [one for one in seed.module.ancestors(seed.node) if isinstance(one, ast.If)]
-    for above in restore.module.ancestors(restore.node):
-        if isinstance(above, ast.If) and above in around:
-            first, second = _branch(above, restore), _branch(above, seed)
-            if first != second:
-                return True
-    return False
-
-
-def _branch(node: ast.If, site: Site) -> bool:
-    """Whether a call stands in the body rather than in the else of an `if`."""
-    inside = {site.node, *site.module.ancestors(site.node)}
-    return any(one in inside for one in node.body)
+    inside = [{site.node, *site.module.ancestors(site.node)} for site in (restore, seed)]
+    branches = (one for one in inside[0] & inside[1] if isinstance(one, ast.If))
+    return any(len({any(one in nodes for one in branch.body) for nodes in inside}) == 2 for branch in branches)

@@ -1,4 +1,4 @@
-"""Data, splits and orders that are drawn from the system's entropy (REP106); names and tokens may be."""
+"""REP106: data, splits and orders that are drawn from the system's entropy; names and tokens may be."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import ast
 import re
 from collections.abc import Iterator
 
-from harness.review.code.draws import written
 from harness.review.code.seeding import is_aside
-from harness.review.finding import Certainty, Finding
+from harness.review.finding import Finding, finding
 from harness.review.source.module import Module
+from harness.review.source.nodes import called, words
 from harness.review.source.program import Program, Site
 
-_SYSTEM_METHODS = frozenset(("choice", "choices", "sample", "shuffle", "randint", "randrange", "random", "uniform"))
+_MENTIONED = re.compile(r"secrets|SystemRandom|urandom|uuid4")
+_SYSTEM_METHODS = words("choice choices sample shuffle randint randrange random uniform")
 _NO_DATA = re.compile(
     r"name|_id\b|\bid\b|token|passw|secret_|salt|nonce|port|key|suffix|prefix|path|file|dir|url|host|hex|seed", re.I
 )
 
 
 def check_system_random(program: Program, module: Module) -> Iterator[Finding]:
-    """Draws of the system's entropy that decide something about data; names, ids and tokens are none of ours."""
-    text = module.text
-    if "secrets" not in text and "SystemRandom" not in text and "urandom" not in text and "uuid4" not in text:
-        return
-    if is_aside(module):
+    """Draws of the system's entropy that decide something about data."""
+    if not _MENTIONED.search(module.text) or is_aside(module):
         return
     for site in program.sites(module):
         name = site.name
@@ -31,15 +29,9 @@ def check_system_random(program: Program, module: Module) -> Iterator[Finding]:
             name.startswith(("random.SystemRandom().", "secrets.SystemRandom().")) and site.method in _SYSTEM_METHODS
         )
         is_compared = name in ("uuid.uuid4", "os.urandom") and _is_number(site)
-        if not (is_drawn or is_compared) or _serves_no_data(site):
-            continue
-        message = f"`{written(site.node)}` draws from the system's entropy, which cannot be seeded"
-        certainty: Certainty = "proven" if _decides(site) and site.is_certain else "possible"
-        yield Finding(rule="REP106", certainty=certainty, place=site.place, message=message)
-
-
-def _statement(site: Site) -> ast.stmt | None:
-    return next((one for one in site.module.ancestors(site.node) if isinstance(one, ast.stmt)), None)
+        if (is_drawn or is_compared) and not _serves_no_data(site):
+            message = f"`{called(site.node)}` draws from the system's entropy, which cannot be seeded"
+            yield finding("REP106", site.place, message, proven=_decides(site) and site.is_certain)
 
 
 def _is_number(site: Site) -> bool:
@@ -54,7 +46,7 @@ def _is_number(site: Site) -> bool:
 
 def _serves_no_data(site: Site) -> bool:
     """It makes a name, an id, a token, a password: `"".join(secrets.choice(letters) ...)`."""
-    statement = _statement(site)
+    statement = site.statement
     if statement is None:
         return True
     for above in site.module.ancestors(site.node):

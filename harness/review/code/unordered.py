@@ -13,33 +13,25 @@ from dataclasses import dataclass
 
 from harness.review.source.meaning import Resolver
 from harness.review.source.module import Function, Module, Scope
+from harness.review.source.nodes import last_name, text_of, words
 
 _MAX_DEPTH = 7
-_FORGETS = frozenset(
-    (
-        *("all", "any", "bool", "Counter", "frozenset", "len", "max", "min", "set", "sorted", "natsorted", "union"),
-        *("print", "repr", "type", "assertEqual", "assertCountEqual", "fsum", "unique", "nlargest", "nsmallest"),
-        *("isinstance",),
-        *("update", "difference_update", "issubset", "issuperset", "intersection", "difference", "isdisjoint", "add"),
-        *("discard", "rmtree", "remove", "unlink", "debug", "info", "warning", "error", "warn", "exception", "str"),
-        *("get_logger", "log", "getLogger", "write_stdout", "echo", "symmetric_difference", "sum", "defaultdict"),
-    )
+_FORGETS = words(
+    "all any bool Counter frozenset len max min set sorted natsorted union print repr type assertEqual "
+    "assertCountEqual fsum unique nlargest nsmallest isinstance update difference_update issubset issuperset "
+    "intersection difference isdisjoint add discard rmtree remove unlink debug info warning error warn exception str "
+    "get_logger log getLogger write_stdout echo symmetric_difference sum defaultdict"
 )
-_KEEPS = frozenset(
-    (
-        *("chain", "cycle", "deepcopy", "copy", "dropwhile", "filter", "iter", "islice", "list", "map", "reversed"),
-        *("takewhile", "tqdm", "trange", "track", "tuple", "from_iterable", "extend", "cast", "fromkeys", "deque"),
-    )
+_KEEPS = words(
+    "chain cycle deepcopy copy dropwhile filter iter islice list map reversed takewhile tqdm trange track tuple "
+    "from_iterable extend cast fromkeys deque"
 )
-_USES = frozenset(
-    (
-        *("array", "asarray", "cat", "choice", "choices", "concat", "concatenate", "concatenate_datasets", "stack"),
-        *("ConcatDataset", "enumerate", "from_dict", "join", "load_dataset", "sample", "shuffle", "tensor", "vstack"),
-        *("zip", "train_test_split", "dump", "dumps", "writelines", "next", "pop", "popitem", "index", "Index"),
-        *("interleave_datasets", "hstack", "split_dataset", "random_split", "to_csv", "add_tokens", "accumulate"),
-    )
+_USES = words(
+    "array asarray cat choice choices concat concatenate concatenate_datasets stack ConcatDataset enumerate from_dict "
+    "join load_dataset sample shuffle tensor vstack zip train_test_split dump dumps writelines next pop popitem index "
+    "Index interleave_datasets hstack split_dataset random_split to_csv add_tokens accumulate"
 )
-_KEPT = frozenset(("list", "reversed", "sorted", "natsorted", "tuple"))
+_KEPT = words("list reversed sorted natsorted tuple")
 _TOLD = re.compile(r"^(print|debug|info|warn|error|exception|critical|log|echo|rank_print|rank0_print)")
 _MESSAGES = (ast.Raise, ast.Assert, ast.JoinedStr, ast.FormattedValue)
 _SORTS = re.compile(r"\.sort\(|sorted\(|sort_values\(|natsorted\(")
@@ -180,15 +172,18 @@ class Follower:
         parent = self.module.parents.get(node)
         if isinstance(parent, ast.Attribute) and parent.attr in ("sort", "sort_values"):
             return True
-        if isinstance(parent, ast.Call) and node in parent.args and _last(parent.func) in ("sorted", "natsorted"):
+        if isinstance(parent, ast.Call) and node in parent.args and last_name(parent.func) in ("sorted", "natsorted"):
             holder = self.module.parents.get(parent)
-            while isinstance(holder, ast.Call | ast.Subscript) and _last(getattr(holder, "func", parent.func)) in _KEPT:
+            while (
+                isinstance(holder, ast.Call | ast.Subscript)
+                and last_name(getattr(holder, "func", parent.func)) in _KEPT
+            ):
                 holder = self.module.parents.get(holder)
             return isinstance(holder, ast.Assign) and any(ast.unparse(t) == ast.unparse(node) for t in holder.targets)
         return False
 
     def _in_call(self, node: ast.AST, call: ast.Call, depth: int) -> Use | None:
-        name = _last(call.func)
+        name = last_name(call.func)
         if call.func is node or name in _FORGETS:
             return None
         if name == "extend" and isinstance(call.func, ast.Attribute):
@@ -204,19 +199,19 @@ class Follower:
             return self._enumerated(call, depth)
         if name in ("zip",):
             holder = self.module.parents.get(call)
-            if isinstance(holder, ast.Call) and _last(holder.func) in ("dict", "sorted", "set"):
+            if isinstance(holder, ast.Call) and last_name(holder.func) in ("dict", "sorted", "set"):
                 others = [one for one in call.args if one is not node]
-                ordered = any(isinstance(one, ast.Call) and _last(one.func) in ("range", "count") for one in others)
+                ordered = any(isinstance(one, ast.Call) and last_name(one.func) in ("range", "count") for one in others)
                 return Use("numbers what `zip` pairs", node=call) if ordered else None
             return None
         if name in ("pop", "index") or (name == "join" and not self._is_kept(call)):
             return None
-        return Use(f"goes into `{_short(call.func)}`", is_sure=name not in ("dump", "dumps", "next"), node=call)
+        return Use(f"goes into `{text_of(call.func, 50)}`", is_sure=name not in ("dump", "dumps", "next"), node=call)
 
     def _enumerated(self, call: ast.Call, depth: int) -> Use | None:
         """`{word: i for i, word in enumerate(words)}`; a counter that only reports is nothing."""
         holder = self.module.parents.get(call)
-        if isinstance(holder, ast.Call) and _last(holder.func) in ("tqdm", "list", "dict"):
+        if isinstance(holder, ast.Call) and last_name(holder.func) in ("tqdm", "list", "dict"):
             holder = self.module.parents.get(holder)
         if isinstance(holder, ast.comprehension):
             whole = self.module.parents[holder]
@@ -305,7 +300,7 @@ class Follower:
         for above in self.module.ancestors(node):
             if isinstance(above, ast.Raise | ast.Assert):
                 return True
-            if isinstance(above, ast.Call) and _TOLD.match(_last(above.func)):
+            if isinstance(above, ast.Call) and _TOLD.match(last_name(above.func)):
                 return True
             if isinstance(above, ast.stmt):
                 return False
@@ -319,10 +314,10 @@ class Follower:
         name = scope.node.name
         if isinstance(node.value, ast.Call) and _is_handed_on(node.value, scope.node.args):
             return None
-        calls = [call for call, _scope in self.module.calls if _last(call.func) == name]
+        calls = [call for call, _scope in self.module.calls if last_name(call.func) == name]
         for call in calls:
             holder = self.module.parents.get(call)
-            if isinstance(holder, ast.Call) and _last(holder.func) in _FORGETS:
+            if isinstance(holder, ast.Call) and last_name(holder.func) in _FORGETS:
                 return None
             if isinstance(holder, ast.Assign) and _SORTS.search(self.module.text):
                 return None
@@ -343,14 +338,3 @@ def _is_numbering(node: ast.AST, number: str) -> bool:
     if isinstance(value, ast.BinOp):
         value = value.left if isinstance(value.left, ast.Name) else value.right
     return any(isinstance(one, ast.Name) and one.id == number for one in (value, key))
-
-
-def _last(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
-
-
-def _short(node: ast.AST) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= 50 else f"{text[:47]}..."

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 
 from harness.review.code.dictionaries import Dictionary
-from harness.review.code.loops import calls_named, last_name, receiver, site_of
-from harness.review.finding import Certainty, Finding
+from harness.review.finding import Finding, finding
 from harness.review.source.module import Module
-from harness.review.source.program import Entry
+from harness.review.source.nodes import last_name, listed, receiver, text_constant
+from harness.review.source.program import Entry, calls_named
 
 _KINDS = {
     "optimizer": re.compile(r"optim", re.IGNORECASE),
@@ -19,9 +19,7 @@ _KINDS = {
     "random": re.compile(r"rng|random", re.IGNORECASE),
 }
 _RESTORES = {
-    "optimizer": frozenset({"load_state_dict"}),
-    "scheduler": frozenset({"load_state_dict"}),
-    "scaler": frozenset({"load_state_dict"}),
+    **dict.fromkeys(("optimizer", "scheduler", "scaler"), frozenset({"load_state_dict"})),
     "random": frozenset({"set_rng_state", "set_rng_state_all", "setstate", "set_state"}),
 }
 _POSITION = re.compile(r"step|epoch|iter")
@@ -43,8 +41,7 @@ def never_restored(entry: Entry, saved: Dictionary, modules: list[Module]) -> It
         message = f"{quoted} {verb} saved in this checkpoint and never read back; this program reads {others}"
         # A program that only looks at the weights of its best checkpoint may be resumed by another one.
         is_resuming = any(_POSITION.search(key) for key in read) or _restores(modules, "optimizer")
-        certainty: Certainty = "proven" if is_resuming else "possible"
-        yield Finding(rule="REP407", certainty=certainty, place=saved.place, message=message)
+        yield finding("REP407", saved.place, message, proven=is_resuming)
 
 
 def _kind(key: str, words: frozenset[str]) -> str:
@@ -56,14 +53,13 @@ def _kind(key: str, words: frozenset[str]) -> str:
 def _keys_read(entry: Entry, module: Module) -> Iterator[str]:
     """`loaded["key"]`, `loaded.get("key")` where `loaded` comes from a load, or is called so."""
     for node in module.nodes:
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and isinstance(node.slice, ast.Constant):
-            base, key = node.value, node.slice.value
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+            base, key = node.value, text_constant(node.slice)
         elif isinstance(node, ast.Call) and last_name(node.func) in ("get", "pop") and node.args:
-            given = node.args[0]
-            base, key = getattr(node.func, "value", node), given.value if isinstance(given, ast.Constant) else None
+            base, key = getattr(node.func, "value", node), text_constant(node.args[0])
         else:
             continue
-        if isinstance(key, str) and isinstance(base, ast.expr) and _is_loaded(entry, base, module):
+        if key and _is_loaded(entry, base, module):
             yield key
 
 
@@ -78,10 +74,10 @@ def _mentions(module: Module, saved: Dictionary) -> Iterator[str]:
     """Every string of a file but the keys of the dictionary itself."""
     own = {id(key) for key in saved.node.keys} if isinstance(saved.node, ast.Dict) else set()
     for node in module.nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in own:
+        if (text := text_constant(node)) and id(node) not in own:
             above = module.parents[node]
             if not (isinstance(above, ast.Subscript) and isinstance(above.ctx, ast.Store)):
-                yield node.value
+                yield text
 
 
 def _restores(modules: list[Module], kind: str) -> bool:
@@ -102,12 +98,7 @@ def _loads_whole(entry: Entry, module: Module) -> bool:
     for node in calls_named(module, {"load", "load_state", "load_checkpoint", "setattr", "load_raw"}):
         if last_name(node.func) != "load" or "fabric" in receiver(node).lower():
             return True
-        if site_of(entry.program, module, node).name == "torch.distributed.checkpoint.load":
+        if entry.program.site(module, node).name == "torch.distributed.checkpoint.load":
             return True
     loops = [node.func for node in calls_named(module, {"items", "values"})]
     return any(isinstance(one, ast.Attribute) and _is_loaded(entry, one.value, module) for one in loops)
-
-
-def listed(texts: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

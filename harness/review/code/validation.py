@@ -1,4 +1,4 @@
-"""Validation that draws from the training's generators, augmentations with generators of their own (REP109, 110)."""
+"""REP109 and REP110: validation that draws from the training's generators, augmentation with a generator of its own."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import ast
 import re
 from collections.abc import Iterator
 
-from harness.review.code.draws import GENERATORS, Draw, draw_of, is_unset, written
+from harness.review.code.draws import GENERATORS, Draw, draw_of, is_unset
 from harness.review.code.seeding import Seeding, is_aside
-from harness.review.finding import Certainty, Finding
+from harness.review.finding import Finding, finding
 from harness.review.source.module import Function, Module, Scope
+from harness.review.source.nodes import called, words
 from harness.review.source.program import Entry, Program, Site
 
 _NAMES = re.compile(r"(^|_)(eval|evaluate|evaluation|valid|validate|validation|val|estimate_loss|dev)(_|$)")
 _QUIET = ("no_grad", "inference_mode", ".eval()")
 _KEEPS = re.compile(r"fork_rng|get_rng_state|getstate|random\.get_state|isolate_rng|preserve_rng|rng_guard|keep_rng")
-_FIXED = frozenset(
-    (
-        *("CenterCrop", "Crop", "Equalize", "FromFloat", "Lambda", "LongestMaxSize", "Normalize", "PadIfNeeded"),
-        *("Pad", "Resize", "SmallestMaxSize", "ToFloat", "ToTensorV2", "ToGray", "ToRGB", "NoOp", "Transpose"),
-    )
+_FIXED = words(
+    "CenterCrop Crop Equalize FromFloat Lambda LongestMaxSize Normalize PadIfNeeded Pad Resize SmallestMaxSize ToFloat "
+    "ToTensorV2 ToGray ToRGB NoOp Transpose"
 )
 _MAX_HOPS = 3
 _AROUND = 8  # lines around a call in which states are saved and restored
@@ -41,15 +40,12 @@ def check_validation(entry: Entry) -> Iterator[Finding]:
         others = (one.site for one in seeding.drawn(draw.stream) if one.site.node is not draw.site.node)
         if draw.stream != "torch" and all(one.scope.function is function for one in others):
             continue  # nothing else draws from it, so nothing else changes
-        certainty: Certainty = "proven" if is_sure and draw.is_certain else "possible"
-        how = (
-            f"`{written(call.node)}`"
-            if call.node is draw.site.node
-            else (f"`{written(call.node)}`, that is with `{draw.what}` ({draw.site.place}),")
-        )
+        how = f"`{called(call.node)}`"
+        if call.node is not draw.site.node:
+            how += f", that is with `{draw.what}` ({draw.site.place}),"
         name = function.name.rpartition(".")[2]
         message = f"`{name}` draws with {how} from {GENERATORS[draw.stream]}, in the middle of the training"
-        yield Finding(rule="REP109", certainty=certainty, place=call.place, message=message)
+        yield finding("REP109", call.place, message, proven=is_sure and draw.is_certain)
 
 
 def check_augmentation(program: Program, module: Module) -> Iterator[Finding]:
@@ -59,17 +55,16 @@ def check_augmentation(program: Program, module: Module) -> Iterator[Finding]:
     for site in program.sites(module):
         if site.name != "albumentations.Compose" or site.is_open or not is_unset(site, "seed"):
             continue
-        drawn = _random_transform(site)
-        if drawn:
-            message = f"`{written(site.node)}` draws for `{drawn}` from a generator of its own, and has no seed="
-            yield Finding(rule="REP110", certainty="possible", place=site.place, message=message)
+        if drawn := _random_transform(site):
+            message = f"`{called(site.node)}` draws for `{drawn}` from a generator of its own, and has no seed="
+            yield finding("REP110", site.place, message, proven=False)
 
 
 def _evaluations(sites: tuple[Site, ...]) -> dict[Scope, bool]:
     """Functions that evaluate and are called inside of a loop, and whether the call is certain."""
     found: dict[Scope, bool] = {}
     for site in sites:
-        target = None if site.meaning is None else site.meaning.definition
+        target = site.definition
         if target is None or not isinstance(target.node, Function) or not _is_evaluation(target):
             continue
         line = site.node.lineno
@@ -83,10 +78,8 @@ def _evaluations(sites: tuple[Site, ...]) -> dict[Scope, bool]:
 
 def _is_evaluation(scope: Scope) -> bool:
     """Its name says so, and it turns gradients or training mode off, itself or by a decorator."""
-    assert isinstance(scope.node, Function)
-    if not _NAMES.search(scope.node.name.lower()):
-        return False
-    return any(word in _text(scope) for word in _QUIET)
+    name = scope.name.rpartition(".")[2].lower()
+    return _NAMES.search(name) is not None and any(word in _text(scope) for word in _QUIET)
 
 
 def _text(scope: Scope) -> str:
@@ -104,7 +97,7 @@ def _first_draw(program: Program, function: Scope, hops: int) -> tuple[Site, Dra
         draw = draw_of(site)
         if draw is not None and draw.kind in ("explicit", "order") and not draw.via:
             return site, draw
-        target = None if site.meaning is None else site.meaning.definition
+        target = site.definition
         if target is not None and target.kind == "function" and target is not function and hops < _MAX_HOPS:
             below = _first_draw(program, target, hops + 1)
             if below is not None:
@@ -115,9 +108,7 @@ def _first_draw(program: Program, function: Scope, hops: int) -> tuple[Site, Dra
 def _random_transform(site: Site) -> str:
     """The first of the listed transforms that draws something."""
     listed = site.argument("transforms", 0)
-    if not isinstance(listed, ast.List | ast.Tuple):
-        return ""
-    for one in listed.elts:
+    for one in listed.elts if isinstance(listed, ast.List | ast.Tuple) else ():
         meaning = site.resolve(one)
         if isinstance(one, ast.Call) and meaning is not None and meaning.name.startswith("albumentations."):
             last = meaning.name.removesuffix("()").rpartition(".")[2]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.review.code.dictionaries import Dictionary
-from harness.review.code.loops import calls_named, is_optimizer, last_name, receiver, site_of
+from harness.review.code.training import is_optimizer
 from harness.review.source.module import Module
-from harness.review.source.program import Entry, Site
+from harness.review.source.nodes import last_name, receiver
+from harness.review.source.program import Entry, Site, calls_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,8 @@ class Save:
 def saves_of(entry: Entry, module: Module) -> Iterator[Save]:
     """`torch.save(x, ...)`, `fabric.save(path, x)` and their like in a file; functions that only pass on, too."""
     passing = _passing_on(entry)
-    for node in calls_named(module, {"save", "dump", *passing}):
-        site = site_of(entry.program, module, node)
-        owner = receiver(node).lower()
+    for site in entry.program.calls(module, {"save", "dump", *passing}):
+        owner = receiver(site.node).lower()
         saved = None
         if site.name in ("torch.save", "pickle.dump", "joblib.dump", "dill.dump") or owner in ("xm", "accelerator"):
             saved = site.argument("obj", 0)
@@ -34,7 +34,7 @@ def saves_of(entry: Entry, module: Module) -> Iterator[Save]:
             saved = site.argument("state_dict", 0)
         elif "fabric" in owner:
             saved = site.argument("state", 1)
-        elif last_name(node.func) in passing and site.meaning is not None and site.meaning.definition is not None:
+        elif last_name(site.node.func) in passing and site.definition is not None:
             saved = site.argument("obj", 0)
         if saved is not None:
             yield Save(site, saved)

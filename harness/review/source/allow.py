@@ -10,10 +10,10 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from harness.review.finding import Finding, Place
+from harness.review.finding import Finding, Place, finding
 from harness.review.source.module import Module
 
 _COMMENT = re.compile(
@@ -53,45 +53,31 @@ def read_line_allows(path: str, text: str) -> tuple[Allow, ...]:
     return tuple(found)
 
 
-def apply_allows(module: Module, findings: Iterable[Finding], known: Iterable[str]) -> tuple[Finding, ...]:
+def apply_allows(allows: Iterable[Allow], findings: Iterable[Finding], known: Container[str]) -> Iterator[Finding]:
     """A file's findings, those that its comments allow marked so, and a finding for each comment that is wrong.
 
     Args:
-        module: the file.
-        findings: all of that file.
+        allows: those of the file.
+        findings: all of the file.
         known: the ids of all rules.
     """
-    return judge_allows(read_allows(module), findings, known)
-
-
-def judge_allows(allows: Iterable[Allow], findings: Iterable[Finding], known: Iterable[str]) -> tuple[Finding, ...]:
-    """The same, of comments that were read.
-
-    Args:
-        allows: those of one file.
-        findings: all of that file.
-        known: the ids of all rules.
-    """
-    ids, allows = frozenset(known), tuple(allows)
-    result: list[Finding] = []
+    allows = tuple(allows)
     used: set[Allow] = set()
-    for finding in findings:
-        line = finding.place.line if finding.place is not None else 0
-        match = next((a for a in allows if finding.rule in a.rules and line in a.lines and a.reason), None)
+    for one in findings:
+        line = one.place.line if one.place is not None else 0
+        match = next((a for a in allows if one.rule in a.rules and line in a.lines and a.reason), None)
         if match is not None:
             used.add(match)
-        result.append(finding if match is None else replace(finding, allowed=match.reason))
+        yield one if match is None else replace(one, allowed=match.reason)
     for allow in allows:
-        wrong = _wrong(allow, ids)
-        if wrong:
-            result.append(Finding(rule="REP001", certainty="proven", place=allow.place, message=wrong))
+        if wrong := _wrong(allow, known):
+            yield finding("REP001", allow.place, wrong)
         elif allow not in used:
             message = f"nothing to allow here: {', '.join(allow.rules)} finds nothing on this statement"
-            result.append(Finding(rule="REP002", certainty="proven", place=allow.place, message=message))
-    return tuple(result)
+            yield finding("REP002", allow.place, message)
 
 
-def _wrong(allow: Allow, known: frozenset[str]) -> str:
+def _wrong(allow: Allow, known: Container[str]) -> str:
     unknown = [rule for rule in allow.rules if rule not in known]
     if not allow.rules:
         return "an allow comment that names no rule"

@@ -88,6 +88,11 @@ class Resolver:
         self._known[node] = found
         return found
 
+    def definition(self, node: ast.expr, scope: Scope) -> Scope | None:
+        """The function or class of the tree that an expression means."""
+        found = self.resolve(node, scope)
+        return None if found is None else found.definition
+
     def constant(self, node: ast.expr | None, scope: Scope, hops: int = 0) -> object:
         """The value of a literal, or of a name that is bound once, to one; `...` where it cannot be told.
 
@@ -220,8 +225,7 @@ class Resolver:
         """`Class.method`, or the method of what calling a class of the tree gives."""
         definition = base.definition
         if definition is None and isinstance(base.node, ast.Call) and base.scope is not None:
-            made = self.resolve(base.node.func, base.scope)
-            definition = None if made is None else made.definition
+            definition = self.definition(base.node.func, base.scope)
         if definition is None or definition.kind != "class":
             return None
         return next((found for found in self._inherited(definition, name)), None)
@@ -234,8 +238,7 @@ class Resolver:
                 yield found
         if isinstance(owner.node, ast.ClassDef) and owner.parent is not None and depth < 8:
             for base in owner.node.bases:
-                meaning = self.resolve(base, owner.parent)
-                definition = None if meaning is None else meaning.definition
+                definition = self.definition(base, owner.parent)
                 if definition is not None and definition is not owner:
                     yield from self._inherited(definition, name, depth + 1)
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 from harness.review.finding import Place
 from harness.review.source.meaning import Meaning, Resolver, absolute
 from harness.review.source.module import Function, Module, Scope, child_nodes
+from harness.review.source.nodes import arguments_of, last_name
 
 _MAX_SITES = 20_000
 _MAX_STACK = 40
@@ -57,6 +59,22 @@ class Site:
     def method(self) -> str:
         """The last part of the name as it is written: `step` of `self.optimizer.step()`."""
         return self.node.func.attr if isinstance(self.node.func, ast.Attribute) else ""
+
+    @property
+    def definition(self) -> Scope | None:
+        """The function or class of the tree that is called, if it is one."""
+        return None if self.meaning is None else self.meaning.definition
+
+    @property
+    def statement(self) -> ast.stmt | None:
+        """The innermost statement that it stands in."""
+        return next((one for one in self.module.ancestors(self.node) if isinstance(one, ast.stmt)), None)
+
+    @property
+    def function(self) -> str:
+        """The last name of the function of the tree that it stands in; "" for none."""
+        around = self.scope.function
+        return "" if around is None else around.name.rpartition(".")[2]
 
     @property
     def is_certain(self) -> bool:
@@ -151,6 +169,15 @@ class Program:
                 for node, scope in module.calls
             )
         return self._sites[module.path]
+
+    def site(self, module: Module, node: ast.Call) -> Site:
+        """One call of a file, resolved by itself."""
+        scope = module.scope_of_call[node]
+        return Site(node, scope, self.resolver, self.resolver.resolve(node.func, scope))
+
+    def calls(self, module: Module, names: AbstractSet[str]) -> Iterator[Site]:
+        """A file's calls of functions and methods with these last names, in source order."""
+        return (self.site(module, node) for node in calls_named(module, names))
 
     def import_sites(self, module: Module) -> tuple[Site, ...]:
         """The calls that importing a file makes."""
@@ -306,8 +333,7 @@ class _Execution:
             return
         target = meaning.definition
         if target is None and meaning.name in _RUNNERS and node.args:
-            started = self.resolver.resolve(node.args[0], scope)
-            target = None if started is None else started.definition
+            target = self.resolver.definition(node.args[0], scope)
         if target is not None and target.kind == "class":
             made = self.resolver.method(meaning, "__init__")
             target = None if made is None else made.definition
@@ -316,6 +342,22 @@ class _Execution:
             body = getattr(target.node, "body", [])
             is_open = conditional or not meaning.is_certain
             self.statements(target, body, conditional=is_open, stack=(*stack, target.name))
+
+
+def calls_named(module: Module, names: AbstractSet[str]) -> list[ast.Call]:
+    """The same, unresolved."""
+    by_name = calls_by_name(module)
+    found = [node for name in by_name.keys() & names for node in by_name[name]]
+    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
+
+
+@lru_cache(maxsize=4096)
+def calls_by_name(module: Module) -> dict[str, list[ast.Call]]:
+    """A file's calls by the last name of what is called."""
+    found: dict[str, list[ast.Call]] = {}
+    for node in module.scope_of_call:
+        found.setdefault(last_name(node.func), []).append(node)
+    return found
 
 
 def _libraries(program: Program, module: Module) -> frozenset[str]:
@@ -333,13 +375,12 @@ def _libraries(program: Program, module: Module) -> frozenset[str]:
 
 def _handed(site: Site, resolver: Resolver) -> Iterator[Scope]:
     """Functions of the tree that a call is given, and the methods of a class of the tree that it builds."""
-    built = None if site.meaning is None else site.meaning.definition
+    built = site.definition
     if built is not None and built.kind == "class":
         yield from _methods(built, resolver)
-    for one in (*site.node.args, *(keyword.value for keyword in site.node.keywords)):
+    for one in arguments_of(site.node):
         if isinstance(one, ast.Name | ast.Attribute):
-            meaning = resolver.resolve(one, site.scope)
-            target = None if meaning is None else meaning.definition
+            target = resolver.definition(one, site.scope)
             if target is not None and target.kind == "function":
                 yield target
 
@@ -352,8 +393,7 @@ def _methods(owner: Scope, resolver: Resolver, depth: int = 0) -> Iterator[Scope
                 yield owner.module.scopes[binding.node]
     if isinstance(owner.node, ast.ClassDef) and owner.parent is not None and depth < _MAX_BASES:
         for base in owner.node.bases:
-            meaning = resolver.resolve(base, owner.parent)
-            above = None if meaning is None else meaning.definition
+            above = resolver.definition(base, owner.parent)
             if above is not None and above is not owner:
                 yield from _methods(above, resolver, depth + 1)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.documents.cuda import MIN_LINUX_DRIVER, torch_label_cuda
 from harness.documents.lockfile import Lockfile, Pin
-from harness.review.finding import Finding, Place
+from harness.review.finding import Finding, Place, finding
 from harness.review.lock_rules import lint_lock
 from harness.review.surroundings.dockerfiles import Recipe, apt_packages, pip_installs
 from harness.review.surroundings.recipe_text import substituted
@@ -38,7 +38,7 @@ def review_versions(
     problems = [*_parts(by_name), *_pairs(by_name), *_index(by_name, urls), *_conda(by_name)]
     if problems:
         line, message = problems[0]
-        yield Finding(rule="REP608", certainty="proven", place=Place(path=path, line=line), message=message)
+        yield finding("REP608", Place(path=path, line=line), message)
 
 
 def review_image(recipe: Recipe) -> Iterator[Finding]:
@@ -59,7 +59,7 @@ def review_image(recipe: Recipe) -> Iterator[Finding]:
             found += _against(stage, step.commands, variables)
     if found:
         line, message = found[0]
-        yield Finding(rule="REP608", certainty="proven", place=Place(path=recipe.path, line=line), message=message)
+        yield finding("REP608", Place(path=recipe.path, line=line), message)
 
 
 def _against(cuda: str, commands: Sequence[Command], variables: dict[str, str]) -> Iterator[tuple[int, str]]:
@@ -84,10 +84,10 @@ def _against(cuda: str, commands: Sequence[Command], variables: dict[str, str]) 
 def _parts(by_name: dict[str, Requirement_]) -> Iterator[tuple[int, str]]:
     """CUDA's parts among themselves and against torch's label, as the lint of our own locks tells them."""
     pins = tuple(Pin(name=one.name, version=one.version, hashes=()) for one in by_name.values())
-    for finding in lint_lock(Lockfile(pins=pins, digest=""), ""):
-        if finding.id in ("CUDA001", "CUDA002", "CUDA003"):
+    for wrong in lint_lock(Lockfile(pins=pins, digest=""), ""):
+        if wrong.id in ("CUDA001", "CUDA002", "CUDA003"):
             named = [one for one in by_name.values() if one.name == "torch" or one.name.startswith("nvidia-")]
-            yield min(one.line for one in named), finding.problem
+            yield min(one.line for one in named), wrong.problem
 
 
 def _pairs(by_name: dict[str, Requirement_]) -> Iterator[tuple[int, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from harness.review.finding import Finding, Place, Showing
+from harness.review.finding import Finding, Place, Showing, finding, holds
 
 Said = Finding | Showing
 
@@ -146,11 +146,11 @@ def judge_pins(
         every = len([one for one in requirements if not one.is_local])
         number = f"{len(loose)} of {every} {what}" if every > 1 else f"the one {what.removesuffix('s')}"
         verb = "are" if len(loose) > 1 else "is"
-        yield Finding(
-            rule=rule,
-            certainty="proven" if certainty == "proven" else "possible",
-            place=Place(path=path, line=loose[0].line),
-            message=f"{number} {verb} not pinned to one version: {shown}{more}",
+        yield finding(
+            rule,
+            Place(path=path, line=loose[0].line),
+            f"{number} {verb} not pinned to one version: {shown}{more}",
+            proven=certainty == "proven",
         )
 
 
@@ -164,7 +164,7 @@ def judge_hashes(file: RequirementsFile) -> Iterator[Said]:
             number = f"none of {len(pins)} pins has a hash"
         message = f"{number}, so what is installed is not checked: {bare[0].text[:60]}"
         place = Place(path=file.path, line=bare[0].line)
-        yield Finding(rule="REP602", certainty="proven", place=place, message=message)
+        yield finding("REP602", place, message)
     several = [one for one in pins if one.num_hashes > 1]
     if several:
         first = several[0]
@@ -172,14 +172,14 @@ def judge_hashes(file: RequirementsFile) -> Iterator[Said]:
             f"{len(several)} of {len(pins)} pins accept several files ({first.name} {first.version}: "
             f"{first.num_hashes} hashes); which one is installed depends on the machine"
         )
-        yield Finding(rule="REP603", certainty="proven", place=Place(path=file.path, line=first.line), message=message)
+        yield finding("REP603", Place(path=file.path, line=first.line), message)
 
 
 def shows_pins(path: str, num_pins: int, num_hashes: int, what: str = "pins") -> tuple[Showing, ...]:
     """E1 and V3 hold: a file pins everything."""
     text = f"{path} {what} {num_pins} distributions with one version each"
     text += f" and {num_hashes} hashes" if num_hashes else ", without hashes"
-    return tuple(Showing(item=item, state="holds", text=text, place=Place(path=path)) for item in ("E1", "V3"))
+    return tuple(holds(item, text, Place(path=path)) for item in ("E1", "V3"))
 
 
 def constrained(file: RequirementsFile, files: Mapping[str, RequirementsFile]) -> RequirementsFile:

@@ -18,9 +18,9 @@ import yaml
 from harness.documents.dockerfile import read_base
 from harness.documents.lockfile import parse_base_lock, parse_lock
 from harness.errors import UsageError
-from harness.review.finding import Finding, Place, Showing
+from harness.review.finding import Finding, Place, Showing, finding, holds
 from harness.review.lock_rules import lint_lock
-from harness.review.source.allow import judge_allows, read_line_allows
+from harness.review.source.allow import apply_allows, read_line_allows
 from harness.review.surroundings.cuda_rules import review_image, review_versions
 from harness.review.surroundings.dockerfiles import Recipe, pip_installs, read_recipe, review_recipe, review_script
 from harness.review.surroundings.requirements import (
@@ -98,7 +98,7 @@ def _allowed(files: Mapping[str, str], findings: list[Finding], known: Iterable[
     for path, text in sorted(files.items()):
         own = [one for one in findings if one.place is not None and one.place.path == path]
         if not path.endswith(".py"):
-            yield from judge_allows(read_line_allows(path, text), own, ids)
+            yield from apply_allows(read_line_allows(path, text), own, ids)
 
 
 def _requirements(around: Surroundings, files: Mapping[str, RequirementsFile]) -> None:
@@ -182,7 +182,7 @@ def _shows_recipe(around: Surroundings, recipe: Recipe) -> Showing:
     if packages:
         count = f"{len(packages)} Debian packages with a sha256 each"
         text = f"{recipe.path} stands on {lock}, {count}, and fetches nothing"
-    return Showing(item="E5", state="holds", text=text, place=Place(path=recipe.path))
+    return holds("E5", text, Place(path=recipe.path))
 
 
 def _scripts(around: Surroundings) -> None:
@@ -213,7 +213,7 @@ def _locks(around: Surroundings) -> None:
             for one in lint_lock(lock, path):
                 rule = "REP608" if one.id.startswith("CUDA") else "REP603"
                 message = f"{one.where.removeprefix(f'{path}: ')}: {one.problem}" if one.where != path else one.problem
-                around.said.append(Finding(rule=rule, certainty="proven", place=Place(path=path), message=message))
+                around.said.append(finding(rule, Place(path=path), message))
         num_hashes = sum(len(pin.hashes) for pin in lock.pins)
         around.said += shows_pins(path, len(lock.pins), num_hashes)
     for path in around.of(is_other_lock):
@@ -230,7 +230,7 @@ def _own(around: Surroundings, path: str, read: Callable[[], Any]) -> Any:
         line = re.search(r", line ([0-9]+)", error.problem)
         place = Place(path=path, line=int(line[1]) if line else 0)
         message = error.problem.removeprefix(path).lstrip(":, ")
-        around.said.append(Finding(rule="REP601", certainty="proven", place=place, message=message, fix=error.remedy))
+        around.said.append(finding("REP601", place, message, fix=error.remedy))
         return None
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 from harness.review.source.module import Function, Module, Scope
-from harness.review.source.program import Entry, Program, Site, is_main_guard
+from harness.review.source.nodes import last_name, nodes_within, receiver
+from harness.review.source.program import Entry, Program, calls_by_name, calls_named, is_main_guard
 
 _TEST = re.compile(r"(^|/)(tests?|testing|test_utils)/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
 _BACKWARD = frozenset({"backward", "manual_backward", "backward_pass"})
@@ -23,12 +22,6 @@ def is_test(module: Module) -> bool:
     return _TEST.search(module.path) is not None
 
 
-def site_of(program: Program, module: Module, node: ast.Call) -> Site:
-    """One call of a file, resolved by itself."""
-    scope = module.scope_of_call[node]
-    return Site(node, scope, program.resolver, program.resolver.resolve(node.func, scope))
-
-
 @lru_cache(maxsize=32)
 def near(entry: Entry, depth: int = 2) -> list[Module]:
     """The file that a program starts in, what it imports, and what that imports: not the depths of a library."""
@@ -38,47 +31,6 @@ def near(entry: Entry, depth: int = 2) -> list[Module]:
         newest = [one for module in newest for one in entry.program.imports(module) if one.path not in found]
         found.update((one.path, one) for one in newest)
     return [module for module in found.values() if not is_test(module)]
-
-
-def last_name(node: ast.expr) -> str:
-    """The last part of what is called or meant: `step` of `self.optimizer.step`."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    if isinstance(node, ast.Call):
-        return last_name(node.func)
-    if isinstance(node, ast.Subscript):
-        key = node.slice
-        return key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else last_name(node.value)
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def text_of(node: ast.AST, length: int = 200) -> str:
-    """The source of a node, written anew on one line and cut to a length; what is nested too deeply is `...`."""
-    try:
-        text = ast.unparse(node)
-    except RecursionError:
-        return "..."
-    return text if len(text) <= length else f"{text[: length - 3]}..."
-
-
-def receiver(node: ast.Call) -> str:
-    """What a method is called on, by its last name: `optimizer` of `self.optimizer.step()`."""
-    return last_name(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-
-
-def calls_named(module: Module, names: AbstractSet[str]) -> list[ast.Call]:
-    """A file's calls of functions and methods with these last names, in source order; nothing is resolved."""
-    by_name = _calls_by_name(module)
-    found = [node for name in by_name.keys() & names for node in by_name[name]]
-    return sorted(found, key=lambda node: (node.lineno, node.col_offset))
-
-
-@lru_cache(maxsize=4096)
-def _calls_by_name(module: Module) -> dict[str, list[ast.Call]]:
-    found: dict[str, list[ast.Call]] = {}
-    for node in module.scope_of_call:
-        found.setdefault(last_name(node.func), []).append(node)
-    return found
 
 
 @lru_cache(maxsize=4096)
@@ -153,7 +105,7 @@ def trains(entry: Entry) -> bool:
 
 @lru_cache(maxsize=4096)
 def _makes_trainer(module: Module) -> bool:
-    return "rainer(" in module.text and any(name.endswith("Trainer") for name in _calls_by_name(module))
+    return "rainer(" in module.text and any(name.endswith("Trainer") for name in calls_by_name(module))
 
 
 def is_conditional(module: Module, node: ast.AST) -> bool:
@@ -185,16 +137,6 @@ def without_gradient(module: Module, node: ast.AST) -> bool:
     return False
 
 
-def nodes_within(node: ast.AST) -> Iterator[ast.AST]:
-    """A node's descendants, those of functions and classes defined in it left out."""
-    waiting = list(ast.iter_child_nodes(node))
-    while waiting:
-        one = waiting.pop()
-        if not isinstance(one, Function | ast.ClassDef | ast.Lambda):
-            yield one
-            waiting += ast.iter_child_nodes(one)
-
-
 def training_loops(module: Module) -> tuple[ast.AST, ...]:
     """The outermost loops of a file that a backward pass or an optimizer's step stands in."""
     found: dict[ast.AST, None] = {}
@@ -219,8 +161,7 @@ def repeated(program: Program, module: Module) -> tuple[tuple[ast.AST, ...], fro
         at, body = waiting.pop()
         for node in nodes_within(body):
             if isinstance(node, ast.Call):
-                meaning = program.resolver.resolve(node.func, at.scope_of_call.get(node) or at.scope_at(node))
-                target = None if meaning is None else meaning.definition
+                target = program.resolver.definition(node.func, at.scope_of_call.get(node) or at.scope_at(node))
                 if target is not None and target.kind == "function" and target not in seen:
                     seen.add(target)
                     waiting.append((target.module, target.node))
