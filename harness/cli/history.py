@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import errors
 from harness.cli.group import cli, running_options, tell, the_store
+
+if TYPE_CHECKING:
+    from harness.documents.bisection import CommitBisection, LockBisection
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -29,7 +31,7 @@ def history(root: Path, experiment: str, as_json: bool) -> int:
 
     found = read_history(root, experiment, tell)
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=1, sort_keys=True))
+        click.echo(found.write(), nl=False)
     else:
         print_history(found.to_json())
     return 0
@@ -83,16 +85,17 @@ def bisect(
     )
     _check_sides(good, bad, good_lock, bad_lock, running["interpreter"])
     with Progress() as progress:
+        found: CommitBisection | LockBisection
         if good is not None and bad is not None:
             found = bisect_commits(request, the_store(), progress, good, bad)
         else:
             assert good_lock is not None and bad_lock is not None
             found = bisect_locks(request, the_store(), progress, good_lock, bad_lock)
     if as_json:
-        click.echo(json.dumps(found, indent=1, sort_keys=True))
+        click.echo(found.write(), nl=False)
     else:
-        print_bisection(found)
-    return 0 if found["outcome"] == "found" else errors.EvidenceError.exit_code
+        print_bisection(found.to_json())
+    return 0 if found.outcome == "found" else errors.EvidenceError.exit_code
 
 
 def _check_sides(

@@ -17,7 +17,7 @@ from harness.documents.scope import Prefix
 from harness.errors import UsageError
 
 SCHEMA = 2
-Word = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED"]
+Word = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED"]
 CheckWord = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "NOT_CHECKED"]
 CheckName = Literal["rerun", "resume", "rebuild", "replay"]
 ControlName = Literal["tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim"]

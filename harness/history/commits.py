@@ -11,21 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.documents.bisection import LineCommit
+from harness.documents.history import FileChange
 from harness.errors import UsageError
-from harness.history.records import FileChange
 from harness.system.git import run_git
 
 _HASH = re.compile(r"[0-9a-f]{40}")
 _MAX_SUBJECT = 120
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineCommit:
-    """A commit of a line: 40 hex digits, its first line, and how many parents it has."""
-
-    commit: str
-    subject: str
-    num_parents: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

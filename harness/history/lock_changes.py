@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from harness.documents.history import PinChange
 from harness.documents.lockfile import Lockfile, Pin, render_pins, render_wheels
 from harness.review.lock_rules import unmet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class PinChange:
-    """One distribution that two locks do not pin alike; a version is "" where it is not locked."""
-
-    name: str
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        if not self.before:
-            return f"{self.name} {self.after} added"
-        if not self.after:
-            return f"{self.name} {self.before} removed"
-        if self.before == self.after:
-            return f"{self.name} {self.before}: other files"
-        return f"{self.name} {self.before} -> {self.after}"
-
-    def to_json(self) -> dict[str, str | None]:
-        """As documents have it; None where it is not locked."""
-        return {"name": self.name, "before": self.before or None, "after": self.after or None}
 
 
 def pin_changes(before: Lockfile, after: Lockfile) -> tuple[PinChange, ...]:
@@ -44,8 +22,8 @@ def pin_changes(before: Lockfile, after: Lockfile) -> tuple[PinChange, ...]:
     return tuple(
         PinChange(
             name=name,
-            before=one[name].version if name in one else "",
-            after=two[name].version if name in two else "",
+            before=one[name].version if name in one else None,
+            after=two[name].version if name in two else None,
         )
         for name in sorted(one.keys() | two.keys())
         if not _is_same(one.get(name), two.get(name))

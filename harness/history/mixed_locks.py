@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.documents.history import PinChange
 from harness.documents.lockfile import Lockfile, parse_lock
 from harness.errors import UsageError
-from harness.history.lock_changes import Fit, PinChange, mixed_lock, pin_changes
+from harness.history.lock_changes import Fit, mixed_lock, pin_changes
 from harness.images.estimate import installed_bytes
 from harness.images.recipe import read_recipe
 from harness.packages.export import python_version

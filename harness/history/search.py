@@ -17,9 +17,9 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Answer = Literal["same", "different", "unresolved"]
+from harness.documents.bisection import Answer
+
 Test = Callable[[frozenset[str]], Answer]
 
 

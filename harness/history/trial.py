@@ -2,76 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
-
+from harness.documents.bisection import FirstDifference, TrialResult
 from harness.documents.run import RunRecord
 from harness.evidence.ledger import Ledger
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.history.search import Answer
 from harness.judge.diff import compare_files, compare_run
 from harness.judge.locate import Difference, ledger_of, locate
 
 _SIGNALLED = 128  # and more: an exit status that stands for a signal
-_ANSWERS: tuple[Answer, ...] = ("same", "different", "unresolved")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
-    """The first difference of a trial; a file that is not the same has phase `file`, and its path as `tensor`."""
-
-    phase: str
-    step: int
-    stream: str
-    tensor: str | None = None
-    micro_batch: int | None = None
-    note: str = ""
-
-    def __str__(self) -> str:
-        if self.phase == "file":
-            return f"the file {self.tensor}"
-        at = f"step {self.step}" if self.phase == "step" else f"the {self.phase} at step {self.step}"
-        tensor = f", tensor {self.tensor}" if self.tensor else ""
-        return f"{at}, stream {self.stream}{tensor}" + (f" ({self.note})" if self.note else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """What a trial says.
-
-    Attributes:
-        num_steps: how many steps were compared.
-        where: the first difference; None unless the answer is `different`.
-        reason: why it says nothing; "" unless the answer is `unresolved`.
-        is_lasting: whether trying again would say the same; a machine that lacked something may have it next time.
-    """
-
-    answer: Answer
-    num_steps: int = 0
-    where: Where | None = None
-    reason: str = ""
-    is_lasting: bool = True
-
-    def to_json(self) -> dict[str, Any]:
-        """As the folder of a bisection keeps it."""
-        return asdict(self)
-
-    @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Judged:
-        """Read what `to_json` gave.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        try:
-            answer, where = value["answer"], value["where"]
-            if answer not in _ANSWERS or (answer == "different") != (where is not None):
-                raise ValueError(f"the answer {answer!a}")
-            place = None if where is None else Where(**where)
-            return cls(**{**value, "where": place})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no trial: {error}") from error
 
 
 def judge_trial(
@@ -80,7 +18,7 @@ def judge_trial(
     problems: tuple[str, ...] = (),
     *,
     is_over: bool = False,
-) -> Judged:
+) -> TrialResult:
     """Hold a training against the reference, bit for bit: its steps, its states, and its files where both have some.
 
     A difference counts even if the training failed later. A training that failed or recorded nothing without having
@@ -96,7 +34,7 @@ def judge_trial(
     run = trial.runs[0] if trial.runs else None
     if run is None or run.ledger is None:
         reason = _reason(problems) or (run.problem if run else None) or "there is no ledger"
-        return Judged(answer="unresolved", reason=reason, is_lasting=run is not None and _ended_itself(run.record))
+        return TrialResult(answer="unresolved", reason=reason, is_lasting=run is not None and _ended_itself(run.record))
     compared = compare_run(reference, trial, 1)
     found = [_where(one, reference, trial) for one in compared.differences[:1]]
     is_over = run.ledger.end is not None or (is_over and not problems and not run.record.was_stopped_early)
@@ -105,15 +43,15 @@ def judge_trial(
         found = [lone]
     steps = compared.amount.steps
     if found:
-        return Judged(answer="different", num_steps=steps, where=found[0])
+        return TrialResult(answer="different", num_steps=steps, where=found[0])
     if problems or run.record.was_stopped_early:
         reason, is_lasting = _reason(problems) or "it was stopped", _ended_itself(run.record)
-        return Judged(answer="unresolved", num_steps=steps, reason=reason, is_lasting=is_lasting)
+        return TrialResult(answer="unresolved", num_steps=steps, reason=reason, is_lasting=is_lasting)
     if run.ledger.end is not None and (file := _unequal_file(reference, trial, run.ledger.last_step)) is not None:
-        return Judged(answer="different", num_steps=steps, where=file)
+        return TrialResult(answer="different", num_steps=steps, where=file)
     if not steps:
-        return Judged(answer="unresolved", reason="no step was recorded, so nothing was compared")
-    return Judged(answer="same", num_steps=steps)
+        return TrialResult(answer="unresolved", reason="no step was recorded, so nothing was compared")
+    return TrialResult(answer="same", num_steps=steps)
 
 
 def _ended_itself(record: RunRecord) -> bool:
@@ -127,32 +65,32 @@ def _reason(problems: tuple[str, ...]) -> str:
     return ": ".join(part for part in (problems[0].partition("\n")[0] if problems else "", said[:200]) if part)
 
 
-def _where(found: Difference, reference: TrajectoryEvidence, trial: TrajectoryEvidence) -> Where:
+def _where(found: Difference, reference: TrajectoryEvidence, trial: TrajectoryEvidence) -> FirstDifference:
     place = locate(found, reference.runs[0], trial.runs[0])
-    return Where(
+    return FirstDifference(
         phase=found.phase, step=found.step, stream=found.stream, tensor=place.tensor, micro_batch=place.micro_batch
     )
 
 
-def _unequal_file(reference: TrajectoryEvidence, trial: TrajectoryEvidence, step: int) -> Where | None:
+def _unequal_file(reference: TrajectoryEvidence, trial: TrajectoryEvidence, step: int) -> FirstDifference | None:
     """The first declared file that is not the same; a record that was published has no files to compare."""
     if not reference.files or not trial.files:
         return None
     found = next((one for one in compare_files(reference.files, trial.files) if one.is_equal is False), None)
-    return None if found is None else Where(phase="file", step=step, stream=found.role, tensor=found.path)
+    return None if found is None else FirstDifference(phase="file", step=step, stream=found.role, tensor=found.path)
 
 
-def _one_sided(left: Ledger, right: Ledger, *, is_over: bool) -> Where | None:
+def _one_sided(left: Ledger, right: Ledger, *, is_over: bool) -> FirstDifference | None:
     """The first stream that one side alone has, or the first step beyond the end of a training that is over.
 
     One recorder wrote both, so this is what the programs do, not what was seen of them.
     """
     for one, two in zip(left.steps, right.steps, strict=False):
         if lone := sorted(one.streams.keys() ^ two.streams.keys()):
-            return Where(phase="step", step=two.step, stream=lone[0], note="only one of the two has it")
+            return FirstDifference(phase="step", step=two.step, stream=lone[0], note="only one of the two has it")
     is_longer = right.last_step > left.last_step and left.end is not None
     is_shorter = right.last_step < left.last_step and is_over
     if is_longer or is_shorter:
         last, note = min(left.last_step, right.last_step), "only one of the two trains so long"
-        return Where(phase="step", step=last + 1, stream="data", note=note)
+        return FirstDifference(phase="step", step=last + 1, stream="data", note=note)
     return None

@@ -9,22 +9,21 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.documents.bisection import TrialResult
 from harness.documents.digest import canonical_json, sha256
 from harness.documents.experiment import Experiment
-from harness.errors import EvidenceError
+from harness.errors import EvidenceError, HarnessError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.history.trial import Judged
 from harness.runs.certify_folder import write_json
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.trajectory import read_record
-from harness.system.store import disk_errors
+from harness.system.store import disk_errors, write_atomically
 
 _HEAVY = ("code", "inputs", "prepare", "straight/output", "config.json")
 
@@ -48,18 +47,18 @@ class Trials:
             write_json(folder / "question.json", question)
         return cls(folder=folder)
 
-    def read(self, key: str) -> Judged | None:
-        """The answer of a trial that was made; what cannot be read, or may be another next time, was not made."""
+    def read(self, key: str) -> TrialResult | None:
+        """The result of a trial; None if it was not made, cannot be read, or may be another next time."""
         try:
-            found = Judged.parse(json.loads(self._path(key).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            found = TrialResult.load(self._path(key).read_bytes(), key)
+        except (OSError, HarnessError):
             return None
         return found if found.is_lasting else None
 
-    def keep(self, key: str, judged: Judged) -> None:
-        """Keep a trial's answer."""
-        with disk_errors("keeping a trial's answer"):
-            write_json(self._path(key), judged.to_json())
+    def keep(self, key: str, result: TrialResult) -> None:
+        """Keep a trial's result."""
+        with disk_errors("keeping a trial's result"):
+            write_atomically(self._path(key), result.write().decode())
 
     def work(self, name: str) -> Path:
         """An empty folder for one training; whatever an interrupted trial left in it is removed."""

@@ -1,4 +1,4 @@
-"""What is not as it was: the manifests of a record and of its replay, compared by deepdiff."""
+"""What differs between two manifests, value by value, compared by deepdiff."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from harness.documents.history import ValueChange
 from harness.judge.replay_check import EnvironmentRow
 
 MAX_ROWS = 200
@@ -13,21 +14,22 @@ _MAX_CHARS = 300
 
 
 def environment_rows(archived: Mapping[str, Any], today: Mapping[str, Any]) -> tuple[EnvironmentRow, ...]:
-    """Every value that differs, by its path (`environment.host.kernel`), sorted; at most MAX_ROWS.
+    """The values that differ from an archived manifest's; at most MAX_ROWS."""
+    rows = changed_values(archived, today)[:MAX_ROWS]
+    return tuple(EnvironmentRow(path=row.path, archived=row.before, today=row.after) for row in rows)
 
-    Args:
-        archived: values that JSON can hold.
-        today: the same of today.
-    """
-    from deepdiff import DeepDiff  # slow to import
 
-    found = DeepDiff(dict(archived), dict(today), view="tree", verbose_level=2)
+def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[ValueChange, ...]:
+    """Every value that differs, by its path (`environment.host.kernel`), sorted; sequences count by position."""
+    from deepdiff import DeepDiff  # half a second of import that only this needs
+
+    found = DeepDiff(dict(before), dict(after), view="tree", verbose_level=2, threshold_to_diff_deeper=0)
     rows = {}
     for levels in found.values():
         for level in levels:
             path = ".".join(str(part) for part in level.path(output_format="list"))
-            rows[path] = EnvironmentRow(path=path, archived=_text(level.t1), today=_text(level.t2))
-    return tuple(rows[path] for path in sorted(rows))[:MAX_ROWS]
+            rows[path] = ValueChange(path=path, before=_text(level.t1), after=_text(level.t2))
+    return tuple(rows[path] for path in sorted(rows))
 
 
 def _text(value: object) -> str | None:

@@ -12,14 +12,14 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from harness.documents.bisection import Answer, Bisection, Reference, Trial, TrialResult
 from harness.documents.experiment import Experiment
 from harness.documents.scope import Prefix, prefix_of, shortened
 from harness.errors import EvidenceError, HarnessError, HostError, Interrupted, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.history.search import Answer
-from harness.history.trial import Judged, judge_trial
+from harness.history.trial import judge_trial
 from harness.history.trial_folder import Trials, load_straight, trial_key
 from harness.judge.locate import ledger_of
 from harness.judge.verdict import VerdictInputs
@@ -34,13 +34,13 @@ from harness.system.checkouts import remember_checkout
 from harness.system.deferred_signals import interruption_named
 from harness.system.experiments import read_experiment as read_experiment
 from harness.system.git import Exported
-from harness.system.store import Store, disk_errors
+from harness.system.store import Store, disk_errors, write_atomically
 from harness.workflow.certify_session import RECORDER, CertifySession
 from harness.workflow.training import Trained, train
 
-SCHEMA = 1
 _REFERENCE = "reference"
 MakeCode = Callable[[Path], None]
+B = TypeVar("B", bound=Bisection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Bench:
     Attributes:
         commit: what every process is told that it runs, the good side's, so that it makes no difference by itself.
         reference: what trials are held against, once there is one.
-        rows: the trials that were asked for, in order, as documents have them.
+        rows: the trials that were asked for, in order.
         runner: `docker` or `host`, as the reference was trained: a trial by the other would differ for that alone.
         is_ledger_enough: whether what is looked for shows in the steps, so that a training may be stopped at its first
             difference and need not come to its end.
@@ -81,7 +81,7 @@ class Bench:
     reference: TrajectoryEvidence | None = None
     reference_source: str = ""
     runner: Runner | None = None
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Trial] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_ledger_enough: bool = False
 
@@ -129,11 +129,11 @@ class Bench:
             return None
         return found, runner
 
-    def repeats(self, subject: Subject) -> Judged:
+    def repeats(self, subject: Subject) -> TrialResult:
         """Train the good side again and hold it against the reference; a trial like others, but by its own name."""
         return self.ask(dataclasses.replace(subject, name=f"again-{subject.name}"), is_again=True)
 
-    def ask(self, subject: Subject, *, is_again: bool = False) -> Judged:
+    def ask(self, subject: Subject, *, is_again: bool = False) -> TrialResult:
         """The answer of a trial: from an earlier one of the same code, or made now.
 
         Raises:
@@ -148,14 +148,23 @@ class Bench:
         self._tell(subject, judged, was_made=was_made)
         return judged
 
-    def _tell(self, subject: Subject, judged: Judged, *, was_made: bool) -> None:
-        row = {"label": subject.label, "folder": subject.name if was_made else None, **judged.to_json()}
-        self.rows.append({key: value for key, value in row.items() if key != "is_lasting"})
+    def _tell(self, subject: Subject, judged: TrialResult, *, was_made: bool) -> None:
+        folder = subject.name if was_made else None
+        self.rows.append(
+            Trial(
+                label=subject.label,
+                folder=folder,
+                answer=judged.answer,
+                num_steps=judged.num_steps,
+                where=judged.where,
+                reason=judged.reason,
+            )
+        )
         how = str(judged.where) if judged.where else " ".join(judged.reason.split())[:200]
         how = how or f"{judged.num_steps} steps"
         self.progress.note(f"{judged.answer}: {subject.label}: {how}{'' if was_made else ' (tried before)'}")
 
-    def _make(self, subject: Subject, *, is_whole: bool) -> Judged:
+    def _make(self, subject: Subject, *, is_whole: bool) -> TrialResult:
         assert self.reference is not None
         self.progress.note(f"trying {subject.label}, which is told that it is {self.commit[:12]}")
         folder = self.trials.work(subject.name)
@@ -177,7 +186,7 @@ class Bench:
             raise
         except HarnessError as error:
             is_lasting = not isinstance(error, HostError)
-            return Judged(answer="unresolved", reason=error.problem, is_lasting=is_lasting)
+            return TrialResult(answer="unresolved", reason=error.problem, is_lasting=is_lasting)
         finally:
             self.trials.lighten(folder)
 
@@ -264,7 +273,7 @@ def check_good(bench: Bench, good: Subject) -> None:
         raise EvidenceError(problem, f"make it repeatable first: harness certify {bench.request.name}")
 
 
-def check_bad(bench: Bench, bad: Subject) -> Judged:
+def check_bad(bench: Bench, bad: Subject) -> TrialResult:
     """That the bad side does not give the good side's bits; else there is nothing to search either.
 
     Returns:
@@ -286,31 +295,25 @@ def check_bad(bench: Bench, bad: Subject) -> Judged:
     return found
 
 
-def result(bench: Bench, **fields: Any) -> dict[str, Any]:
+def write_result(bench: Bench, kind: type[B], **found: Any) -> B:
     """The document of a bisection, written into its folder as well."""
     assert bench.reference is not None
-    document = {
-        "schema": SCHEMA,
-        "experiment": bench.request.name,
-        "steps": bench.request.steps,
-        "runner": bench.request.runner,
-        "folder": str(bench.trials.folder.relative_to(bench.request.root)),
-        "reference": {"source": bench.reference_source, "steps": ledger_of(bench.reference.runs[0]).last_step},
-        "trials": bench.rows,
-        "num_trials": sum(1 for row in bench.rows if row["folder"] is not None),
-        "notes": bench.notes,
-        **fields,
-    }
+    document = kind(
+        experiment=bench.request.name,
+        steps=bench.request.steps,
+        runner=bench.request.runner,
+        folder=str(bench.trials.folder.relative_to(bench.request.root)),
+        reference=Reference(source=bench.reference_source, steps=ledger_of(bench.reference.runs[0]).last_step),
+        trials=tuple(bench.rows),
+        num_trials=sum(1 for row in bench.rows if row.folder is not None),
+        notes=tuple(bench.notes),
+        **found,
+    )
     with disk_errors("writing the result"):
-        write_json(bench.trials.folder / "bisect.json", document)
+        write_atomically(bench.trials.folder / "bisect.json", document.write().decode())
     return document
 
 
-def to_where(judged: Judged | None) -> dict[str, Any] | None:
-    """The first difference of a trial, as documents have it."""
-    return None if judged is None or judged.where is None else dataclasses.asdict(judged.where)
-
-
-def answers_of(found: dict[int, Judged]) -> dict[int, Answer]:
+def answers_of(found: dict[int, TrialResult]) -> dict[int, Answer]:
     """The answers alone."""
     return {state: judged.answer for state, judged in found.items()}

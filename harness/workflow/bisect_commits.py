@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any
 
+from harness.documents.bisection import CommitBisection, CommitName, LineCommit, TrialResult
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.history import commits
-from harness.history.commits import LineCommit
 from harness.history.read import find_record, known_use
 from harness.history.search import interval, most_trials, next_state
-from harness.history.trial import Judged
 from harness.history.trial_folder import load_straight
 from harness.report.console import Progress
 from harness.runs.certify_folder import tree_digest
@@ -27,15 +24,14 @@ from harness.workflow.bisect import (
     check_good,
     opened,
     read_experiment,
-    result,
-    to_where,
+    write_result,
 )
 from harness.workflow.certify_session import RECORDER
 
 _MAX_FILES = 40
 
 
-def bisect_commits(request: Request, store: Store, progress: Progress, good: str, bad: str) -> dict[str, Any]:
+def bisect_commits(request: Request, store: Store, progress: Progress, good: str, bad: str) -> CommitBisection:
     """The first commit of the line from `good` to `bad` that altered the bits of an experiment.
 
     Args:
@@ -46,7 +42,7 @@ def bisect_commits(request: Request, store: Store, progress: Progress, good: str
         bad: a later one whose bits are not those.
 
     Returns:
-        The result as `bisect.json` has it: `outcome` is `found`, or `range` where commits could not be tried.
+        What `bisect.json` holds; `outcome` is `range` where commits could not be tried.
 
     Raises:
         UsageError: no such commits, no line between them, or both give the same bits.
@@ -73,7 +69,7 @@ def bisect_commits(request: Request, store: Store, progress: Progress, good: str
         return _conclude(bench, line, found, first, last)
 
 
-def _premises(bench: Bench, good: Subject, bad: Subject) -> Judged:
+def _premises(bench: Bench, good: Subject, bad: Subject) -> TrialResult:
     """Find a reference and check both ends. A record that is not repeated today gives way to a training of today."""
     record = find_record(
         bench.request.root, bench.request.name, bench.commit, bench.request.runner, tree_digest(RECORDER)
@@ -136,8 +132,8 @@ def _landmarks(root: Path, name: str, good: str, line: tuple[LineCommit, ...]) -
 
 
 def _conclude(
-    bench: Bench, line: tuple[LineCommit, ...], found: dict[int, Judged], good: str, bad: str
-) -> dict[str, Any]:
+    bench: Bench, line: tuple[LineCommit, ...], found: dict[int, TrialResult], good: str, bad: str
+) -> CommitBisection:
     """What the trials say."""
     known = interval(len(line), answers_of(found))
     culprit = line[known.different - 1]
@@ -145,19 +141,19 @@ def _conclude(
     if culprit.num_parents > 1:
         bench.note(f"{culprit.commit[:12]} is a merge: search its other line, from the merge base to its second parent")
     changed = commits.changed_files(bench.request.root, before, culprit.commit) or ()
-    return result(
+    return write_result(
         bench,
-        kind="commits",
+        CommitBisection,
         good=good,
         bad=bad,
         num_changes=len(line),
         outcome="found" if known.is_exact else "range",
         last_good=before,
-        first_bad={"commit": culprit.commit, "subject": culprit.subject, "num_parents": culprit.num_parents},
-        candidates=[
-            {"commit": commit.commit, "subject": commit.subject} for commit in line[known.same : known.different]
-        ],
-        files=[dataclasses.asdict(change) for change in changed[:_MAX_FILES]],
+        first_bad=culprit,
+        candidates=tuple(
+            CommitName(commit=commit.commit, subject=commit.subject) for commit in line[known.same : known.different]
+        ),
+        files=changed[:_MAX_FILES],
         num_files=len(changed),
-        first_difference=to_where(found[known.different]),
+        first_difference=found[known.different].where,
     )

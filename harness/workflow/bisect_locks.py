@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from harness.documents.bisection import Answer, LockBisection, TrialResult
 from harness.documents.digest import sha256
 from harness.history import commits
 from harness.history.lock_changes import Fit
 from harness.history.mixed_locks import LockPair, cost, read_fit, read_pair, write_mix
-from harness.history.search import Answer, ddmin, in_order, interval, most_trials, next_state
-from harness.history.trial import Judged
+from harness.history.search import ddmin, in_order, interval, most_trials, next_state
 from harness.report.console import Progress
 from harness.system import git
 from harness.system.checkouts import read_text
@@ -23,14 +22,13 @@ from harness.workflow.bisect import (
     check_good,
     opened,
     read_experiment,
-    result,
-    to_where,
+    write_result,
 )
 
 _MAX_NAMED = 4
 
 
-def bisect_locks(request: Request, store: Store, progress: Progress, good: Path, bad: Path) -> dict[str, Any]:
+def bisect_locks(request: Request, store: Store, progress: Progress, good: Path, bad: Path) -> LockBisection:
     """The smallest change from one lock to another that alters the bits of an experiment, with the code of HEAD.
 
     Args:
@@ -70,7 +68,7 @@ class _Search:
     def __init__(self, bench: Bench, pair: LockPair, fit: Fit, source: Path, tree: str) -> None:
         self.bench, self.pair, self.fit = bench, pair, fit
         self._source, self._tree = source, tree
-        self.found: dict[frozenset[str], Judged] = {}
+        self.found: dict[frozenset[str], TrialResult] = {}
 
     def ends(self) -> None:
         """Train the good lock twice and the bad one once."""
@@ -85,7 +83,7 @@ class _Search:
             return "same"
         if names not in self.found:
             if problems := self.fit.problems(names):
-                self.found[names] = Judged(answer="unresolved", reason=f"inconsistent: {problems[0]}")
+                self.found[names] = TrialResult(answer="unresolved", reason=f"inconsistent: {problems[0]}")
             else:
                 self.found[names] = self.bench.ask(self._subject(names))
         return self.found[names].answer
@@ -138,7 +136,7 @@ def _announce(pair: LockPair, code: Path, store: Store, progress: Progress) -> N
     )
 
 
-def _conclude(search: _Search, responsible: frozenset[str], commit: str) -> dict[str, Any]:
+def _conclude(search: _Search, responsible: frozenset[str], commit: str) -> LockBisection:
     """What the trials say, and whether the answer could be taken further apart."""
     bench, pair = search.bench, search.pair
     named = [change for change in pair.changes if change.name in responsible]
@@ -150,18 +148,19 @@ def _conclude(search: _Search, responsible: frozenset[str], commit: str) -> dict
             bench.note("only together do these changes alter the bits")
     unresolved = [names for names, judged in search.found.items() if judged.answer == "unresolved"]
     skipped = sum(1 for names in unresolved if search.fit.problems(names))
-    return result(
+    whole = search.found.get(responsible)
+    return write_result(
         bench,
-        kind="locks",
+        LockBisection,
         commit=commit,
         image=pair.image,
         num_changes=len(pair.changes),
-        changes=[change.to_json() for change in pair.changes],
+        changes=pair.changes,
         outcome="found" if not _could_be_smaller(search, responsible) else "range",
-        responsible=[change.to_json() for change in named],
+        responsible=tuple(named),
         num_inconsistent=skipped,
         num_unresolved=len(unresolved) - skipped,
-        first_difference=to_where(search.found.get(responsible)),
+        first_difference=whole.where if whole else None,
     )
 
 

@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
+from harness.documents.history import FileChange
 from harness.errors import UsageError
 from harness.history.commits import Use, changed_files, file_at, has_commit, line_between, read_log, seen_by
-from harness.history.records import FileChange
 
 
 class Repository:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from harness.documents.history import PinChange
 from harness.documents.lockfile import Lockfile, Pin, Wheel, digest_of, parse_lock
-from harness.history.lock_changes import Fit, PinChange, mixed_lock, pin_changes
+from harness.history.lock_changes import Fit, mixed_lock, pin_changes
 
 
 def pin(name, version, build="", wheel=True, more=()):

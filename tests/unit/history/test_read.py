@@ -10,6 +10,7 @@ from harness.documents.digest import Digest
 from harness.errors import UsageError
 from harness.history.commits import seen_by
 from harness.history.read import find_record, known_use, read_history
+from tests.made.past_run import MANIFEST, VERDICT
 from tests.unit.history.test_commits import Repository
 
 CORE = Path(__file__).parents[1] / "core"
@@ -50,17 +51,17 @@ def write_run(root, day, commit, ledger=None, head="sha256:" + "0" * 64, kind="r
     """The documents that a certify leaves, and the ledger of its straight run."""
     folder = root / kind / "exp" / f"202611{day:02}T101112Z-abcdef0-0000"
     folder.mkdir(parents=True)
-    verdict = {"verdict": "CERTIFIED", "commit": commit, "dirty": False, "runner": "host", "scope": None}
+    fields = {"commit": commit, "runner": "host"} | changes
+    recorder = fields.pop("harness", {"recorder": str(RECORDER)})
     manifest = {
-        "commit": commit,
-        "runner": "host",
+        **MANIFEST,
+        **fields,
         "code": {"sha256": f"sha256:{commit}"},
-        "harness": {"recorder": str(RECORDER)},
-        "experiment": {"image": "tiny", "steps": 8, "run": ["python", "train/train.py"]},
+        "harness": {**MANIFEST["harness"], **recorder},
         "trajectories": {"straight": {"ledgers": [head], "files": {}}},
     }
-    (folder / "verdict.json").write_text(json.dumps({**verdict, **changes}))
-    (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    (folder / "verdict.json").write_text(json.dumps({**VERDICT, **fields}))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     if ledger is not None:
         (folder / "straight" / "runs" / "1").mkdir(parents=True)
         (folder / "straight" / "runs" / "1" / "ledger.jsonl").write_bytes(ledger)
@@ -79,10 +80,10 @@ def test_records_are_listed_oldest_first_with_what_changed(repository, synthetic
     assert [record.date[:10] for record in found.records] == ["2026-11-01", "2026-11-02"]
     (change,) = found.changes
     assert change.numbers_equal is False and not change.is_unexplained
-    assert (change.between.first_difference.step, change.between.first_difference.stream) == (3, "grad")
-    assert [file.path for file in change.between.files] == ["lockfiles/tiny.lock", "train/train.py"]
-    assert change.between.num_other_files == 1 and change.between.num_commits == 1
-    assert [str(pin) for pin in change.between.pins] == ["six 1 -> 2"]
+    assert (change.first_difference.step, change.first_difference.stream) == (3, "grad")
+    assert [file.path for file in change.files] == ["lockfiles/tiny.lock", "train/train.py"]
+    assert change.num_other_files == 1 and change.num_commits == 1
+    assert [str(pin) for pin in change.pins] == ["six 1 -> 2"]
     assert json.loads(json.dumps(found.to_json()))["changes"][0]["pins"][0]["name"] == "six"
 
 
@@ -100,8 +101,12 @@ def test_a_ledger_that_is_not_the_one_that_the_manifest_names_is_not_believed(re
     write_run(repository.root, 2, repository.first, straight.ledger_bytes, "sha256:" + "1" * 64)
     found = read(repository.root)
     one, two = found.records
-    assert found.changes[0].between.num_steps is None, "a ledger of somebody else is compared with nothing"
+    assert found.changes[0].num_steps is None, "a ledger of somebody else is compared with nothing"
     assert one.figures.last_loss is not None and two.figures.last_loss is None
+
+
+def malformed(**changes):
+    return json.dumps({**VERDICT, **changes})
 
 
 @pytest.mark.parametrize(
@@ -109,10 +114,11 @@ def test_a_ledger_that_is_not_the_one_that_the_manifest_names_is_not_believed(re
     [
         ("{", "no JSON"),
         ("[]", "no JSON object"),
-        ('{"a":' * 60 + "1" + "}" * 60, "no JSON object"),
+        ('{"a":' * 70 + "1" + "}" * 70, "nested deeper"),
         ("[" * 100_000, "no JSON"),
-        ('{"commit": "--output=x"}', "the commit"),
-        ('{"commit": 7}', "the commit"),
+        (malformed(commit="--output=x"), "the commit"),
+        (malformed(commit=7), "commit"),
+        (malformed(schema=99), "format 99"),
         (None, "missing"),
     ],
 )
@@ -125,6 +131,43 @@ def test_a_malformed_document_is_told_and_left_out(repository, text, problem):
     found = read(repository.root)
     assert len(found.records) == 1 and len(found.left_out) == 1
     assert problem in found.left_out[0].problem and bad.name in found.left_out[0].path
+
+
+@pytest.mark.parametrize("junk", [None, 3, "x", [], {"x": 1}, [None], {"steps": "1"}, 1e400, -(10**30), True])
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("trajectories",),
+        ("trajectories", "straight"),
+        ("trajectories", "straight", "ledgers"),
+        ("trajectories", "straight", "files"),
+        ("environment",),
+        ("environment", "host", "gpus"),
+        ("experiment",),
+        ("experiment", "image"),
+        ("experiment", "run"),
+        ("experiment", "steps"),
+        ("volatile",),
+        ("volatile", "runs"),
+        ("image",),
+        ("harness",),
+        ("code",),
+        ("scope",),
+        ("prepared",),
+    ],
+)
+def test_a_field_of_a_wrong_type_never_ends_the_history(repository, path, junk):
+    write_run(repository.root, 1, repository.first)
+    other = write_run(repository.root, 2, repository.second)
+    manifest = json.loads((other / "manifest.json").read_text())
+    table = manifest
+    for key in path[:-1]:
+        table = table[key]
+    table[path[-1]] = junk
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    write_run(repository.root, 3, repository.first)
+    found = read(repository.root)
+    assert len(found.records) + len(found.left_out) == 3 and found.write()
 
 
 def test_links_are_not_followed(repository, tmp_path):
@@ -143,7 +186,7 @@ def test_a_commit_that_the_repository_does_not_have_costs_only_what_git_would_te
     write_run(repository.root, 1, "0" * 40)
     write_run(repository.root, 2, repository.first)
     (change,) = read(repository.root).changes
-    assert change.between.num_commits is None and change.between.files == ()
+    assert change.num_commits is None and change.files == ()
 
 
 def test_a_run_that_never_trained_is_listed_and_compared_with_nothing(repository):

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness.history.trial import Judged, Where, judge_trial
+from harness.documents.bisection import FirstDifference, TrialResult
+from harness.errors import TamperedError
+from harness.history.trial import judge_trial
 from tests.made.synthetic import STEPS, Quirks, straight
 
 
@@ -28,7 +30,7 @@ def cut(trajectory, steps, *, is_over=False):
 
 
 def test_equal_bits_are_the_same_and_the_steps_are_counted(reference):
-    assert judge_trial(reference, straight()) == Judged(answer="same", num_steps=STEPS)
+    assert judge_trial(reference, straight()) == TrialResult(answer="same", num_steps=STEPS)
 
 
 @pytest.mark.parametrize("stream", ["data", "grad", "param"])
@@ -41,7 +43,7 @@ def test_a_difference_is_told_with_its_step_stream_and_tensor(reference, stream)
 
 def test_a_prefix_is_compared_as_far_as_it_goes(reference):
     late = straight(quirks=Quirks(noise=(5, "grad")))
-    assert judge_trial(reference, cut(late, 4)) == Judged(answer="same", num_steps=4)
+    assert judge_trial(reference, cut(late, 4)) == TrialResult(answer="same", num_steps=4)
     assert judge_trial(reference, cut(late, 5)).where.step == 5
 
 
@@ -113,15 +115,19 @@ def test_files_that_differ_alone_are_a_difference(reference):
 
 
 @pytest.mark.parametrize(
-    "judged",
+    "result",
     [
-        Judged(answer="same", num_steps=3),
-        Judged(answer="unresolved", reason="no wheel", is_lasting=False),
-        Judged(answer="different", num_steps=3, where=Where(phase="step", step=2, stream="loss", micro_batch=1)),
+        TrialResult(answer="same", num_steps=3),
+        TrialResult(answer="unresolved", reason="no wheel", is_lasting=False),
+        TrialResult(
+            answer="different",
+            num_steps=3,
+            where=FirstDifference(phase="step", step=2, stream="loss", micro_batch=1),
+        ),
     ],
 )
-def test_a_trial_is_read_back_as_it_was_kept(judged):
-    assert Judged.parse(json.loads(json.dumps(judged.to_json()))) == judged
+def test_a_trial_is_read_back_as_it_was_kept(result):
+    assert TrialResult.load(result.write(), "x") == result
 
 
 @pytest.mark.parametrize(
@@ -130,11 +136,11 @@ def test_a_trial_is_read_back_as_it_was_kept(judged):
         {},
         {"answer": "good", "where": None},
         {"answer": "different", "where": None},
-        {"answer": "same", "where": None, "x": 1},
+        {"answer": "same", "where": {"phase": "step", "step": 1, "stream": "loss"}},
         {"answer": "same", "where": {"phase": "step"}},
         {"answer": "different", "where": {"phase": "step"}},
     ],
 )
 def test_what_is_no_trial_is_refused(value):
-    with pytest.raises(ValueError):
-        Judged.parse(value)
+    with pytest.raises(TamperedError):
+        TrialResult.load(json.dumps(value).encode(), "x")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from harness.history.trial import Judged, Where
+from harness.documents.bisection import FirstDifference, TrialResult
 from harness.history.trial_folder import Trials, trial_key
 
 QUESTION = {"kind": "commits", "good": "a", "bad": "b"}
-DIFFERENT = Judged(answer="different", num_steps=4, where=Where(phase="step", step=4, stream="data"))
+DIFFERENT = TrialResult(answer="different", num_steps=4, where=FirstDifference(phase="step", step=4, stream="data"))
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def test_an_answer_is_read_back_and_what_may_change_is_asked_again(trials):
     assert trials.read("k") is None
     trials.keep("k", DIFFERENT)
     assert trials.read("k") == DIFFERENT
-    trials.keep("k", Judged(answer="unresolved", reason="no engine", is_lasting=False))
+    trials.keep("k", TrialResult(answer="unresolved", reason="no engine", is_lasting=False))
     assert trials.read("k") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"answer": "same"}', "\0"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"answer": "different"}', "\0"])
 def test_a_torn_answer_is_none(trials, text):
     (trials.folder / "trials" / "k.json").write_text(text)
     assert trials.read("k") is None
