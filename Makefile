@@ -8,8 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lock-installed
 HARNESS := $(BIN)/python -m harness
+PYTEST := $(BIN)/python -m pytest -q -m "not slow"
 
-.PHONY: help certify replay review build doctor setup lint test test-unit test-integration test-slow bench bench-build bench-review bench-archive gc clean
+.PHONY: help certify replay review build doctor setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,27 +41,37 @@ gc: $(STAMP) ## free images, caches and runs that nothing refers to [DRY_RUN=1]
 doctor: $(STAMP) ## what this machine can do, and the remedy for the rest
 	@$(HARNESS) doctor
 
-setup: $(STAMP) ## the harness's own environment, from its hashed lock
+setup: $(STAMP) ## the harness's own environment, from its hashed lock, with the command .venv/bin/harness
 
-$(STAMP): lockfiles/harness.lock
+$(STAMP): lockfiles/harness.lock pyproject.toml
 	@bash .ci/venv "$(PYTHON)" "$(VENV)" lockfiles/harness.lock
 	@touch $@
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check harness pipelines tests
-	$(BIN)/mypy harness
+	$(BIN)/ruff format --check harness pipelines tests
+	$(BIN)/mypy
 
-test: lint test-unit test-integration ## everything: lint, unit tests, then the integration tests on a real engine
+test: lint test-unit test-smoke coverage ## lint, unit tests, and the whole flow once on a real engine
 
 test-unit: $(STAMP) ## no engine needed; those of the pipelines use the host runner's own environment
 	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
-	    $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=5 -m "not slow" tests/unit tests/review tests/tamper
+	    $(PYTEST) -n auto --dist worksteal --durations=5 --cov --cov-report= tests/unit tests/review tests/tamper
 
-test-integration: $(STAMP) ## real engine, real kills; installs and starts an engine as `make certify` does
-	$(BIN)/python -m pytest -q --durations=15 -m "not slow" tests/integration
+test-smoke: $(STAMP) ## certify, refuse, archive, verify, replay; installs and starts an engine as `make certify` does
+	$(PYTEST) --durations=5 tests/smoke
+
+test-engine: $(STAMP) ## builds, faults, registries, GPU requests, the gate and more, on a real engine
+	$(PYTEST) --durations=15 tests/engine
+
+test-tools: $(STAMP) ## what other programs say: a browser, a crate validator, workflow linters, pip
+	$(PYTEST) --durations=5 tests/tools
 
 test-slow: $(STAMP) ## the tests that take many minutes: smollm2, the CUDA image, emulated processors, every byte of an archive
-	$(BIN)/python -m pytest -q -m slow tests/integration tests/tamper
+	$(BIN)/python -m pytest -q -m slow tests/engine tests/tools tests/tamper
+
+coverage: ## how much of harness/ the last unit tests ran
+	@bash .ci/coverage $(BIN)
 
 bench: $(STAMP) ## what a run costs beyond its bare training; ratios measured side by side
 	$(BIN)/python -m tests.bench
@@ -75,4 +86,4 @@ bench-review: $(STAMP) ## what reviewing 1,000 files takes, cold and unchanged
 	$(BIN)/python -m tests.bench_review
 
 clean: ## remove the environment and all runs (the cache and the images stay)
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .coverage *.egg-info

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.workflow.report import report
 from tests import ROOT
-from tests.integration import chromium
+from tests.tools import chromium
 
 MAX_BYTES = 300_000
 # name, width and height in CSS pixels, dark, pixels per CSS pixel

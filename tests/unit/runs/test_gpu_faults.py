@@ -17,7 +17,7 @@ READ_ONLY = (
     'status 1, stdout: , stderr: time="2026-08-26T21:50:49Z" level=error msg="failed to create application profiles '
     'directory: mkdirat etc/nvidia/nvidia-application-profiles-rc.d: read-only file system"'
 )
-# The engine's own answer without a driver, as NVIDIA/nvidia-docker#1352 and tests/integration have it.
+# The engine's own answer without a driver, as NVIDIA/nvidia-docker#1352 and tests/engine have it.
 NO_DRIVER = 'could not select device driver "nvidia" with capabilities: [[gpu]]'
 # moby's daemon/cdi.go and the CDI library
 NO_CDI_DEVICE = "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=GPU-8f2c"

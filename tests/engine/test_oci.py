@@ -7,13 +7,12 @@ import shutil
 import subprocess
 import tempfile
 
-import debian_tools
 import pytest
 
 from harness.documents.lockfile import parse_base_lock
 from harness.packages.debian import fetch_packages
 from harness.system.store import open_store
-from tests import ROOT
+from tests import ROOT, debian_tools
 
 pytestmark = pytest.mark.engine
 
@@ -27,7 +26,7 @@ USER 1000:1000
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    from tests.unit.verify.conftest import copy_project
+    from tests.project import copy_project
 
     project = copy_project(tmp_path_factory.mktemp("oci") / "project")
     (project.root / "images" / "small").mkdir()

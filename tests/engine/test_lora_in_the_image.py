@@ -70,7 +70,7 @@ def prepared(client, image, trained, tmp_path_factory):
 
 
 def test_on_identical_batches_the_losses_agree_with_the_trainer_of_transformers(client, image, trained, prepared):
-    argv = ["python", "tests/integration/parity_trainer.py", "--config", "/config.json", "--prepared", "/prepared"]
+    argv = ["python", "tests/engine/parity_trainer.py", "--config", "/config.json", "--prepared", "/prepared"]
     mounts = [
         (trained / "code", "/code", "ro"),
         (trained / "config.json", "/config.json", "ro"),

@@ -1,6 +1,6 @@
 """Is the bare loop of pipelines/lora the training it claims to be? Compare it with transformers' Trainer.
 
-    python tests/integration/parity_trainer.py --config tiny.json --prepared DIR
+    python tests/engine/parity_trainer.py --config tiny.json --prepared DIR
 
 A plain script, for it runs inside the image: no pytest, no harness. Both loops get the same initial adapter, the same
 micro-batches in the same order, AdamW, schedule, clipping and accumulation, no dropout, for 20 steps in two epochs

@@ -1,9 +1,8 @@
-"""The gate as GitHub's runner would run it: action.yml's steps in a clone of their own, and linters on all of it."""
+"""The gate as GitHub's runner would run it: action.yml's steps in a clone of their own."""
 
 import json
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -15,11 +14,9 @@ import pytest
 import yaml
 
 from tests import ROOT
-from tests.integration.composite import CompositeAction
+from tests.engine.composite import CompositeAction
 
 PLAIN = yaml.safe_load((ROOT / "pipelines" / "experiments" / "plain.yaml").read_text())
-ACTIONS = ("action.yml", ".github/workflows/certify.yml", ".github/workflows/test.yml")
-CERTIFIED = {"verdict": "CERTIFIED", "exit_code": 0}
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +156,7 @@ def test_a_job_that_is_cancelled_leaves_no_container_and_fails_as_undecided(clie
 def test_a_certify_that_never_began_fails_and_an_older_certificate_does_not_stand_in_for_it(checkout, tmp_path):
     old = checkout / "runs" / "nothing" / "20200101T000000Z-aaaaaaa-bbbb"
     old.mkdir(parents=True)
-    (old / "verdict.json").write_text(json.dumps(CERTIFIED))
+    (old / "verdict.json").write_text(json.dumps({"verdict": "CERTIFIED", "exit_code": 0}))
     action = use(checkout, tmp_path, experiment="nothing")
     assert "there is no experiment" in action["Certify"].log
     assert action["Gate"].outcome == "failure" and "::error title=No verdict::" in action["Gate"].log
@@ -184,182 +181,6 @@ def test_a_malformed_input_closes_the_gate_at_once(checkout, tmp_path, name, val
     assert [label for label, step in action.steps if step.outcome == "success"] == []
     assert "::error" in action["Inputs"].log and "Traceback" not in action.log
     assert not (checkout / "pwned").exists()
-
-
-def gate(tmp_path, text, **environment):
-    (tmp_path / "verdict.json").write_text(text)
-    result = subprocess.run(
-        [sys.executable, str(ROOT / ".github" / "gate.py"), "gate"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "PATH": os.environ["PATH"],
-            "EXPERIMENT": "x",
-            "OUTCOME": "success",
-            "ARCHIVE": "none",
-            "VERDICT_FILE": str(tmp_path / "verdict.json"),
-            **environment,
-        },
-    )
-    assert result.stderr == ""
-    return result.returncode, result.stdout
-
-
-@pytest.mark.parametrize("text", ["x" * (1 << 20), "x" * ((1 << 20) + 5) + "\n", "é" * (1 << 20), "short", "short\n"])
-def test_a_summary_stays_within_what_the_service_takes(tmp_path, text):
-    run = tmp_path / "runs" / "x" / "20260101T000000Z-aaaaaaa-bbbb"
-    run.mkdir(parents=True)
-    (tmp_path / "artifact").mkdir()
-    (run / "summary.md").write_text(text)
-    (tmp_path / "runs-before.json").write_text("[]")
-    summary = tmp_path / "summary"
-    subprocess.run(
-        [sys.executable, str(ROOT / ".github" / "gate.py"), "results"],
-        check=True,
-        env={
-            "EXPERIMENT": "x",
-            "FOLDER": str(tmp_path),
-            "GITHUB_WORKSPACE": str(tmp_path),
-            "GITHUB_OUTPUT": str(tmp_path / "output"),
-            "GITHUB_STEP_SUMMARY": str(summary),
-        },
-    )
-    # "supports content up to a size of 1024k": one byte more and nothing at all is shown.
-    assert 0 < summary.stat().st_size <= 1 << 20
-    assert summary.read_text().strip("\n") == text.strip("\n")[: len(summary.read_text()) - 1]
-
-
-def test_the_gate_opens_for_certified(tmp_path):
-    assert gate(tmp_path, json.dumps(CERTIFIED)) == (0, "VERDICT: CERTIFIED\n")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "null",
-        "{",
-        "[" * 100_000,
-        '{"verdict": "certified", "exit_code": 0}',
-        '{"verdict": ["CERTIFIED"]}',
-        '{"verdict": "CERTIFIED", "exit_code": "0"}',
-        '{"verdict": "CERTIFIED", "exit_code": false}',
-        '{"verdict": "CERTIFIED", "exit_code": 1}',
-        '{"verdict": "CERTIFIED"}',
-        *[json.dumps({"verdict": word, "exit_code": 0}) for word in ("DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED")],
-    ],
-)
-def test_the_gate_opens_for_nothing_else(tmp_path, text):
-    code, out = gate(tmp_path, text)
-    assert code == 1 and out.startswith("::error title=")
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"OUTCOME": "failure"},
-        {"OUTCOME": "cancelled"},
-        {"OUTCOME": ""},
-        {"VERDICT_FILE": ""},
-        {"ARCHIVE": "evidence", "ARCHIVED": ""},
-    ],
-)
-def test_certified_is_not_enough_where_the_command_or_the_archive_failed(tmp_path, environment):
-    assert gate(tmp_path, json.dumps(CERTIFIED), **environment)[0] == 1
-
-
-def test_no_expression_stands_in_a_script_and_every_action_is_pinned_by_its_commit():
-    for name in ACTIONS:
-        document = yaml.safe_load((ROOT / name).read_text())
-        steps = (
-            document["runs"]["steps"]
-            if "runs" in document
-            else [step for job in document["jobs"].values() for step in job["steps"]]
-        )
-        for step in steps:
-            assert "${{" not in step.get("run", ""), step
-            uses = step.get("uses", "./")
-            assert uses == "./" or re.fullmatch(r"[\w-]+/[\w/-]+@[0-9a-f]{40}", uses), uses
-        pins = re.findall(r"uses: (?!\./)(.*)", (ROOT / name).read_text())
-        assert all(re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", pin) for pin in pins), pins
-        assert "pull_request_target" not in (ROOT / name).read_text()
-        assert document.get("permissions", {}) == {}, "each job says what it needs"
-
-
-@pytest.fixture(scope="module")
-def linters(tmp_path_factory):
-    """The folder of an environment's programs: exactly what lockfiles/lint-workflows.lock pins."""
-    folder = tmp_path_factory.mktemp("linters") / "environment"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    options = ["--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"]
-    lock = ROOT / "lockfiles" / "lint-workflows.lock"
-    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", *options, "-r", lock]
-    subprocess.run(pip, check=True, capture_output=True)
-    return folder / "bin"
-
-
-def lint(linters, folder, name):
-    """What a linter says of the action and the workflows in a folder: its exit code and its words."""
-    workflows = sorted(str(path.relative_to(folder)) for path in (folder / ".github" / "workflows").glob("*.yml"))
-    command = {
-        "schema of actions": ["check-jsonschema", "--builtin-schema", "vendor.github-actions", "action.yml"],
-        "schema of workflows": ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
-        "actionlint": ["actionlint", "-no-color"],
-        "zizmor": ["zizmor", "--offline", "--no-progress", "--color=never", "action.yml", ".github/workflows"],
-    }[name]
-    result = subprocess.run(
-        [linters / command[0], *command[1:]],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PATH": f"{linters}:{os.environ['PATH']}"},
-    )
-    return result.returncode, result.stdout + result.stderr
-
-
-def linted_copy(tmp_path):
-    shutil.copytree(ROOT / ".github", tmp_path / ".github")
-    shutil.copy(ROOT / "action.yml", tmp_path / "action.yml")
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    return tmp_path
-
-
-@pytest.mark.parametrize("linter", ["schema of actions", "schema of workflows", "actionlint", "zizmor"])
-def test_no_linter_finds_anything(linters, tmp_path, linter):
-    code, words = lint(linters, linted_copy(tmp_path), linter)
-    assert code == 0, words
-
-
-@pytest.mark.parametrize(
-    ("linter", "file", "old", "new"),
-    [
-        ("zizmor", ".github/workflows/certify.yml", 'case "$RESULT" in', 'case "${{ github.head_ref }}" in'),
-        ("zizmor", "action.yml", "@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0", "@v7"),
-        ("actionlint", ".github/workflows/certify.yml", "experiment: ${{ inputs", "experimnt: ${{ inputs"),
-        ("actionlint", ".github/workflows/certify.yml", "needs: certify", "needs: certfy"),
-        ("schema of actions", "action.yml", "using: composite", "using: composit"),
-        ("schema of workflows", ".github/workflows/test.yml", "timeout-minutes: 45", "timeout: 45"),
-    ],
-)
-def test_each_linter_finds_what_was_planted_for_it(linters, tmp_path, linter, file, old, new):
-    path = linted_copy(tmp_path) / file
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    code, words = lint(linters, tmp_path, linter)
-    assert code != 0, words
-
-
-def test_shellcheck_finds_nothing_in_the_scripts_of_the_action(linters, tmp_path):
-    for step in yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]:
-        if "run" in step:
-            script = tmp_path / "script.sh"
-            script.write_text("#!/bin/bash\nset -eo pipefail\n" + step["run"])
-            result = subprocess.run([linters / "shellcheck", script], capture_output=True, text=True, check=False)
-            assert result.returncode == 0, result.stdout
 
 
 def test_the_key_is_readable_by_its_user_alone_while_it_is_used(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from harness.judge.diff import compare_run
 from harness.system.store import open_store
-from tests.integration.debian_tools import need
+from tests.debian_tools import need
 from tests.portability.emulated import EMULATOR, Trainings, run_script
 
 # An Intel of 2013 and an AMD of 2017: both have AVX2 and FMA, to which the experiments are capped, and no AVX-512.

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.unit.verify.conftest import copy_project
+from tests.project import copy_project
 
 EXPERIMENT = """schema: 1
 image: cpu

@@ -8,7 +8,6 @@ import subprocess
 import time
 import urllib.request
 
-import debian_tools
 import pytest
 
 from harness.documents.lockfile import parse_base_lock
@@ -18,7 +17,7 @@ from harness.images.builder import build
 from harness.images.engine_images import load_image
 from harness.packages.debian import fetch_packages
 from harness.system.store import Store, open_store
-from tests import ROOT
+from tests import ROOT, debian_tools
 
 pytestmark = pytest.mark.engine
 

@@ -6,7 +6,6 @@ import os
 import subprocess
 import tarfile
 
-import debian_tools
 import docker
 import pytest
 
@@ -17,18 +16,18 @@ from harness.packages.debian import fetch_packages
 from harness.packages.wheels import fetch_wheels
 from harness.system.files import FolderFiles
 from harness.system.store import Store, file_digest
+from tests import debian_tools
 
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def certified(client, shared_project, tmp_path_factory):
+def certified(certified_plain, tmp_path_factory):
     """A project with a certified run of `plain`, and a key; commands get the environment it is in."""
     environment = {"XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("config")), "HARNESS_KEY": ""}
-    answer = shared_project.harness("certify", "plain", RUNNER="docker")
-    assert answer.code == 0, answer.out + answer.err
-    assert shared_project.harness("key", "create", "me", **environment).code == 0
-    return shared_project, environment
+    project, _ = certified_plain
+    assert project.harness("key", "create", "me", **environment).code == 0
+    return project, environment
 
 
 def archived(project, environment, target, *options):

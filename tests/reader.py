@@ -1,12 +1,10 @@
-"""README and guide: every block that a reader would type is run, in order, in a fresh clone."""
+"""Following a document: every block that a reader would type is run, in order, in a fresh clone."""
 
 import os
 import re
 import shlex
 import shutil
 import subprocess
-
-import pytest
 
 from tests import ROOT
 
@@ -73,23 +71,11 @@ def follow(root, document):
     return num_run
 
 
-@pytest.fixture
-def clone(project, tmp_path):
+def fresh_clone(project, root):
     """This checkout's files on top of its history, with its environment instead of another of the same lock."""
-    root = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", "--no-checkout", str(ROOT), str(root)], check=True)
     shutil.copytree(project.root, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
     for command in (["add", "-A"], ["commit", "-q", "--allow-empty", "-m", "as it stands here"]):
         subprocess.run(["git", "-C", str(root), *command], check=True, env={**os.environ, **READER})
     (root / ".venv").symlink_to(ROOT / ".venv")
     return root
-
-
-@pytest.mark.engine
-def test_the_guide_leads_to_a_certificate(client, clone):
-    assert follow(clone, "docs/guide/your-own-pipeline.md") == 4
-
-
-@pytest.mark.engine
-def test_every_command_of_the_readme_runs(client, clone):
-    assert follow(clone, "README.md") == 6

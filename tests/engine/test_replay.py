@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import ROOT, Answer, Project, copy_project
+from tests import ROOT
+from tests.project import Answer, Project, copy_certified
 
 CHANGE = '    optimizer.zero_grad()\n    if step == 10:\n        optimizer.param_groups[0]["lr"] *= 1.5\n'
 VANISHED = "vanished-1.0-py3-none-any.whl"
@@ -47,10 +48,8 @@ def head(project):
 
 
 @pytest.fixture(scope="module")
-def certified(client, tmp_path_factory):
-    project = copy_project(tmp_path_factory.mktemp("replay") / "project")
-    answer = project.harness("certify", "plain", RUNNER="docker")
-    assert answer.code == 0, answer.out + answer.err
+def certified(certified_plain, tmp_path_factory):
+    project = copy_certified(certified_plain[0], tmp_path_factory.mktemp("replay") / "project")
     commit, run = head(project), project.latest("plain")
     script = project.root / "pipelines" / "plain" / "train.py"
     script.write_text(script.read_text().replace("    optimizer.zero_grad()\n", CHANGE))

@@ -17,7 +17,7 @@ from harness.runs.sandbox import Mount, ProcessSpec
 from harness.system import gpu
 from harness.system.store import open_store
 from tests import ROOT
-from tests.integration.engine_in_front import EngineInFront
+from tests.engine.engine_in_front import EngineInFront
 
 pytestmark = pytest.mark.engine
 

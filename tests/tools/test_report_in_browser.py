@@ -16,16 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "unit" / "report"))
-
-import replay_data
-import review_data
-
 from harness.report.documents import render_documents
-from tests.integration import chromium
+from tests import ROOT
+from tests.made import replay_data, review_data
 from tests.made import report_data as data
+from tests.tools import chromium
 
 NO_BROWSER = "no Chromium in PATH (Debian: apt-get install chromium)"
 pytestmark = pytest.mark.skipif(chromium.find() is None, reason=NO_BROWSER)

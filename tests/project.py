@@ -1,4 +1,4 @@
-"""What the integration tests share: a real engine, the real image, and a project of one's own to break."""
+"""A checkout of a test's own, and the command line in it, as a user has both."""
 
 import json
 import os
@@ -8,24 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from harness.errors import HostError
-from harness.system import engine
-from harness.system.store import open_store
 from tests import ROOT
-
-
-@pytest.fixture(scope="session")
-def client():
-    try:
-        connection = engine.ensure("auto", print)
-    except HostError as error:
-        if os.environ.get("CI") or os.geteuid() == 0:
-            pytest.fail(f"the container path is never skipped silently here: {error}", pytrace=False)
-        pytest.skip(str(error))
-    yield connection
-    connection.close()
 
 
 @dataclass(frozen=True)
@@ -100,30 +83,7 @@ def copy_project(target: Path) -> Project:
     return project
 
 
-@pytest.fixture
-def project(tmp_path):
-    return copy_project(tmp_path / "project")
-
-
-@pytest.fixture(scope="module")
-def shared_project(tmp_path_factory):
-    """One for all tests of a module that do not disturb each other."""
-    return copy_project(tmp_path_factory.mktemp("shared") / "project")
-
-
-@pytest.fixture(scope="session")
-def certified_tiny(client, tmp_path_factory):
-    """`tiny`, certified once in containers for all who only read it: its project, and what the command answered."""
-    project = copy_project(tmp_path_factory.mktemp("tiny") / "project")
-    answer = project.harness("certify", "tiny", RUNNER="docker", timeout=1500)
-    assert answer.code == 0, answer.out + answer.err
-    return project, answer
-
-
-@pytest.fixture(scope="session")
-def certified_prefix(client, tmp_path_factory):
-    """The first 10 steps of `plain`, as `certified_tiny`; and what was known of its timings before and after."""
-    project, store = copy_project(tmp_path_factory.mktemp("prefix") / "project"), open_store(None, os.environ)
-    before = store.read_record("timings", "plain")
-    answer = project.harness("certify", "plain", "--steps", "10", RUNNER="docker")
-    return project, answer, (before, store.read_record("timings", "plain"))
+def copy_certified(certified: Project, target: Path) -> Project:
+    """A certified project with its runs, to be changed at will."""
+    shutil.copytree(certified.root, target, symlinks=True)
+    return Project(target)

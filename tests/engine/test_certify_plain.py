@@ -29,10 +29,10 @@ def assert_nothing_is_vetoed(review):
 
 
 @pytest.mark.engine
-def test_it_is_certified_in_containers(client, shared_project):
-    answer = shared_project.harness("certify", "plain", RUNNER="docker")
+def test_it_is_certified_in_containers(certified_plain):
+    project, answer = certified_plain
     assert (answer.code, answer.last_line) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
-    verdict = shared_project.verdict("plain")
+    verdict = project.verdict("plain")
     assert verdict["runner"] == "docker"
     assert all(kill["landed"] and kill["exit_code"] == 137 for kill in verdict["interruptions"])
     assert_nothing_is_vetoed(verdict["review"])

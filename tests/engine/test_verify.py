@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from tests import ROOT
-from tests.integration.conftest import Project
+from tests.mutants import mutant
+from tests.project import Project
 from tests.tamper.made_archive import certify_again, edit_json, made
 
 BARE = """
@@ -26,19 +27,6 @@ sys.meta_path.insert(0, Absent())
 from harness.cli import main
 
 main(sys.argv[1:])
-"""
-MUTANT = """
-schema: 1
-image: cpu
-run: [python, tests/mutants/train.py, --config, "{config}", --output, "{output}"]
-resume: [python, tests/mutants/train.py, --config, "{config}", --output, "{output}", --resume]
-config: {seed: 7, steps: 16, lr: 0.01, batch_size: 6, save_every: 3, accumulation: 2, bug: forgets_moments}
-steps: 16
-outputs: [model.safetensors]
-checkpoints: ["checkpoints/*.pt"]
-environment: {OMP_NUM_THREADS: "1", ATEN_CPU_CAPABILITY: avx2}
-interruptions: [{kind: micro_batch, step: 8, micro_batch: 1}]
-policy: {required: [rerun, resume], rerun: prefix}
 """
 
 
@@ -151,7 +139,7 @@ def test_a_run_in_containers_is_archived_and_verified_elsewhere(certified_prefix
 @pytest.mark.slow
 def test_runs_of_other_verdicts_are_verified_with_their_own_word(client, project, tmp_path):
     environment = key_made(project, tmp_path)
-    project.experiment("forgetful", MUTANT)
+    project.experiment("forgetful", mutant("forgets_moments"))
     for name, word in (("forgetful", "DIVERGED"), ("tiny", "CERTIFIED")):
         answer = project.harness("certify", name, RUNNER="docker")
         assert answer.last_line == f"VERDICT: {word}", answer.out + answer.err

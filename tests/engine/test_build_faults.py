@@ -27,10 +27,8 @@ from harness.documents.platform import IMAGE_TARGET
 from harness.packages.debian import fetch_packages
 from harness.system.store import open_store
 from tests import ROOT
-from tests.unit.verify.conftest import Answer, Project
-
-sys.path.insert(0, str(ROOT / "tests" / "unit" / "host"))
-import package_index
+from tests.made import package_index
+from tests.project import Answer, Project
 
 pytestmark = [
     pytest.mark.engine,

@@ -15,7 +15,7 @@ from harness.packages.pip import download
 from harness.system.checkouts import read_lock
 from harness.system.store import file_digest, open_store
 from tests import ROOT
-from tests.unit.verify.conftest import copy_project
+from tests.project import copy_project
 
 TRAIN = "pipelines/plain/train.py"
 BATCH = "generator=draw)"

@@ -1,0 +1,62 @@
+"""What all suites share: a real engine, a project of one's own to break, and what was certified once."""
+
+import os
+
+import pytest
+
+from tests.project import copy_project
+
+
+@pytest.fixture(scope="session")
+def client():
+    from harness.errors import HostError
+    from harness.system import engine
+
+    try:
+        connection = engine.ensure("auto", print)
+    except HostError as error:
+        if os.environ.get("CI") or os.geteuid() == 0:
+            pytest.fail(f"the container path is never skipped silently here: {error}", pytrace=False)
+        pytest.skip(str(error))
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def project(tmp_path):
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def shared_project(tmp_path_factory):
+    """One for all tests of a module that do not disturb each other."""
+    return copy_project(tmp_path_factory.mktemp("shared") / "project")
+
+
+@pytest.fixture(scope="session")
+def certified_tiny(client, tmp_path_factory):
+    """`tiny`, certified once in containers for all who only read it: its project, and what the command answered."""
+    project = copy_project(tmp_path_factory.mktemp("tiny") / "project")
+    answer = project.harness("certify", "tiny", RUNNER="docker", timeout=1500)
+    assert answer.code == 0, answer.out + answer.err
+    return project, answer
+
+
+@pytest.fixture(scope="session")
+def certified_plain(client, tmp_path_factory):
+    """`plain`, as `certified_tiny`."""
+    project = copy_project(tmp_path_factory.mktemp("plain") / "project")
+    answer = project.harness("certify", "plain", RUNNER="docker")
+    assert answer.code == 0, answer.out + answer.err
+    return project, answer
+
+
+@pytest.fixture(scope="session")
+def certified_prefix(client, tmp_path_factory):
+    """The first 10 steps of `plain`, as `certified_tiny`; and what was known of its timings before and after."""
+    from harness.system.store import open_store
+
+    project, store = copy_project(tmp_path_factory.mktemp("prefix") / "project"), open_store(None, os.environ)
+    before = store.read_record("timings", "plain")
+    answer = project.harness("certify", "plain", "--steps", "10", RUNNER="docker")
+    return project, answer, (before, store.read_record("timings", "plain"))

@@ -1,0 +1,96 @@
+"""What the gate for pull requests makes of a verdict: `.github/gate.py`, step by step."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import ROOT
+
+CERTIFIED = {"verdict": "CERTIFIED", "exit_code": 0}
+
+
+def gate(tmp_path, text, **environment):
+    (tmp_path / "verdict.json").write_text(text)
+    result = subprocess.run(
+        [sys.executable, str(ROOT / ".github" / "gate.py"), "gate"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": os.environ["PATH"],
+            "EXPERIMENT": "x",
+            "OUTCOME": "success",
+            "ARCHIVE": "none",
+            "VERDICT_FILE": str(tmp_path / "verdict.json"),
+            **environment,
+        },
+    )
+    assert result.stderr == ""
+    return result.returncode, result.stdout
+
+
+@pytest.mark.parametrize("text", ["x" * (1 << 20), "x" * ((1 << 20) + 5) + "\n", "é" * (1 << 20), "short", "short\n"])
+def test_a_summary_stays_within_what_the_service_takes(tmp_path, text):
+    run = tmp_path / "runs" / "x" / "20260101T000000Z-aaaaaaa-bbbb"
+    run.mkdir(parents=True)
+    (tmp_path / "artifact").mkdir()
+    (run / "summary.md").write_text(text)
+    (tmp_path / "runs-before.json").write_text("[]")
+    summary = tmp_path / "summary"
+    subprocess.run(
+        [sys.executable, str(ROOT / ".github" / "gate.py"), "results"],
+        check=True,
+        env={
+            "EXPERIMENT": "x",
+            "FOLDER": str(tmp_path),
+            "GITHUB_WORKSPACE": str(tmp_path),
+            "GITHUB_OUTPUT": str(tmp_path / "output"),
+            "GITHUB_STEP_SUMMARY": str(summary),
+        },
+    )
+    # "supports content up to a size of 1024k": one byte more and nothing at all is shown.
+    assert 0 < summary.stat().st_size <= 1 << 20
+    assert summary.read_text().strip("\n") == text.strip("\n")[: len(summary.read_text()) - 1]
+
+
+def test_the_gate_opens_for_certified(tmp_path):
+    assert gate(tmp_path, json.dumps(CERTIFIED)) == (0, "VERDICT: CERTIFIED\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{",
+        "[" * 100_000,
+        '{"verdict": "certified", "exit_code": 0}',
+        '{"verdict": ["CERTIFIED"]}',
+        '{"verdict": "CERTIFIED", "exit_code": "0"}',
+        '{"verdict": "CERTIFIED", "exit_code": false}',
+        '{"verdict": "CERTIFIED", "exit_code": 1}',
+        '{"verdict": "CERTIFIED"}',
+        *[json.dumps({"verdict": word, "exit_code": 0}) for word in ("DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED")],
+    ],
+)
+def test_the_gate_opens_for_nothing_else(tmp_path, text):
+    code, out = gate(tmp_path, text)
+    assert code == 1 and out.startswith("::error title=")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OUTCOME": "failure"},
+        {"OUTCOME": "cancelled"},
+        {"OUTCOME": ""},
+        {"VERDICT_FILE": ""},
+        {"ARCHIVE": "evidence", "ARCHIVED": ""},
+    ],
+)
+def test_certified_is_not_enough_where_the_command_or_the_archive_failed(tmp_path, environment):
+    assert gate(tmp_path, json.dumps(CERTIFIED), **environment)[0] == 1
