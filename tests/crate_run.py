@@ -4,6 +4,7 @@ import json
 
 from harness.documents.digest import sha256
 from tests import ROOT
+from tests.made.documents import manifest_of, verdict_of
 
 
 def make_run(folder, *, runner="docker"):
@@ -29,14 +30,28 @@ def make_run(folder, *, runner="docker"):
                     "exit_code": code,
                     "killed_by": killed,
                     "error": None,
+                    "mode": "run",
+                    "faults": [],
+                    "oom_killed": False,
+                    "settings": {},
                 }
             )
     times = {"started": "2026-11-23T16:06:48.288520578Z", "finished": "2026-11-23T16:07:03.739698498Z"}
     moments = {"started": "2026-11-23T16:06:46+00:00", "finished": "2026-11-23T16:07:25+00:00"}
-    known = [{"run": f"{run['trajectory']}/{run['number']}", **(times if runner == "docker" else {})} for run in runs]
+    times = times if runner == "docker" else {}
+    known = [{"run": f"{run['trajectory']}/{run['number']}", "seconds": 1.0, **times} for run in runs]
     sha = "sha256:" + "a" * 64
     manifest = {
-        "harness": {"version": "1.2.3"},
+        "schema": 1,
+        "harness": {"version": "1.2.3", "recorder": sha},
+        "name": "tiny",
+        "experiment_digest": sha,
+        "scope": None,
+        "runner": runner,
+        "commit": "c" * 40,
+        "dirty": False,
+        "code": {"sha256": sha},
+        "environment": {"host": {}, "process": {}, "gpu": {}},
         "experiment": {"environment": {"OMP_NUM_THREADS": "1", "SEED": "17"}, "image": "cpu"},
         "image": {"name": "cpu", "id": sha} if runner == "docker" else {"name": None, "id": None},
         "inputs": {
@@ -45,9 +60,16 @@ def make_run(folder, *, runner="docker"):
         },
         "runs": runs,
         "trajectories": files,
-        "volatile": {**moments, "runs": known},
+        "volatile": {**moments, "run_id": "x", "runs": known},
     }
+    check = {"verdict": "CERTIFIED", "required": True}
     verdict = {
+        "schema": 2,
+        "exit_code": 0,
+        "checks": {"rerun": check, "resume": check, "rebuild": check},
+        "compared": {},
+        "control": {"failed_as_it_must": True, "controls": []},
+        "testimony": {"tensors_on_disk": 0, "found_in_ledger": 0, "missing": []},
         "experiment": "tiny",
         "verdict": "CERTIFIED",
         "run_id": "20261123T160646Z-c0acdde-7938",
@@ -61,4 +83,4 @@ def make_run(folder, *, runner="docker"):
     for name, document in (("manifest.json", manifest), ("verdict.json", verdict), ("config.json", {})):
         (folder / name).write_text(json.dumps(document))
     (folder / "report.html").write_text("<p>")
-    return verdict, manifest
+    return verdict_of(verdict), manifest_of(manifest)

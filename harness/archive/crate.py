@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from harness.archive.licence import licence_of
-from harness.documents.digest import sha256
+from harness.archive.licences import licence_of
+from harness.documents.manifest import FileFacts, Manifest, RunFacts, Volatile, VolatileRun
+from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError
-from harness.signing.provenance import hex_of, input_uri
-from harness.system.safe_read import clean, safe_read
+from harness.signing.certificate import hex_of
+from harness.signing.provenance import input_uri
+from harness.system.files import Files, FolderFiles
+from harness.system.safe_read import clean
 from harness.system.store import write_atomically
 
 CRATE = "ro-crate-metadata.json"
@@ -40,7 +43,8 @@ _DOCUMENTS = (
     "macros.tex",
 )
 _MADE_FROM_CODE = ("config.json", "sbom.cdx.json")
-LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
+_LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING")
+_LICENCES = "https://spdx.org/licenses/"
 _MAX_LICENCE_BYTES = 1 << 20
 _MAX_FILE_BYTES = 1 << 50
 _NO_LICENCE = "The code says nothing that names a licence for certain: ask whoever published it."
@@ -58,41 +62,24 @@ _MEDIA_TYPES = {
     ".xml": "application/xml",
 }
 _ANY_MEDIA_TYPE = "application/octet-stream"
+Entity = tuple[str, dict[str, Any]]
 
 
-def write_crate(folder: Path, verdict: Mapping[str, Any], manifest: Mapping[str, Any]) -> Path:
-    """Write the crate of a run beside its documents; the last of them but the certificate.
-
-    Args:
-        folder: the run's folder, with `code/` and every document in it.
-        verdict: `verdict.json`.
-        manifest: `manifest.json`.
-    """
+def write_crate(folder: Path, verdict: Verdict, manifest: Manifest) -> Path:
+    """Write the crate of a run's folder, which holds `code/` and every other document but the certificate."""
     digests = dict(_digests(folder, manifest))
     target = folder / CRATE
-    write_atomically(target, render_crate(verdict, manifest, digests, _licence_in(folder / "code")))
+    write_atomically(target, render_crate(verdict, manifest, digests, FolderFiles(folder / "code")))
     return target
 
 
-def _digests(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The digests of what is there; no link that a run left is followed, and outputs are not hashed a second time."""
-    for name in described_files(manifest):
-        with contextlib.suppress(EvidenceError):
-            data = safe_read(folder, name, max_bytes=_MAX_FILE_BYTES)
-            known = _output(name, manifest)
-            yield name, str(known["sha256"] if known and known["sha256"] else sha256(memoryview(data)))
-
-
-def described_files(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+def described_files(manifest: Manifest) -> tuple[str, ...]:
     """The files of a run's folder that its crate describes, where they are there: documents, ledgers, results."""
-    ledgers = [_ledger(run) for run in manifest["runs"]]
-    results = [name for trajectory in manifest["trajectories"] for name in _results(manifest, trajectory)]
-    return (*_DOCUMENTS, *sorted({*ledgers, *results}))
+    results = [name for trajectory in manifest.trajectories for name in _results(manifest, trajectory)]
+    return (*_DOCUMENTS, *sorted({*map(_ledger, manifest.runs), *results}))
 
 
-def render_crate(
-    verdict: Mapping[str, Any], manifest: Mapping[str, Any], digests: Mapping[str, str], licence: str | None
-) -> str:
+def render_crate(verdict: Verdict, manifest: Manifest, digests: Mapping[str, str], code: Files) -> str:
     """The text of `ro-crate-metadata.json`.
 
     Args:
@@ -100,10 +87,10 @@ def render_crate(
         manifest: `manifest.json`.
         digests: `sha256:<hex>` of the files that are there, by their names in the run's folder; what
             `described_files` does not name is left out.
-        licence: the code's SPDX identifier, where it is known for certain.
+        code: the exported code, which may name its licence.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: a document does not have the form that this program writes.
+        ValueError, TypeError: the manifest has no times, or others than this program writes.
     """
     # The library reads half a megabyte of vocabulary when it is imported.
     from rocrate.model import ContextEntity, File  # type: ignore[import-untyped]
@@ -115,157 +102,153 @@ def render_crate(
     present = [name for name in described_files(manifest) if name in digests and clean(name) == name]
     for name in present:
         crate.add(File(crate, dest_path=name, properties=_file(name, digests[name], manifest)))
-    actions = list(_actions(verdict, manifest, present))
+    licence = _licence_in(code)
+    actions = [*_runs(verdict, manifest, present), ("#judging", _judging(verdict, manifest, present))]
     for identifier, properties in (*_things(verdict, manifest, licence), *actions):
         crate.add(ContextEntity(crate, identifier, properties=properties))
-    root = _root(verdict, manifest, licence)
-    for key, value in {**root, "mentions": _one_or_all([_ref(identifier) for identifier, _ in actions])}.items():
+    root = {
+        "name": f"{verdict.experiment}: {verdict.verdict} (run {verdict.run_id})",
+        "description": verdict.summary,
+        "datePublished": _moment(manifest.volatile.finished),
+        "license": _ref(_LICENCES + licence) if licence else _NO_LICENCE,
+        "conformsTo": _ref(PROFILE),
+        "mentions": _refs(identifier for identifier, _ in actions),
+    }
+    for key, value in root.items():
         crate.root_dataset[key] = value
     document = crate.metadata.generate()
     document["@graph"].sort(key=lambda entity: (entity["@id"] not in (CRATE, "./"), entity["@id"]))
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _root(verdict: Mapping[str, Any], manifest: Mapping[str, Any], licence: str | None) -> dict[str, Any]:
-    return {
-        "name": f"{verdict['experiment']}: {verdict['verdict']} (run {verdict['run_id']})",
-        "description": verdict["summary"],
-        "datePublished": _moment(manifest["volatile"]["finished"]),
-        "license": _ref(_licence_id(licence)) if licence else _NO_LICENCE,
-        "conformsTo": _ref(PROFILE),
-    }
+def _digests(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """The digests of what is there; no link that a run left is followed, and outputs are not hashed a second time."""
+    files = FolderFiles(folder)
+    for name in described_files(manifest):
+        with contextlib.suppress(EvidenceError):
+            data = files.read(name, max_bytes=_MAX_FILE_BYTES)
+            known = _output(name, manifest)
+            yield name, known.sha256 if known and known.sha256 else str(files.digest(name, data))
 
 
-def _things(
-    verdict: Mapping[str, Any], manifest: Mapping[str, Any], licence: str | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _things(verdict: Verdict, manifest: Manifest, licence: str | None) -> Iterator[Entity]:
     """What is no file: the profile, the programs, the image, the inputs, the environment, the licence."""
     yield PROFILE, {"@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
     if licence:
-        yield _licence_id(licence), {"@type": "CreativeWork", "name": licence, "description": _LICENCE_NOTE}
-    state = ", with uncommitted changes" if verdict["dirty"] else ""
-    code = {"name": f"code of {verdict['experiment']}", "softwareVersion": f"{verdict['commit']}{state}"}
+        yield _LICENCES + licence, {"@type": "CreativeWork", "name": licence, "description": _LICENCE_NOTE}
+    state = ", with uncommitted changes" if verdict.dirty else ""
+    code = {"name": f"code of {verdict.experiment}", "softwareVersion": f"{verdict.commit}{state}"}
     yield "#code", {"@type": "SoftwareApplication", **code, "description": "the training code, at its git commit"}
-    harness = {"name": "repro-harness", "softwareVersion": manifest["harness"]["version"]}
+    harness = {"name": "repro-harness", "softwareVersion": manifest.harness.version}
     yield "#harness", {"@type": "SoftwareApplication", **harness, "description": "runs, compares and judges"}
-    image = manifest.get("image") or {}
-    if image.get("id"):
-        docker = {"additionalType": _ref(f"{_TERMS}DockerImage"), "name": f"{image['name']}"}
-        yield "#image", {"@type": "ContainerImage", **docker, "sha256": hex_of(image["id"])}
-    for name, value in sorted(manifest["inputs"].items()):
-        given = {"identifier": input_uri(value) or value.get("file"), "version": _version(value)}
+    if manifest.image.id:
+        docker = {"additionalType": _ref(f"{_TERMS}DockerImage"), "name": f"{manifest.image.name}"}
+        yield "#image", {"@type": "ContainerImage", **docker, "sha256": hex_of(manifest.image.id)}
+    for name, value in sorted(manifest.inputs.items()):
+        given = {"identifier": input_uri(value) or value.file, "version": value.version or value.revision}
         known = {key: text for key, text in given.items() if text}
-        yield _input_id(name), {"@type": "CreativeWork", "name": name, "sha256": hex_of(value["sha256"]), **known}
-    for name, text in sorted(manifest["experiment"]["environment"].items()):
+        yield _input_id(name), {"@type": "CreativeWork", "name": name, "sha256": hex_of(value.sha256), **known}
+    for name, text in _variables(manifest).items():
         yield _variable_id(name), {"@type": "PropertyValue", "name": name, "value": text}
 
 
-def _actions(
-    verdict: Mapping[str, Any], manifest: Mapping[str, Any], present: list[str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """One action for each run of a training, in their order, and one for comparing and judging them."""
-    times = {row["run"]: row for row in manifest["volatile"]["runs"]}
-    last = {run["trajectory"]: run["number"] for run in manifest["runs"]}
-    given = [_ref(_input_id(name)) for name in sorted(manifest["inputs"])]
-    given += [_ref(_path_id("config.json"))] if "config.json" in present else []
-    variables = [_ref(_variable_id(name)) for name in sorted(manifest["experiment"]["environment"])]
-    image = {"containerImage": _ref("#image")} if (manifest.get("image") or {}).get("id") else {}
-    evidence: list[str] = []
-    for run in manifest["runs"]:
-        name = f"{run['trajectory']}/{run['number']}"
-        is_last = last[run["trajectory"]] == run["number"]
-        made = [_ledger(run), *(_results(manifest, run["trajectory"]) if is_last else ())]
-        made = [path for path in made if path in present]
-        evidence += made
-        yield (
-            f"#run-{quote(name)}",
-            {
-                "@type": "CreateAction",
-                "name": f"{name} of {verdict['experiment']}",
-                "description": " ".join(run["argv"]),
-                "instrument": _ref("#code"),
-                "object": _one_or_all(given),
-                "result": _one_or_all([_ref(_path_id(path)) for path in made]),
-                "environment": _one_or_all(variables),
-                **image,
-                **_times(times.get(name, {})),
-                **_status(run),
-            },
-        )
-    judged = [name for name in _DOCUMENTS if name in present and name not in _MADE_FROM_CODE]
-    yield (
-        "#judging",
-        {
+def _runs(verdict: Verdict, manifest: Manifest, present: list[str]) -> Iterator[Entity]:
+    """One action for each run of a training, in their order."""
+    volatile = {row.run: row for row in manifest.volatile.runs}
+    last = {run.trajectory: run.number for run in manifest.runs}
+    config = [quote(name) for name in ("config.json",) if name in present]
+    image = {"containerImage": _ref("#image")} if manifest.image.id else {}
+    for run in manifest.runs:
+        name = f"{run.trajectory}/{run.number}"
+        made = [_ledger(run), *(_results(manifest, run.trajectory) if last[run.trajectory] == run.number else ())]
+        action = {
             "@type": "CreateAction",
-            "name": f"verdict on {verdict['experiment']}: {verdict['verdict']}",
-            "description": verdict["summary"],
-            "instrument": _ref("#harness"),
-            "object": _one_or_all([_ref(_path_id(path)) for path in evidence]),
-            "result": _one_or_all([_ref(_path_id(name)) for name in judged]),
-            "actionStatus": "http://schema.org/CompletedActionStatus",
-            **_times(manifest["volatile"]),
-        },
-    )
+            "name": f"{name} of {verdict.experiment}",
+            "description": " ".join(run.argv),
+            "instrument": _ref("#code"),
+            "object": _refs([*map(_input_id, sorted(manifest.inputs)), *config]),
+            "result": _refs(quote(path) for path in made if path in present),
+            "environment": _refs(map(_variable_id, _variables(manifest))),
+        }
+        yield f"#run-{quote(name)}", {**action, **image, **_times(volatile.get(name)), **_status(run)}
 
 
-def _status(run: Mapping[str, Any]) -> dict[str, Any]:
+def _judging(verdict: Verdict, manifest: Manifest, present: list[str]) -> dict[str, Any]:
+    """The action of comparing and judging."""
+    return {
+        "@type": "CreateAction",
+        "name": f"verdict on {verdict.experiment}: {verdict.verdict}",
+        "description": verdict.summary,
+        "instrument": _ref("#harness"),
+        "object": _refs(quote(path) for path in _evidence(manifest) if path in present),
+        "result": _refs(quote(name) for name in _DOCUMENTS if name in present and name not in _MADE_FROM_CODE),
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+        **_times(manifest.volatile),
+    }
+
+
+def _evidence(manifest: Manifest) -> Iterator[str]:
+    """What the runs left, run by run; a trajectory's results with its last one."""
+    last = {run.trajectory: run.number for run in manifest.runs}
+    for run in manifest.runs:
+        yield _ledger(run)
+        yield from _results(manifest, run.trajectory) if last[run.trajectory] == run.number else ()
+
+
+def _status(run: RunFacts) -> dict[str, str]:
     """How a run ended; one that was killed as planned is a failed action, with the reason."""
-    if run["exit_code"] == 0:
+    if run.exit_code == 0:
         return {"actionStatus": "http://schema.org/CompletedActionStatus"}
-    planned = " as planned" if run["killed_by"] else ""
-    error = run["error"] or f"ended{planned} with exit code {run['exit_code']}"
+    planned = " as planned" if run.killed_by else ""
+    error = run.error or f"ended{planned} with exit code {run.exit_code}"
     return {"actionStatus": "http://schema.org/FailedActionStatus", "error": error}
 
 
-def _times(times: Mapping[str, Any]) -> dict[str, str]:
+def _times(times: Volatile | VolatileRun | None) -> dict[str, str]:
     """Start and end, where they were recorded: outside of a container only durations are."""
-    pairs = (("startTime", "started"), ("endTime", "finished"))
-    return {name: _moment(times[key]) for name, key in pairs if times.get(key)}
+    pairs = (("startTime", getattr(times, "started", "")), ("endTime", getattr(times, "finished", "")))
+    return {name: _moment(text) for name, text in pairs if text}
 
 
 def _moment(text: str) -> str:
     return datetime.fromisoformat(text).replace(microsecond=0).isoformat()
 
 
-def _file(name: str, digest: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _file(name: str, digest: str, manifest: Manifest) -> dict[str, str | None]:
     """A file's name, digest and media type, and its size where the manifest has it."""
     kind = _MEDIA_TYPES.get(Path(name).suffix, _ANY_MEDIA_TYPE)
     properties = {"name": name, "sha256": hex_of(digest), "encodingFormat": kind}
     known = _output(name, manifest)
-    return properties if known is None else {**properties, "contentSize": str(known["size_bytes"])}
+    return properties if known is None else {**properties, "contentSize": str(known.size_bytes)}
 
 
-def _output(name: str, manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _output(name: str, manifest: Manifest) -> FileFacts | None:
     """What the manifest says of a trajectory's file; None for any other."""
     trajectory, _, path = name.partition("/output/")
-    found: Mapping[str, Any] | None = manifest["trajectories"].get(trajectory, {"files": {}})["files"].get(path)
-    return found
+    found = manifest.trajectories.get(trajectory)
+    return found.files.get(path) if found else None
 
 
-def _ledger(run: Mapping[str, Any]) -> str:
-    return f"{run['trajectory']}/runs/{run['number']}/ledger.jsonl"
+def _ledger(run: RunFacts) -> str:
+    return f"{run.trajectory}/runs/{run.number}/ledger.jsonl"
 
 
-def _results(manifest: Mapping[str, Any], trajectory: str) -> list[str]:
-    files = manifest["trajectories"].get(trajectory, {"files": {}})["files"]
-    return [f"{trajectory}/output/{path}" for path in sorted(files)]
+def _results(manifest: Manifest, trajectory: str) -> list[str]:
+    found = manifest.trajectories.get(trajectory)
+    return [f"{trajectory}/output/{path}" for path in sorted(found.files)] if found else []
 
 
-def _version(value: Mapping[str, Any]) -> str | None:
-    return value.get("version") or value.get("revision")
+def _variables(manifest: Manifest) -> dict[str, str]:
+    declared = manifest.experiment.get("environment")
+    return {name: str(text) for name, text in sorted(declared.items())} if isinstance(declared, dict) else {}
 
 
-def _licence_in(code: Path) -> str | None:
+def _licence_in(code: Files) -> str | None:
     """The licence that a file at the top of the code names for certain."""
-    for name in LICENCE_FILES:
+    for name in _LICENCE_FILES:
         with contextlib.suppress(EvidenceError):  # missing, a link, or longer than any licence
-            data = bytes(safe_read(code, name, max_bytes=_MAX_LICENCE_BYTES))
-            return licence_of(data.decode("utf-8", "replace"))
+            return licence_of(bytes(code.read(name, max_bytes=_MAX_LICENCE_BYTES)).decode("utf-8", "replace"))
     return None
-
-
-def _licence_id(licence: str) -> str:
-    return f"https://spdx.org/licenses/{licence}"
 
 
 def _input_id(name: str) -> str:
@@ -276,15 +259,11 @@ def _variable_id(name: str) -> str:
     return f"#environment-{quote(name)}"
 
 
-def _path_id(name: str) -> str:
-    """A file's name as the relative URI that the library gives it."""
-    return quote(name)
-
-
 def _ref(identifier: str) -> dict[str, str]:
     return {"@id": identifier}
 
 
-def _one_or_all(references: list[dict[str, str]]) -> dict[str, str] | list[dict[str, str]]:
-    """A single value stands without brackets in RO-Crate 1.1."""
+def _refs(identifiers: Iterable[str]) -> dict[str, str] | list[dict[str, str]]:
+    """References; a single one stands without brackets in RO-Crate 1.1."""
+    references = [_ref(identifier) for identifier in identifiers]
     return references[0] if len(references) == 1 else references

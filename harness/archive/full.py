@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.archive.licences import licences
-from harness.archive.package_list import LICENCES, Wanted, render_licences, titles_of
-from harness.archive.packages import read_wanted
+from harness.archive.dependencies import Dependencies, read_dependencies
+from harness.archive.licences import stated_licences
 from harness.archive.source import Source, bytes_source, file_source
+from harness.documents.archive import LICENCES
 from harness.documents.inputs import Input
+from harness.documents.manifest import Manifest
 from harness.errors import HostError, UsageError
 from harness.images import oci_documents
 from harness.images.engine_images import engine_faults, find_image, save_image
 from harness.images.image import image_tag
+from harness.images.layer import Entry
 from harness.images.layers import encode, encoded_size
 from harness.images.oci_documents import Blob, ImageManifest
 from harness.images.saved_image import CanonicalImage, reread, spool
@@ -40,7 +41,7 @@ class Full:
 
 
 @contextlib.contextmanager
-def gather_full(folder: Path, manifest: Mapping[str, Any], store: Store, progress: Progress) -> Iterator[Full]:
+def gather_full(folder: Path, manifest: Manifest, store: Store, progress: Progress) -> Iterator[Full]:
     """Everything that a run was made from; what the cache lacks is fetched. Good until the context is left.
 
     Args:
@@ -54,14 +55,14 @@ def gather_full(folder: Path, manifest: Mapping[str, Any], store: Store, progres
         HostError: the engine does not have the image any more, or something cannot be fetched.
     """
     code = folder / "code"
-    wanted = read_wanted(FolderFiles(code), manifest)
-    if manifest["runner"] == "docker" and wanted.image_id is None:
+    wanted = read_dependencies(FolderFiles(code), manifest)
+    if manifest.runner == "docker" and wanted.image_id is None:
         raise UsageError(f"{folder.name} ended before an image was built", "archive it without --full")
     packages = _packages(wanted, code, store, progress)
     if wanted.image_id is None:
         yield Full(image=None, image_sources=(), packages=packages)
         return
-    with _saved(str(manifest["image"]["name"]), wanted.image_id, store, progress) as image:
+    with _saved(str(manifest.image.name), wanted.image_id, store, progress) as image:
         layers = {layer.digest: _layer_source(layer.digest, layer.entries) for layer in image.layers}
         ordered = tuple(layers[layer.digest].blob for layer in image.layers)
         document = oci_documents.render_image(oci_documents.blob_of(image.config), ordered)
@@ -85,7 +86,7 @@ def _saved(name: str, image_id: str, store: Store, progress: Progress) -> Iterat
         yield image
 
 
-def _packages(wanted: Wanted, code: Path, store: Store, progress: Progress) -> dict[str, Source]:
+def _packages(wanted: Dependencies, code: Path, store: Store, progress: Progress) -> dict[str, Source]:
     """Every package and input from the cache, by its title, and the list of licences."""
     fetch_wheels(wanted.lock, store, progress)
     if wanted.debs:
@@ -93,10 +94,10 @@ def _packages(wanted: Wanted, code: Path, store: Store, progress: Progress) -> d
     for value in wanted.inputs:
         materialise(value, store, code, progress)
         _keep(value, store, code, progress)
-    titles = titles_of(wanted, lambda digest: _files_of(digest, store))
+    titles = wanted.titles(lambda digest: _files_of(digest, store))
     progress("reading the licences of packages and inputs")
     sources = {title: file_source(_blob(digest, store), digest) for title, digest in titles.items()}
-    return {**sources, LICENCES: bytes_source(render_licences(wanted, licences(wanted, store)))}
+    return {**sources, LICENCES: bytes_source(wanted.licences(stated_licences(wanted, store)).write())}
 
 
 def _keep(value: Input, store: Store, code: Path, progress: Progress) -> None:
@@ -122,6 +123,5 @@ def _blob(digest: str, store: Store) -> Path:
     return found
 
 
-def _layer_source(digest: str, entries: Any) -> Source:
-    chunks: Callable[[], Iterator[bytes]] = lambda: encode(entries)  # noqa: E731
-    return Source(Blob(digest, encoded_size(entries)), chunks)
+def _layer_source(digest: str, entries: Iterable[Entry]) -> Source:
+    return Source(Blob(digest, encoded_size(entries)), lambda: encode(entries))

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
 from harness.archive.window import Window
+from harness.documents.archive import LeftOut
 from harness.documents.digest import Digest
 from harness.errors import EvidenceError
 from harness.system.files import Data, Files
@@ -19,8 +20,7 @@ class ArchiveFiles:
         window: the archive.
         places: offset and size of each file by its title.
         digests: the sha256 of each, checked already.
-        irregular: what was no regular file there, and how reading it fails: "is no regular file".
-        empty: folders that held nothing.
+        left_out: what was no regular file there, and folders that held nothing.
         prefix: "" or the folder, with a slash at its end, that these files lie below.
     """
 
@@ -29,13 +29,15 @@ class ArchiveFiles:
         window: Window,
         places: Mapping[str, tuple[int, int]],
         digests: Mapping[str, Digest],
-        irregular: Mapping[str, str] | None = None,
-        empty: tuple[str, ...] = (),
+        left_out: LeftOut | None = None,
         prefix: str = "",
     ) -> None:
         self._window = window
         self._places, self._digests = places, digests
-        self._irregular, self._empty = irregular or {}, empty
+        links, others = (left_out.links, left_out.others) if left_out else ((), ())
+        self._irregular = dict.fromkeys(links, "is a link, and links are not followed")
+        self._irregular |= dict.fromkeys(others, "is no regular file")
+        self._empty = left_out.empty if left_out else ()
         self._prefix = prefix
         self._titles = sorted(places)
 

@@ -7,19 +7,18 @@ image that the manifest names, the packages that its locks name, and the inputs 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from harness.archive.dependencies import check_dependencies
 from harness.archive.inside import ArchiveFiles
-from harness.archive.packages import check_packages
 from harness.archive.tar import read_members
 from harness.archive.window import Window, open_window
-from harness.documents.digest import Digest, canonical_json
+from harness.documents.archive import LeftOut
+from harness.documents.digest import Digest
 from harness.errors import TamperedError, UsageError
 from harness.images import oci_documents
 from harness.images.layer import Entry
@@ -97,7 +96,7 @@ def _read(path: Path, window: Window, progress: Progress) -> Archive:
     archive = Archive(
         path=path,
         size_bytes=window.size,
-        files=ArchiveFiles(window, _placed(run, places), _digests(run), *_left_out(window, run, places)),
+        files=ArchiveFiles(window, _placed(run, places), _digests(run), _left_out(window, run, places)),
         digests=_digests(run),
         image=image,
         image_config=_small(window, image.config, places) if image else b"",
@@ -105,7 +104,7 @@ def _read(path: Path, window: Window, progress: Progress) -> Archive:
         package_digests=_digests(packages or {}),
     )
     if archive.packages is not None or image is not None:
-        check_packages(archive.files, archive.packages, archive.package_digests, image, archive.image_config)
+        check_dependencies(archive.files, archive.packages, archive.package_digests, image, archive.image_config)
     return archive
 
 
@@ -180,21 +179,12 @@ def _digests(members: Mapping[str, Blob]) -> dict[str, Digest]:
     return {title: Digest.parse(members[title].digest) for title in sorted(members)}
 
 
-def _left_out(
-    window: Window, run: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """What the folder held beside its files: what was no file, and empty folders, as `not-archived.json` names them."""
+def _left_out(window: Window, run: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> LeftOut:
+    """What the folder held beside its files, as `not-archived.json` names it."""
     if oci_documents.NOT_ARCHIVED not in run:
-        return {}, ()
+        return LeftOut(links=(), others=(), empty=())
     data = _small(window, run[oci_documents.NOT_ARCHIVED], places)
-    try:
-        value: Any = json.loads(data)
-        links, others, empty = (tuple(value[kind]) for kind in ("links", "others", "empty"))
-        is_sound = canonical_json({"links": links, "others": others, "empty": empty}) == data
-        is_sound = is_sound and all(isinstance(path, str) and path not in run for path in (*links, *others, *empty))
-    except (ValueError, RecursionError, KeyError, TypeError):
-        is_sound = False
-    if not is_sound:
+    left_out = LeftOut.load(data, oci_documents.NOT_ARCHIVED)
+    if left_out.write() != data or any(path in run for path in left_out.paths):
         raise TamperedError(f"{window.name}: its {oci_documents.NOT_ARCHIVED} is not as it was written", _REMEDY)
-    irregular = dict.fromkeys(links, "is a link, and links are not followed")
-    return irregular | dict.fromkeys(others, "is no regular file"), empty
+    return left_out

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from harness.archive.code_tar import NAME as CODE_TAR
 from harness.archive.code_tar import code_tar, code_tar_size
-from harness.archive.finished import FinishedRun, read_finished
 from harness.archive.full import Full
+from harness.archive.run_folder import FinishedRun, read_finished
 from harness.archive.source import Source, bytes_source, file_source
 from harness.errors import TamperedError, UsageError
 from harness.images import oci_documents
@@ -45,7 +45,7 @@ class ArchiveResult:
 
 def archive_name(run: FinishedRun) -> str:
     """The file name of a run's archive."""
-    return f"{run.experiment}-{run.run_id}.oci.tar"
+    return f"{run.verdict.experiment}-{run.verdict.run_id}.oci.tar"
 
 
 def check_target(target: Path, folder: Path) -> None:
@@ -124,7 +124,7 @@ def publish(folder: Path, manifests: Path, signer: Signing) -> Path:
         HostError: the disk is full.
     """
     run = read_finished(folder)
-    target = manifests / run.experiment / run.run_id
+    target = manifests / run.verdict.experiment / run.verdict.run_id
     contents = {name: (folder / name).read_bytes() for name in PUBLISHED if name in run.evidence}
     contents |= {name: b"".join(source.chunks()) for name, source in _signed(run, signer).items()}
     with disk_errors("publishing the manifest"):

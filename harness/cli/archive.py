@@ -28,8 +28,8 @@ def archive(root: Path, run: str, is_full: bool, output: Path | None, key: str |
     RUN is a run's folder, its id, or the name of an experiment, of which the latest is taken. The same run and key give
     the same bytes. With --full the file holds all that is needed to run again without a network.
     """
-    from harness.archive.finished import read_finished
     from harness.archive.full import gather_full
+    from harness.archive.run_folder import read_finished
     from harness.archive.writing import archive_name, check_target, publish, write_archive
     from harness.signing.keys import load_signer
     from harness.workflow.recorded_run import find_run

@@ -220,11 +220,6 @@ def parse_experiment(text: str, source: str) -> Experiment:
     return experiment
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the format, for editors."""
-    return Experiment.model_json_schema(by_alias=True)
-
-
 def _yaml_problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -89,6 +89,19 @@ class ManifestReview(Model):
     num_files: int
 
 
+class InputFacts(Open):
+    """An input as the experiment pins it: exactly one of `file`, `pypi`, `deb`, `hf` and `https`, and its sha256."""
+
+    sha256: str
+    file: str | None = None
+    pypi: str | None = None
+    deb: str | None = None
+    hf: str | None = None
+    https: str | None = None
+    version: str = ""
+    revision: str | None = None
+
+
 class FaultFacts(Model):
     """A planned fault point, as pipelines/README.md defines it."""
 
@@ -161,7 +174,7 @@ class Manifest(Document):
     dirty: bool
     code: CodeFacts
     image: ImageFacts
-    inputs: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    inputs: dict[str, InputFacts] = Field(default_factory=dict)
     prepared: dict[str, str] = Field(default_factory=dict)
     environment: ManifestEnvironment
     review: ManifestReview | None = None

@@ -15,8 +15,8 @@ from typing import Any
 
 from harness.archive.code_tar import NAME as CODE_TAR
 from harness.archive.code_tar import unpack_code
-from harness.archive.package_list import LICENCES
 from harness.archive.reading import Archive, open_archive
+from harness.documents.archive import LICENCES
 from harness.documents.digest import Digest
 from harness.documents.experiment import Experiment
 from harness.documents.verdict import upgraded

@@ -9,42 +9,41 @@ Source: https://github.com/in-toto/attestation/blob/main/spec/predicates/test-re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from harness.signing.provenance import hex_of
+from harness.documents.certificate import EvidenceFile
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
+from harness.signing.certificate import hex_of
 
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 _REVIEW = {"holds": "passed", "warning": "warned", "could not tell": "warned", "vetoed": "failed"}
 
 
-def outcome(verdict: Mapping[str, Any], manifest: Mapping[str, Any], evidence: list[Any]) -> dict[str, Any]:
-    """The predicate; the arguments are those of `provenance`.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError: a document does not have the form that this program writes.
-    """
+def outcome(verdict: Verdict, manifest: Manifest, evidence: tuple[EvidenceFile, ...]) -> dict[str, Any]:
+    """The predicate; `evidence` is the certificate's."""
     tests: dict[str, list[str]] = {"passed": [], "warned": [], "failed": []}
     for name, state in _tests(verdict):
         tests[state].append(name)
-    result = ("WARNED" if tests["warned"] else "PASSED") if verdict["verdict"] == "CERTIFIED" else "FAILED"
-    declared = {"name": "experiment", "digest": {"sha256": hex_of(manifest["experiment_digest"])}}
+    result = ("WARNED" if tests["warned"] else "PASSED") if verdict.verdict == "CERTIFIED" else "FAILED"
+    declared = {"name": "experiment", "digest": {"sha256": hex_of(manifest.experiment_digest)}}
     return {
         "result": result,
-        "configuration": [declared, *(entry for entry in evidence if entry["name"] == "config.json")],
+        "configuration": [declared, *(one.to_json() for one in evidence if one.name == "config.json")],
         **{f"{state}Tests": sorted(names) for state, names in tests.items()},
     }
 
 
-def _tests(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every oracle that was asked, every control that was made and every item of the review that applies."""
-    for name, oracle in verdict["checks"].items():
-        if oracle["verdict"] == "CERTIFIED":
-            yield f"oracle/{name}", "passed"
-        elif oracle["verdict"] != "NOT_CHECKED" or oracle["required"]:
-            yield f"oracle/{name}", "failed" if oracle["required"] or oracle["verdict"] == "DIVERGED" else "warned"
-    for check in verdict["control"]["controls"]:
-        yield f"control/{check['name']}", "passed" if check["detected"] else "failed"
-    for row in (verdict.get("review") or {"checklist": ()})["checklist"]:
-        if row["state"] in _REVIEW:
-            yield f"review/{row['id']}", _REVIEW[row["state"]]
+def _tests(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Every check that was asked, every control that was made and every item of the review that applies."""
+    for name, check in verdict.checks.items():
+        if check.verdict == "CERTIFIED":
+            yield f"check/{name}", "passed"
+        elif check.verdict != "NOT_CHECKED" or check.required:
+            yield f"check/{name}", "failed" if check.required or check.verdict == "DIVERGED" else "warned"
+    for control in verdict.control.controls:
+        yield f"control/{control.name}", "passed" if control.detected else "failed"
+    for row in verdict.review.checklist if verdict.review else ():
+        if row.state in _REVIEW:
+            yield f"review/{row.id}", _REVIEW[row.state]

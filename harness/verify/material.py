@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.documents.digest import Digest, canonical_json
+from harness.documents.digest import Digest
 from harness.errors import EvidenceError, HostError, TamperedError, UsageError
 from harness.images.oci_documents import NOT_ARCHIVED
 from harness.judge.recorded import MAX_DOCUMENT_BYTES
@@ -151,7 +151,7 @@ class _Renamed:
 
 def _folder(path: Path) -> Material:
     """A folder; what lies in it beside what its certificate lists is found later, by comparing the two."""
-    from harness.archive.listing import found_in, left_out_now, list_evidence
+    from harness.archive.run_folder import list_evidence, list_files
     from harness.archive.window import explain_bus_errors
 
     explain_bus_errors()
@@ -162,16 +162,14 @@ def _folder(path: Path) -> Material:
     code = path.resolve() / "code"
     is_run = code.is_dir() and not code.is_symlink()
     try:
-        digests, left_out = list_evidence(path), left_out_now(path)
-        # By the names that the files really have: one that is no UTF-8 stands escaped in the certificate.
-        names = (*found_in(path).files, *(name for name in digests if name == NOT_ARCHIVED))
-        size = sum((path / name).stat().st_size for name in names)
+        digests = list_evidence(path)
+        names, left_out = list_files(path)
+        size = sum((path / name).stat().st_size for name in (*names, *digests.keys() & {NOT_ARCHIVED}))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "make its files readable") from error
     told = bytes(files.read(NOT_ARCHIVED, max_bytes=MAX_DOCUMENT_BYTES)) if files.exists(NOT_ARCHIVED) else b""
-    if any(left_out.values()) and told != canonical_json(left_out):
-        first = next(name for names in left_out.values() for name in names)
-        raise TamperedError(f"{path} holds something that no certify left there: {first}", _INCOMPLETE)
+    if left_out.paths and told != left_out.write():
+        raise TamperedError(f"{path} holds something that no certify left there: {left_out.paths[0]}", _INCOMPLETE)
     return Material(
         kind="run" if is_run else "published",
         files=files,

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from harness.documents.certificate import Predicate
 from harness.documents.verdict import ControlResult
 from harness.errors import TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
@@ -17,7 +18,6 @@ from harness.judge.recorded import REMEDY, Record
 from harness.judge.verdict import EXIT_CODES
 from harness.judge.verdict_inputs import VerdictInputs
 from harness.review.basis import Basis
-from harness.signing.certificate import RESULTS
 
 _VETO = "vetoed"
 
@@ -128,23 +128,17 @@ def first_difference(found: Any, told: Any, *, only_common: bool, path: str = ""
     return None
 
 
-def contradiction_in(predicate: Mapping[str, Any]) -> str | None:
-    """What a certificate says against its own word; None for nothing. It is all that can be judged without evidence.
-
-    Args:
-        predicate: of a statement that has the published form.
-    """
-    word = predicate["verdict"]
-    if predicate["result"] != RESULTS[word]:
-        return f"it says {word}, and that the result is {predicate['result']}"
+def contradiction_in(predicate: Predicate) -> str | None:
+    """What a certificate says against its own word; None for nothing. It is all that can be judged without evidence."""
+    word = predicate.verdict
     if word != "CERTIFIED":
-        return f"it says {word}, and claims {predicate['claims'][0]}" if predicate["claims"] else None
-    checklist = predicate["review"]["checklist"] if predicate["review"] is not None else {}
+        return None
+    checklist = predicate.review.checklist if predicate.review else {}
     against = [
-        *(f"oracle {n}" for n, one in predicate["oracles"].items() if one["required"] and one["verdict"] != word),
-        *(f"control {check['name']}" for check in predicate["controls"] if not check["failedAsItMust"]),
-        *(f"review {n}" for n, state in checklist.items() if state == _VETO),
-        *(f"problem: {text[:80]}" for text in predicate["problems"]),
+        *(f"check {name}" for name, check in predicate.checks.items() if check.required and check.verdict != word),
+        *(f"control {control.name}" for control in predicate.controls if not control.detected),
+        *(f"review {item}" for item, state in checklist.items() if state == _VETO),
+        *(f"problem: {text[:80]}" for text in predicate.problems),
     ]
     return f"it says {word}, and otherwise of {against[0]}" if against else None
 

@@ -13,8 +13,8 @@ from harness.judge.replay_verdict import judge_replay, replay_to_json
 from harness.judge.soundness import gpu_problems, trajectory_problems
 from harness.judge.tier import Tier, tier_of
 from harness.runs.load_evidence import load_trajectory
+from harness.signing.certificate import read_certificate
 from harness.signing.public_key import KEY_FILE, PublicKey, verify_bundle
-from harness.signing.statements import parse_statement
 from harness.verify import written_again
 from harness.verify.judge_again import Evidence
 from harness.verify.material import BUNDLE, Material
@@ -79,7 +79,7 @@ def _recorded(published: Material, verdict: Mapping[str, Any]) -> Recorded:
         if key is None:
             raise TamperedError(f"{FOLDER}/{KEY_FILE} is missing", REMEDY)
         payloads = verify_bundle(published.bundle(), PublicKey.parse(key))
-        written_again.check_evidence_list(parse_statement(payloads[0]), published)
+        written_again.check_evidence_list(read_certificate(payloads[0]), published)
     record = read_record(manifest, old)
     try:
         told = verdict["replay"]["record"]

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.recorded import REMEDY, Record, read_document, read_record, read_verdict
 from harness.runs.certify_folder import tree_digest
 from harness.runs.load_evidence import load_trajectory
-from harness.signing.predicate_schema import check_predicate
-from harness.signing.statements import parse_statement
+from harness.signing.certificate import read_certificate
 from harness.system.store import Progress, Store
 from harness.verify import code as exported
 from harness.verify import judge_again, written_again
@@ -93,17 +94,16 @@ class _Work:
         if material.form:
             self.found("form", "every byte of the archive is where and what it must be", material.form)
         payloads = self.signatures(material)
-        statement = parse_statement(payloads[0])
-        check_predicate(statement)
-        self.claimed = str(statement["predicate"]["verdict"])
-        if material.level != "evidence" and (against := contradiction_in(statement["predicate"])):
+        certificate = read_certificate(payloads[0])
+        self.claimed = certificate.predicate.verdict
+        if material.level != "evidence" and (against := contradiction_in(certificate.predicate)):
             raise TamperedError(f"the certificate contradicts itself: {against}", REMEDY)
         if material.level == "certificate":
-            written_again.check_test_result(payloads)
+            written_again.check_test_result(certificate, payloads[1:])
             text = "of the published form, about the same subjects, with the same result"
             self.found("statements", text, f"{len(payloads)} statements")
             return self.consistent()
-        num = written_again.check_evidence_list(statement, material)
+        num = written_again.check_evidence_list(certificate, material)
         self.amounts["files"] = num
         self.found("evidence", "every file has the sha256 that the certificate lists", f"{num} files")
         self.judged(material, payloads)
@@ -127,7 +127,11 @@ class _Work:
         verdict = read_verdict(material.document("verdict.json"), "verdict.json")
         record = read_record(manifest, verdict)
         is_same = record.sources == own_sources()
-        written_again.check_statements(payloads, verdict, manifest, is_same=is_same)
+        documents = (
+            Verdict.from_json(verdict, "verdict.json"),
+            Manifest.from_json(manifest, "manifest.json"),
+        )
+        written_again.check_statements(payloads, *documents, is_same=is_same)
         self.found("certificate", "it and its two companions follow from verdict.json and manifest.json")
         num = judge_again.check_records(manifest, material.files)
         total = sum(len(runs) for runs in record.records.values())
@@ -172,7 +176,11 @@ class _Work:
         self.found("contents", "of every declared file, and its digest in the manifest", f"{num} files")
         self.judge(record, evidence, verdict, material, code, is_same=is_same)
         if is_same:
-            written_again.check_crate(verdict, manifest, material, code.files)
+            documents = (
+                Verdict.from_json(verdict, "verdict.json"),
+                Manifest.from_json(manifest, "manifest.json"),
+            )
+            written_again.check_crate(*documents, material, code.files)
             self.found("crate", "ro-crate-metadata.json, written again, byte for byte")
         if is_same and self.render is not None:
             num = written_again.check_rendered(self.render(verdict, manifest, tuple(found.values())), material)

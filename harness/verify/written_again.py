@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from harness.archive.crate import CRATE, LICENCE_FILES, described_files, render_crate
-from harness.archive.licence import licence_of
+from harness.archive.crate import CRATE, described_files, render_crate
+from harness.documents.certificate import Certificate
 from harness.documents.digest import Digest
-from harness.documents.verdict import ControlResult
-from harness.errors import EvidenceError, TamperedError, UsageError
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import ControlResult, Verdict
+from harness.errors import TamperedError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.controls import check_ledger_digit, check_weights_moved
 from harness.judge.manifest import Materials, build_manifest
 from harness.judge.recorded import REMEDY, Record
-from harness.signing import provenance, test_result
-from harness.signing.certificate import build_certificate
-from harness.signing.statements import parse_statement, statements
+from harness.signing import provenance, test_result, version1
+from harness.signing.certificate import build_certificate, parse_statement, read_certificate, rfc3339
+from harness.signing.statements import statements
 from harness.system.files import Files
 from harness.verify.material import Material
 from harness.verify.rejudge import first_difference
 
-_FORMS = ("the certificate", "the provenance", "the test result")
+_COMPANIONS = ("the provenance", "the test result")
 _MAX_REPORT_BYTES = 64 << 20
-_MAX_LICENCE_BYTES = 1 << 20
 _NEEDED = ("manifest.json", "verdict.json")
 
 
-def check_evidence_list(statement: Mapping[str, Any], material: Material) -> int:
-    """Hold the digests of the evidence against those that the certificate lists.
+def check_evidence_list(certificate: Certificate, material: Material) -> int:
+    """Compare the digests of the evidence with those that the certificate lists.
 
     Returns:
         How many files of evidence are here.
@@ -39,12 +37,9 @@ def check_evidence_list(statement: Mapping[str, Any], material: Material) -> int
         TamperedError: a file is missing, there is one too many, or one is not what it was.
         UsageError: an early version of this program wrote the folder, and listed nothing of the runs.
     """
-    try:
-        told = {one["name"]: one["digest"]["sha256"] for one in statement["predicate"]["evidence"]}
-        names = [one["name"] for one in statement["predicate"]["evidence"]]
-    except (KeyError, TypeError) as error:
-        raise _tampered(f"the certificate's list of evidence is malformed ({error})") from error
-    if names != sorted(set(names)):
+    told = {one.name: one.digest.sha256 for one in certificate.predicate.evidence}
+    names = [one.name for one in certificate.predicate.evidence]
+    if names != sorted(told):
         raise _tampered("the certificate's list of evidence is not sorted, or names a file twice")
     if names == [*_NEEDED] and not material.is_signed:  # all that early versions listed
         problem = "the certificate lists no evidence: an early version of this program wrote it, and nobody signed it"
@@ -61,9 +56,7 @@ def check_evidence_list(statement: Mapping[str, Any], material: Material) -> int
     return len(material.digests)
 
 
-def check_statements(
-    payloads: tuple[bytes, ...], verdict: Mapping[str, Any], manifest: Mapping[str, Any], *, is_same: bool
-) -> None:
+def check_statements(payloads: tuple[bytes, ...], verdict: Verdict, manifest: Manifest, *, is_same: bool) -> None:
     """Write the certificate and its two companions again.
 
     Args:
@@ -75,54 +68,63 @@ def check_statements(
     Raises:
         TamperedError: one does not follow from the documents.
     """
-    statement = parse_statement(payloads[0])
-    try:
-        predicate = statement["predicate"]
-        digests = {one["name"]: f"sha256:{one['digest']['sha256']}" for one in predicate["evidence"]}
-        finished = datetime.fromisoformat(predicate["finishedOn"])
-        if finished != datetime.fromisoformat(manifest["volatile"]["finished"]):
-            raise _tampered("certificate and manifest.json disagree about when it was finished")
-        again = build_certificate(verdict=verdict, manifest=manifest, digests=digests, finished=finished)
-        found = (again, *statements(payloads[0], verdict, manifest)[1:])
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, EvidenceError) as error:
-        raise _tampered(f"the certificate cannot be written again: {str(error)[:200]}") from error
-    for name, ours, theirs in zip(_FORMS, found, payloads, strict=False):
+    certificate = read_certificate(payloads[0])
+    if certificate.predicate.finished_on != rfc3339(manifest.volatile.finished):
+        raise _tampered("certificate and manifest.json disagree about when it was finished")
+    digests = {one.name: f"sha256:{one.digest.sha256}" for one in certificate.predicate.evidence}
+    again = read_certificate(build_certificate(verdict, manifest, digests))
+    different = first_difference(again.to_json(), certificate.to_json(), only_common=False)
+    if different:
+        raise _tampered(f"the certificate does not follow from verdict.json and manifest.json: {different}")
+    for name, ours, theirs in zip(
+        _COMPANIONS, statements(payloads[0], verdict, manifest)[1:], payloads[1:], strict=False
+    ):
         if ours == theirs:
             continue
-        different = first_difference(parse_statement(ours), parse_statement(theirs), only_common=not is_same)
+        different = first_difference(_companion(ours), _companion(theirs), only_common=not is_same)
         if is_same or different:
             raise _tampered(f"{name} does not follow from verdict.json and manifest.json: {different}")
 
 
 def check_companions(payloads: tuple[bytes, ...]) -> None:
-    """Three statements with the same subjects; all that can be said where the documents are not here.
+    """Check that three statements are signed, about the same subjects.
 
     Raises:
         TamperedError: there are more or fewer, or they speak of other subjects.
     """
-    if len(payloads) != len(_FORMS):
-        raise _tampered(f"{len(payloads)} statements are signed, it takes {len(_FORMS)}: {', '.join(_FORMS)}")
+    if len(payloads) != 1 + len(_COMPANIONS):
+        forms = ", ".join(("the certificate", *_COMPANIONS))
+        raise _tampered(f"{len(payloads)} statements are signed, it takes {1 + len(_COMPANIONS)}: {forms}")
     parsed = [parse_statement(payload) for payload in payloads]
     if any(one["subject"] != parsed[0]["subject"] for one in parsed):
         raise _tampered("the signed statements do not have the same subjects")
     kinds = [one["predicateType"] for one in parsed]
-    if len(set(kinds)) != len(kinds):
+    if len(set(map(str, kinds))) != len(kinds):
         raise _tampered("two of the signed statements are of the same kind")
 
 
-def check_test_result(payloads: tuple[bytes, ...]) -> None:
-    """Hold the companions against a certificate whose documents are not here: their kinds, and PASSED or FAILED.
+def check_test_result(certificate: Certificate, companions: tuple[bytes, ...]) -> None:
+    """Check the companions of a certificate whose documents are not here: their kinds, and PASSED or FAILED.
 
     Raises:
         TamperedError: a policy that reads one of them would be told something else than the certificate says.
     """
-    certificate, *companions = (parse_statement(payload) for payload in payloads)
-    if [one["predicateType"] for one in companions] != [provenance.PREDICATE_TYPE, test_result.PREDICATE_TYPE]:
+    parsed = [parse_statement(payload) for payload in companions]
+    if [one["predicateType"] for one in parsed] != [provenance.PREDICATE_TYPE, test_result.PREDICATE_TYPE]:
         raise _tampered("what is signed beside the certificate is not its provenance and its test result")
-    verdict, predicate = certificate["predicate"]["verdict"], companions[1]["predicate"]
+    verdict, predicate = certificate.predicate.verdict, parsed[1]["predicate"]
     result = predicate.get("result") if isinstance(predicate, dict) else None
     if result not in (("PASSED", "WARNED") if verdict == "CERTIFIED" else ("FAILED",)):
         raise _tampered(f"the certificate says {verdict}, and the test result {str(result)[:40]!a}")
+
+
+def _companion(payload: bytes) -> dict[str, Any]:
+    """A companion; beside a certificate of version 1 the test result speaks of oracles."""
+    statement = parse_statement(payload)
+    predicate = statement["predicate"]
+    if statement["predicateType"] == test_result.PREDICATE_TYPE and isinstance(predicate, dict):
+        statement["predicate"] = version1.upgraded_tests(predicate)
+    return statement
 
 
 def manifest_again(
@@ -197,7 +199,7 @@ def check_straight_ledger(
     return len(run.ledger.steps)
 
 
-def check_crate(verdict: Mapping[str, Any], manifest: Mapping[str, Any], material: Material, code: Files) -> None:
+def check_crate(verdict: Verdict, manifest: Manifest, material: Material, code: Files) -> None:
     """Write the research crate again.
 
     Raises:
@@ -205,19 +207,11 @@ def check_crate(verdict: Mapping[str, Any], manifest: Mapping[str, Any], materia
     """
     digests = {name: str(material.digests[name]) for name in described_files(manifest) if name in material.digests}
     try:
-        ours = render_crate(verdict, manifest, digests, _licence_in(code)).encode()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _tampered(f"{CRATE} cannot be written again: {type(error).__name__}: {error}") from error
+        ours = render_crate(verdict, manifest, digests, code).encode()
+    except (TypeError, ValueError) as error:
+        raise _tampered(f"{CRATE} cannot be written again: {error}") from error
     if material.needed(CRATE, _MAX_REPORT_BYTES) != ours:
         raise _tampered(f"{CRATE} is not what this harness writes of this run")
-
-
-def _licence_in(code: Files) -> str | None:
-    for name in LICENCE_FILES:
-        if code.exists(name):
-            with contextlib.suppress(EvidenceError):  # a link, or longer than any licence
-                return licence_of(bytes(code.read(name, max_bytes=_MAX_LICENCE_BYTES)).decode("utf-8", "replace"))
-    return None
 
 
 def check_rendered(rendered: Mapping[str, bytes], material: Material) -> int:

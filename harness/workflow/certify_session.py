@@ -14,9 +14,11 @@ from typing import Any
 
 import harness
 from harness.archive.crate import write_crate
-from harness.archive.listing import list_evidence, note_left_out
+from harness.archive.run_folder import list_evidence, note_left_out
+from harness.documents import verdict as verdicts
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.experiment import Experiment
+from harness.documents.manifest import Manifest
 from harness.documents.run import RunRecord
 from harness.documents.scope import shortened
 from harness.documents.verdict import ControlResult
@@ -366,11 +368,12 @@ class CertifySession:
             write_json(self.folder / "manifest.json", manifest)
             write_json(self.folder / "verdict.json", document)
             write_reports(self.folder, document, manifest, curves_of(evidence))
-            write_crate(self.folder, document, manifest)
+            verdict = verdicts.Verdict.from_json(document, "verdict.json")
+            documents = verdict, Manifest.from_json(manifest, "manifest.json")
+            write_crate(self.folder, *documents)
             note_left_out(self.folder)
             digests = {name: str(digest) for name, digest in list_evidence(self.folder).items()}
-            certificate = build_certificate(verdict=document, manifest=manifest, digests=digests, finished=finished)
-            (self.folder / "certificate.json").write_bytes(certificate)
+            (self.folder / "certificate.json").write_bytes(build_certificate(*documents, digests))
         return Result(folder=self.folder, verdict=document, manifest=manifest)
 
     def write_verdict(self, verdict: Verdict) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.archive.packages import restore_packages
+from harness.archive.dependencies import restore_packages
 from harness.documents.preflight import Preflight, preflight_lines, preflight_sentence
 from harness.documents.scope import Prefix, prefix_of, shortened
 from harness.errors import HarnessError, HostError, TamperedError, UsageError

@@ -9,7 +9,7 @@ import tarfile
 import docker
 import pytest
 
-from harness.archive.packages import read_wanted, restore_packages
+from harness.archive.dependencies import read_dependencies, restore_packages
 from harness.archive.reading import open_archive
 from harness.inputs.materialise import materialise
 from harness.packages.debian import fetch_packages
@@ -83,7 +83,7 @@ def test_a_full_archive_is_loaded_by_other_programs_and_feeds_an_empty_cache(cer
     path = archived(project, environment, tmp_path / "full.oci.tar", "--full")
     run = project.latest("plain")
     manifest = json.loads((run / "manifest.json").read_text())
-    wanted = read_wanted(FolderFiles(run / "code"), manifest)
+    wanted = read_dependencies(FolderFiles(run / "code"), manifest)
     empty = Store(tmp_path / "cache")
     with open_archive(path, print) as archive:
         assert archive.image.image_id == manifest["image"]["id"]

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from harness.archive.full import Full
-from harness.archive.listing import list_evidence, note_left_out
+from harness.archive.run_folder import list_evidence, note_left_out
 from harness.archive.source import Source, bytes_source
 from harness.archive.writing import write_archive
 from harness.documents.digest import Digest
@@ -19,6 +19,7 @@ from harness.judge.verdict import judge, verdict_to_json
 from harness.runs.load_evidence import load_trajectory
 from harness.signing.certificate import build_certificate
 from harness.signing.keys import create_key, load_signer
+from tests.made.documents import read_documents
 from tests.made.project import make_project
 from tests.made.synthetic import Files, Process, State, canonical, case, chain, record_of
 
@@ -112,9 +113,8 @@ def recertify(folder):
     """The certificate for what lies in the folder now."""
     note_left_out(folder)
     digests = {name: str(one) for name, one in list_evidence(folder).items()}
-    verdict, manifest = (json.loads((folder / name).read_text()) for name in ("verdict.json", "manifest.json"))
-    data = build_certificate(verdict=verdict, manifest=manifest, digests=digests, finished=FINISHED)
-    (folder / "certificate.json").write_bytes(data)
+    manifest, verdict = read_documents(folder)
+    (folder / "certificate.json").write_bytes(build_certificate(verdict, manifest, digests))
 
 
 def made_image(tmp_path):

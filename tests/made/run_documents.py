@@ -1,13 +1,11 @@
-"""Verdict, manifest and certificate of one made-up run, as they come back from JSON."""
-
-import json
-from datetime import UTC, datetime
+"""Verdict, manifest and certificate of one made-up run, as they are read from JSON."""
 
 from harness.documents.digest import Digest
 from harness.documents.experiment import parse_experiment
 from harness.judge.manifest import Materials, build_manifest
 from harness.judge.verdict import judge, verdict_to_json
 from harness.signing.certificate import build_certificate
+from tests.made.documents import manifest_of, verdict_of
 from tests.made.synthetic import case
 
 EXPERIMENT = """\
@@ -41,7 +39,7 @@ EVIDENCE = ("code.tar", "config.json", "manifest.json", "straight/runs/1/ledger.
 
 
 def run_documents(**changes):
-    """The documents of `case(**changes)`: certificate (bytes), verdict, manifest."""
+    """The documents of `case(**changes)`: certificate (bytes), and the models of verdict and manifest."""
     judged = case(**changes)
     verdict = verdict_to_json(judge(judged))
     experiment = parse_experiment(EXPERIMENT, "tiny.yaml")
@@ -69,8 +67,5 @@ def run_documents(**changes):
         scope=judged.scope,
         review=verdict["review"],
     )
-    verdict, manifest = (json.loads(json.dumps(one)) for one in (verdict, manifest))
-    digests = dict.fromkeys(EVIDENCE, "sha256:" + "4" * 64)
-    finished = datetime(2026, 11, 23, 16, 7, 25, tzinfo=UTC)
-    certificate = build_certificate(verdict=verdict, manifest=manifest, digests=digests, finished=finished)
-    return certificate, verdict, manifest
+    verdict, manifest = verdict_of(verdict), manifest_of(manifest)
+    return build_certificate(verdict, manifest, dict.fromkeys(EVIDENCE, "sha256:" + "4" * 64)), verdict, manifest

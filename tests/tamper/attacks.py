@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import rfc8785
+
 from harness.evidence.ledger import rechain
 from harness.runs.certify_folder import tree_digest
+from harness.signing.bundle import parse_bundle
 from tests.tamper.made_archive import BUNDLE, KEY, Made, edit_json
 
 
@@ -492,7 +495,14 @@ def claim_added(made):
 
 @attack("signed anew: a field more in the certificate", "does not fit its schema")
 def field_added(made):
-    return made.resigned(lambda _: None, statement=lambda statement: statement["predicate"].update(price=1))
+    def edit(titles):
+        payloads = [envelope.payload for envelope in parse_bundle(titles[BUNDLE])]
+        statement = json.loads(payloads[0])
+        statement["predicate"]["price"] = 1
+        titles[BUNDLE] = made.attacker.sign([rfc8785.dumps(statement), *payloads[1:]])
+        titles[KEY] = made.attacker.key.render()
+
+    return retitled(made, edit)
 
 
 @attack("signed anew: the digest of an output edited in the certificate", "the certificate does not follow")

@@ -7,13 +7,12 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from harness.archive.crate import write_crate
-from harness.archive.listing import list_evidence
 from harness.archive.reading import open_archive
+from harness.archive.run_folder import list_evidence
 from harness.archive.writing import write_archive
 from harness.images import oci_documents
 from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
@@ -25,6 +24,7 @@ from harness.signing.keys import Signing, create_key, load_signer
 from harness.system.files import FolderFiles
 from harness.verify.judge_again import read_evidence
 from harness.verify.written_again import manifest_again
+from tests.made.documents import read_documents
 from tests.tamper.made_run import WHOLE, Plan, make_run
 
 BUNDLE, KEY = "certificate.intoto.jsonl", "key.json"
@@ -93,7 +93,8 @@ class Made:
         edit(folder)
         if derive:
             derive_again(folder)
-        write_crate(folder, documents(folder)[1], documents(folder)[0])
+        manifest, verdict = read_documents(folder)
+        write_crate(folder, verdict, manifest)
         certify_again(folder, statement)
         write_archive(folder, self.target(), self.attacker, full=None, progress=silent)
         return self.target()
@@ -131,10 +132,9 @@ def certify_again(folder: Path, statement: Callable[[Any], Any] | None = None) -
     """The certificate of whatever lies there, with a complete list of evidence."""
     import rfc8785
 
-    manifest, verdict = documents(folder)
+    manifest, verdict = read_documents(folder)
     digests = {name: str(digest) for name, digest in list_evidence(folder).items()}
-    finished = datetime.fromisoformat(manifest["volatile"]["finished"])
-    certificate = build_certificate(verdict=verdict, manifest=manifest, digests=digests, finished=finished)
+    certificate = build_certificate(verdict, manifest, digests)
     if statement is not None:
         value = json.loads(certificate)
         statement(value)

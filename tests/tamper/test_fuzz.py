@@ -1,5 +1,6 @@
 """Documents and evidence that somebody garbled and signed: an answer or a clear error, never a traceback."""
 
+import contextlib
 import copy
 import json
 import random
@@ -10,6 +11,7 @@ from harness.errors import HarnessError
 from harness.report.documents import curves_of, render_documents
 from harness.signing.certificate import build_certificate
 from harness.verify.verify import verify
+from tests.made.documents import manifest_of, read_documents, verdict_of
 from tests.tamper.made_archive import BUNDLE, KEY, documents, silent
 
 TEXTS = ("", "../..", "\x1b[2J", "sha256:" + "0" * 64, "é" * 300)
@@ -73,15 +75,10 @@ def signed(honest, titles, manifest, verdict):
     listed = [{"name": name, "digest": {"sha256": digest[7:]}} for name, digest in sorted(digests.items())]
     old["predicate"]["evidence"] = listed
     certificate = rfc8785.dumps(old)
-    payloads = statements(certificate, *reversed(documents(honest.folder)))
-    try:
-        from datetime import datetime
-
-        finished = datetime.fromisoformat(old["predicate"]["finishedOn"])
-        certificate = build_certificate(verdict=verdict, manifest=manifest, digests=digests, finished=finished)
-        payloads = statements(certificate, verdict, manifest)
-    except Exception:
-        pass
+    payloads = statements(certificate, *reversed(read_documents(honest.folder)))
+    with contextlib.suppress(HarnessError, ValueError):
+        models = verdict_of(verdict), manifest_of(manifest)
+        payloads = statements(build_certificate(*models, digests), *models)
     titles[BUNDLE], titles[KEY] = honest.attacker.sign(payloads), honest.attacker.key.render()
     return titles
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from harness.archive.crate import CRATE, write_crate
+from harness.documents.manifest import ImageFacts
 from tests import ROOT
 from tests.crate_run import make_run
 
@@ -101,8 +102,9 @@ def on_the_host(folder):
 def nothing_ran(folder):
     verdict, manifest = make_run(folder)
     (folder / "code" / "LICENSE").unlink()
-    nothing = {"runs": [], "trajectories": {}, "image": {"name": "cpu", "id": None}, "inputs": {}}
-    write_crate(folder, {**verdict, "verdict": "INCONCLUSIVE", "dirty": True}, {**manifest, **nothing})
+    nothing = {"runs": (), "trajectories": {}, "image": ImageFacts(name="cpu"), "inputs": {}}
+    inconclusive = verdict.model_copy(update={"verdict": "INCONCLUSIVE", "dirty": True})
+    write_crate(folder, inconclusive, manifest.model_copy(update=nothing))
     return folder
 
 

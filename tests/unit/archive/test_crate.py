@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from harness.archive.crate import CRATE, described_files, render_crate, write_crate
+from harness.system.files import FolderFiles
 from tests.crate_run import make_run
+from tests.made.documents import manifest_of
 
 
 def entities(text):
@@ -30,7 +32,7 @@ def test_it_declares_its_profile_and_version(run):
 def test_the_root_says_what_was_found_and_when(run):
     _, verdict, _, found = run
     assert found["./"]["name"] == "tiny: CERTIFIED (run 20261123T160646Z-c0acdde-7938)"
-    assert found["./"]["description"] == verdict["summary"]
+    assert found["./"]["description"] == verdict.summary
     assert found["./"]["datePublished"] == "2026-11-23T16:07:25+00:00"
 
 
@@ -131,8 +133,11 @@ def test_the_same_run_gives_the_same_bytes(run, tmp_path):
     before = (folder / CRATE).read_bytes()
     copy = tmp_path / "elsewhere" / "other-name"
     shutil.copytree(folder, copy)
-    reordered = {key: manifest[key] for key in reversed(manifest)}
-    assert write_crate(copy, verdict, reordered).read_bytes() == before
+    reordered = manifest.to_json()
+    assert (
+        write_crate(copy, verdict, manifest_of({key: reordered[key] for key in reversed(reordered)})).read_bytes()
+        == before
+    )
 
 
 def test_the_machines_own_tables_change_nothing(run, monkeypatch):
@@ -147,7 +152,7 @@ def test_it_can_be_written_again_from_the_digests_alone(run):
     folder, verdict, manifest, found = run
     digests = {e["name"]: f"sha256:{e['sha256']}" for e in found.values() if e["@type"] == "File"}
     more = {**digests, "straight/log-1.txt": "sha256:" + "0" * 64}
-    assert render_crate(verdict, manifest, more, "Apache-2.0").encode() == (folder / CRATE).read_bytes()
+    assert render_crate(verdict, manifest, more, FolderFiles(folder / "code")).encode() == (folder / CRATE).read_bytes()
 
 
 def test_no_link_that_a_run_left_is_followed(tmp_path):
@@ -162,8 +167,10 @@ def test_no_link_that_a_run_left_is_followed(tmp_path):
 
 
 def test_a_name_that_is_no_utf_8_is_left_out(run):
-    _, verdict, manifest, _ = run
-    files = manifest["trajectories"]["straight"]["files"]
-    files["\udc80.bin"] = next(iter(files.values()))
+    folder, verdict, manifest, _ = run
+    straight = manifest.trajectories["straight"]
+    files = {**straight.files, "\udc80.bin": next(iter(straight.files.values()))}
+    odd = straight.model_copy(update={"files": files})
+    manifest = manifest.model_copy(update={"trajectories": {**manifest.trajectories, "straight": odd}})
     digests = dict.fromkeys(described_files(manifest), "sha256:" + "0" * 64)
-    assert "\udc80" not in render_crate(verdict, manifest, digests, None)
+    assert "\udc80" not in render_crate(verdict, manifest, digests, FolderFiles(folder / "code"))

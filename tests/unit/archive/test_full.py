@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from harness.archive.finished import read_finished
+from harness.archive.dependencies import read_dependencies, restore_packages
 from harness.archive.full import Full, gather_full
-from harness.archive.licences import licences
-from harness.archive.package_list import LICENCES, render_licences
-from harness.archive.packages import read_wanted, restore_packages
+from harness.archive.licences import stated_licences
 from harness.archive.reading import open_archive
+from harness.archive.run_folder import read_finished
 from harness.archive.source import bytes_source
+from harness.documents.archive import LICENCES
 from harness.documents.inputs import Input
 from harness.documents.lockfile import BaseLock, BasePackage, Wheel, digest_of
 from harness.errors import HostError, TamperedError, UsageError
@@ -22,6 +22,7 @@ from harness.packages.wheels import fetch_wheels
 from harness.system.files import FolderFiles
 from harness.system.store import Store
 from tests.made.archives import deb, member, wheel
+from tests.made.documents import read_documents
 from tests.made.finished_run import made_image, make_run, silent, write
 from tests.made.project import DATA, add_blob
 
@@ -50,13 +51,13 @@ def in_containers(tmp_path):
         "inputs/" + digest_of(package)[7:]: bytes_source(package),
         "inputs/" + digest_of(DATA)[7:]: bytes_source(DATA),
     }
-    wanted = read_wanted(FolderFiles(run / "code"), json.loads((run / "manifest.json").read_text()))
-    packages[LICENCES] = bytes_source(render_licences(wanted, {}))
+    wanted = read_dependencies(FolderFiles(run / "code"), read_documents(run)[0])
+    packages[LICENCES] = bytes_source(wanted.licences({}).write())
     return run, Full(image=image, image_sources=sources, packages=packages), store
 
 
 def wheel_name(run):
-    wanted = read_wanted(FolderFiles(run / "code"), json.loads((run / "manifest.json").read_text()))
+    wanted = read_dependencies(FolderFiles(run / "code"), read_documents(run)[0])
     return wanted.lock.wheels[0].filename
 
 
@@ -82,7 +83,7 @@ def test_a_cache_without_anything_gets_all_from_the_archive(made, key, tmp_path)
     with gathered(run, store) as full:
         target = write(run, tmp_path / "a", key, full)
     empty = Store(tmp_path / "empty")
-    wanted = read_wanted(FolderFiles(run / "code"), read_finished(run).manifest)
+    wanted = read_dependencies(FolderFiles(run / "code"), read_finished(run).manifest)
     with open_archive(target, silent) as archive:
         assert restore_packages(archive, empty, silent) == 3
         assert restore_packages(archive, empty, silent) == 0
@@ -98,7 +99,7 @@ def test_an_archive_without_packages_gives_nothing(archive, tmp_path):
 
 def test_an_input_that_is_only_there_as_it_was_unpacked_is_packed_as_it_was_pinned(made, key, tmp_path, monkeypatch):
     run, store, _, package = made
-    wanted = read_wanted(FolderFiles(run / "code"), read_finished(run).manifest)
+    wanted = read_dependencies(FolderFiles(run / "code"), read_finished(run).manifest)
     deb_input = next(value for value in wanted.inputs if value.kind == "deb")
     materialise(deb_input, store, run / "code", silent)
     store.blob(deb_input.sha256).unlink()
@@ -156,6 +157,17 @@ def test_another_image_is_refused(in_containers, key, tmp_path):
         pass
 
 
+@pytest.mark.parametrize("config", [b"{}", b"[]", b'{"rootfs":[]}', b"[" * 9000])
+def test_a_configuration_that_is_none_is_refused(tmp_path, key, config):
+    document = oci_documents.render_image(oci_documents.blob_of(config), [])
+    image = oci_documents.parse_image(document)
+    run, *_ = make_run(tmp_path / "checkout", runner="docker", image=image.image_id)
+    full = Full(image=image, image_sources=(bytes_source(document), bytes_source(config)), packages={})
+    target = write(run, tmp_path / "a", key, full)
+    with pytest.raises(TamperedError, match="cannot be read"), open_archive(target, silent):
+        pass
+
+
 def test_layers_that_the_images_configuration_does_not_name_are_refused(in_containers, key, tmp_path):
     run, full, _ = in_containers
     document = oci_documents.render_image(full.image.config, [oci_documents.blob_of(b"other")])
@@ -177,7 +189,7 @@ def test_a_run_whose_image_was_never_built_has_no_full_archive(tmp_path):
 
 def test_licences_are_read_out_of_wheels_packages_and_model_cards(made):
     run, store, *_ = made
-    wanted = read_wanted(FolderFiles(run / "code"), read_finished(run).manifest)
+    wanted = read_dependencies(FolderFiles(run / "code"), read_finished(run).manifest)
     metadata = b"Metadata-Version: 2.4\nName: six\nVersion: 1.0\nLicense-Expression: MIT\n"
     built = wheel(("six-1.0.dist-info/METADATA", metadata))
     dep5 = b"Format: https://example.org/\n\nFiles: *\nLicense: GPL-2+\n\nFiles: x\nLicense: Expat\n text\n"
@@ -193,7 +205,7 @@ def test_licences_are_read_out_of_wheels_packages_and_model_cards(made):
     listing = f"{digest_of(card)[7:]}  README.md\n".encode()
     for data in (built, card, listing, *packages.values()):
         add_blob(store, data)
-    said = licences(with_packages(wanted, built, packages, listing), store)
+    said = stated_licences(with_packages(wanted, built, packages, listing), store)
     assert said == {
         "wheels/six-1.0-py3-none-any.whl": "MIT",
         "debs/aa_1.0_all.deb": "Expat, GPL-2+",

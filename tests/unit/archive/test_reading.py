@@ -10,8 +10,8 @@ import tracemalloc
 
 import pytest
 
-from harness.archive.listing import list_evidence
 from harness.archive.reading import open_archive
+from harness.archive.run_folder import list_evidence
 from harness.errors import EvidenceError, HarnessError, TamperedError, UsageError
 from harness.images import oci_documents
 from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
@@ -340,7 +340,7 @@ def test_another_runs_file_in_its_place_has_another_digest(run, key, tmp_path):
     ],
 )
 def test_a_list_of_what_was_left_out_that_makes_no_sense_is_refused(tmp_path, text):
-    refused(tmp_path, compose({**FILES, oci_documents.NOT_ARCHIVED: text}), "not as it was written")
+    refused(tmp_path, compose({**FILES, oci_documents.NOT_ARCHIVED: text}), "not-archived.json")
 
 
 def test_errors_of_every_kind_carry_a_remedy(tmp_path):

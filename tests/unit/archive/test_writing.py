@@ -10,8 +10,8 @@ import tarfile
 import pytest
 
 from harness.archive import writing
-from harness.archive.finished import read_finished
 from harness.archive.reading import open_archive
+from harness.archive.run_folder import read_finished
 from harness.archive.writing import archive_name, check_target, publish, write_archive
 from harness.errors import HostError, TamperedError, UsageError
 from harness.signing.bundle import parse_bundle

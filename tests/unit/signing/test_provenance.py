@@ -8,10 +8,9 @@ from tests.made.run_documents import run_documents
 from tests.made.synthetic import Quirks, resumed
 
 
-def provenance(changed=None, **changes):
+def provenance(runner=None, **changes):
     certificate, verdict, manifest = run_documents(**changes)
-    if changed is not None:
-        changed(verdict, manifest)
+    verdict = verdict.model_copy(update={"runner": runner or verdict.runner})
     return json.loads(statements(certificate, verdict, manifest)[1]), json.loads(certificate)
 
 
@@ -68,7 +67,7 @@ def test_the_builder_is_named_by_how_it_isolates():
         ],
         "version": {"repro-harness": "1.2.3"},
     }
-    host = provenance(lambda verdict, _: verdict.update(runner="host"))[0]
+    host = provenance(runner="host")[0]
     assert host["predicate"]["runDetails"]["builder"]["id"] == "urn:repro-harness:builder:v1:host"
 
 

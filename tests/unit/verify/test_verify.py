@@ -252,12 +252,12 @@ def _says(word):
 @pytest.mark.parametrize(
     ("plan", "edit", "words"),
     [
-        (Plan(rerun=Quirks(noise=(3, "grad"))), _says("CERTIFIED"), "it says CERTIFIED, and otherwise of oracle rerun"),
-        (Plan(), lambda verdict: verdict["checks"]["resume"].update(verdict="DIVERGED"), "of oracle resume"),
+        (Plan(rerun=Quirks(noise=(3, "grad"))), _says("CERTIFIED"), "it says CERTIFIED, and otherwise of check rerun"),
+        (Plan(), lambda verdict: verdict["checks"]["resume"].update(verdict="DIVERGED"), "of check resume"),
         (Plan(), lambda v: v["control"]["controls"][0].update(detected=False), "otherwise of control"),
         (Plan(), lambda verdict: verdict.update(problems=["nothing fits"]), "of problem: nothing fits"),
     ],
-    ids=["word", "oracle", "control", "problem"],
+    ids=["word", "check", "control", "problem"],
 )
 def test_a_certificate_that_contradicts_itself_is_tampered_though_signed(tmp_path, plan, edit, words):
     folder = make_run(tmp_path, plan)

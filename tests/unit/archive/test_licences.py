@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.archive.licence import licence_of
+from harness.archive.licences import licence_of
 
 APACHE = (Path(__file__).resolve().parents[3] / "LICENSE").read_text(encoding="utf-8")
 MIT = """\

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.archive.package_list import Wanted, check_licences, render_licences, titles_of
+from harness.archive.dependencies import Dependencies, check_licences
 from harness.documents.inputs import Input
 from harness.documents.lockfile import BaseLock, BasePackage, Lockfile, Pin, Wheel
 from harness.errors import TamperedError
@@ -29,13 +29,13 @@ INPUTS = (
     Input(name="text", kind="file", reference="data.txt", sha256=digest("3")),
     Input(name="model", kind="hf", reference="o/n", version="7" * 40, sha256=digest("4")),
 )
-WANTED = Wanted(
+WANTED = Dependencies(
     lock=LOCK, base_lock=BaseLock(packages=(PACKAGE,), digest=digest("8")), inputs=INPUTS, image_id=digest("7")
 )
 
 
 def test_every_wheel_package_and_input_has_a_title():
-    assert titles_of(WANTED, lambda listing: {digest("4"): (digest("5"), digest("6"))}[listing]) == {
+    assert WANTED.titles(lambda listing: {digest("4"): (digest("5"), digest("6"))}[listing]) == {
         "debs/libc6_1:2.36-9_amd64.deb": digest("2"),
         "inputs/" + "3" * 64: digest("3"),
         "inputs/" + "4" * 64: digest("4"),
@@ -46,14 +46,14 @@ def test_every_wheel_package_and_input_has_a_title():
 
 
 def test_without_containers_no_debian_package_belongs_to_a_run():
-    alone = Wanted(lock=LOCK, base_lock=WANTED.base_lock, inputs=(), image_id=None)
-    assert list(titles_of(alone, lambda _: ())) == ["wheels/six-1.0-py3-none-any.whl"]
-    assert json.loads(render_licences(alone, {}))["debs"] == {}
+    alone = Dependencies(lock=LOCK, base_lock=WANTED.base_lock, inputs=(), image_id=None)
+    assert list(alone.titles(lambda _: ())) == ["wheels/six-1.0-py3-none-any.whl"]
+    assert json.loads(alone.licences({}).write())["debs"] == {}
 
 
 def test_licences_are_listed_for_all_of_them_and_not_stated_where_nothing_is_said():
     said = {"wheels/six-1.0-py3-none-any.whl": "MIT", "inputs/" + "4" * 64: "apache-2.0"}
-    value = json.loads(render_licences(WANTED, said))
+    value = json.loads(WANTED.licences(said).write())
     assert value["wheels"] == {"six-1.0-py3-none-any.whl": {"name": "six", "version": "1.0", "licence": "MIT"}}
     assert value["debs"]["libc6_1:2.36-9_amd64.deb"]["licence"] == "not stated"
     assert {name: row["licence"] for name, row in value["inputs"].items()} == {
@@ -63,7 +63,7 @@ def test_licences_are_listed_for_all_of_them_and_not_stated_where_nothing_is_sai
 
 
 def test_a_list_of_licences_is_held_against_the_packages():
-    data = render_licences(WANTED, {"debs/libc6_1:2.36-9_amd64.deb": "LGPL-2.1"})
+    data = WANTED.licences({"debs/libc6_1:2.36-9_amd64.deb": "LGPL-2.1"}).write()
     check_licences(data, WANTED)
     check_licences(data.replace(b"LGPL-2.1", b"GPL-9"), WANTED)
 
@@ -86,4 +86,4 @@ def test_a_list_of_licences_is_held_against_the_packages():
 )
 def test_any_other_list_is_refused(change):
     with pytest.raises(TamperedError, match=r"LICENSES\.json"):
-        check_licences(change(render_licences(WANTED, {})), WANTED)
+        check_licences(change(WANTED.licences({}).write()), WANTED)

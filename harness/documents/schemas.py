@@ -1,0 +1,37 @@
+"""The published JSON Schemas, generated from the models: `python -m harness.documents.schemas docs/schemas`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pydantic.json_schema import JsonSchemaMode
+
+from harness.documents.certificate import Certificate
+from harness.documents.experiment import Experiment
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
+
+
+def rendered() -> dict[str, str]:
+    """Every schema by its file's name; what this program writes has every key, what people write only some."""
+    written: JsonSchemaMode = "serialization"
+    schemas = {
+        "experiment": Experiment.model_json_schema(by_alias=True),
+        "manifest": Manifest.model_json_schema(by_alias=True, mode=written),
+        "verdict": Verdict.model_json_schema(by_alias=True, mode=written),
+        "training-reproducibility-v2": Certificate.model_json_schema(by_alias=True, mode=written),
+    }
+    return {
+        f"{name}.schema.json": json.dumps(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1
+        )
+        + "\n"
+        for name, schema in schemas.items()
+    }
+
+
+if __name__ == "__main__":
+    for name, text in rendered().items():
+        (Path(sys.argv[1]) / name).write_text(text, encoding="utf-8")
