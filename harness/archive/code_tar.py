@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.archive.tar import read_members
-from harness.documents.digest import Digest, canonical_json, sha256
+from harness.documents.digest import Data, Digest, canonical_json, sha256, sha256_of
 from harness.errors import EvidenceError, TamperedError, UsageError
+from harness.evidence.reader import Part
 from harness.images.layer import Entry, clean_path, order_key
 from harness.images.layers import encode, encoded_size
-from harness.system.files import Data, Files
+from harness.system.files import Files
 from harness.system.safe_read import is_plain
 
 NAME = "code.tar"
@@ -59,7 +60,7 @@ def code_tar_digest(folder: Path) -> Digest:
 class CodeFiles:
     """The regular files of a `code.tar`, read in place."""
 
-    def __init__(self, data: memoryview, members: dict[str, tuple[Entry, int]], prefix: str = "") -> None:
+    def __init__(self, data: Data, members: dict[str, tuple[Entry, int]], prefix: str = "") -> None:
         self._data = data
         self._members = members
         self._prefix = prefix
@@ -69,7 +70,7 @@ class CodeFiles:
         """The folder's name; `code` for the whole."""
         return self._prefix.rstrip("/").rpartition("/")[2] or "code"
 
-    def read(self, path: str, *, max_bytes: int) -> memoryview:
+    def read(self, path: str, *, max_bytes: int) -> Data:
         """The contents of a file.
 
         Raises:
@@ -80,11 +81,11 @@ class CodeFiles:
             raise EvidenceError(f"{self.name}/{path} is {'a link' if entry else 'missing'}", _REMEDY)
         if entry.size > max_bytes:
             raise EvidenceError(f"{self.name}/{path} has {entry.size} bytes, at most {max_bytes} are read", _REMEDY)
-        return self._data[begin : begin + entry.size]
+        return Part(self._data, begin, begin + entry.size)
 
     def digest(self, path: str, data: Data) -> Digest:  # noqa: ARG002
         """Computed: only that of the whole archive is known."""
-        return sha256(memoryview(data))
+        return sha256_of(data)
 
     def walk(self, folder: str) -> Iterator[tuple[str, bool]]:
         """Every path below a folder, "" for all, and whether it is a regular file.
@@ -109,29 +110,27 @@ class CodeFiles:
 
     def tree_digest(self) -> Digest:
         """As `certify_folder.tree_digest` of the folder that it was made of: the manifest's digest of the code."""
-        files = {path: one for path, one in self._members.items() if one[0].kind == "file"}
-        return sha256(canonical_json({p: str(sha256(self._data[b : b + e.size])) for p, (e, b) in files.items()}))
+        files = {path: Part(self._data, b, b + e.size) for path, (e, b) in self._members.items() if e.kind == "file"}
+        return sha256(canonical_json({path: str(sha256_of(part)) for path, part in files.items()}))
 
 
-def read_code(data: memoryview | bytes) -> CodeFiles:
+def read_code(data: Data) -> CodeFiles:
     """A `code.tar`, checked byte by byte.
 
     Raises:
         TamperedError: it is not the canonical archive of any folder.
     """
-    view = memoryview(data)
-    return CodeFiles(view, {entry.path: (entry, begin) for entry, begin in _checked(view)})
+    return CodeFiles(data, {entry.path: (entry, begin) for entry, begin in _checked(data)})
 
 
-def unpack_code(data: memoryview | bytes, folder: Path) -> None:
+def unpack_code(data: Data, folder: Path) -> None:
     """Write the files of a `code.tar` into a folder that does not exist; nothing is written outside of it.
 
     Raises:
         TamperedError: it is not the canonical archive of any folder.
         UsageError: a link leads out of the folder.
     """
-    view = memoryview(data)
-    members = {entry.path: (entry, begin) for entry, begin in _checked(view)}
+    members = {entry.path: (entry, begin) for entry, begin in _checked(data)}
     links = {path for path, (entry, _) in members.items() if entry.kind == "symlink"}
     for path in links:
         _check_link(members[path][0], links)
@@ -142,7 +141,7 @@ def unpack_code(data: memoryview | bytes, folder: Path) -> None:
         if entry.kind == "symlink":
             target.symlink_to(entry.link)
         else:
-            target.write_bytes(view[begin : begin + entry.size])
+            target.write_bytes(data[begin : begin + entry.size])
             target.chmod(entry.mode)
 
 
@@ -156,11 +155,11 @@ def _entry(path: Path, name: str) -> Entry:
     return Entry(path=name, kind="file", mode=mode, size=status.st_size, archive=str(path))
 
 
-def _checked(view: memoryview) -> Iterator[tuple[Entry, int]]:
+def _checked(data: Data) -> Iterator[tuple[Entry, int]]:
     """The members, each where it may stand: sorted, under a name that climbs nowhere, below no other member."""
     seen: set[str] = set()
     last: tuple[tuple[bool, str], ...] = ()
-    for entry, begin in read_members(lambda at, n: bytes(view[at : at + n]), len(view), NAME, max_members=MAX_MEMBERS):
+    for entry, begin in read_members(lambda at, n: data[at : at + n], len(data), NAME, max_members=MAX_MEMBERS):
         if not is_plain(entry.path) or clean_path(entry.path) != entry.path:
             raise TamperedError(f"{NAME} holds a path that leaves it: {entry.path!a}", _REMEDY)
         if last >= (last := order_key(entry.path)):

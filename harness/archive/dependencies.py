@@ -151,7 +151,7 @@ def check_dependencies(
     """
     try:
         manifest = Manifest.load(bytes(files.read("manifest.json", max_bytes=_MAX_TEXT_BYTES)), "manifest.json")
-        wanted = read_dependencies(read_code(memoryview(files.read(CODE_TAR, max_bytes=_MAX_CODE_BYTES))), manifest)
+        wanted = read_dependencies(read_code(files.read(CODE_TAR, max_bytes=_MAX_CODE_BYTES)), manifest)
         _check_image(image, image_config, wanted)
         if packages is None:
             raise TamperedError("the archive holds an image and no packages", _REMEDY)
@@ -200,7 +200,7 @@ def restore_packages(archive: Archive, store: Store, progress: Progress) -> int:
     progress(f"{len(missing)} of {len(wanted)} packages and inputs are taken from the archive")
     with disk_errors("taking packages out of the archive"), store.scratch("restore") as scratch:
         for digest, title in missing.items():
-            view = memoryview(archive.packages.read(title, max_bytes=_MAX_CODE_BYTES))
+            view = archive.packages.read(title, max_bytes=_MAX_CODE_BYTES)
             with (scratch / "blob").open("wb") as output:
                 for begin in range(0, len(view), _CHUNK):
                     output.write(view[begin : begin + _CHUNK])

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from harness.archive.window import Window
 from harness.documents.archive import LeftOut
-from harness.documents.digest import Digest
+from harness.documents.digest import Data, Digest
 from harness.errors import EvidenceError
-from harness.system.files import Data, Files
+from harness.evidence.reader import Part
+from harness.system.files import Files
 from harness.system.safe_read import MAX_DEPTH, MAX_ENTRIES, REMEDY, clean
 
 
@@ -47,7 +48,7 @@ class ArchiveFiles:
         return self._prefix.rstrip("/").rpartition("/")[2] or self._window.name
 
     def read(self, path: str, *, max_bytes: int) -> Data:
-        """The contents of a file: a copy of small ones, a view of others, good as long as the archive is open.
+        """The contents of a file, read when they are asked for, as long as the archive is open.
 
         Raises:
             EvidenceError: missing, no regular file, or larger than `max_bytes`.
@@ -60,7 +61,7 @@ class ArchiveFiles:
         offset, size = self._places[title]
         if size > max_bytes:
             raise EvidenceError(f"{shown} has {size} bytes, at most {max_bytes} are read", REMEDY)
-        return self._window.contents(offset, size)
+        return Part(self._window, offset, offset + size)
 
     def digest(self, path: str, data: Data) -> Digest:  # noqa: ARG002
         """That of its blob, which was checked when the archive was opened."""

@@ -1,14 +1,9 @@
-"""The bytes of an archive file: read at an offset, mapped where they are many, and hashed by several threads."""
+"""The bytes of an archive file: read at an offset, and hashed by several threads."""
 
 from __future__ import annotations
 
-import ctypes
-import faulthandler
-import functools
 import hashlib
-import mmap
 import os
-import signal
 import stat
 import threading
 from collections.abc import Iterable
@@ -20,38 +15,9 @@ from harness.images.oci_documents import Blob
 from harness.system.deferred_signals import Pool, wait_for
 
 _CHUNK = 1 << 20
-_SMALL = 1 << 20
 _NUM_THREADS = 2
 _NOT_ONE = "give a file that `harness archive` wrote"
 _CHANGED = "let nothing write to the archive while it is read"
-_BUS_ERROR = (
-    b"error: a file became shorter, or its disk failed, while it was read\n"
-    b"  remedy: let nothing write to it while it is read, and check the disk\n"
-)
-_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
-
-
-def _end_in_words(_number: int) -> None:
-    os.write(2, _BUS_ERROR)
-    os._exit(HostError.exit_code)
-
-
-_ON_BUS_ERROR = _HANDLER(_end_in_words)  # kept for as long as the C library may call it
-
-
-@functools.cache
-def explain_bus_errors() -> None:
-    """End this process in words, and with the exit code of a disk that fails, if a mapped file becomes shorter.
-
-    The kernel answers the reading of what is no more there with SIGBUS, which kills. Python's own handlers run only
-    after the instruction, which would be repeated for ever, so the C library is asked. A debugger's handler stays.
-
-    Source: mmap(2), "SIGBUS"; https://docs.python.org/3/library/signal.html, "Execution of Python signal handlers".
-    """
-    if not faulthandler.is_enabled():
-        install = ctypes.CDLL(None).signal
-        install.argtypes, install.restype = (ctypes.c_int, _HANDLER), ctypes.c_void_p
-        install(signal.SIGBUS, _ON_BUS_ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +46,18 @@ class Window:
             offset, size = offset + len(piece), size - len(piece)
         return b"".join(pieces)
 
-    def contents(self, offset: int, size: int) -> memoryview | bytes:
-        """The contents of a member: a copy of small ones, a read-only view of others.
+    def __len__(self) -> int:
+        return self.size
 
-        Raises:
-            HostError: the file became shorter, or cannot be read.
-        """
-        if size <= _SMALL:
-            data = self.read(offset, size)
-            if len(data) != size:
-                raise HostError(f"{self.name} became shorter while it was read", _CHANGED)
-            return data
-        begin = offset - offset % mmap.ALLOCATIONGRANULARITY
-        try:
-            mapped = mmap.mmap(self.descriptor, offset - begin + size, access=mmap.ACCESS_READ, offset=begin)
-        except (OSError, ValueError) as error:
-            raise HostError(f"{self.name} became shorter while it was read", _CHANGED) from error
-        explain_bus_errors()
-        return memoryview(mapped)[offset - begin :]
+    def __getitem__(self, place: slice, /) -> bytes:
+        begin, end, _ = place.indices(self.size)
+        data = self.read(begin, end - begin)
+        if len(data) != max(0, end - begin):
+            raise HostError(f"{self.name} became shorter while it was read", _CHANGED)
+        return data
+
+    def __bytes__(self) -> bytes:
+        return self[:]
 
     def check(self, blobs: Iterable[tuple[Blob, int]]) -> None:
         """Hash every blob at its offset, large ones first, in two threads with a small buffer each.

@@ -7,16 +7,17 @@ sorted names, dtypes, shapes and bytes of their tensors and over their other val
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
-import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from harness.documents.digest import Digest, canonical_json, sha256, tensor_digest
+from harness.documents.digest import Data, Digest, canonical_json, chunks, sha256, sha256_of
 from harness.errors import EvidenceError
+from harness.evidence.tensor_digest import TensorDigest
 from harness.evidence.tensor_file import (
     RawContent,
     RawTensor,
@@ -26,14 +27,12 @@ from harness.evidence.tensor_file import (
     path_join,
     scalar_text,
 )
-from harness.evidence.zip_file import let_go
 
 Format = Literal["safetensors", "torch", "json", "jsonl", "bytes"]
 MAX_JSON_BYTES = 512 << 20
 _MAX_DEPTH = 64
 _MAX_VALUES = 4_000_000
 _MIN_ELEMENTS = 16
-_CHUNK_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +97,7 @@ class Content:
         return sha256(canonical_json(kept.format) + b"\n" + b"\n".join(sorted(lines)))
 
 
-def read_content(name: str, data: bytes | mmap.mmap | memoryview, volatile: Iterable[str] = ()) -> Content:
+def read_content(name: str, data: Data, volatile: Iterable[str] = ()) -> Content:
     """Read a file's content; the name decides how.
 
     Args:
@@ -114,13 +113,13 @@ def read_content(name: str, data: bytes | mmap.mmap | memoryview, volatile: Iter
         return digest_content(open_tensors(name, data)).without(keys)
     suffix = _suffix(name)
     if suffix in ("json", "jsonl") and len(data) <= MAX_JSON_BYTES:
-        content = _json_content(suffix, bytes(data), keys)
+        content = _json_content(suffix, data[:], keys)
         if content is not None:
             return content
-    return Content(format="bytes", tensors=(), values=(("", f"bytes:{sha256(memoryview(data))}"),), opaque=())
+    return Content(format="bytes", tensors=(), values=(("", f"bytes:{sha256_of(data)}"),), opaque=())
 
 
-def format_of(name: str, data: bytes | mmap.mmap | memoryview) -> Format:
+def format_of(name: str, data: Data) -> Format:
     """How a file of this name is read."""
     suffix = _suffix(name)
     if suffix == "safetensors":
@@ -130,7 +129,7 @@ def format_of(name: str, data: bytes | mmap.mmap | memoryview) -> Format:
     return "json" if suffix == "json" else "jsonl" if suffix == "jsonl" else "bytes"
 
 
-def open_tensors(name: str, data: bytes | mmap.mmap | memoryview) -> RawContent:
+def open_tensors(name: str, data: Data) -> RawContent:
     """A file of tensors, with views of their bytes.
 
     Raises:
@@ -156,43 +155,53 @@ def is_volatile(path: str, keys: frozenset[str]) -> bool:
 
 
 def _record(tensor: RawTensor) -> TensorRecord:
-    data = tensor.data()
-    record = TensorRecord(
+    """Every digest of a tensor, in one pass over its bytes."""
+    data, hasher, digest, precision = tensor.data(), hashlib.sha256(), TensorDigest(), _Precision(tensor.dtype)
+    for chunk in chunks(data):
+        hasher.update(chunk)
+        digest.update(chunk)
+        precision.update(chunk)
+    return TensorRecord(
         name=tensor.name,
         dtype=tensor.dtype,
         shape=tensor.shape,
-        digest=tensor_digest(data, tensor.dtype, tensor.shape),
-        sha256=sha256(data),
+        digest=digest.digest(tensor.dtype, tensor.shape),
+        sha256=Digest("sha256", hasher.hexdigest()),
         size_bytes=len(data),
-        precision=_precision(data, tensor.dtype),
+        precision=precision.narrowest,
     )
-    let_go(tensor.storage)
-    return record
 
 
-def _precision(data: memoryview, dtype: str) -> str:
-    """The narrowest dtype that holds all elements; wide tensors are usually settled by their first chunk."""
-    if dtype not in ("float32", "float64"):
-        return dtype
-    values = np.frombuffer(data, dtype="<f4" if dtype == "float32" else "<f8")
-    if len(values) < _MIN_ELEMENTS or not values.any():
-        return dtype
-    narrow = {"float64": ("bfloat16", "float16", "float32"), "float32": ("bfloat16", "float16")}[dtype]
-    return next((name for name in narrow if _holds(values, name)), dtype)
+class _Precision:
+    """The narrowest dtype that holds every element exactly; a few elements, or zeros alone, say nothing."""
+
+    def __init__(self, dtype: str) -> None:
+        self._dtype, self._num, self._has_value = dtype, 0, False
+        narrower = {"float64": ("bfloat16", "float16", "float32"), "float32": ("bfloat16", "float16")}
+        self._fitting = list(narrower.get(dtype, ()))
+
+    def update(self, data: bytes) -> None:
+        if not self._fitting:
+            return
+        values = np.frombuffer(data, dtype="<f4" if self._dtype == "float32" else "<f8")
+        self._num += len(values)
+        self._has_value = self._has_value or bool((values != 0).any())
+        # The first few settle nearly every tensor.
+        for part in (values[:64], values[64:]):
+            self._fitting = [name for name in self._fitting if _holds(part, name)]
+
+    @property
+    def narrowest(self) -> str:
+        return self._fitting[0] if self._fitting and self._num >= _MIN_ELEMENTS and self._has_value else self._dtype
 
 
 def _holds(values: np.ndarray[Any, Any], narrow: str) -> bool:
-    # The first few settle nearly every tensor.
-    for begin, end in ((0, 64), *((at, at + _CHUNK_ELEMENTS) for at in range(64, len(values), _CHUNK_ELEMENTS))):
-        part = values[begin:end]
-        with np.errstate(all="ignore"):
-            single = part.astype("<f4")
-            rounded = single.astype("<f2").astype("<f4") if narrow == "float16" else single
-            if narrow == "bfloat16" and (single.view("<u4") & 0xFFFF).any():
-                return False
-            if not np.array_equal(rounded.astype(part.dtype), part, equal_nan=True):
-                return False
-    return True
+    with np.errstate(all="ignore"):
+        single = values.astype("<f4")
+        rounded = single.astype("<f2").astype("<f4") if narrow == "float16" else single
+        if narrow == "bfloat16" and (single.view("<u4") & 0xFFFF).any():
+            return False
+        return np.array_equal(rounded.astype(values.dtype), values, equal_nan=True)
 
 
 def _json_content(suffix: str, data: bytes, volatile: frozenset[str]) -> Content | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.documents.digest import Digest, canonical_json, stream_root
+from harness.documents.digest import Data, Digest, canonical_json, chunks
 from harness.errors import EvidenceError
+from harness.evidence.tensor_digest import stream_root
 
 STREAMS = ("data", "rng", "lr", "loss", "grad", "optim", "param", "buffer")
 """The streams of a step, in causal order."""
@@ -33,7 +33,6 @@ _REMEDY = "the file was cut, edited or written by something else than the record
 _SIDECAR_HEAD = re.compile(rb'\{"at":"(start|step|end)","step":([0-9]{1,15}),"stream":"([a-z_]{1,32})","tensors":\{')
 
 Streams = Mapping[str, Digest]
-Bytes = bytes | mmap.mmap
 At = Literal["start", "step", "end"]
 
 
@@ -124,7 +123,7 @@ class Sidecar:
     """
 
     name: str
-    data: Bytes = field(repr=False)
+    data: Data = field(repr=False)
     index: Mapping[tuple[str, int, str], tuple[int, int, int]]
     torn: bool
 
@@ -263,19 +262,19 @@ def parse_events(data: bytes, name: str, *, killed: bool = False) -> tuple[Event
     return tuple(events)
 
 
-def parse_sidecar(data: Bytes, name: str, *, killed: bool = False) -> Sidecar:
+def parse_sidecar(data: Data, name: str, *, killed: bool = False) -> Sidecar:
     """Index a `tensors.jsonl`; its lines are parsed when they are asked for.
 
     Raises:
         EvidenceError: a line that does not begin as a sidecar's line must, or is longer than 64 MiB.
     """
     index: dict[tuple[str, int, str], tuple[int, int, int]] = {}
-    places = _Places(data, name, killed, MAX_SIDECAR_LINE_BYTES)
-    for number, begin, end in places:
-        head = _SIDECAR_HEAD.match(data[begin : min(end, begin + 200)])
+    places = _Lines(data, name, killed, MAX_SIDECAR_LINE_BYTES)
+    for number, begin, raw in places:
+        head = _SIDECAR_HEAD.match(raw[:200])
         if head is None:
-            raise _malformed(name, number, _show(data[begin : begin + 60]), 'a line {"at":...,"step":...,"stream":...')
-        index[(head[1].decode(), int(head[2]), head[3].decode())] = (number, begin, end)
+            raise _malformed(name, number, _show(raw[:60]), 'a line {"at":...,"step":...,"stream":...')
+        index[(head[1].decode(), int(head[2]), head[3].decode())] = (number, begin, begin + len(raw))
     return Sidecar(name=name, data=data, index=index, torn=places.torn)
 
 
@@ -286,8 +285,8 @@ def parse_progress(data: bytes, name: str, *, killed: bool = False) -> tuple[Pro
         EvidenceError: a line is not a JSON object with a step.
     """
     rows = []
-    for number, begin, end in _Places(data, name, killed, MAX_LINE_BYTES):
-        line = _Line(name, number, _parse_json(data[begin:end], name, number))
+    for number, _, raw in _Lines(data, name, killed, MAX_LINE_BYTES):
+        line = _Line(name, number, _parse_json(raw, name, number))
         rows.append(
             Progress(
                 step=line.integer("step"),
@@ -317,28 +316,31 @@ def rechain(data: bytes) -> bytes:
     return b"".join(lines)
 
 
-class _Places:
-    """The lines of a file as (number, begin, end); afterwards `torn` says whether a torn last line was dropped."""
+class _Lines:
+    """The lines of a file as (number, begin, bytes); afterwards `torn` says whether a torn last line was dropped."""
 
-    def __init__(self, data: Bytes, name: str, killed: bool, longest: int) -> None:
+    def __init__(self, data: Data, name: str, killed: bool, longest: int) -> None:
         self.torn = False
         self._data, self._name, self._killed, self._longest = data, name, killed, longest
         if len(data) > MAX_FILE_BYTES:
             raise EvidenceError(f"{name} has {len(data)} bytes, at most {MAX_FILE_BYTES} are read", _REMEDY)
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        begin, number, size = 0, 1, len(self._data)
-        while begin < size:
-            end = self._data.find(b"\n", begin, begin + self._longest + 1)
-            if end < 0 and size - begin > self._longest:
-                raise _malformed(self._name, number, "a longer line", f"at most {self._longest} bytes")
-            if end < 0:
-                if not self._killed:
-                    raise _malformed(self._name, number, "a torn last line", "a line end, for nothing killed the run")
-                self.torn = True
-                return
-            yield number, begin, end
-            begin, number = end + 1, number + 1
+    def __iter__(self) -> Iterator[tuple[int, int, bytes]]:
+        begin, number, pending = 0, 1, b""
+        for chunk in chunks(self._data):
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                self._check(number, line)
+                yield number, begin, line
+                begin, number = begin + len(line) + 1, number + 1
+            self._check(number, pending)
+        if pending and not self._killed:
+            raise _malformed(self._name, number, "a torn last line", "a line end, for nothing killed the run")
+        self.torn = bool(pending)
+
+    def _check(self, number: int, line: bytes) -> None:
+        if len(line) > self._longest:
+            raise _malformed(self._name, number, "a longer line", f"at most {self._longest} bytes")
 
 
 class _Chain:
@@ -346,16 +348,15 @@ class _Chain:
 
     def __init__(self, data: bytes, name: str, killed: bool) -> None:
         self.head = _EMPTY
-        self._data, self._name = data, name
-        self._places = _Places(data, name, killed, MAX_LINE_BYTES)
+        self._name = name
+        self._places = _Lines(data, name, killed, MAX_LINE_BYTES)
 
     @property
     def torn(self) -> bool:
         return self._places.torn
 
     def __iter__(self) -> Iterator[_Line]:
-        for number, begin, end in self._places:
-            raw = self._data[begin:end]
+        for number, _, raw in self._places:
             record = _parse_json(raw, self._name, number)
             line = _Line(self._name, number, record)
             if _canonical(line) != raw:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.documents.digest import sha256
+from harness.documents.digest import Data, sha256, sha256_of
 from harness.errors import EvidenceError
 from harness.evidence.pickle_reader import read_pickle
 from harness.evidence.pickled_values import Call, Global, Listed, Mapped, StorageRef, TensorRef
+from harness.evidence.reader import Part
 from harness.evidence.zip_file import Member, read_zip
 
 MAX_HEADER_BYTES = 100_000_000
@@ -86,7 +86,7 @@ class RawTensor:
     name: str
     dtype: str
     shape: tuple[int, ...]
-    storage: memoryview = field(repr=False)
+    storage: Data = field(repr=False)
     storage_at: int
     offset: int
     stride: tuple[int, ...]
@@ -116,16 +116,16 @@ class RawTensor:
             expected *= size
         return True
 
-    def data(self) -> memoryview:
-        """Its contiguous little-endian bytes; copied only where the tensor is not contiguous."""
+    def data(self) -> Data:
+        """Its contiguous little-endian bytes; a tensor that is not contiguous is copied out of its storage."""
         item = ITEM_BYTES[self.dtype]
         if self.is_contiguous:
-            return self.storage[self.offset * item : self.offset * item + self.size_bytes]
+            return Part(self.storage, self.offset * item, self.offset * item + self.size_bytes)
         whole = len(self.storage) // item
-        flat = np.frombuffer(self.storage, dtype=np.dtype((np.void, item)), count=whole)[self.offset :]
+        flat = np.frombuffer(self.storage[: whole * item], dtype=np.dtype((np.void, item)))[self.offset :]
         strides = tuple(stride * item for stride in self.stride)
         view = np.lib.stride_tricks.as_strided(flat, shape=self.shape, strides=strides, writeable=False)
-        return memoryview(view.tobytes())
+        return view.tobytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,21 +138,20 @@ class RawContent:
     opaque: tuple[tuple[str, str], ...]
 
 
-def open_safetensors(data: bytes | mmap.mmap | memoryview, name: str) -> RawContent:
+def open_safetensors(data: Data, name: str) -> RawContent:
     """Open a `.safetensors` file: little-endian header size, header in JSON, tensors without gaps.
 
     Raises:
         EvidenceError: cut, an offset out of bounds, tensors that overlap, a name twice, or an unknown dtype.
     """
-    view = memoryview(data)
-    size = struct.unpack_from("<Q", view)[0] if len(view) >= 8 else -1
-    if not 0 <= size <= min(MAX_HEADER_BYTES, len(view) - 8):
-        raise _malformed(name, f"a header of {size} bytes in a file of {len(view)}")
-    header = _header(bytes(view[8 : 8 + size]), name)
+    size = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else -1
+    if not 0 <= size <= min(MAX_HEADER_BYTES, len(data) - 8):
+        raise _malformed(name, f"a header of {size} bytes in a file of {len(data)}")
+    header = _header(data[8 : 8 + size], name)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _malformed(name, "metadata that is no map of strings")
-    body = view[8 + size :]
+    body = Part(data, 8 + size, len(data))
     placed = sorted((_safetensor(body, 8 + size, name, key, entry) for key, entry in header.items()), key=_begin)
     end = 0
     for begin, tensor in placed:
@@ -166,31 +165,30 @@ def open_safetensors(data: bytes | mmap.mmap | memoryview, name: str) -> RawCont
     return RawContent(format="safetensors", tensors=tensors, values=values, opaque=())
 
 
-def open_torch(data: bytes | mmap.mmap | memoryview, name: str) -> RawContent:
+def open_torch(data: Data, name: str) -> RawContent:
     """Open an archive of `torch.save`; tensors and values are named by their path: `optimizer/state/0/exp_avg`.
 
     Raises:
         EvidenceError: not such an archive, an older format, cut, or a tensor outside its storage.
     """
-    view = memoryview(data)
-    if bytes(view[: len(_LEGACY_MAGIC)]) == _LEGACY_MAGIC:
+    if data[: len(_LEGACY_MAGIC)] == _LEGACY_MAGIC:
         problem = f"{name} is in the format that torch.save wrote before version 1.6, which is not read"
         raise EvidenceError(problem, "save it without _use_new_zipfile_serialization=False")
-    members = read_zip(view, name)
+    members = read_zip(data, name)
     pickles = [member for member in members if member.count("/") == 1 and member.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise _malformed(name, f"{len(pickles)} members called <folder>/data.pkl")
-    archive = _Archive(name, view, pickles[0].removesuffix("data.pkl"), members)
+    archive = _Archive(name, data, pickles[0].removesuffix("data.pkl"), members)
     archive.check_byteorder()
-    root = read_pickle(bytes(archive.bytes_of(members[pickles[0]])), name)
+    root = read_pickle(archive.bytes_of(members[pickles[0]])[:], name)
     archive.visit(root, "", 0)
     archive.add_other_members()
     return archive.content()
 
 
-def is_zip(data: bytes | mmap.mmap | memoryview) -> bool:
+def is_zip(data: Data) -> bool:
     """Whether the bytes begin as a zip archive does."""
-    return bytes(memoryview(data)[:4]) == b"PK\x03\x04"
+    return data[:4] == b"PK\x03\x04"
 
 
 def scalar_text(value: Any) -> str:
@@ -223,7 +221,7 @@ def path_join(path: str, key: str) -> str:
 class _Archive:
     """One archive of torch.save while its values are visited; everything is bounded."""
 
-    def __init__(self, name: str, view: memoryview, folder: str, members: Mapping[str, Member]) -> None:
+    def __init__(self, name: str, view: Data, folder: str, members: Mapping[str, Member]) -> None:
         self._name, self._view, self._folder, self._members = name, view, folder, members
         self._tensors: dict[str, RawTensor] = {}
         self._values: list[tuple[str, str]] = []
@@ -237,12 +235,12 @@ class _Archive:
         values, opaque = tuple(sorted(self._values)), tuple(sorted(self._opaque))
         return RawContent(format="torch", tensors=tensors, values=values, opaque=opaque)
 
-    def bytes_of(self, member: Member) -> memoryview:
-        return self._view[member.begin : member.begin + member.size]
+    def bytes_of(self, member: Member) -> Part:
+        return Part(self._view, member.begin, member.begin + member.size)
 
     def check_byteorder(self) -> None:
         member = self._members.get(f"{self._folder}byteorder")
-        if member is not None and bytes(self.bytes_of(member)[:16]) != b"little":
+        if member is not None and self.bytes_of(member)[:16] != b"little":
             raise _malformed(self._name, "another byte order than little")
 
     def add_other_members(self) -> None:
@@ -251,7 +249,7 @@ class _Archive:
         known.add(f"{self._folder}.data/serialization_id")
         for name, member in self._members.items():
             if name not in known | self._used:
-                self._values.append((path_join("member", name), f"bytes:{sha256(self.bytes_of(member))}"))
+                self._values.append((path_join("member", name), f"bytes:{sha256_of(self.bytes_of(member))}"))
 
     def visit(self, value: Any, path: str, depth: int) -> None:
         self._num_nodes += 1
@@ -346,7 +344,7 @@ def _begin(placed: tuple[int, RawTensor]) -> int:
     return placed[0]
 
 
-def _safetensor(body: memoryview, body_at: int, name: str, key: str, entry: Any) -> tuple[int, RawTensor]:
+def _safetensor(body: Data, body_at: int, name: str, key: str, entry: Any) -> tuple[int, RawTensor]:
     match entry:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [int(begin), int(end)], **rest} if not rest:
             pass
@@ -362,7 +360,7 @@ def _safetensor(body: memoryview, body_at: int, name: str, key: str, entry: Any)
     stride = [1] * len(shape)
     for axis in range(len(shape) - 2, -1, -1):
         stride[axis] = stride[axis + 1] * max(shape[axis + 1], 1)
-    storage = body[begin:end]
+    storage = Part(body, begin, end)
     return begin, RawTensor(
         name=key,
         dtype=dtype,

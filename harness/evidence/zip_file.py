@@ -5,15 +5,16 @@ Format: APPNOTE 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.
 
 from __future__ import annotations
 
-import mmap
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.documents.digest import Data
 from harness.errors import EvidenceError
+from harness.evidence.reader import Part, crc32_of
 
 _MAX_MEMBERS = 1 << 20
+_MAX_DIRECTORY_BYTES = 256 << 20
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_64 = struct.Struct("<4sLQL")
@@ -35,7 +36,7 @@ class Member:
     crc_at: int
 
 
-def read_zip(data: memoryview, name: str) -> dict[str, Member]:
+def read_zip(data: Data, name: str) -> dict[str, Member]:
     """The members of an archive by name, every CRC checked.
 
     Raises:
@@ -54,65 +55,55 @@ def read_zip(data: memoryview, name: str) -> dict[str, Member]:
             raise _malformed(name, f"members that overlap ({member.name[:80]!a})")
         end = member.begin + member.size
     for member in members:
-        if zlib.crc32(data[member.begin : member.begin + member.size]) != member.crc:
+        if crc32_of(Part(data, member.begin, member.begin + member.size)) != member.crc:
             raise _malformed(name, f"member {member.name[:80]!a} with a wrong CRC")
-        let_go(data)
     return dict(sorted(found.items()))
 
 
-def let_go(data: memoryview) -> None:
-    """Forget the pages of the mapped file that a view is of: they count as memory until they are.
-
-    What is looked at again comes back from the page cache, or from the disk.
-    """
-    if isinstance(data.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        data.obj.madvise(mmap.MADV_DONTNEED)
-
-
-def _members(data: memoryview, name: str) -> Iterator[Member]:
-    count, offset, end = _directory(data, name)
-    if count > _MAX_MEMBERS:
+def _members(data: Data, name: str) -> Iterator[Member]:
+    count, begin_at, end_at = _directory(data, name)
+    if count > _MAX_MEMBERS or end_at - begin_at > _MAX_DIRECTORY_BYTES:
         raise _malformed(name, f"{count} members, at most {_MAX_MEMBERS} are read")
-    directory = offset
+    directory, offset = data[begin_at:end_at], 0
     for _ in range(count):
-        if offset + _ENTRY.size > end:
+        if offset + _ENTRY.size > len(directory):
             raise _malformed(name, "a directory that is cut")
-        fields = _ENTRY.unpack_from(data, offset)
+        fields = _ENTRY.unpack_from(directory, offset)
         name_at = offset + _ENTRY.size
         extra_at = name_at + fields[10]
         following = extra_at + fields[11] + fields[12]
-        if fields[0] != b"PK\x01\x02" or following > end:
+        if fields[0] != b"PK\x01\x02" or following > len(directory):
             raise _malformed(name, "a directory that is cut")
         if fields[3] & 1 or fields[4] != 0:
             raise _malformed(name, "a compressed or encrypted member")
-        raw_name = bytes(data[name_at:extra_at])
-        sizes = _sizes_64(data[extra_at : extra_at + fields[11]], (fields[9], fields[8], fields[16]), name)
-        size, stored, header = sizes
+        raw_name = directory[name_at:extra_at]
+        extra = directory[extra_at : extra_at + fields[11]]
+        size, stored, header = _sizes_64(extra, (fields[9], fields[8], fields[16]), name)
         if size != stored:
             raise _malformed(name, "a member with two sizes")
         begin = _begin(data, header, raw_name, name)
-        if begin + size > directory:
+        if begin + size > begin_at:
             raise _malformed(name, "a member that ends outside the archive")
         text = raw_name.decode("utf-8", "backslashreplace")
-        yield Member(name=text, header=header, begin=begin, size=size, crc=fields[7], crc_at=offset + 16)
+        yield Member(name=text, header=header, begin=begin, size=size, crc=fields[7], crc_at=begin_at + offset + 16)
         offset = following
 
 
-def _directory(data: memoryview, name: str) -> tuple[int, int, int]:
+def _directory(data: Data, name: str) -> tuple[int, int, int]:
     """Number of entries, begin and end of the central directory."""
     at = len(data) - _END.size
     if at < 0:
         raise _malformed(name, "no end of a directory")
-    fields = _END.unpack_from(data, at)
+    fields = _END.unpack(data[at:])
     if fields[0] != b"PK\x05\x06" or fields[7] != 0:
         raise _malformed(name, "no end of a directory")
     count, size, begin = fields[4], fields[5], fields[6]
     locator_at = at - _LOCATOR_64.size
-    if locator_at >= 0 and bytes(data[locator_at : locator_at + 4]) == b"PK\x06\x07":
-        at = _LOCATOR_64.unpack_from(data, locator_at)[2]
+    if locator_at >= 0 and data[locator_at : locator_at + 4] == b"PK\x06\x07":
+        at = _LOCATOR_64.unpack(data[locator_at : locator_at + _LOCATOR_64.size])[2]
         if at + _END_64.size > locator_at:
             raise _malformed(name, "a directory outside the archive")
-        wide = _END_64.unpack_from(data, at)
+        wide = _END_64.unpack(data[at : at + _END_64.size])
         if wide[0] != b"PK\x06\x06":
             raise _malformed(name, "a directory outside the archive")
         count, size, begin = wide[7], wide[8], wide[9]
@@ -121,7 +112,7 @@ def _directory(data: memoryview, name: str) -> tuple[int, int, int]:
     return count, begin, begin + size
 
 
-def _sizes_64(extra: memoryview, fields: tuple[int, int, int], name: str) -> tuple[int, int, int]:
+def _sizes_64(extra: bytes, fields: tuple[int, int, int], name: str) -> tuple[int, int, int]:
     """Size, stored size and header's offset, from the 64-bit extra field where the 32-bit ones are full."""
     values = list(fields)
     if _FULL_32 not in values:
@@ -142,12 +133,12 @@ def _sizes_64(extra: memoryview, fields: tuple[int, int, int], name: str) -> tup
     raise _malformed(name, "a member without its size")
 
 
-def _begin(data: memoryview, header: int, raw_name: bytes, name: str) -> int:
+def _begin(data: Data, header: int, raw_name: bytes, name: str) -> int:
     if header + _LOCAL.size > len(data):
         raise _malformed(name, "a member that begins outside the archive")
-    fields = _LOCAL.unpack_from(data, header)
+    fields = _LOCAL.unpack(data[header : header + _LOCAL.size])
     name_at = header + _LOCAL.size
-    if fields[0] != b"PK\x03\x04" or bytes(data[name_at : name_at + fields[9]]) != raw_name:
+    if fields[0] != b"PK\x03\x04" or data[name_at : name_at + fields[9]] != raw_name:
         raise _malformed(name, "a member whose header is another's")
     return int(name_at + fields[9] + fields[10])
 

@@ -7,32 +7,30 @@ Every control goes through the same functions as the verdict: `read_content` and
 from __future__ import annotations
 
 import dataclasses
-import mmap
 import struct
-import zlib
 from collections.abc import Iterable
 
-from harness.documents.digest import sha256
+from harness.documents.digest import Data, sha256_of
 from harness.documents.verdict import ControlName, ControlResult
 from harness.errors import EvidenceError
 from harness.evidence.content import is_volatile, open_tensors, read_content
 from harness.evidence.ledger import Ledger, parse_ledger, rechain
+from harness.evidence.reader import Part, Patched, crc32_of
 from harness.evidence.tensor_file import RawTensor
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
-from harness.evidence.zip_file import let_go, read_zip
+from harness.evidence.zip_file import read_zip
 from harness.judge.diff import RunComparison, compare_files, compare_run, compare_steps
 from harness.judge.locate import Difference, ledger_of, locate
 
 CONTROLS: tuple[ControlName, ...] = ("tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim")
-_CHUNK_BYTES = 16 << 20
 
 
-def check_tensor_bit(path: str, data: bytes | mmap.mmap | memoryview, volatile: Iterable[str] = ()) -> ControlResult:
+def check_tensor_bit(path: str, data: Data, volatile: Iterable[str] = ()) -> ControlResult:
     """Compare a file of tensors with a copy of which one bit is changed: that tensor must differ.
 
     Args:
         path: of a declared output of the straight trajectory.
-        data: the whole file; it is copied once.
+        data: the whole file.
         volatile: as in the comparison itself.
     """
     keys = tuple(volatile)
@@ -41,7 +39,7 @@ def check_tensor_bit(path: str, data: bytes | mmap.mmap | memoryview, volatile: 
         tensor = next((t for t in tensors if not is_volatile(t.name, frozenset(keys))), None)
         if tensor is None:
             return _check("tensor_bit", False, f"{path} holds no tensor with an element, so no bit could be changed")
-        original = _file(path, memoryview(data), keys)
+        original = _file(path, data, keys)
         changed = _file(path, _with_one_bit_changed(path, data, tensor), keys)
         (compared,) = compare_files([original], [changed])
     except EvidenceError as error:
@@ -165,28 +163,21 @@ def _check(name: ControlName, detected: bool, detail: str) -> ControlResult:
     return ControlResult(name=name, detected=detected, detail=detail)
 
 
-def _file(path: str, data: memoryview, volatile: tuple[str, ...]) -> FileEvidence:
+def _file(path: str, data: Data, volatile: tuple[str, ...]) -> FileEvidence:
     content = read_content(path, data, volatile)
-    digest = sha256(data)
-    let_go(data)
-    return FileEvidence(path=path, role="output", size_bytes=len(data), sha256=digest, content=content)
+    return FileEvidence(path=path, role="output", size_bytes=len(data), sha256=sha256_of(data), content=content)
 
 
-def _with_one_bit_changed(path: str, data: bytes | mmap.mmap | memoryview, tensor: RawTensor) -> memoryview:
-    """A copy of the file in which one bit in the middle of the tensor is another; a zip's CRC is corrected."""
-    view = memoryview(data)
-    copy = bytearray(len(view))
-    for begin in range(0, len(view), _CHUNK_BYTES):
-        copy[begin : begin + _CHUNK_BYTES] = view[begin : begin + _CHUNK_BYTES]
-        let_go(view)
+def _with_one_bit_changed(path: str, data: Data, tensor: RawTensor) -> Data:
+    """The file with one bit in the middle of the tensor changed; a zip's CRC is corrected."""
     place = tensor.begin + (tensor.size_bytes // 2 if tensor.is_contiguous else 0)
-    copy[place] ^= 1
+    changed = Patched(data, place, bytes([data[place : place + 1][0] ^ 1]))
     if path.rpartition(".")[2] != "safetensors":
-        for member in read_zip(view, path).values():
+        for member in read_zip(data, path).values():
             if member.begin <= place < member.begin + member.size:
-                crc = zlib.crc32(memoryview(copy)[member.begin : member.begin + member.size])
-                struct.pack_into("<L", copy, member.crc_at, crc)
-    return memoryview(copy)
+                crc = crc32_of(Part(changed, member.begin, member.begin + member.size))
+                return Patched(changed, member.crc_at, struct.pack("<L", crc))
+    return changed
 
 
 def _with_one_digit_changed(data: bytes, step: int, digits: str) -> bytes:

@@ -5,18 +5,17 @@ This is for people who look for a cause (`harness diff A B`). A verdict rests on
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from harness.documents.digest import CHUNK_BYTES, Data
 from harness.evidence.content import format_of, is_volatile, open_tensors, read_content
 from harness.evidence.tensor_file import RawContent, RawTensor
 from harness.judge.locate import natural_key
 
 Kind = Literal["differs", "missing", "extra", "dtype", "shape"]
-_CHUNK = 1 << 20
 _BITS = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 _ULP_BITS = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
 _PARTS = {"complex64": "float32", "complex128": "float64", "complex32": "float16"}
@@ -102,9 +101,7 @@ class FileDiff:
         }
 
 
-def diff_files(
-    left_name: str, left: bytes | mmap.mmap, right_name: str, right: bytes | mmap.mmap, volatile: tuple[str, ...] = ()
-) -> FileDiff:
+def diff_files(left_name: str, left: Data, right_name: str, right: Data, volatile: tuple[str, ...] = ()) -> FileDiff:
     """Compare two files: `.safetensors` and `.pt` element by element, others by their values.
 
     Raises:
@@ -126,7 +123,7 @@ def diff_files(
     )
 
 
-def _open(name: str, data: bytes | mmap.mmap, volatile: frozenset[str]) -> RawContent:
+def _open(name: str, data: Data, volatile: frozenset[str]) -> RawContent:
     if format_of(name, data) in ("safetensors", "torch"):
         return open_tensors(name, data)
     content = read_content(name, data, volatile)
@@ -162,31 +159,31 @@ def _diff_elements(left: RawTensor, right: RawTensor) -> TensorDiff | None:
     parts = 2 if left.dtype in _PARTS else 1
     one, two = left.data(), right.data()
     item = left.item_bytes // parts
-    a, b = np.frombuffer(one, dtype=_BITS[item]), np.frombuffer(two, dtype=_BITS[item])
     count, first, max_ulp, max_abs = 0, -1, None, None
-    for begin in range(0, len(a), _CHUNK):
-        x, y = a[begin : begin + _CHUNK], b[begin : begin + _CHUNK]
+    for begin in range(0, len(one), CHUNK_BYTES):
+        x, y = (np.frombuffer(data[begin : begin + CHUNK_BYTES], dtype=_BITS[item]) for data in (one, two))
         places = np.flatnonzero(x != y)
         if not len(places):
             continue
         count += len(places)
-        first = begin + int(places[0]) if first < 0 else first
+        first = begin // item + int(places[0]) if first < 0 else first
         ulp, distance = _distances(x[places], y[places], dtype)
         max_ulp = ulp if max_ulp is None else max(max_ulp, ulp or 0)
         max_abs = distance if max_abs is None else max(max_abs, distance or 0.0)
     if not count:
         return None
+    shown = [np.frombuffer(data[first * item : (first + 1) * item], dtype=_BITS[item]) for data in (one, two)]
     index = np.unravel_index(first // parts, left.shape) if left.shape else ()
     return TensorDiff(
         name=left.name,
         kind="differs",
-        num_elements=len(a),
+        num_elements=len(one) // item,
         num_different=count,
         max_ulp=max_ulp,
         max_abs=max_abs,
         first_index=tuple(int(place) for place in index),
-        left=_show(a[first : first + 1], dtype),
-        right=_show(b[first : first + 1], dtype),
+        left=_show(shown[0], dtype),
+        right=_show(shown[1], dtype),
     )
 
 

@@ -173,7 +173,7 @@ def source_of(record: OpenRecord, root: Path, scratch: Path) -> Source:
     commit = record.recorded.commit
     if record.archive is not None:
         folder = scratch / "code"
-        unpack_code(memoryview(record.archive.files.read(CODE_TAR, max_bytes=_MAX_CODE_BYTES)), folder)
+        unpack_code(record.archive.files.read(CODE_TAR, max_bytes=_MAX_CODE_BYTES), folder)
         return Exported(folder=folder, commit=commit)
     own = record.place.path / "code"
     if not record.place.is_by_commit and own.is_dir():
@@ -201,7 +201,7 @@ def keep_copy(record: OpenRecord, folder: Path) -> None:
     for name in (*_DOCUMENTS, f"{_STRAIGHT}/run-1.json", f"{_STRAIGHT}/runs/1/ledger.jsonl"):
         if record.files.exists(name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(record.files.read(name, max_bytes=_MAX_CODE_BYTES))
+            (folder / name).write_bytes(bytes(record.files.read(name, max_bytes=_MAX_CODE_BYTES)))
 
 
 def changed_files(one: Path, two: Path) -> tuple[str, ...]:

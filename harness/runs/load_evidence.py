@@ -7,20 +7,19 @@ problem in words: a run without whole evidence is INCONCLUSIVE, never a tracebac
 from __future__ import annotations
 
 import dataclasses
-import mmap
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from harness.documents.digest import Digest
+from harness.documents.digest import Data, Digest
 from harness.documents.run import RunRecord
 from harness.errors import EvidenceError
 from harness.evidence.content import Content, read_content
 from harness.evidence.ledger import MAX_FILE_BYTES, parse_events, parse_ledger, parse_progress, parse_sidecar
 from harness.evidence.trajectory import FileEvidence, Role, RunEvidence, TrajectoryEvidence
-from harness.system.files import Data, Files, as_files
+from harness.system.files import Files, as_files
 from harness.system.safe_read import clean
 
 MAX_DECLARED_BYTES = 1 << 40
@@ -96,9 +95,7 @@ def _load_run(folder: Files, record: RunRecord) -> RunEvidence:
     elif not problems:
         problems.append(f"{name} left an empty ledger")
     events = attempt("events.jsonl", lambda d, n: parse_events(bytes(d), n, killed=killed), True, MAX_FILE_BYTES)
-    sidecar = attempt(
-        "tensors.jsonl", lambda d, n: parse_sidecar(_searchable(d), n, killed=killed), False, MAX_FILE_BYTES
-    )
+    sidecar = attempt("tensors.jsonl", lambda d, n: parse_sidecar(d, n, killed=killed), False, MAX_FILE_BYTES)
     progress = attempt(
         "progress.jsonl", lambda d, n: parse_progress(bytes(d), n, killed=killed), False, _MAX_PROGRESS_BYTES
     )
@@ -123,11 +120,6 @@ def _extra_ledgers(folder: Files, number: int) -> tuple[str, ...]:
     own = f"runs/{number}"
     paths = (path for path, _ in folder.walk(own)) if folder.exists(own) else ()
     return tuple(path for path in paths if re.fullmatch(r"ledger-[0-9]{1,9}\.jsonl", path))
-
-
-def _searchable(data: Data) -> bytes | mmap.mmap:
-    """Data in which a byte can be searched for: a window into an archive is copied out."""
-    return bytes(data) if isinstance(data, memoryview) else data
 
 
 def _load_file(

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.documents.digest import Digest, sha256
+from harness.documents.digest import Data, Digest, sha256_of
 from harness.system.safe_read import is_plain, safe_read, walk_output
-
-Data = mmap.mmap | memoryview | bytes
 
 
 class Files(Protocol):
@@ -58,12 +55,12 @@ class FolderFiles:
         return self.root.name
 
     def read(self, path: str, *, max_bytes: int) -> Data:
-        """The file, mapped read-only."""
+        """The file, opened."""
         return safe_read(self.root, path, max_bytes=max_bytes)
 
     def digest(self, path: str, data: Data) -> Digest:  # noqa: ARG002
         """Computed: nobody knows it before."""
-        return sha256(memoryview(data))
+        return sha256_of(data)
 
     def walk(self, folder: str) -> Iterator[tuple[str, bool]]:
         """Links are not entered."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -13,30 +12,60 @@ from harness.errors import EvidenceError
 
 MAX_ENTRIES = 200_000
 MAX_DEPTH = 32
+_CHANGED = "let nothing write to it meanwhile"
 REMEDY = "a pipeline writes regular files below its output folder, and the recorder below runs/"
 
 
-def safe_read(root: Path, relative: str, *, max_bytes: int) -> mmap.mmap | bytes:
-    """A regular file below `root`, mapped read-only; no part of the path below `root` may be a link.
+def safe_read(root: Path, relative: str, *, max_bytes: int) -> OpenFile:
+    """A regular file below `root`, opened for reading; no part of the path below `root` may be a link.
 
     Raises:
         EvidenceError: missing, a link, no regular file, outside of `root`, or too large.
     """
     shown = clean(f"{root.name}/{relative}")
-    descriptor = _open_below(root, relative, shown)
-    try:
+    opened = OpenFile(_open_below(root, relative, shown), shown)
+    if not stat.S_ISREG(opened.mode):
+        raise EvidenceError(f"{shown} is no regular file", REMEDY)
+    if len(opened) > max_bytes:
+        raise EvidenceError(f"{shown} has {len(opened)} bytes, at most {max_bytes} are read", REMEDY)
+    return opened
+
+
+class OpenFile:
+    """An open file, read at any place; it is closed when nobody refers to it.
+
+    Args:
+        descriptor: of the file; it belongs to this value from now on.
+        name: what messages call it.
+    """
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self.descriptor, self.name = descriptor, name
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise EvidenceError(f"{shown} is no regular file", REMEDY)
-        if status.st_size > max_bytes:
-            raise EvidenceError(f"{shown} has {status.st_size} bytes, at most {max_bytes} are read", REMEDY)
-        if status.st_size == 0:
-            return b""
-        return mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise EvidenceError(f"{shown} cannot be read: {error.strerror}", REMEDY) from error
-    finally:
-        os.close(descriptor)
+        self.mode, self._size = status.st_mode, status.st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, place: slice, /) -> bytes:
+        begin, end, _ = place.indices(self._size)
+        pieces = []
+        while begin < end:
+            try:
+                piece = os.pread(self.descriptor, end - begin, begin)
+            except OSError as error:
+                raise EvidenceError(f"{self.name} cannot be read: {error.strerror}", "check the disk") from error
+            if not piece:
+                raise EvidenceError(f"{self.name} became shorter while it was read", _CHANGED)
+            pieces.append(piece)
+            begin += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def __bytes__(self) -> bytes:
+        return self[:]
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
 
 
 def is_plain(path: str) -> bool:

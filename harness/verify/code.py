@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.archive.code_tar import read_code, unpack_code
-from harness.documents.digest import Digest, canonical_json, sha256
+from harness.documents.digest import Data, Digest, canonical_json, sha256
 from harness.documents.experiment import Experiment, parse_experiment
 from harness.documents.names import NAME
 from harness.errors import EvidenceError, TamperedError, UsageError
@@ -36,7 +36,7 @@ class Code:
 
     files: Files
     digest: Digest
-    tar: memoryview | None = None
+    tar: Data | None = None
     folder: Path | None = None
 
     @contextlib.contextmanager
@@ -64,7 +64,7 @@ def read_exported(material: Material) -> Code:
     if material.code is not None:
         return Code(files=FolderFiles(material.code), digest=tree_digest(material.code), folder=material.code)
     try:
-        data = memoryview(material.files.read(CODE_TAR, max_bytes=MAX_CODE_BYTES))
+        data = material.files.read(CODE_TAR, max_bytes=MAX_CODE_BYTES)
     except EvidenceError as error:
         raise TamperedError(error.problem, REMEDY) from error
     files = read_code(data)
@@ -125,9 +125,9 @@ def _declared(record: Record, files: Files) -> Experiment:
         raise TamperedError(f"{path} in the code cannot be read: {error}", REMEDY) from error
 
 
-def _read(files: Files, path: str, max_bytes: int) -> memoryview:
+def _read(files: Files, path: str, max_bytes: int) -> bytes:
     try:
-        return memoryview(files.read(path, max_bytes=max_bytes))
+        return bytes(files.read(path, max_bytes=max_bytes))
     except EvidenceError as error:
         raise TamperedError(error.problem, REMEDY) from error
 

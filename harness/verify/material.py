@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.documents.digest import Digest
+from harness.documents.digest import Data, Digest
 from harness.errors import EvidenceError, HostError, TamperedError, UsageError
 from harness.images.oci_documents import NOT_ARCHIVED
 from harness.judge.recorded import MAX_DOCUMENT_BYTES
 from harness.signing.bundle import MAX_BUNDLE_BYTES
 from harness.signing.public_key import KEY_FILE, MAX_KEY_BYTES
-from harness.system.files import Data, Files, FolderFiles
+from harness.system.files import Files, FolderFiles
 from harness.system.store import Progress
 from harness.verify.verification import Kind, Level
 
@@ -152,9 +152,7 @@ class _Renamed:
 def _folder(path: Path) -> Material:
     """A folder; what lies in it beside what its certificate lists is found later, by comparing the two."""
     from harness.archive.run_folder import list_evidence, list_files
-    from harness.archive.window import explain_bus_errors
 
-    explain_bus_errors()
     files = FolderFiles(path.resolve())
     if not (files.exists(BUNDLE) or files.exists(CERTIFICATE)):
         problem = f"{path} holds no certificate: neither {BUNDLE} nor {CERTIFICATE}"

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.documents.digest import canonical_json, tensor_digest
+from harness.documents.digest import canonical_json
 from harness.errors import EvidenceError
 from harness.evidence.ledger import TensorEntry
+from harness.evidence.tensor_digest import tensor_digest
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors, untouched
 

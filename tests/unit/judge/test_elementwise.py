@@ -104,7 +104,7 @@ def test_chunks_do_not_change_the_answer(monkeypatch):
     b = a.copy()
     b[[7, 500, 999]] *= np.float32(1.5)
     whole = diff({"w": a}, {"w": b})
-    monkeypatch.setattr(elementwise, "_CHUNK", 64)
+    monkeypatch.setattr(elementwise, "CHUNK_BYTES", 64)
     assert diff({"w": a}, {"w": b}) == whole
     assert whole.tensors[0].first_index == (7,) and whole.tensors[0].num_different == 3
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.documents.digest import tensor_digest
+from harness.evidence.tensor_digest import tensor_digest
 from tests.unit.recorder.conftest import ROOT, SCRIPTS
 from tests.unit.recorder.sm128_reference import content_of, golden_vectors, reference_digest
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.documents.digest import Digest, canonical_json, sha256, tensor_digest
+from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.run import Fault
 from harness.documents.verdict import ControlResult, UnreadFile
 from harness.evidence.content import Content, TensorRecord
 from harness.evidence.ledger import Progress
+from harness.evidence.tensor_digest import tensor_digest
 from harness.evidence.trajectory import FileEvidence
 from harness.judge.verdict import judge, verdict_to_json
 from harness.review.basis import Basis
