@@ -1,4 +1,4 @@
-"""Dockerfiles: which base one stands on, and the refusal of steps that reach for a network.
+"""Dockerfiles: their steps, which base one stands on, and the refusal of steps that reach for a network.
 
 A build has no network inside its steps; but `FROM name`, `COPY --from=image` and `ADD https://...` are fetched by the
 engine itself, outside of them, and what they bring is not in any lock. They are refused before anything is built.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from dockerfile_parse import DockerfileParser
 
@@ -20,6 +19,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _REPOSITORY = re.compile(r"[a-z0-9]+([._:/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REMOTE = re.compile(r"([a-z][a-z0-9+.-]*://|git@)", re.IGNORECASE)
+_BACKTICK = re.compile(r"\s*#\s*escape\s*=\s*`\s*$", re.IGNORECASE)
+_TAKES_DOCUMENTS = re.compile(r"\s*(RUN|COPY|ADD)\s", re.IGNORECASE)
+_HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
 _PIN = "begin it with `ARG BASE=<name of a base lock, or image@sha256:digest>` and `FROM ${BASE}`"
 
 
@@ -36,6 +38,54 @@ class BaseReference:
         return f"{self.name}@{self.digest}"
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An instruction: its name in capitals, its value on one line, and the physical lines that it takes.
+
+    The lines are those of the instruction and of its here-documents, without comments; continued ones end with a
+    backslash, whatever the file's escape character is.
+    """
+
+    name: str
+    value: str
+    lines: tuple[tuple[int, str], ...]
+
+    @property
+    def line(self) -> int:
+        """Where it begins."""
+        return self.lines[0][0]
+
+
+def read_steps(text: str) -> tuple[Step, ...]:
+    """The instructions of anybody's Dockerfile, in order; what is none is left out."""
+    physical = text.splitlines()
+    lines: dict[int, str] = {}  # of instructions
+    bodies: dict[int, list[tuple[int, str]]] = {}  # of here-documents, by the line above them
+    directive = physical[0] if physical and _BACKTICK.match(physical[0]) else "#"
+    escape = "\\" if directive == "#" else "`"
+    takes_documents, goes_on, opened, until = False, False, 0, list[str]()
+    for number, line in enumerate(physical, 1):
+        if until:
+            bodies[opened].append((number, line))
+            if line.strip() == until[0]:
+                until.pop(0)
+        elif line.strip() and not line.lstrip().startswith("#"):
+            takes_documents = takes_documents if goes_on else _TAKES_DOCUMENTS.match(line) is not None
+            goes_on = line.rstrip().endswith(escape)
+            until = [match[2] for match in _HEREDOC.finditer(line)] if takes_documents and not goes_on else []
+            opened, lines[number], bodies[number] = number, line, []
+    # The parser knows neither here-documents nor blank lines between continued ones: it gets comments for them.
+    plain = "\n".join([directive, *(lines.get(number, "#") for number in range(1, len(physical) + 1)), "", ""])
+    steps = []
+    for row in DockerfileParser(fileobj=io.BytesIO(plain.encode("utf-8", "replace"))).structure:
+        own = [(number, lines[number]) for number in range(row["startline"], row["endline"] + 1) if number in lines]
+        if own and row["instruction"].isalpha():
+            *first, last = own
+            whole = [(number, f"{line.rstrip().removesuffix(escape)}\\") for number, line in first]
+            steps.append(Step(row["instruction"], row["value"].strip(), (*whole, last, *bodies[last[0]])))
+    return tuple(steps)
+
+
 def read_base(text: str, source: str) -> BaseReference:
     """The base that a Dockerfile stands on, once nothing in it reaches for a network.
 
@@ -48,9 +98,8 @@ def read_base(text: str, source: str) -> BaseReference:
     """
     base: BaseReference | None = None
     stages: list[str] = []
-    for step in _steps(text, source):
-        where = f"{source}, line {step['startline'] + 1}"
-        name, value = step["instruction"], step["value"]
+    for step in read_steps(text):
+        where, name, value = f"{source}, line {step.line}", step.name, step.value
         if name == "ARG" and not stages and value.startswith("BASE="):
             base = parse_base(value.removeprefix("BASE=").strip("\"'"), where)
         elif name == "FROM":
@@ -81,14 +130,6 @@ def parse_base(value: str, where: str) -> BaseReference:
         raise UsageError(problem, remedy)
     repository, colon, tag = name.rpartition(":")
     return BaseReference(repository if colon and "/" not in tag else name, digest)
-
-
-def _steps(text: str, source: str) -> list[dict[str, Any]]:
-    try:
-        parser = DockerfileParser(fileobj=io.BytesIO(text.encode()))
-        return [step for step in parser.structure if step["instruction"] != "COMMENT"]
-    except (ValueError, KeyError, IndexError) as error:
-        raise UsageError(f"{source} is no Dockerfile: {error}", "see the reference of the format") from error
 
 
 def _stage(value: str, stages: list[str], where: str) -> str:

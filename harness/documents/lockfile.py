@@ -11,18 +11,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from harness.documents.platform import IMAGE_TARGET
+from harness.documents.requirements import exact_version, logical_lines, without_hashes
 from harness.errors import UsageError
 
 LABEL_INDEX = "https://download.pytorch.org/whl/"
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
-_HASH_OPTION = re.compile(r"\s--hash[= ](\S+)")
 _WHEEL_LINE = re.compile(r"^# wheel (\S+) ([A-Za-z0-9_.+!-]+\.whl) ([1-9][0-9]{0,11}) (sha256:[0-9a-f]{64})$")
 _AS_OF = re.compile(r"^# resolved as of (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)$", re.MULTILINE)
 _INSTALLED = re.compile(r"^# installed: (\d{1,15}) bytes$", re.MULTILINE)
@@ -140,7 +140,7 @@ def parse_lock(text: str, source: str) -> Lockfile:
     """
     wheels = _parse_wheels(text, source)
     pins: dict[str, Pin] = {}
-    for number, line in _logical_lines(text):
+    for number, line in logical_lines(text):
         pin = _parse_pin(line, f"{source}, line {number}")
         if pin.name in pins:
             raise UsageError(f"{source}, line {number}: {pin.name} is locked twice", "compile the lock again")
@@ -228,42 +228,20 @@ def _with_wheel(pin: Pin, wheel: Wheel | None, source: str) -> Pin:
     return dataclasses.replace(pin, wheel=wheel)
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines with backslash continuations joined and comments removed, with the number of their first line."""
-    parts: list[str] = []
-    start = 0
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = re.sub(r"(^|\s)#.*$", "", raw).rstrip()
-        if not parts:
-            start = number
-        continued = line.endswith("\\")
-        parts.append(line[:-1] if continued else line)
-        if continued:
-            continue
-        joined = " ".join(parts).strip()
-        parts = []
-        if joined:
-            yield start, joined
-    if any(part.strip() for part in parts):
-        yield start, " ".join(parts).strip()
-
-
 def _parse_pin(line: str, where: str) -> Pin:
     if line.startswith("-"):
         problem = f"{where}: an option ({line.split()[0]}) stands in a lock"
         raise UsageError(problem, "a lock holds pinned requirements only; put options into pip's own configuration")
-    spec = _HASH_OPTION.split(line, maxsplit=1)[0].strip()
-    hashes = _HASH_OPTION.findall(line)
-    if _HASH_OPTION.sub("", line).strip() != spec:
+    spec, hashes = without_hashes(line)
+    if spec != re.split(r"\s--hash", line)[0].strip():
         raise UsageError(f"{where}: something follows the hashes", "write `name==version --hash=sha256:...`")
     try:
         requirement = Requirement(spec)
     except InvalidRequirement as error:
         raise UsageError(f"{where}: not a requirement: {spec!r} ({error})", "compile the lock again") from error
-    pinned = list(requirement.specifier)
     # `===` is `==` without local versions: torch===2.13.0 is not 2.13.0+cpu.
-    is_pinned = len(pinned) == 1 and pinned[0].operator in ("==", "===") and not pinned[0].version.endswith("*")
-    if requirement.url or not is_pinned:
+    version = exact_version(requirement)
+    if requirement.url or not version or len(requirement.specifier) != 1:
         raise UsageError(f"{where}: {requirement.name} is not pinned with ==", "compile the lock again")
     wrong = [value for value in hashes if not _SHA256.fullmatch(value)]
     if wrong or not hashes:
@@ -272,7 +250,7 @@ def _parse_pin(line: str, where: str) -> Pin:
         raise UsageError(problem, "compile the lock with --generate-hashes")
     return Pin(
         name=canonicalize_name(requirement.name),
-        version=pinned[0].version,
+        version=version,
         hashes=tuple(sorted(set(hashes))),
         marker=str(requirement.marker) if requirement.marker else "",
     )

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from harness.documents.lockfile import LABEL_INDEX, Lockfile, Pin, Wheel, parse_lock, render_wheels
 from harness.documents.names import check_image_name
 from harness.documents.platform import IMAGE_TARGET
+from harness.documents.requirements import exact_version
 from harness.errors import HarnessError, HostError, UsageError
 from harness.packages.debian import write_base_lock
 from harness.packages.pip import download, host_target, run_python
@@ -125,8 +126,7 @@ def _labelled(source: Path) -> list[Requirement]:
 
 
 def _label(requirement: Requirement) -> str:
-    versions = [one.version for one in requirement.specifier if one.operator in ("==", "===")]
-    return versions[0].partition("+")[2] if len(versions) == 1 else ""
+    return exact_version(requirement).partition("+")[2]
 
 
 def _choose(lock: Lockfile, before: Lockfile | None, store: Store, progress: Progress) -> dict[str, Wheel]:

@@ -9,9 +9,8 @@ from harness.documents.cuda import MIN_LINUX_DRIVER, torch_label_cuda
 from harness.documents.lockfile import Lockfile, Pin
 from harness.review.finding import Finding, Place, finding
 from harness.review.lock_rules import lint_lock
-from harness.review.surroundings.dockerfiles import Recipe, apt_packages, pip_installs
-from harness.review.surroundings.recipe_text import substituted
-from harness.review.surroundings.requirements import Requirement_
+from harness.review.surroundings.dockerfiles import Recipe, apt_packages, commands_of, pip_installs, substituted
+from harness.review.surroundings.requirements import Requirement
 from harness.review.surroundings.shell import Command
 
 _LABEL = re.compile(r"/(cu[0-9]{3})\b")
@@ -25,7 +24,7 @@ _LAST_PAIRED = 8  # torch 2.8: torchaudio's own releases go on by another count
 
 
 def review_versions(
-    requirements: Sequence[Requirement_], urls: Sequence[tuple[int, str]], path: str
+    requirements: Sequence[Requirement], urls: Sequence[tuple[int, str]], path: str
 ) -> Iterator[Finding]:
     """What is wrong among the requirements of one file or step.
 
@@ -56,7 +55,7 @@ def review_image(recipe: Recipe) -> Iterator[Finding]:
             words = step.value.split()
             stages[words[-1].lower() if len(words) > 2 else ""] = stage
         elif step.name == "RUN" and stage:
-            found += _against(stage, step.commands, variables)
+            found += _against(stage, commands_of(step), variables)
     if found:
         line, message = found[0]
         yield finding("REP608", Place(path=recipe.path, line=line), message)
@@ -81,7 +80,7 @@ def _against(cuda: str, commands: Sequence[Command], variables: dict[str, str]) 
             yield word.line, f"CUDA {cuda} needs driver {least} or newer, and {word.text} is installed"
 
 
-def _parts(by_name: dict[str, Requirement_]) -> Iterator[tuple[int, str]]:
+def _parts(by_name: dict[str, Requirement]) -> Iterator[tuple[int, str]]:
     """CUDA's parts among themselves and against torch's label, as the lint of our own locks tells them."""
     pins = tuple(Pin(name=one.name, version=one.version, hashes=()) for one in by_name.values())
     for wrong in lint_lock(Lockfile(pins=pins, digest=""), ""):
@@ -90,7 +89,7 @@ def _parts(by_name: dict[str, Requirement_]) -> Iterator[tuple[int, str]]:
             yield min(one.line for one in named), wrong.problem
 
 
-def _pairs(by_name: dict[str, Requirement_]) -> Iterator[tuple[int, str]]:
+def _pairs(by_name: dict[str, Requirement]) -> Iterator[tuple[int, str]]:
     """Versions of torchvision and torchaudio against torch: each release asks for exactly one minor version of it."""
     torch = by_name.get("torch")
     version = re.match(r"2\.([0-9]+)", torch.version) if torch else None
@@ -107,7 +106,7 @@ def _pairs(by_name: dict[str, Requirement_]) -> Iterator[tuple[int, str]]:
             yield other.line, message
 
 
-def _index(by_name: dict[str, Requirement_], urls: Sequence[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def _index(by_name: dict[str, Requirement], urls: Sequence[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     torch = by_name.get("torch")
     label = torch_label_cuda(torch.version) if torch else ""
     offered = [one for one in (_cuda_of(url) for _, url in urls) if one]
@@ -116,7 +115,7 @@ def _index(by_name: dict[str, Requirement_], urls: Sequence[tuple[int, str]]) ->
         yield torch.line, message
 
 
-def _conda(by_name: dict[str, Requirement_]) -> Iterator[tuple[int, str]]:
+def _conda(by_name: dict[str, Requirement]) -> Iterator[tuple[int, str]]:
     """The CUDA packages of conda among themselves, and against torch's label."""
     known = [(one.name, one.version, one.line) for one in by_name.values() if one.name in _CONDA_CUDA]
     torch = by_name.get("torch")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.review.finding import Certainty, Finding, Place
+from harness.documents.dockerfile import Step, read_steps
+from harness.review.finding import Finding, Place, finding
 from harness.review.surroundings.installing import Installed, by_apt, by_conda, by_pip, fetched
-from harness.review.surroundings.recipe_text import Step, read_steps, substituted
-from harness.review.surroundings.requirements import Requirement_, judge_pins
+from harness.review.surroundings.requirements import Requirement, judge_pins
 from harness.review.surroundings.shell import Command, Word, read_commands
 
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?:(:?[-+])([^{}]*))?\}|(\w+))")
 _SNAPSHOT = re.compile(r"snapshot\.(debian\.org|ubuntu\.com)|--snapshot|repro-sources-list|snapshot-cloudflare")
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
@@ -28,7 +30,7 @@ class Recipe:
     @property
     def commands(self) -> tuple[Command, ...]:
         """Everything that its RUN steps run."""
-        return tuple(command for step in self.steps if step.name == "RUN" for command in step.commands)
+        return tuple(command for step in self.steps if step.name == "RUN" for command in commands_of(step))
 
 
 def read_recipe(text: str, path: str) -> Recipe:
@@ -48,19 +50,21 @@ def review_recipe(recipe: Recipe, locks: frozenset[str]) -> Iterator[Finding]:
     """
     yield from _bases(recipe, locks)
     yield from _apt(recipe)
-    yield from _installs(recipe.commands, recipe.path, "proven")
+    yield from _installs(recipe.commands, recipe.path)
     addresses = [(word, "ADD") for step in recipe.steps if step.name == "ADD" for word in _added(step)]
     clones = any("checkout" in {word.text for word in one.words} for one in recipe.commands if one.name == "git")
     for step in recipe.steps:
         if step.name == "RUN":
-            addresses += [(word, how) for word, how in fetched(step.commands) if not (clones and how == "git clone")]
-    yield from _unchecked(addresses, recipe.path, "proven")
+            addresses += [
+                (word, how) for word, how in fetched(commands_of(step)) if not (clones and how == "git clone")
+            ]
+    yield from _unchecked(addresses, recipe.path)
 
 
 def review_script(text: str, path: str) -> Iterator[Finding]:
     """What a shell script installs without a pin; whether a training runs in what it made cannot be told."""
     commands = read_commands(enumerate(text.splitlines(), 1))
-    yield from _installs(commands, path, "possible")
+    yield from _installs(commands, path, proven=False)
 
 
 def pip_installs(commands: Sequence[Command]) -> list[Installed]:
@@ -71,6 +75,44 @@ def pip_installs(commands: Sequence[Command]) -> list[Installed]:
 def apt_packages(commands: Sequence[Command]) -> list[Word]:
     """What the commands install with apt."""
     return [word for words in map(by_apt, commands) for word in words or ()]
+
+
+def substituted(value: str, variables: dict[str, str]) -> str:
+    """A value with `$NAME`, `${NAME}` and `${NAME:-default}` replaced where they are known."""
+
+    def one(match: re.Match[str]) -> str:
+        name = match[1] or match[4]
+        known = variables.get(name)
+        if match[2] in ("+", ":+"):
+            return match[3] if known else ""
+        if match[2] in ("-", ":-") and not known:
+            return str(match[3])
+        return match[0] if known is None else known
+
+    return _VARIABLE.sub(one, value)
+
+
+def commands_of(step: Step) -> tuple[Command, ...]:
+    """What a RUN runs."""
+    first, *rest = step.lines
+    text = re.sub(r"^\s*\S+\s+(--\S+\s+)*", "", first[1])
+    if text.lstrip().startswith("["):
+        return _exec_form(step)
+    if text.lstrip().startswith("<<"):
+        return read_commands(rest[:-1] if len(rest) > 1 else rest)
+    return read_commands(((first[0], text), *rest))
+
+
+def _exec_form(step: Step) -> tuple[Command, ...]:
+    try:
+        words = json.loads(step.value)
+    except (ValueError, RecursionError):
+        return ()
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        return ()
+    if len(words) == 3 and words[0].rpartition("/")[2] in ("sh", "bash") and words[1].endswith("c"):
+        return read_commands(((step.line, words[2]),))
+    return (Command(tuple(Word(word, step.line) for word in words), "\n", 0),)
 
 
 def _bases(recipe: Recipe, locks: frozenset[str]) -> Iterator[Finding]:
@@ -101,8 +143,7 @@ def _bases(recipe: Recipe, locks: frozenset[str]) -> Iterator[Finding]:
             message = f"the base {image} has no digest{more}"
         if not is_open and ":" not in image.rpartition("/")[2]:
             message += "; without a tag it is whatever is newest"
-        certainty: Certainty = "possible" if is_open else "proven"
-        yield Finding(rule="REP604", certainty=certainty, place=Place(path=recipe.path, line=line), message=message)
+        yield finding("REP604", Place(path=recipe.path, line=line), message, proven=not is_open)
 
 
 def _is_pinned(image: str, stages: set[str], locks: frozenset[str]) -> bool:
@@ -115,22 +156,18 @@ def _apt(recipe: Recipe) -> Iterator[Finding]:
     packages = apt_packages(recipe.commands)
     loose = [word for word in packages if "=" not in word.text]
     if loose:
-        yield Finding(
-            rule="REP605",
-            certainty="proven",
-            place=Place(path=recipe.path, line=loose[0].line),
-            message=f"{_count(len(loose), len(packages), 'packages')} installed by apt in whatever version is current: "
-            f"{_listed([word.text for word in loose])}",
-        )
+        what = f"{_count(len(loose), len(packages), 'packages')} installed by apt in whatever version is current"
+        message = f"{what}: {_listed([word.text for word in loose])}"
+        yield finding("REP605", Place(path=recipe.path, line=loose[0].line), message)
 
 
-def _installs(commands: Sequence[Command], path: str, certainty: Certainty) -> Iterator[Finding]:
-    by_rule: dict[str, list[Requirement_]] = {"REP606": [], "REP609": []}
+def _installs(commands: Sequence[Command], path: str, *, proven: bool = True) -> Iterator[Finding]:
+    by_rule: dict[str, list[Requirement]] = {"REP606": [], "REP609": []}
     for command in commands:
         for rule, found in (("REP606", by_pip(command)), ("REP609", by_conda(command))):
             by_rule[rule] += found.requirements if found is not None else ()
-    yield from judge_pins(by_rule["REP606"], path, "requirements that pip installs here", certainty, "REP606")
-    yield from judge_pins(by_rule["REP609"], path, "packages that conda installs here", certainty, "REP609")
+    yield from judge_pins(by_rule["REP606"], path, "requirements that pip installs here", rule="REP606", proven=proven)
+    yield from judge_pins(by_rule["REP609"], path, "packages that conda installs here", rule="REP609", proven=proven)
 
 
 def _added(step: Step) -> Iterator[Word]:
@@ -143,7 +180,7 @@ def _added(step: Step) -> Iterator[Word]:
             yield Word(word, step.line)
 
 
-def _unchecked(addresses: Sequence[tuple[Word, str]], path: str, certainty: Certainty) -> Iterator[Finding]:
+def _unchecked(addresses: Sequence[tuple[Word, str]], path: str) -> Iterator[Finding]:
     if addresses:
         word, how = addresses[0]
         more = f", and {len(addresses) - 1} more" if len(addresses) > 1 else ""
@@ -151,8 +188,7 @@ def _unchecked(addresses: Sequence[tuple[Word, str]], path: str, certainty: Cert
         message = f"{how} fetches {address}, and no checksum is compared{more}"
         if how == "git clone":
             message = f"git clone takes whatever the default branch of {address} is at{more}"
-        place = Place(path=path, line=word.line)
-        yield Finding(rule="REP607", certainty=certainty, place=place, message=message)
+        yield finding("REP607", Place(path=path, line=word.line), message)
 
 
 def _arguments(steps: Sequence[Step]) -> dict[str, str]:

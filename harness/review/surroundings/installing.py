@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.review.surroundings.requirements import INSTALLERS, Requirement_, parse_conda_spec, parse_requirement
+from harness.review.surroundings.requirements import INSTALLERS, Requirement, parse_conda_spec, parse_requirement
 from harness.review.surroundings.shell import Command, Word
 
 
@@ -43,7 +43,7 @@ _SENDS = re.compile(r"-X|--request|-d|--data.*|-F|--form.*|-T|--upload-file|-I|-
 class Installed:
     """What a command of pip or conda installs: requirements, and the indexes it is told to take them from."""
 
-    requirements: tuple[Requirement_, ...]
+    requirements: tuple[Requirement, ...]
     index_urls: tuple[tuple[int, str], ...] = ()
 
 
@@ -79,7 +79,7 @@ def by_conda(command: Command) -> Installed | None:
             continue
         one = parse_conda_spec(word.text, word.line)
         if not word.is_literal and re.match(r"[A-Za-z0-9_.:-]+={1,2}\$", word.text):
-            one = Requirement_(name=name[0], text=word.text, line=word.line, is_pinned=True)
+            one = Requirement(name=name[0], text=word.text, line=word.line, is_pinned=True)
         if one is not None and one.name not in INSTALLERS and (word.is_literal or one.is_pinned):
             found.append(one)
     return Installed(requirements=tuple(found))
@@ -152,11 +152,11 @@ def _pipe(commands: Sequence[Command], number: int) -> Sequence[Command]:
     return commands[number + 1 : end + 1]
 
 
-def _requirement(word: Word) -> Requirement_ | None:
+def _requirement(word: Word) -> Requirement | None:
     if word.is_literal:
         return parse_requirement(word.text, word.line)
     if re.match(r"[A-Za-z0-9_.\[\],-]+={2,3}\$", word.text) or re.search(r"@\$\{?\w+\}?$", word.text):
-        return Requirement_(name=re.split(r"[\[=@]", word.text)[0], text=word.text, line=word.line, is_pinned=True)
+        return Requirement(name=re.split(r"[\[=@]", word.text)[0], text=word.text, line=word.line, is_pinned=True)
     return None  # what a variable holds is not known here
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging import requirements as pep508
 from packaging.utils import canonicalize_name
 
+from harness.documents.requirements import exact_version, logical_lines, without_hashes
 from harness.review.finding import Finding, Place, Showing, finding, holds
 
 Said = Finding | Showing
@@ -23,9 +24,7 @@ INSTALLERS = frozenset(("pip", "setuptools", "wheel", "uv", "pipx", "virtualenv"
 """What only installs the rest: it is no part of what trains."""
 
 _COMMIT = re.compile(r"@[0-9a-f]{40}(?=$|[#&?])")
-_OPTION = re.compile(r"\s--(?:hash|config-settings?|global-option|install-option)[= ](\S+)")
-_HASHES = re.compile(r"\s--hash[= ](\S+)")
-_COMMENT = re.compile(r"(^|\s)#.*$")
+_OPTION = re.compile(r"\s--(?:config-settings?|global-option|install-option)[= ](\S+)")
 _REMOTE = re.compile(r"(?:git|hg|svn|bzr)\+|(?:https?|ssh|git|ftp)(?:\+[a-z]+)?://", re.IGNORECASE)
 _EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _SPEC = re.compile(r"([A-Za-z0-9_.-]+::)?([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*(.*)")
@@ -34,7 +33,7 @@ _MAX_TEXT = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement_:
+class Requirement:
     """One requirement as a file has it.
 
     Attributes:
@@ -61,46 +60,47 @@ class RequirementsFile:
     """A parsed requirements file; `unclear` are lines that are no requirement, `includes` those of -r and -c."""
 
     path: str
-    requirements: tuple[Requirement_, ...]
+    requirements: tuple[Requirement, ...]
     constraints: tuple[str, ...] = ()
     index_urls: tuple[tuple[int, str], ...] = ()
     unclear: tuple[int, ...] = ()
 
 
-def parse_requirement(text: str, line: int) -> Requirement_ | None:
+def parse_requirement(text: str, line: int) -> Requirement | None:
     """One requirement, as pip takes it on its command line or in a file; None if it is none."""
-    hashes = len(_HASHES.findall(f" {text}"))
-    bare = _OPTION.sub("", f" {text}").strip()
+    spec, hashes = without_hashes(text)
+    bare = _OPTION.sub("", f" {spec}").strip()
     if len(bare) > _MAX_TEXT:
         return None
     is_file = bare.endswith((".whl", ".tar.gz")) and "//" not in bare
     if is_file or bare.startswith((".", "/", "~", "file:")):
-        return Requirement_(name=bare, text=bare, line=line, is_local=True)
+        return Requirement(name=bare, text=bare, line=line, is_local=True)
     if _REMOTE.match(bare):
         egg = _EGG.search(bare)
         return _of_url(canonicalize_name(egg[1]) if egg else bare, bare, bare, line)
     try:
-        parsed = Requirement(bare)
-    except (InvalidRequirement, ValueError, RecursionError):
+        parsed = pep508.Requirement(bare)
+    except (pep508.InvalidRequirement, RecursionError):
         return None
     name = canonicalize_name(parsed.name)
     if parsed.url:
         if not _REMOTE.match(parsed.url):
-            return Requirement_(name=name, text=bare, line=line, is_local=True)
+            return Requirement(name=name, text=bare, line=line, is_local=True)
         return _of_url(name, bare, parsed.url, line)
-    exact = [one for one in parsed.specifier if one.operator in ("==", "===") and not one.version.endswith("*")]
-    version = exact[0].version if exact else ""
+    version = exact_version(parsed)
     shown = re.split(r"\s*;", bare)[0]
-    return Requirement_(name=name, text=shown, line=line, version=version, is_pinned=bool(version), num_hashes=hashes)
+    return Requirement(
+        name=name, text=shown, line=line, version=version, is_pinned=bool(version), num_hashes=len(hashes)
+    )
 
 
 def parse_requirements(text: str, path: str) -> RequirementsFile:
     """A requirements file, read as pip does as far as pins and hashes go."""
-    found: list[Requirement_] = []
+    found: list[Requirement] = []
     constraints: list[str] = []
     urls: list[tuple[int, str]] = []
     unclear: list[int] = []
-    for number, line in _logical_lines(text):
+    for number, line in logical_lines(text):
         option, _, value = line.replace("=", " ", 1).partition(" ") if line.startswith("--") else line.partition(" ")
         value = value.strip()
         if option in ("-c", "--constraint"):
@@ -124,7 +124,7 @@ def parse_requirements(text: str, path: str) -> RequirementsFile:
     )
 
 
-def parse_conda_spec(text: str, line: int) -> Requirement_ | None:
+def parse_conda_spec(text: str, line: int) -> Requirement | None:
     """A conda match specification, `numpy=1.26.4=py311_0`; `=` counts as a pin, as `conda env export` writes it."""
     match = _SPEC.fullmatch(text.strip()) if len(text) <= _MAX_TEXT else None
     if match is None:
@@ -132,11 +132,11 @@ def parse_conda_spec(text: str, line: int) -> Requirement_ | None:
     name, rest = match[2].lower(), match[3].strip()
     version = re.fullmatch(r"={1,3}\s*([A-Za-z0-9_.!+-]+)(?:[= ].*)?|([0-9][A-Za-z0-9_.!+-]*)(?: .*)?", rest)
     pinned = (version[1] or version[2]) if version else ""
-    return Requirement_(name=name, text=text.strip(), line=line, version=pinned, is_pinned=bool(pinned))
+    return Requirement(name=name, text=text.strip(), line=line, version=pinned, is_pinned=bool(pinned))
 
 
 def judge_pins(
-    requirements: Sequence[Requirement_], path: str, what: str, certainty: str = "proven", rule: str = "REP601"
+    requirements: Sequence[Requirement], path: str, what: str, *, rule: str = "REP601", proven: bool = True
 ) -> Iterator[Finding]:
     """One finding for a file whose requirements are not all pinned, at the first that is not."""
     loose = [one for one in requirements if not one.is_pinned and not one.is_local]
@@ -150,7 +150,7 @@ def judge_pins(
             rule,
             Place(path=path, line=loose[0].line),
             f"{number} {verb} not pinned to one version: {shown}{more}",
-            proven=certainty == "proven",
+            proven=proven,
         )
 
 
@@ -187,26 +187,19 @@ def constrained(file: RequirementsFile, files: Mapping[str, RequirementsFile]) -
     pins = {one.name for path in file.constraints if path in files for one in files[path].requirements if one.is_pinned}
     if not pins:
         return file
-    return RequirementsFile(
-        path=file.path,
-        requirements=tuple(
-            Requirement_(name=one.name, text=one.text, line=one.line, is_pinned=True, is_local=one.is_local)
-            if one.name in pins and not one.is_pinned
-            else one
-            for one in file.requirements
-        ),
-        constraints=file.constraints,
-        index_urls=file.index_urls,
-        unclear=file.unclear,
+    pinned = (
+        replace(one, is_pinned=True, version="", num_hashes=0) if one.name in pins and not one.is_pinned else one
+        for one in file.requirements
     )
+    return replace(file, requirements=tuple(pinned))
 
 
-def environment_requirements(document: Any, text: str) -> tuple[Requirement_, ...] | None:
+def environment_requirements(document: Any, text: str) -> tuple[Requirement, ...] | None:
     """What a conda environment file installs, conda's and pip's; None if it is none."""
     if not isinstance(document, dict) or not isinstance(document.get("dependencies"), list):
         return None
     lines = text.splitlines()
-    found: list[Requirement_ | None] = []
+    found: list[Requirement | None] = []
     for one in document["dependencies"]:
         if isinstance(one, str):
             found.append(parse_conda_spec(one, _line_of(one, lines)))
@@ -217,7 +210,7 @@ def environment_requirements(document: Any, text: str) -> tuple[Requirement_, ..
     return tuple(one for one in found if one is not None and (one.is_pinned or one.name not in INSTALLERS))
 
 
-def declared_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement_, ...]:
+def declared_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement, ...]:
     """What an application's pyproject.toml declares; () for a library, whose ranges are right.
 
     Without a build system nothing is built of a project, so it is no library (PEP 518, and uv's "virtual" projects).
@@ -232,7 +225,7 @@ def declared_requirements(document: Mapping[str, Any], text: str) -> tuple[Requi
     return tuple(one for one in found if one is not None)
 
 
-def pipfile_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement_, ...]:
+def pipfile_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement, ...]:
     """What a Pipfile installs."""
     packages = document.get("packages")
     lines = text.splitlines()
@@ -244,33 +237,17 @@ def pipfile_requirements(document: Mapping[str, Any], text: str) -> tuple[Requir
         is_pinned = is_commit or bool(re.fullmatch(r"={2,3}\s*[^*\s]+", str(version)))
         text_ = f"{name} {version}".strip() if isinstance(version, str) else name
         line = next((n for n, one in enumerate(lines, 1) if re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", one)), 1)
-        found.append(Requirement_(name=name, text=text_, line=line, is_pinned=is_pinned, is_local=is_local))
+        found.append(Requirement(name=name, text=text_, line=line, is_pinned=is_pinned, is_local=is_local))
     return tuple(found)
 
 
-def _of_url(name: str, text: str, url: str, line: int) -> Requirement_:
+def _of_url(name: str, text: str, url: str, line: int) -> Requirement:
     is_checkout = bool(re.match(r"(git|hg|svn|bzr)\+", url)) or url.endswith(".git")
     has_hash = bool(re.search(r"[#&](sha256|sha384|sha512)=[0-9a-fA-F]{64,}", url))
     is_pinned = bool(_COMMIT.search(url)) if is_checkout else has_hash
     if not is_checkout and not has_hash and re.search(r"/[0-9a-f]{40}(\.|/)|-[0-9][^/]*\.(whl|tar\.gz|zip)", url):
         is_pinned = True  # a file of one version, or the archive of one commit: REP602's business at most
-    return Requirement_(name=name, text=text, line=line, is_pinned=is_pinned, num_hashes=int(has_hash))
-
-
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments, continued ones joined, with the number of the first."""
-    held, first = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        first = first or number
-        if line.rstrip().endswith("\\") and not line.lstrip().startswith("#"):
-            held += f"{line.rstrip()[:-1]} "
-            continue
-        joined = _COMMENT.sub("", held + line).strip()
-        if joined:
-            yield first, joined
-        held, first = "", 0
-    if held.strip():
-        yield first, held.strip()
+    return Requirement(name=name, text=text, line=line, is_pinned=is_pinned, num_hashes=int(has_hash))
 
 
 def _beside(path: str, name: str) -> str:

@@ -147,8 +147,8 @@ def _declarations(around: Surroundings) -> None:
         else:
             found = declared_requirements(document, text)
         if found and not _beside(path, _LOCKS, around.files) and not _beside_requirements(path, around.files):
-            certainty = "proven" if path.endswith("Pipfile") else "possible"  # a library has no Pipfile
-            around.said += judge_pins(found, path, "dependencies", certainty)
+            # A library has no Pipfile.
+            around.said += judge_pins(found, path, "dependencies", proven=path.endswith("Pipfile"))
 
 
 def _recipes(around: Surroundings) -> None:

@@ -2,7 +2,8 @@ import pytest
 
 from harness.review.finding import Finding, Showing
 from harness.review.rules import RULES
-from harness.review.surroundings.recipe_text import read_steps, substituted
+from harness.documents.dockerfile import read_steps
+from harness.review.surroundings.dockerfiles import commands_of, substituted
 from harness.review.surroundings.requirements import parse_conda_spec, parse_requirement, parse_requirements
 from harness.review.surroundings.shell import read_commands
 from harness.review.surroundings.surrounding_files import decode_text, is_surrounding
@@ -71,7 +72,7 @@ def test_the_steps_of_a_dockerfile_are_read_with_comments_and_here_documents_in_
         (11, "RUN"),
         (12, "LABEL"),
     ]
-    installed = [(word.line, word.text) for step in steps for one in step.commands for word in one.words[2:]]
+    installed = [(word.line, word.text) for step in steps for one in commands_of(step) for word in one.words[2:]]
     assert installed == [(6, "torch"), (8, "x"), (10, "y"), (11, "z")]
 
 
