@@ -1,7 +1,8 @@
-"""Certify that a training run gives the same bits again: rerun, resumed after kills, and on a rebuilt image.
+"""Certify that a training gives the same bits again: run twice, resumed after kills, and on a rebuilt image.
 
-`cli` calls `workflow`; `workflow` calls `host` (effects) and `report` (presenters); all of them use `core`
-(pure values and functions); everything may raise what `errors` defines. Arrows point one way only.
+The folders are rooms by feature, which import in one direction: cli, workflow, report; what is done with finished runs
+(archive, verify, signing, replay, history); where trainings run and what they are made of (runs, images, packages,
+inputs); review; and the pure judge, evidence and documents. Python programs use `harness.api`.
 """
 
 __version__ = "0.1.0"

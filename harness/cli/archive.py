@@ -13,32 +13,40 @@ from harness.cli.group import cli, tell, the_store
 
 @cli.command()
 @click.argument("run", metavar="RUN")
-@click.option("--full", "is_full", is_flag=True, help="Also the image, wheels, Debian packages and inputs.")
+@click.option("--full", "is_full", is_flag=True, help="Include the image, wheels, Debian packages and inputs.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file; else <experiment>-<run id>.oci.tar beside the run's folder.",
+    help="Where to write it. Default: <experiment>-<run id>.oci.tar beside the run's folder.",
 )
-@click.option("--key", metavar="NAME|PEM", help="The key that signs: its name, or a PEM file.")
-@click.option("--manifest", "is_published", is_flag=True, help="Write what a repository keeps into manifests/.")
+@click.option("--key", metavar="NAME|PEM", help="Sign with this key: its name, or a PEM file.")
+@click.option(
+    "--manifest",
+    "is_published",
+    is_flag=True,
+    help="Write the small, signed record that you commit, into manifests/, instead of an archive.",
+)
 @click.pass_obj
 def archive(root: Path, run: str, is_full: bool, output: Path | None, key: str | None, is_published: bool) -> int:
-    """Write RUN as one signed file that anybody can verify offline: `harness verify FILE`.
+    """Pack a run into one signed file that anybody can verify offline with `harness verify FILE`.
 
-    RUN is a run's folder, its id, or the name of an experiment, of which the latest is taken. The same run and key give
-    the same bytes. With --full the file holds all that is needed to run again without a network.
+    RUN is a run's folder or id, or an experiment's name for its latest run. You need a key: `harness key create NAME`.
+    The same run and key give the same bytes. With --full the file holds all that is needed to train again without a
+    network.
+
+    Exit codes: 0 written, 2 no such run or no key, 5 the run's files were changed after it finished.
     """
     from harness.archive.full import gather_full
     from harness.archive.run_folder import read_finished
     from harness.archive.writing import archive_name, check_target, publish, write_archive
     from harness.signing.keys import load_signer
-    from harness.workflow.recorded_run import find_run
+    from harness.workflow.report import find_run
 
     folder = find_run(root, run)
     signer = load_signer(key)
     if is_published:
         if is_full or output:
-            raise click.UsageError("--manifest goes with neither --full nor --output")
+            raise click.UsageError("--manifest cannot be combined with --full or --output")
         click.echo(publish(folder, root / "manifests", signer))
         return 0
     finished = read_finished(folder)

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from harness.cli.group import cli, running_options, the_store
 
-if TYPE_CHECKING:
-    pass
-
 
 @cli.command()
 @click.argument("experiment")
 @running_options
-@click.option("--allow-dirty", is_flag=True, envvar="ALLOW_DIRTY", show_envvar=True, help="Certify uncommitted code.")
+@click.option(
+    "--allow-dirty",
+    is_flag=True,
+    envvar="ALLOW_DIRTY",
+    show_envvar=True,
+    help="Certify uncommitted code; nobody can replay it.",
+)
 @click.option(
     "--steps",
     type=int,
     metavar="N",
     envvar="STEPS",
     show_envvar=True,
-    help="Run only the first N steps of every training, with the whole schedule, and stop at the first difference.",
+    help="Train only the first N steps of each run, with the full schedule, and stop at the first difference.",
 )
-@click.option("--plan", "only_plan", is_flag=True, envvar="PLAN", help="Print what would run, with time and disk.")
-@click.option("--json", "as_json", is_flag=True, help="Print verdict.json on stdout instead of the summary.")
+@click.option(
+    "--plan",
+    "only_plan",
+    is_flag=True,
+    envvar="PLAN",
+    help="Print what would run, how long it takes and how much disk it needs. Runs nothing.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print verdict.json instead of the summary.")
 @click.pass_obj
 def certify(
     root: Path,
@@ -41,10 +50,14 @@ def certify(
     only_plan: bool,
     as_json: bool,
 ) -> int:
-    """Run EXPERIMENT straight, run it killed and resumed, compare everything bit for bit, and give a verdict.
+    """Find out whether an experiment is reproducible: train it twice, kill and resume it, and compare every bit.
 
-    EXPERIMENT is a name in pipelines/experiments/. Everything is left in runs/EXPERIMENT/<run id>/:
-    verdict.json, manifest.json, certificate.json, report.html, summary.md, junit.xml, and one folder per training.
+    EXPERIMENT is a name in pipelines/experiments/ of a clean git checkout. Trainings run in containers, or on this host
+    where there is no engine. The results are in runs/EXPERIMENT/<run id>/: verdict.json, manifest.json,
+    certificate.json, report.html, summary.md, junit.xml, and one folder per training.
+
+    Exit codes: 0 certified, 1 diverged, 2 usage, 3 inconclusive, 4 vetoed by the review, 6 this machine lacks
+    something.
     """
     from harness.report.console import Progress, print_summary
     from harness.runs.plan import render_plan

@@ -11,7 +11,7 @@ import click
 import harness
 from harness.system.store import Store, open_store
 
-_ROOT_HELP = "The project's checkout."
+_ROOT_HELP = "The checkout of your project."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -21,17 +21,19 @@ _ROOT_HELP = "The project's checkout."
 )
 @click.pass_context
 def cli(context: click.Context, root: Path) -> None:
-    """Certify that a training gives the same bits when it is run again, and when it is killed and resumed.
+    """Find out whether a training gives the same bits when it is run again, and when it is killed and resumed.
 
-    Exit codes: 0 certified, 1 diverged, 2 usage or configuration, 3 inconclusive, 4 vetoed, 5 tampered, 6 environment
-    (no engine, no disk), 70 internal error, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP). `make` flattens them to 2: read
-    verdict.json there.
+    Start with `harness doctor`, `harness review PATH` and `harness certify EXPERIMENT`.
+
+    Exit codes: 0 certified, 1 diverged, 2 wrong usage or configuration, 3 inconclusive, 4 vetoed, 5 tampered, 6 this
+    machine lacks something (an engine, disk space), 70 internal error, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP). Under
+    `make` every failure is 2: read verdict.json there.
     """
     context.obj = root.resolve()
 
 
 def the_store() -> Store:
-    """The cache, as the environment names it."""
+    """The cache: HARNESS_CACHE, or its usual place."""
     return open_store(None, os.environ, tell)
 
 
@@ -47,7 +49,7 @@ RUNNING = (
         default="auto",
         envvar="RUNNER",
         show_envvar=True,
-        help="`auto` takes containers, and the host with an announcement where no engine can be had.",
+        help="`auto` trains in containers, or on this host, saying so, where there is no container engine.",
     ),
     click.option(
         "--engine",
@@ -56,14 +58,14 @@ RUNNING = (
         default="auto",
         envvar="ENGINE",
         show_envvar=True,
-        help="`auto` uses the engine that answers or, as root on Debian or Ubuntu, installs docker.io and starts it.",
+        help="`auto` uses the running engine; as root on Debian or Ubuntu it can install docker.io and start it.",
     ),
     click.option(
         "--gpu",
         metavar="UUID|INDEX,...",
         envvar="GPU",
         show_envvar=True,
-        help="Which GPUs; else the least used are taken.",
+        help="Which GPUs to use. Default: the least used.",
     ),
     click.option(
         "--python",
@@ -71,13 +73,13 @@ RUNNING = (
         type=click.Path(path_type=Path),
         envvar="HARNESS_PYTHON",
         show_envvar=True,
-        help="Train with this interpreter, on the host. How it differs from the image's lock stands in the verdict.",
+        help="Train on this host with this interpreter. The verdict lists how it differs from the lockfile.",
     ),
 )
 
 
 def running_options(command: Any) -> Any:
-    """The options of every command that starts processes as an experiment's runs are."""
+    """The options of every command that starts trainings."""
     for option in reversed(RUNNING):
         command = option(command)
     return command

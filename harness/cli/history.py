@@ -21,10 +21,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.pass_obj
 def history(root: Path, experiment: str, as_json: bool) -> int:
-    """List the past certificates of EXPERIMENT, oldest first, and what changed between them.
+    """Show the past runs of an experiment side by side: when the numbers changed, and what changed with them.
 
-    Read are runs/EXPERIMENT/ and manifests/EXPERIMENT/. A number that changed though nothing did that it is known to
-    depend on is marked with (!).
+    It reads runs/EXPERIMENT/ and manifests/EXPERIMENT/, the oldest run first. Numbers that changed although nothing
+    they are known to depend on did are marked with (!).
+
+    Exit codes: 0 shown, 2 there is no run of that experiment.
     """
     from harness.history.read import read_history
     from harness.report.history import print_history
@@ -39,10 +41,10 @@ def history(root: Path, experiment: str, as_json: bool) -> int:
 
 @cli.command()
 @click.argument("experiment")
-@click.option("--good", metavar="COMMIT", help="A commit whose bits are right.")
-@click.option("--bad", metavar="COMMIT", help="A later commit whose bits are not those.")
-@click.option("--good-lock", type=_FILE, metavar="FILE", help="A lock with which the bits are right.")
-@click.option("--bad-lock", type=_FILE, metavar="FILE", help="A lock with which they are not those.")
+@click.option("--good", metavar="COMMIT", help="A commit that gives the right bits.")
+@click.option("--bad", metavar="COMMIT", help="A later commit that gives different bits.")
+@click.option("--good-lock", type=_FILE, metavar="FILE", help="A lockfile that gives the right bits.")
+@click.option("--bad-lock", type=_FILE, metavar="FILE", help="A lockfile that gives different bits.")
 @click.option(
     "--steps", type=int, metavar="N", envvar="STEPS", show_envvar=True, help="Compare only the first N steps."
 )
@@ -61,12 +63,14 @@ def bisect(
     as_json: bool,
     **running: Any,
 ) -> int:
-    """Find the change that altered the bits of EXPERIMENT: a commit, or what two locks do not pin alike.
+    """Find the commit, or the package upgrade, that changed an experiment's numbers.
 
-    Every trial is one straight training, held against the good side's ledger; commits and mixes of locks that cannot
-    be built or run are stepped around. What was tried is kept in runs/EXPERIMENT/bisect-*/, so that the same command
-    goes on after an interruption. Exit code 0 when the change was found, 2 when both sides give the same bits, 3 when
-    the good side does not repeat itself or only a range could be told.
+    Give two commits (--good and --bad) or two lockfiles (--good-lock and --bad-lock). Each trial is one training,
+    compared with the good side bit for bit; commits and mixes of locks that cannot be built or run are skipped. Trials
+    are kept in runs/EXPERIMENT/bisect-*/, so after an interruption the same command continues.
+
+    Exit codes: 0 the change was found, 2 both sides give the same bits, 3 the good side does not repeat itself, or only
+    a range could be found.
     """
     from harness.report.bisection import print_bisection
     from harness.report.console import Progress
@@ -106,4 +110,6 @@ def _check_sides(
     if not (all(commits) and not any(locks)) and not (all(locks) and not any(commits)):
         raise click.UsageError("give --good and --bad, or --good-lock and --bad-lock")
     if all(locks) and interpreter is not None:
-        raise click.UsageError("--python is given: a given interpreter has the same packages whatever a lock says")
+        raise click.UsageError(
+            "--python cannot be used with two locks: that interpreter has the same packages for both"
+        )

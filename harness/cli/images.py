@@ -18,33 +18,35 @@ if TYPE_CHECKING:
 
 @cli.command()
 @click.argument("image")
-@click.option("--check", is_flag=True, help="Build twice from nothing; the ids must be equal, else say what differs.")
+@click.option("--check", is_flag=True, help="Build twice from nothing and compare the image ids; show what differs.")
 @click.option(
     "--second-engine",
     "other",
     default="",
     metavar="ADDRESS",
-    help="With --check: an engine that does the second build, as in DOCKER_HOST. Without it, root gets one started.",
+    help="With --check: the engine for the second build, as in DOCKER_HOST. Default: as root, one is started.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write the image as an OCI layout as well, for skopeo, podman and archives.",
+    help="Also write the image as an OCI layout, for skopeo, podman and archives.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_obj
 def build(root: Path, image: str, check: bool, other: str, output: Path | None, as_json: bool) -> int:
-    """Build IMAGE (a folder in images/) from its lockfiles, without network.
+    """Build a container image from its lockfiles, without network.
 
-    What an earlier build left is used, unless --check is given. Exit code 1 when two builds differ.
+    IMAGE is a folder in images/. An earlier build is reused, except with --check. You need a container engine.
+
+    Exit codes: 0 built, 1 two builds differ, 2 usage, 6 there is no engine, or a package is not available.
     """
     from harness.images import builder, oci
     from harness.report.build import print_build
     from harness.system import checkouts, engine, git
 
     if other and not check:
-        raise click.UsageError("--second-engine goes with --check")
+        raise click.UsageError("--second-engine needs --check")
     store = the_store()
     with store.in_use():
         checkouts.remember_checkout(store, root)
@@ -63,8 +65,8 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
 
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--upgrade", is_flag=True, help="Resolve as of now, and take newer versions than are locked.")
-@click.option("--check", is_flag=True, help="Change nothing; look whether images can be built of the locks.")
+@click.option("--upgrade", is_flag=True, help="Resolve again as of now, and take newer versions.")
+@click.option("--check", is_flag=True, help="Change nothing; check that images can be built from the locks.")
 @click.option(
     "--export",
     "kind",
@@ -74,19 +76,21 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
 @click.option("--json", "as_json", is_flag=True, help="Print the findings of --check as JSON.")
 @click.pass_obj
 def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: Any, as_json: bool) -> int:
-    """Resolve lockfiles/NAME.in into lockfiles/NAME.lock, everything pinned, every file with its hashes.
+    """Pin everything that lockfiles/NAME.in asks for, with hashes, in lockfiles/NAME.lock.
 
-    With --check, NAME may be left out: the locks of all images and bases are looked at then. Exit code 2 if something
-    is wrong with one of them.
+    With --check, NAME may be left out: then the locks of all images and bases are checked.
+
+    Exit codes: 0 written or nothing wrong, 2 usage, or something is wrong with a lock, 6 a package source does not
+    answer.
     """
     from harness.images import locks
     from harness.packages import resolver
     from harness.system import checkouts
 
     if sum((upgrade, check, kind is not None)) > 1 or (as_json and not check):
-        raise click.UsageError("--upgrade, --check and --export exclude each other; --json goes with --check")
+        raise click.UsageError("give only one of --upgrade, --check and --export; --json needs --check")
     if not check and (len(names) != 1 if kind else not names):
-        raise click.UsageError("which lock? for example: harness lock cpu")
+        raise click.UsageError("name a lock, for example: harness lock cpu")
     store = the_store()
     with store.in_use():
         if kind:
@@ -106,5 +110,5 @@ def _print_findings(findings: tuple[Finding, ...], as_json: bool) -> int:
     else:
         for finding in findings:
             click.echo(f"{finding.id}  {finding.where}: {finding.problem}\n         remedy: {finding.remedy}")
-        click.echo(f"{len(findings)} findings" if findings else "nothing is wrong with the locks")
+        click.echo(f"{len(findings)} findings" if findings else "the locks are fine")
     return errors.UsageError.exit_code if findings else 0

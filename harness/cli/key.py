@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @cli.group()
 def key() -> None:
-    """Make the key that signs archives, and say whose keys are trusted.
+    """Make the key that signs your archives, and keep the keys of people you trust.
 
-    A signature answers one question: who says that these runs took place? Everything else `harness verify` computes
-    again from the evidence. So a signature is worth what you know about its key.
+    A signature answers one question: who says that these runs took place? `harness verify` recomputes everything else
+    from the evidence. So a signature is worth as much as you know about its key.
 
     \b
       harness key create lab                  once, on the machine that certifies
@@ -27,27 +27,27 @@ def key() -> None:
       harness key show > lab.json             the public half: publish it, and its key id elsewhere
       harness key trust lab.json --name lab   at the reader's, after comparing the key id
 
-    Keys are ed25519. The private half lies in ~/.config/repro-harness/keys (or below $XDG_CONFIG_HOME), readable by you
-    alone, without a password. Where a secret store hands out a file, as in CI, name it: HARNESS_KEY=/path/to/key.pem. A
-    checkout can name keys too, in manifests/keys/NAME.json; `harness verify` then says that the checkout says so.
+    Keys are ed25519. The private half is in ~/.config/repro-harness/keys (or below $XDG_CONFIG_HOME), readable by you
+    alone, without a password. In CI, name the file that the secret store provides: HARNESS_KEY=/path/to/key.pem. A
+    checkout can name keys too, in manifests/keys/NAME.json; `harness verify` then says that the checkout names it.
 
-    There is no authority, no log and no expiry. Who has the private half can sign anything, at any date: if it may have
-    been read, make a new key and say so where the old one was published.
+    There is no authority, no log and no expiry. Whoever has the private half can sign anything, with any date: if
+    somebody may have read it, make a new key and say so where you published the old one.
     """  # noqa: D301
 
 
 @key.command()
 @click.argument("name")
 def create(name: str) -> int:
-    """Make a key pair called NAME on this machine. Nothing is overwritten.
+    """Make a key pair called NAME on this machine. An existing key is never overwritten.
 
-    With one key, `harness archive` takes it; with several, the one called `default`, or the one that --key names.
+    `harness archive` signs with your only key; with several, the one called `default`, or the one that --key names.
     """
     from harness.signing.key_folder import config_folder
     from harness.signing.keys import create_key
 
     made = create_key(name)
-    tell(f"made {config_folder() / 'keys' / name}.pem: it stays on this machine, readable by you alone")
+    tell(f"made {config_folder() / 'keys' / name}.pem, readable by you alone: keep it on this machine")
     tell(f"publish its public half: harness key show {name} > {name}.json")
     click.echo(f"key id {made.key_id}")
     return 0
@@ -57,7 +57,7 @@ def create(name: str) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the keys as JSON.")
 @click.pass_obj
 def list_keys(root: Path, as_json: bool) -> int:
-    """List the keys that this machine and this checkout have names for."""
+    """List the keys that this machine and this checkout know."""
     from harness.signing.known_keys import checkout_keys, own_keys, trusted_keys
 
     found = (*own_keys(), *trusted_keys(), *checkout_keys(root))
@@ -75,10 +75,9 @@ def list_keys(root: Path, as_json: bool) -> int:
 @click.argument("name", required=False)
 @click.pass_obj
 def show(root: Path, name: str | None) -> int:
-    """Print the public half of the key NAME, as `harness key trust` and archives have it.
+    """Print the public half of the key NAME; without NAME, of the key that would sign.
 
-    Without NAME it is that of the key which would sign. The key id goes to stderr: a reader compares it with what you
-    published elsewhere.
+    The key id goes to stderr: your readers compare it with the one that you published elsewhere.
     """
     from harness.signing.keys import load_signer
     from harness.signing.known_keys import find_known
@@ -91,11 +90,11 @@ def show(root: Path, name: str | None) -> int:
 
 @key.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="What to call whoever signs with it.")
+@click.option("--name", required=True, help="Your name for whoever signs with it.")
 def trust(file: Path, name: str) -> int:
-    """Keep the public key in FILE, so that what it signed is shown under a name.
+    """Trust the public key in FILE: `harness verify` then shows its signatures under NAME.
 
-    Compare the key id that is printed with one from another source than FILE: a paper, a web page, a person.
+    Compare the key id that is printed with one from another source: a paper, a web page, a person.
     """
     from harness.signing.known_keys import trust_key
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from harness import errors
 from harness.cli.group import cli, tell, the_store
 
-if TYPE_CHECKING:
-    pass
-
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
 def doctor(root: Path, as_json: bool) -> int:
-    """Look at what this machine can do, and say the remedy for the rest. Changes nothing."""
+    """Check what this machine has and what it lacks, with a remedy for each. Changes nothing.
+
+    Exit codes: 0 nothing necessary is missing, 6 something is.
+    """
     from harness.workflow.doctor import examine
 
     findings = examine(root, the_store().root)
@@ -36,16 +35,19 @@ def doctor(root: Path, as_json: bool) -> int:
 
 
 @cli.command()
-@click.option("--dry-run", is_flag=True, envvar="DRY_RUN", show_envvar=True, help="Only list what would go.")
-@click.option("--json", "as_json", is_flag=True, help="Print what goes as JSON.")
+@click.option("--dry-run", is_flag=True, envvar="DRY_RUN", show_envvar=True, help="Only list what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_obj
 def gc(root: Path, dry_run: bool, as_json: bool) -> int:
-    """Free images, caches and runs that no checkout on this machine refers to.
+    """Free disk space: remove images, cached files and runs that no checkout on this machine needs.
 
-    Referred to is what the locks, images and experiments name of every checkout that used the cache and still exists.
-    Of its runs, each experiment keeps the newest, the newest that was certified, and those that a file in manifests/
-    names. Prepared inputs and controls cannot be attributed to a checkout: they go when they were not used for 30 days.
-    An image that a container is made from stays. Nothing goes while another command works with the cache.
+    Kept is what the locks, images and experiments of every checkout that used the cache still name. Of its runs, an
+    experiment keeps the newest, the newest certified one, and those that manifests/ names. Prepared inputs and negative
+    controls are removed when they were not used for 30 days. Images that containers use stay. Nothing is removed while
+    another command uses the cache.
+
+    Exit codes: 0 done, 2 a lock or an experiment is malformed (nothing was removed), 6 the cache is in use, or
+    something could not be removed.
     """
     from harness.system import engine
     from harness.workflow.gc import collect

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import errors
 from harness.cli.group import cli, running_options, the_store
+
+if TYPE_CHECKING:
+    from harness.documents.preflight import Preflight
 
 
 @cli.command()
@@ -20,13 +23,17 @@ from harness.cli.group import cli, running_options, the_store
     metavar="COMMIT",
     envvar="AGAINST",
     show_envvar=True,
-    help="Train the code, the locks and the experiment of COMMIT instead: did that change alter the numbers?",
+    help="Train COMMIT's code, locks and experiment instead: did the change alter the numbers?",
 )
 @click.option(
-    "--steps", type=int, metavar="N", envvar="STEPS", show_envvar=True, help="Run and compare only the first N steps."
+    "--steps", type=int, metavar="N", envvar="STEPS", show_envvar=True, help="Train and compare only the first N steps."
 )
 @click.option(
-    "--preflight", "only_preflight", is_flag=True, envvar="PREFLIGHT", help="Only look whether everything can be had."
+    "--preflight",
+    "only_preflight",
+    is_flag=True,
+    envvar="PREFLIGHT",
+    help="Only check that everything needed is still available. Exit code 6 if not.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print verdict.json (or the preflight) instead of the summary.")
 @running_options
@@ -42,13 +49,15 @@ def replay(
     as_json: bool,
     **running: Any,
 ) -> int:
-    """Train an archived experiment again, and hold it against its record: every step, every file, bit for bit.
+    """Train an old experiment again and compare every step and every file with its record, bit for bit.
 
-    The record is the one of COMMIT in manifests/ or runs/, an ARCHIVE, or the FOLDER of a run; it is verified first.
-    The code and the locks are those of that commit. Before anything is built it is looked whether everything can still
-    be had; --preflight does only that, with exit code 6 where something cannot. Everything is left in
-    runs/EXPERIMENT/<run id>/. Equal bits are CERTIFIED on any machine; other bits are DIVERGED on hardware of the same
-    kind, and INCONCLUSIVE elsewhere.
+    Name the record by its COMMIT (from manifests/ or runs/), or give an ARCHIVE or the FOLDER of a run. It is verified
+    first. Code and locks are those of that commit. Before anything is built, the harness checks that every package and
+    input is still available. The results are in runs/EXPERIMENT/<run id>/. Equal bits are CERTIFIED on any machine;
+    different bits are DIVERGED on hardware of the same kind, and INCONCLUSIVE on other hardware.
+
+    Exit codes: 0 certified, 1 diverged, 2 usage, 3 inconclusive, 5 the record was tampered with, 6 something is no
+    longer available.
     """
     from harness.report.console import Progress, print_summary
     from harness.runs.request import Request
@@ -84,8 +93,8 @@ def replay(
     return result.exit_code
 
 
-def _print_preflight(found: Any, as_json: bool) -> int:
-    """What can be had and what cannot; exit code 6 unless everything can."""
+def _print_preflight(found: Preflight, as_json: bool) -> int:
+    """What is available and what is not; exit code 6 unless everything is."""
     from harness.documents.preflight import preflight_lines
 
     if as_json:
@@ -93,9 +102,14 @@ def _print_preflight(found: Any, as_json: bool) -> int:
     else:
         for line in preflight_lines(found):
             click.echo(line)
-        size = f", {found.fetch_bytes / 1e6:,.0f} MB to be fetched" if found.fetch_bytes else ""
-        unasked = "nothing is known to be gone, and not everything answered"
-        open_end = "it cannot be replayed here as things are" if found.gone else unasked
-        word = "everything can be had" if found.can_be_had else open_end
-        click.echo(f"PREFLIGHT: {word}{size} ({found.seconds:.1f} s)")
+        size = f", {found.fetch_bytes / 1e6:,.0f} MB to download" if found.fetch_bytes else ""
+        click.echo(f"PREFLIGHT: {_preflight_word(found)}{size} ({found.seconds:.1f} s)")
     return 0 if found.can_be_had else errors.HostError.exit_code
+
+
+def _preflight_word(found: Preflight) -> str:
+    if found.can_be_had:
+        return "everything needed is available"
+    if found.gone:
+        return "it cannot be replayed here: something is no longer available"
+    return "nothing is known to be missing, but not every source answered"

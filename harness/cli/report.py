@@ -12,14 +12,20 @@ from harness.cli.group import cli, tell
 
 @cli.command()
 @click.argument("run", metavar="RUN|ARCHIVE|FOLDER")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Where to; else report-<run id> here.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder to write to. Default: report-<run id> here.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 @click.pass_obj
 def report(root: Path, run: str, output: Path | None, as_json: bool) -> int:
-    """Render a run's documents again from its evidence: report.html, summary.md, junit.xml, badge.svg, macros.tex.
+    """Write a run's reports again from its evidence: report.html, summary.md, junit.xml, badge.svg, macros.tex.
 
-    RUN is a run's folder or id, or an experiment's name for its latest run; an archive and a folder of manifests/ will
-    do as well. Nothing is judged again (`harness verify` does that), and equal evidence gives equal bytes.
+    RUN is a run's folder or id, an experiment's name for its latest run, an archive, or a folder of manifests/. The
+    verdict is taken as it stands (`harness verify` recomputes it), and equal evidence gives equal bytes.
+
+    Exit codes: 0 written, 2 no such run, 3 a document is missing, 5 one is malformed.
     """
     from harness.workflow.report import report as rendered
 
@@ -27,7 +33,7 @@ def report(root: Path, run: str, output: Path | None, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=1, sort_keys=True))
         return 0
-    words = {True: "as before", False: "not as before", None: "new"}
+    words = {True: "same bytes as before", False: "differs from before", None: "new"}
     for name, path in result.documents.items():
         click.echo(f"{path}  ({words[result.is_same[name]]})")
     return 0

@@ -20,27 +20,35 @@ if TYPE_CHECKING:
 
 @cli.command()
 @click.argument("target")
-@click.option("--probe", "is_probed", is_flag=True, envvar="PROBE", help="Measure the experiment's memory as well.")
+@click.option(
+    "--probe",
+    "is_probed",
+    is_flag=True,
+    envvar="PROBE",
+    help="Also run the experiment's `probe` command and measure its GPU memory.",
+)
 @click.option(
     "--format",
     "kind",
     type=click.Choice(["table", "sarif", "junit", "github", "json"]),
     default="table",
     show_default=True,
-    help="`github` are annotations for GitHub Actions.",
+    help="`github`: annotations for GitHub Actions.",
 )
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write there, not on stdout."
+    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE instead of stdout."
 )
 @running_options
 @click.pass_obj
 def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path | None, **running: Any) -> int:
-    """Read TARGET's code and hold it against the checklist. Nothing of it is run, but for --probe.
+    """Find what makes training code irreproducible, by reading it: seeds, checkpoints, pins, data order and more.
 
-    TARGET is an experiment's name (its scripts and all they import, as they stand in the working tree), or the path of
-    a Python file or a folder, anywhere. Exit code 4 if something proven forbids a run, else 0. --probe runs the
-    experiment's `probe` command in the sandbox of its runs, and tells what each way to save memory would give;
-    --runner, --engine, --gpu and --python are for it.
+    TARGET is a Python file or a folder, anywhere, or an experiment's name (its scripts and all that they import, as
+    they are in the working tree). Nothing is run, except with --probe: that runs the experiment's `probe` command as
+    its trainings are run, and shows how much memory each variant takes; --runner, --engine, --gpu and --python are
+    for it.
+
+    Exit codes: 0 no veto, 2 no such target, 4 a proven problem forbids a run.
     """
     from harness.report.console import Progress
     from harness.review import target as review_target

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.group import cli, tell, the_store
+from harness.cli.group import cli, tell
 
 
 @cli.command()
@@ -15,18 +15,19 @@ from harness.cli.group import cli, tell, the_store
 @click.option("--json", "as_json", is_flag=True, help="Print what was checked as JSON.")
 @click.pass_obj
 def verify(root: Path, path: Path, as_json: bool) -> int:
-    """Recompute everything that an archive says: every digest, every signature, and the verdict from the evidence.
+    """Check somebody's archive: recompute every digest, every signature, and the verdict from its evidence.
 
-    It takes an archive that `harness archive` wrote, the folder of a run, a folder of manifests/, or a
-    certificate.intoto.jsonl, and needs no engine, GPU, torch or network.
+    Give an archive that `harness archive` wrote, the folder of a run, a folder of manifests/, or a
+    certificate.intoto.jsonl. No engine, GPU, torch or network is needed, and nothing is trained: for that use
+    `harness replay`.
 
-    Exit code 0 and CONSISTENT when everything fits together: whatever the archive says, CERTIFIED or not, follows from
-    what is in it. Exit code 5 and TAMPERED when something does not. Only `harness replay` trains again.
+    Exit codes: 0 and CONSISTENT if what it says, CERTIFIED or not, follows from what is in it; 5 and TAMPERED if not;
+    2 if there is nothing to verify.
     """
+    from harness import api
     from harness.report.verification import print_verification
-    from harness.workflow.verify import verify as verified
 
-    result = verified(path, root, the_store(), (lambda _: None) if as_json else tell)
+    result = api.verify(path, root=root, progress=None if as_json else tell)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=1, sort_keys=True))
     else:

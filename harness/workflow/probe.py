@@ -1,20 +1,27 @@
-"""Probe: what an experiment's probe measures in the sandbox of its runs."""
+"""Probe: an experiment's `probe` command, run in the sandbox of its trainings; what it leaves is never unpickled."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
-from harness.errors import HostError
+from harness.documents.experiment import Experiment
+from harness.errors import EvidenceError, HostError, UsageError
 from harness.judge.verdict import VerdictInputs
 from harness.report.console import Progress
-from harness.review.evidence.vram import Probe
+from harness.review.evidence.vram import MAX_PROBE_BYTES, Probe, parse_probe
+from harness.runs.preparation import last_lines
 from harness.runs.request import Request as Request
+from harness.runs.sandbox import Mount, ProcessSpec, describe_exit, owner
+from harness.runs.trajectory import RunContext
 from harness.system.experiments import read_experiment as read_experiment
 from harness.system.git import read_checkout
+from harness.system.safe_read import safe_read
 from harness.system.store import Store, disk_errors
 from harness.workflow.certify_session import CertifySession
-from harness.workflow.run_probe import command_of, run_probe
+
+FILE = "probe.json"
 
 
 def probe(request: Request, store: Store, progress: Progress) -> Probe:
@@ -57,3 +64,52 @@ def probe(request: Request, store: Store, progress: Progress) -> Probe:
         setting, _ = attempt.prepare_inputs(setting, ready, code)
         with attempt.stage("probe", "the longest batch, for each variant"):
             return run_probe(setting)
+
+
+def command_of(experiment: Experiment, name: str) -> tuple[str, ...]:
+    """The probe's command.
+
+    Raises:
+        UsageError: the experiment declares none.
+    """
+    if not experiment.probe:
+        problem = f"{name} declares no `probe` command"
+        raise UsageError(problem, "add one to the experiment (docs/guide/review.md), or leave --probe out")
+    return experiment.probe
+
+
+def run_probe(setting: RunContext) -> Probe:
+    """Run the probe as a run would be, without the recorder, and read its file.
+
+    Raises:
+        UsageError: the experiment declares no probe.
+        EvidenceError: the command failed, or its file is missing or malformed.
+        Interrupted: Ctrl-C.
+    """
+    command = command_of(setting.experiment, setting.name)
+    folder = setting.folder / "probe"
+    output = folder / "output"
+    output.mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(output, *owner())
+    places = {key: place for key, place in setting.places().items() if key != "recorder"}
+    order = ProcessSpec(
+        name=f"{setting.run_id}/probe",
+        argv=command,
+        places={**places, "output": Mount(outside=output, inside="/out/output", is_writable=True)},
+        environment=setting.environment(),
+        memory_bytes=int(setting.experiment.memory_gib * (1 << 30)),
+        timeout_s=setting.experiment.timeout_s,
+        log=folder / "log.txt",
+    )
+    outcome = setting.sandbox.execute(order, lambda: _check_cancel(setting))
+    if outcome.error is not None or outcome.exit_code != 0:
+        why = outcome.error or f"exit code {describe_exit(outcome.exit_code)}"
+        memory = ", out of memory (see memory_gib)" if outcome.oom_killed else ""
+        raise EvidenceError(f"the probe failed: {why}{memory}\n{last_lines(order.log)}", "run it by itself to see more")
+    return parse_probe(bytes(safe_read(output, FILE, max_bytes=MAX_PROBE_BYTES)), FILE)
+
+
+def _check_cancel(setting: RunContext) -> bool:
+    setting.cancel_if_asked()
+    return False

@@ -1,16 +1,60 @@
-"""Report: the documents of a run, rendered again from its evidence."""
+"""Report: the documents of a run, rendered again from its evidence.
+
+The run lies in a folder of `runs/`, in a published one of `manifests/`, or in an archive. None of it is trusted: names
+are confined, sizes bounded, and a run whose ledger cannot be read has no curve.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.documents.digest import sha256
-from harness.errors import UsageError
+from harness.documents.document import MAX_BYTES, read_json
+from harness.documents.manifest import Manifest, RunFacts
+from harness.documents.names import NAME
+from harness.documents.verdict import upgraded
+from harness.errors import EvidenceError, UsageError
+from harness.evidence.ledger import MAX_FILE_BYTES, Ledger, parse_ledger, parse_progress
+from harness.evidence.ledger import Progress as LoggedStep
 from harness.report.documents import NAMES, curve_of, render_documents
+from harness.system.files import Files, FolderFiles
 from harness.system.store import Progress, disk_errors
-from harness.workflow.recorded_run import find_run, read_recorded
+
+MAX_RUNS = 10_000
+_REMEDY = "give a run's folder or id, an experiment's name for its latest run, a folder of manifests/, or an archive"
+_TRAJECTORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """What one process reported; None and nothing where it left nothing that can be read."""
+
+    trajectory: str
+    number: int
+    ledger: Ledger | None
+    progress: tuple[LoggedStep, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Everything that documents are rendered from.
+
+    Attributes:
+        manifest: empty for a run that never came to write one.
+        runs: those that the manifest names, in its order.
+        digests: sha256 of the documents that lie beside them already, by name.
+    """
+
+    verdict: dict[str, Any]
+    manifest: dict[str, Any]
+    runs: tuple[RecordedRun, ...]
+    digests: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +116,80 @@ def report(root: Path, name: str, output: Path | None, progress: Progress) -> Re
         digests=digests,
         is_same={title: digests[title] == before[title] if title in before else None for title in rendered},
     )
+
+
+def find_run(root: Path, name: str) -> Path:
+    """Where a run lies: an experiment's latest run, a path, or a run id; what is published comes last.
+
+    An experiment's name is meant before a folder of the same name here (`./tiny` is the folder).
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    if NAME.fullmatch(name) and (root / "runs" / name / "latest").is_dir():
+        return (root / "runs" / name / "latest").resolve()
+    if os.path.lexists(name):
+        return Path(name).resolve()
+    for above in ("runs", "manifests"):
+        if re.fullmatch(r"[0-9A-Za-z-]{1,64}", name):
+            for found in sorted((root / above).glob(f"*/{name}")):
+                return found
+            if published := sorted((root / above / name).glob("*/verdict.json")):
+                return published[-1].parent
+    raise UsageError(f"there is no run {name!r}", _REMEDY)
+
+
+def read_recorded(path: Path, documents: tuple[str, ...], progress: Progress) -> Recorded:
+    """Verdict, manifest, runs, and the digests of the documents that are there; an archive is checked first.
+
+    Raises:
+        UsageError: nothing there is a run.
+        EvidenceError: a document is missing.
+        TamperedError: a document is malformed, or the form or a digest of an archive is wrong.
+    """
+    with _opened(path, progress) as files:
+        if not files.exists("verdict.json"):
+            raise UsageError(f"{path} holds no verdict.json", _REMEDY)
+        verdict = upgraded(_document(files, "verdict.json"), "verdict.json")
+        manifest = _document(files, "manifest.json") if files.exists("manifest.json") else {}
+        digests = {}
+        for name in documents:
+            with contextlib.suppress(EvidenceError):
+                digests[name] = str(sha256(bytes(files.read(name, max_bytes=MAX_BYTES))))
+        runs = _runs(files, Manifest.from_json(manifest, "manifest.json")) if manifest else ()
+        return Recorded(verdict=verdict, manifest=manifest, runs=runs, digests=digests)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, progress: Progress) -> Iterator[Files]:
+    if path.is_dir():
+        yield FolderFiles(path)
+        return
+    from harness.archive.reading import open_archive
+
+    with open_archive(path, progress) as archive:
+        yield archive.files
+
+
+def _document(files: Files, name: str) -> dict[str, Any]:
+    return read_json(bytes(files.read(name, max_bytes=MAX_BYTES)), name)
+
+
+def _runs(files: Files, manifest: Manifest) -> tuple[RecordedRun, ...]:
+    """The runs that a manifest names; names that are no plain ones name nothing."""
+    named = [run for run in manifest.runs[:MAX_RUNS] if _TRAJECTORY.fullmatch(run.trajectory)]
+    return tuple(_run(files.below(f"{run.trajectory}/runs/{run.number}"), run) for run in named)
+
+
+def _run(files: Files, run: RunFacts) -> RecordedRun:
+    """What a run reported; what is torn or malformed is as if it were not there."""
+    killed = run.exit_code != 0
+    ledger: Ledger | None = None
+    progress: tuple[LoggedStep, ...] = ()
+    with contextlib.suppress(EvidenceError):
+        if data := bytes(files.read("ledger.jsonl", max_bytes=MAX_FILE_BYTES)):
+            ledger = parse_ledger(data, "ledger.jsonl", killed=killed)
+    with contextlib.suppress(EvidenceError):
+        data = bytes(files.read("progress.jsonl", max_bytes=MAX_FILE_BYTES))
+        progress = parse_progress(data, "progress.jsonl", killed=killed)
+    return RecordedRun(trajectory=run.trajectory, number=run.number, ledger=ledger, progress=progress)

@@ -15,8 +15,7 @@ from harness.cli import cli
 from harness.documents.digest import sha256
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.report.documents import NAMES, curves_of, write_reports
-from harness.workflow.recorded_run import find_run, read_recorded
-from harness.workflow.report import report
+from harness.workflow.report import find_run, read_recorded, report
 from tests.made.finished_run import RUN_ID, load, make_run, recertify, signer, silent, write
 
 
@@ -97,7 +96,7 @@ def test_what_is_no_run_is_refused_with_a_remedy(run, root, name, tmp_path, monk
 @pytest.mark.parametrize("name", ["verdict.json", "manifest.json"])
 def test_a_document_that_is_no_table_is_an_error_in_words(run, root, tmp_path, name, content):
     (run / name).write_bytes(content)
-    with pytest.raises(EvidenceError, match=name):
+    with pytest.raises(TamperedError, match=name):
         report(root, str(run), tmp_path / "out", silent)
 
 
@@ -109,22 +108,23 @@ def test_a_document_that_is_a_link_is_not_followed(run, root, tmp_path):
         report(root, str(run), tmp_path / "out", silent)
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"trajectory": "../../straight", "number": 1},
-        {"trajectory": "straight", "number": "1"},
-        None,
-        [],
-        {"trajectory": "straight", "number": True},
-        {"trajectory": "", "number": 1},
-        {"trajectory": 3, "number": 1},
-    ],
-)
-def test_a_manifest_cannot_name_files_that_are_no_runs(run, root, row):
+@pytest.mark.parametrize("name", ["../../straight", "", "a/b"])
+def test_a_manifest_cannot_name_files_that_are_no_runs(run, root, name):
     manifest = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps(manifest | {"runs": [row]}))
+    rows = [{**manifest["runs"][0], "trajectory": name}]
+    (run / "manifest.json").write_text(json.dumps(manifest | {"runs": rows}))
     assert read_recorded(run, NAMES, silent).runs == ()
+
+
+@pytest.mark.parametrize(
+    "change", [{"number": "1"}, {"number": True}, {"trajectory": 3}, {"trajectory": None}, {"number": None}]
+)
+def test_a_manifest_whose_runs_are_malformed_is_an_error_in_words(run, root, change):
+    manifest = json.loads((run / "manifest.json").read_text())
+    for rows in ([{**manifest["runs"][0], **change}], [None], [[]]):
+        (run / "manifest.json").write_text(json.dumps(manifest | {"runs": rows}))
+        with pytest.raises(TamperedError, match="runs"):
+            read_recorded(run, NAMES, silent)
 
 
 def test_a_run_whose_ledger_is_broken_is_drawn_from_what_is_left(run, root, tmp_path):
@@ -151,7 +151,7 @@ def test_a_runs_folder_is_never_written_to(run, root):
 def test_the_command_tells_what_it_wrote(run, root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, ["--root", str(root), "report", "exp"])
-    assert done.exit_code == 0 and done.output.count("(as before)") == len(NAMES)
+    assert done.exit_code == 0 and done.output.count("(same bytes as before)") == len(NAMES)
     assert (tmp_path / f"report-{RUN_ID}" / "report.html").is_file()
     done = CliRunner().invoke(cli, ["--root", str(root), "report", "exp", "--output", "there", "--json"])
     rows = json.loads(done.stdout)["documents"]

@@ -11,7 +11,7 @@ from harness.documents.experiment import parse_experiment
 from harness.errors import EvidenceError, Interrupted, UsageError
 from harness.runs.sandbox import HostSandbox
 from harness.runs.trajectory import RunContext
-from harness.workflow.run_probe import run_probe
+from harness.workflow.probe import run_probe
 
 EXPERIMENT = """
 schema: 1

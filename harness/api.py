@@ -1,0 +1,149 @@
+"""The harness for Python programs: what the commands of the same names do, as functions with typed results.
+
+    from harness import api
+
+    result = api.certify("tiny", root="my-checkout", runner="host", progress=print)
+    assert result.verdict.verdict == "CERTIFIED"
+
+Nothing is printed. A run that is not reproducible is a result; what could not be done or decided is an exception of
+`harness.errors`, with a problem, a remedy and the exit code that the command would have given. Importing this module is
+cheap: each function imports what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from harness.judge.elementwise import FileDiff
+    from harness.review.target import Reviewed
+    from harness.runs.diff_folders import FolderDiff
+    from harness.system.store import Store
+    from harness.verify.verification import Verification
+    from harness.workflow.certify_session import Result
+
+Progress = Callable[[str], object]
+
+
+def certify(
+    name: str,
+    *,
+    root: str | Path = ".",
+    runner: Literal["auto", "docker", "host"] = "auto",
+    engine: Literal["auto", "none"] = "auto",
+    gpu: str | None = None,
+    python: str | Path | None = None,
+    steps: int | None = None,
+    allow_dirty: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Train an experiment straight, again, and with kills and resumes; compare everything bit for bit; give a verdict.
+
+    Args:
+        name: of the experiment, in `pipelines/experiments/` below `root`.
+        root: the project's checkout.
+        runner: `docker`, `host`, or `auto` for containers where an engine can be had.
+        engine: `none` never uses or installs an engine.
+        gpu: which GPUs, by UUID or index, separated by commas; by default the least used.
+        python: train with this interpreter, on the host.
+        steps: train only so many steps of each run.
+        allow_dirty: certify uncommitted code.
+        progress: called with each line of progress.
+
+    Returns:
+        The run's folder, its verdict and its manifest.
+
+    Raises:
+        HarnessError: nothing could be started, or it could not be ended.
+    """
+    from harness.report.console import Progress as Console
+    from harness.runs.request import Request
+    from harness.workflow.certify import certify as certified
+
+    request = Request(
+        root=Path(root).resolve(),
+        name=name,
+        runner=runner,
+        engine=engine,
+        gpu=gpu,
+        python=None if python is None else Path(python),
+        steps=steps,
+        allow_dirty=allow_dirty,
+    )
+    with Console(cast("TextIO", _Lines(progress)), is_live=False) as console:
+        return certified(request, _store(progress), console)
+
+
+def verify(path: str | Path, *, root: str | Path = ".", progress: Progress | None = None) -> Verification:
+    """Recompute every digest, signature and verdict of an archive, a run's folder, a manifest or a certificate.
+
+    Args:
+        path: what is verified; nothing of it is trusted or run.
+        root: a checkout whose `manifests/keys` may name the key that signed.
+        progress: called with each line of progress.
+
+    Returns:
+        `word` is CONSISTENT or TAMPERED; `checks` says what was recomputed, `not_checked` what was not.
+
+    Raises:
+        UsageError: there is nothing that could be verified.
+    """
+    from harness.workflow.verify import verify as verified
+
+    return verified(Path(path), Path(root).resolve(), _store(progress), _Lines(progress).tell)
+
+
+def diff(a: str | Path, b: str | Path) -> FileDiff | FolderDiff:
+    """Compare two safetensors or .pt files element by element, or two trajectory folders step by step.
+
+    Raises:
+        UsageError: one is a file and the other a folder, or a folder is no trajectory.
+        EvidenceError: something cannot be read.
+    """
+    from harness.runs.diff_folders import compare_paths
+
+    return compare_paths(Path(a), Path(b))
+
+
+def review(path: str | Path, *, root: str | Path = ".", progress: Progress | None = None) -> Reviewed:
+    """Check training code against the checklist without running it.
+
+    Args:
+        path: a Python file, a folder, or the name of an experiment below `root`.
+        root: the project's checkout.
+        progress: called with each line of progress.
+
+    Raises:
+        UsageError: there is no such target, or its pyproject.toml is malformed.
+    """
+    from harness.review.target import review_target
+
+    return review_target(Path(root).resolve(), str(path), _store(progress), _Lines(progress).tell)
+
+
+class _Lines:
+    """A stream whose lines go to a function."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def tell(self, text: str) -> None:
+        if self._progress is not None:
+            self._progress(text)
+
+    def write(self, text: str) -> None:
+        self.tell(text.rstrip("\n"))
+
+    def flush(self) -> None:
+        pass
+
+
+def _store(progress: Progress | None) -> Store:
+    from harness.system.store import open_store
+
+    return open_store(None, os.environ, _Lines(progress).tell)

@@ -1,0 +1,65 @@
+"""`harness.api`: what docs/guide/python.md shows, with what the commands give."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from harness import api, errors
+from tests import ROOT
+
+PUBLISHED = sorted((ROOT / "manifests" / "tiny").glob("*/"))[-1]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+
+def test_importing_it_is_cheap():
+    heavy = "torch", "docker", "numpy", "pydantic", "click", "requests", "harness.workflow"
+    code = f"import sys, harness, harness.api; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_verify_gives_the_word(capsys):
+    found = api.verify(PUBLISHED, root=ROOT)
+    assert (found.word, found.exit_code) == ("CONSISTENT", 0) and found.checks
+    assert capsys.readouterr() == ("", ""), "nothing is printed"
+
+
+def test_diff_compares_files(tmp_path):
+    for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0)):
+        save_file({"w": np.array([value])}, tmp_path / name)
+    assert api.diff(tmp_path / "a", tmp_path / "b").is_equal
+    assert not api.diff(str(tmp_path / "a"), str(tmp_path / "c")).is_equal
+
+
+def test_review_gives_findings(tmp_path):
+    (tmp_path / "requirements.txt").write_text("torch\n")
+    (tmp_path / "train.py").write_text("import torch\n")
+    lines = []
+    found = api.review(tmp_path, root=tmp_path, progress=lines.append).review
+    assert all(isinstance(line, str) for line in lines)
+    assert any(finding.path == "requirements.txt" for finding in found.findings) and found.vetoes
+
+
+def test_what_cannot_be_done_is_an_error_of_the_harness(tmp_path):
+    with pytest.raises(errors.UsageError):
+        api.certify("nothing", root=tmp_path, runner="host")
+    with pytest.raises(errors.UsageError):
+        api.diff(tmp_path, PUBLISHED / "verdict.json")
+
+
+def test_the_guide_names_what_there_is():
+    page = (ROOT / "docs" / "guide" / "python.md").read_text()
+    shown = set(re.findall(r"api\.(\w+)\(", page)) | set(re.findall(r"^\| `(\w+)\(", page, re.M))
+    assert shown == {"certify", "verify", "diff", "review"}
+    for code in re.findall(r"```python\n(.*?)```", page, re.S):
+        compile(code, "python.md", "exec")
+    assert json.loads((PUBLISHED / "verdict.json").read_text())["run_id"] in page
