@@ -15,8 +15,6 @@ import re
 import tarfile
 from pathlib import Path
 
-from cyclonedx.spdx import is_supported_id
-
 from harness.archive.dependencies import Dependencies, deb_title, input_title
 from harness.documents.inputs import Input
 from harness.errors import HarnessError
@@ -40,6 +38,8 @@ _CARD = re.compile(r"^license:[ \t]*['\"]?([A-Za-z0-9][\w.+ -]{0,99})", re.MULTI
 
 def licence_of(text: str) -> str | None:
     """The SPDX identifier of a licence file's text; None where it cannot be told for certain."""
+    from cyclonedx.spdx import is_supported_id
+
     tag = _TAG.match(text + "\n")
     if tag is not None and text.count("SPDX-License-Identifier:") == 1:
         return tag.group(1) if is_supported_id(tag.group(1)) else None

@@ -9,8 +9,7 @@ Source: https://slsa.dev/spec/v1.0/provenance, https://github.com/package-url/pu
 from __future__ import annotations
 
 from typing import Any
-
-from packageurl import PackageURL
+from urllib.parse import quote
 
 from harness.documents.certificate import EvidenceFile
 from harness.documents.manifest import InputFacts, Manifest
@@ -90,13 +89,17 @@ def _input(name: str, value: InputFacts) -> dict[str, Any]:
 def input_uri(value: InputFacts) -> str | None:
     """Where an input comes from, as a package URL or a URL; None for a file of the repository."""
     if value.pypi is not None:
-        return PackageURL("pypi", None, value.pypi, value.version).to_string()
+        return _package_url("pypi", value.pypi.lower().replace("_", "-"), value.version)
     if value.deb is not None:
-        return PackageURL("deb", "debian", value.deb, value.version).to_string()
+        return _package_url("deb/debian", value.deb.lower(), value.version)
     if value.hf is not None:
-        owner, _, repository = value.hf.partition("/")
-        return PackageURL("huggingface", owner, repository, value.revision).to_string()
+        return _package_url("huggingface", value.hf, (value.revision or "").lower())
     return value.https
+
+
+def _package_url(kind: str, name: str, version: str | None) -> str:
+    """In purl's canonical form: all but letters, digits and `.-_~:` is escaped, segments are kept."""
+    return f"pkg:{kind}/{quote(name, safe='/:')}@{quote(version or '', safe=':')}"
 
 
 def _builder_dependencies(manifest: Manifest) -> list[dict[str, Any]]:

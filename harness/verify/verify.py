@@ -16,7 +16,7 @@ from typing import Any
 import harness
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
-from harness.errors import EvidenceError, TamperedError
+from harness.errors import INSTALL, EvidenceError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.recorded import REMEDY, Record, read_document, read_record, read_verdict
 from harness.runs.certify_folder import tree_digest
@@ -176,21 +176,35 @@ class _Work:
         self.found("contents", "of every declared file, and its digest in the manifest", f"{num} files")
         self.judge(record, evidence, verdict, material, code, is_same=is_same)
         if is_same:
-            documents = (
-                Verdict.from_json(verdict, "verdict.json"),
-                Manifest.from_json(manifest, "manifest.json"),
-            )
-            written_again.check_crate(*documents, material, code.files)
-            self.found("crate", "ro-crate-metadata.json, written again, byte for byte")
-        if is_same and self.render is not None:
-            num = written_again.check_rendered(self.render(verdict, manifest, tuple(found.values())), material)
-            self.found("reports", "rendered again, byte for byte", f"{num} documents")
+            self.written_again(verdict, manifest, tuple(found.values()), material, code)
         else:
-            why = "nobody asked for them here" if is_same else "another version of the harness wrote them"
-            crate = "" if is_same else " and the research crate"
-            self.not_checked.append(f"the reports{crate}: {why}")
+            self.not_checked.append("the reports and the research crate: another version of the harness wrote them")
         if material.files.exists("sbom.cdx.json"):
             self.not_checked.append("the bill of materials: it takes licences from the wheels, which are not read")
+
+    def written_again(
+        self,
+        verdict: dict[str, Any],
+        manifest: dict[str, Any],
+        evidence: tuple[TrajectoryEvidence, ...],
+        material: Material,
+        code: exported.Code,
+    ) -> None:
+        """The crate and the reports, as far as what writes them is installed."""
+        try:
+            documents = Verdict.from_json(verdict, "verdict.json"), Manifest.from_json(manifest, "manifest.json")
+            written_again.check_crate(*documents, material, code.files)
+            self.found("crate", "ro-crate-metadata.json, written again, byte for byte")
+        except ModuleNotFoundError as error:
+            self.not_checked.append(f"the research crate: {error.name} is not installed ({INSTALL})")
+        if self.render is None:
+            self.not_checked.append("the reports: nobody asked for them here")
+            return
+        try:
+            num = written_again.check_rendered(self.render(verdict, manifest, evidence), material)
+            self.found("reports", "rendered again, byte for byte", f"{num} documents")
+        except ModuleNotFoundError as error:
+            self.not_checked.append(f"the reports: {error.name} is not installed ({INSTALL})")
 
     def judge(
         self,

@@ -1,8 +1,8 @@
 import pytest
 
+from harness.documents.dockerfile import read_steps
 from harness.review.finding import Finding, Showing
 from harness.review.rules import RULES
-from harness.documents.dockerfile import read_steps
 from harness.review.surroundings.dockerfiles import commands_of, substituted
 from harness.review.surroundings.requirements import parse_conda_spec, parse_requirement, parse_requirements
 from harness.review.surroundings.shell import read_commands
