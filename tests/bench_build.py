@@ -20,9 +20,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from harness.images.base import build_base
+from harness.images.build_once import Materials
 from harness.images.builder import build
 from harness.images.engine_images import load_image
-from harness.images.from_nothing import Materials
 from harness.images.image import REPOSITORY
 from harness.images.layers import read_contents
 from harness.images.recipe import build_context, read_recipe

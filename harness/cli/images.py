@@ -56,7 +56,7 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
             digest = oci.write_oci(client, result, git.clean_commit(root), output, store)
             tell(f"{output}: OCI layout, manifest {digest}")
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(result), indent=1))
+        click.echo(json.dumps(result.to_json(), indent=1))
     else:
         print_build(result, is_check=check)
     is_identical = result.rebuild is not None and result.rebuild.is_identical

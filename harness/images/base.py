@@ -22,8 +22,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
+
+from harness.documents.document import Model
 from harness.documents.lockfile import BaseLock, BasePackage, digest_of
 from harness.errors import UsageError
 from harness.images.image import canonical_config, image_key, image_tag
@@ -36,7 +38,7 @@ from harness.system.store import Store, disk_errors, file_digest
 BASE_VERSION = b"2"
 TRAINER = 1000
 BASE_LABEL = "repro-harness.base"
-_PLATFORM = {"architecture": "amd64", "os": "linux"}
+_PLATFORM: Mapping[str, JsonValue] = {"architecture": "amd64", "os": "linux"}
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 _DROPPED = re.compile(r"usr/share/(doc/(?!.*/copyright$).*/.*|man/.*|locale/.*|info/.*|lintian/.*|bug/.*)")
 _PASSWD = f"""root:x:0:0:root:/root:/bin/sh
@@ -60,17 +62,22 @@ class Base:
     tag: str
 
 
+class BaseRecord(Model):
+    """The layer of a base in the cache, and the image configuration that containers inherit."""
+
+    diff_id: str
+    config: dict[str, JsonValue]
+
+
 def cached_base(name: str, key: str, store: Store) -> Base | None:
     """The base of a key, if its layer lies in the cache and is what its record says."""
-    layer, record = _layer_path(key, store), store.read_record("bases", key)
-    if record is None or not {"diff_id", "config"} <= record.keys() or not layer.is_file():
+    layer, record = _layer_path(key, store), store.read("bases", key, BaseRecord)
+    if record is None or not layer.is_file() or file_digest(layer) != record.diff_id:
         return None
-    if file_digest(layer) != record["diff_id"]:
-        return None
-    return _base(name, layer, str(record["diff_id"]), record["config"])
+    return _base(name, layer, record)
 
 
-def keep_base(name: str, key: str, entries: tuple[Entry, ...], config: Mapping[str, Any], store: Store) -> Base:
+def keep_base(name: str, key: str, entries: tuple[Entry, ...], config: Mapping[str, JsonValue], store: Store) -> Base:
     """Write a base's layer into the cache.
 
     Args:
@@ -88,15 +95,16 @@ def keep_base(name: str, key: str, entries: tuple[Entry, ...], config: Mapping[s
                 hasher.update(chunk)
                 output.write(chunk)
         (folder / "layer").replace(layer)
-    digest = "sha256:" + hasher.hexdigest()
-    store.write_record("bases", key, {"diff_id": digest, "config": config})
-    return _base(name, layer, digest, config)
+    record = BaseRecord(diff_id=f"sha256:{hasher.hexdigest()}", config=dict(config))
+    store.write_record("bases", key, record.to_json())
+    return _base(name, layer, record)
 
 
-def _base(name: str, layer: Path, digest: str, config: Mapping[str, Any]) -> Base:
+def _base(name: str, layer: Path, record: BaseRecord) -> Base:
     # Images and containers inherit the label, so that what a build that was killed left behind can be told.
-    text = canonical_config(config, (digest,), {BASE_LABEL: name})
-    image = CanonicalImage(digest_of(text), text, (CanonicalLayer(canonical(read_layer(layer)), digest),))
+    text = canonical_config(record.config, (record.diff_id,), {BASE_LABEL: name})
+    layers = (CanonicalLayer(canonical(read_layer(layer)), record.diff_id),)
+    image = CanonicalImage(digest_of(text), text, layers)
     return Base(image, image_tag(name, image.image_id))
 
 

@@ -9,23 +9,18 @@ from pathlib import Path
 import docker
 
 from harness.errors import HostError
+from harness.images.build_once import Job
 from harness.images.recipe import Recipe
 from harness.packages.wheels import absent_wheels
-from harness.system.store import Progress, Store
 
 _BASE_EXPANSION = 3  # unpacked over packed Debian packages, without documentation
 _EXPANSION = 4.5  # installed and compiled over packed wheels, where the lock does not say (PyTorch for a CPU)
 
 
 def installed_bytes(recipe: Recipe) -> int:
-    """What an image's files take, as far as its locks can tell."""
+    """What an image's files take, as far as its locks can tell; a build exports as much to the cache."""
     wheels = recipe.lock.installed_bytes or int(recipe.lock.wheels_bytes * _EXPANSION)
     return wheels + _BASE_EXPANSION * recipe.base_bytes
-
-
-def cache_bytes(recipe: Recipe) -> int:
-    """What one build needs in the cache at its worst moment, beside the wheels: the tree that was exported."""
-    return installed_bytes(recipe)
 
 
 def engine_bytes(recipe: Recipe) -> int:
@@ -40,10 +35,10 @@ def engine_bytes(recipe: Recipe) -> int:
 
 def peak_disk_bytes(recipe: Recipe) -> int:
     """What a first certify of an image needs in the cache and on the engines' disks together, built twice in turn."""
-    return recipe.lock.wheels_bytes + cache_bytes(recipe) + engine_bytes(recipe) + installed_bytes(recipe)
+    return recipe.lock.wheels_bytes + 2 * installed_bytes(recipe) + engine_bytes(recipe)
 
 
-def announce(client: docker.DockerClient, recipe: Recipe, store: Store, progress: Progress, *, check: bool) -> bool:
+def announce(job: Job, *, check: bool) -> bool:
     """Say what will be fetched and needed, before anything is.
 
     Returns:
@@ -52,21 +47,23 @@ def announce(client: docker.DockerClient, recipe: Recipe, store: Store, progress
     Raises:
         HostError: there is not enough room for one.
     """
+    recipe, store = job.recipe, job.store
     packages = recipe.base_lock.packages if recipe.base_lock else ()
     debs = sum(item.size_bytes for item in packages if not store.blob(item.sha256).exists())
     wheels = sum(wheel.size_bytes for wheel in absent_wheels(recipe.lock, store))
     base = f"{len(packages)} Debian packages" if packages else f"base {recipe.base.name} of a registry"
-    cache, engine = cache_bytes(recipe) + debs + wheels, engine_bytes(recipe)
-    progress(
+    tree, engine = installed_bytes(recipe), engine_bytes(recipe)
+    cache = tree + debs + wheels
+    job.progress(
         f"{recipe.name}: {len(recipe.lock.wheels)} wheels ({recipe.lock.wheels_bytes / 1e6:,.0f} MB), {base}; to be "
-        f"fetched: {(debs + wheels) / 1e6:,.0f} MB; an image of about {installed_bytes(recipe) / 1e9:.1f} GB; a build "
+        f"fetched: {(debs + wheels) / 1e6:,.0f} MB; an image of about {tree / 1e9:.1f} GB; a build "
         f"needs about {cache / 1e9:.1f} GB in the cache and {engine / 1e9:.1f} GB on the engine's disk"
     )
-    place = engine_disk(client)
+    place = engine_disk(job.client)
     needs = [(store.root, cache)] + ([(place, engine)] if place else [])
     _check(needs, 1)
     try:
-        _check([*needs, (store.root, cache_bytes(recipe) + engine)], 1.2)
+        _check([*needs, (store.root, tree + engine)], 1.2)
     except HostError:
         return False
     return check
@@ -79,7 +76,7 @@ def engine_disk(client: docker.DockerClient) -> Path | None:
 
 
 def _check(needs: list[tuple[Path, int]], margin: float) -> None:
-    """Hold what is needed on each disk against what is free there."""
+    """Compare what is needed on each disk with what is free there."""
     disks: dict[int, tuple[Path, int]] = {}
     for place, size in needs:
         device = place.stat().st_dev

@@ -1,9 +1,7 @@
-"""Images: the canonical configuration, the id that is its digest, and the key of everything an image is
-made from.
+"""Images: the canonical configuration, the id that is its digest, the key of what an image is made from, and records.
 
-An image's id is the sha256 of its canonical configuration, which names its layers by digest: `docker
-images` shows the same value where the engine uses configuration digests for ids, and calls it by another
-name elsewhere.
+An image's id is the sha256 of its canonical configuration, which names its layers by digest: `docker images` shows the
+same value where the engine uses configuration digests for ids, and calls it by another name elsewhere.
 """
 
 from __future__ import annotations
@@ -11,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
+from pydantic import JsonValue
+
+from harness.documents.document import Model
 from harness.documents.lockfile import digest_of
 from harness.errors import UsageError
 
@@ -21,17 +20,29 @@ REPOSITORY = "repro-harness"
 _CONFIG_KEYS = ("Cmd", "Entrypoint", "Env", "ExposedPorts", "Labels", "StopSignal", "User", "Volumes", "WorkingDir")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileDifference:
+class FileDifference(Model):
     """One path that two builds of an image do not agree on, and how: an example is `content from byte 17`."""
 
     path: str
     how: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RebuildRecord:
-    """Two builds of an image from nothing: what the *rebuild* oracle may cite.
+class BuildRecord(Model):
+    """What one build from nothing gave: when it ended (UTC), how long it took, and which engine did it.
+
+    `engine_id` and `tag` are empty for an image that was not loaded.
+    """
+
+    image_id: str
+    engine_id: str = ""
+    tag: str = ""
+    built_at: str
+    seconds: float
+    engine: str
+
+
+class RebuildRecord(Model):
+    """Two builds of an image from nothing: what the *rebuild* check may cite.
 
     `built_at` are UTC times (ISO 8601) of the two ends, `seconds` the two durations and `engines` what did them; `key`
     is the image's key.
@@ -57,8 +68,7 @@ class RebuildRecord:
         return f"two builds from nothing on {where}, {' and '.join(self.built_at)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildResult:
+class BuildResult(Model):
     """An image that is in the engine.
 
     `image_id` is the digest of its canonical configuration, the same everywhere; `engine_id` is what this
@@ -86,7 +96,7 @@ def image_key(materials: Mapping[str, bytes]) -> str:
 
 
 def canonical_config(
-    config: Mapping[str, Any], diff_ids: tuple[str, ...], labels: Mapping[str, str] | None = None
+    config: Mapping[str, JsonValue], diff_ids: tuple[str, ...], labels: Mapping[str, str] | None = None
 ) -> bytes:
     """The canonical configuration: platform, what a container inherits, and the layers. No history and no
     times.
@@ -99,9 +109,11 @@ def canonical_config(
     Raises:
         UsageError: the configuration names no platform.
     """
-    inherited = dict(config.get("config") or {})
+    given = config.get("config")
+    inherited = dict(given) if isinstance(given, dict) else {}
     if labels:
-        inherited["Labels"] = {**(inherited.get("Labels") or {}), **labels}
+        before = inherited.get("Labels")
+        inherited["Labels"] = {**(before if isinstance(before, dict) else {}), **labels}
     if not config.get("architecture") or not config.get("os"):
         raise UsageError("the image's configuration names no platform", "build it again")
     kept = {key: inherited[key] for key in _CONFIG_KEYS if inherited.get(key)}

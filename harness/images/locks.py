@@ -9,6 +9,7 @@ from typing import Literal
 from harness.documents.lockfile import BaseLock, Lockfile, parse_base_lock
 from harness.documents.names import check_image_name
 from harness.errors import UsageError
+from harness.images.image import BuildRecord
 from harness.images.recipe import read_recipe
 from harness.packages.export import python_version, to_conda, to_requirements
 from harness.packages.metadata import licences_of, requirements_of
@@ -71,10 +72,9 @@ def export_lock(root: Path, name: str, kind: Export, store: Store, progress: Pro
     if not is_here:
         progress("the wheels are not all in the cache: their licences are left out")
     licences = licences_of(lock, store) if is_here else {}
-    record = store.read_record("images", recipe.key) or {}
-    image_id = str(record["image_id"]) if "image_id" in record else None
+    record = store.read("images", recipe.key, BuildRecord)
     base_image = recipe.base.pull if recipe.base.digest else ""
-    return sbom(name, lock, base_lock, image_id, licences, base_image)
+    return sbom(name, lock, base_lock, record.image_id if record else None, licences, base_image)
 
 
 def _is_image(root: Path, name: str) -> bool:

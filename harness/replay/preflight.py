@@ -24,7 +24,8 @@ from harness.documents.gpu import check_driver, choose_gpus, describe
 from harness.documents.preflight import Kind, Preflight, PreflightRow, State, preflight_of
 from harness.errors import HarnessError
 from harness.images.engine_images import find_image
-from harness.images.estimate import cache_bytes, engine_bytes, engine_disk
+from harness.images.estimate import engine_bytes, engine_disk, installed_bytes
+from harness.images.image import BuildRecord
 from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
 from harness.replay.availability import (
@@ -189,12 +190,12 @@ def _is_in_containers(request: Request, client: docker.DockerClient | None) -> b
 
 def _is_built(client: docker.DockerClient, recipe: Recipe, here: Here) -> bool:
     """Whether the engine has the image that an earlier build of this recipe gave."""
-    record = here.store.read_record("images", recipe.key) or {}
+    record = here.store.read("images", recipe.key, BuildRecord)
     try:
-        found = find_image(client, str(record["tag"])) if "tag" in record else None
+        found = find_image(client, record.tag) if record else None
     except (DockerException, RequestException):
         return False
-    return found is not None and found.engine_id == record.get("engine_id")
+    return record is not None and found is not None and found.engine_id == record.engine_id
 
 
 def _engine(request: Request, client: docker.DockerClient | None) -> PreflightRow:
@@ -237,7 +238,7 @@ def _disks(
 ) -> list[PreflightRow]:
     """What a build takes in the cache and on the engine's disk, each held against what is free there."""
     fetch = sum(need.size_bytes for need in needs if need.state == "fetchable")
-    wanted = [("cache", here.store.root, fetch + (cache_bytes(recipe) if is_image_needed else 0))]
+    wanted = [("cache", here.store.root, fetch + (installed_bytes(recipe) if is_image_needed else 0))]
     place = engine_disk(client) if client is not None else None
     if place is not None and is_image_needed:
         wanted.append(("engine's disk", place, engine_bytes(recipe)))

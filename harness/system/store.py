@@ -18,11 +18,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from harness.errors import HostError, UsageError
 
 Progress = Callable[[str], None]
+M = TypeVar("M", bound=BaseModel)
 _LOCK = ".lock"
 _USE = "use.lock"
 
@@ -112,6 +115,13 @@ class Store:
         except (OSError, ValueError):
             return None
         return value if isinstance(value, dict) else None
+
+    def read(self, kind: str, key: str, model: type[M]) -> M | None:
+        """A record of this form, or None."""
+        try:
+            return model.model_validate_json(self._record(kind, key).read_bytes())
+        except (OSError, ValidationError):
+            return None
 
     def write_record(self, kind: str, key: str, value: Mapping[str, Any]) -> Path:
         """Write a record atomically, as canonical JSON; returns where."""

@@ -3,6 +3,7 @@
 import pytest
 
 from harness.errors import HostError
+from harness.images.build_once import Job
 from harness.images.builder import build
 from harness.images.estimate import announce
 from harness.images.recipe import read_recipe
@@ -38,5 +39,5 @@ def test_a_build_that_has_no_room_is_refused_before_anything_is_fetched(project,
 @pytest.mark.parametrize("check", [True, False])
 def test_where_there_is_room_two_builds_go_side_by_side_if_two_are_made(project, store, told, check):
     store.root.mkdir()
-    assert announce(EngineElsewhere(), read_recipe(project, "tiny"), store, told.append, check=check) is check
+    assert announce(Job(EngineElsewhere(), read_recipe(project, "tiny"), store, told.append), check=check) is check
     assert told[0].startswith("tiny: 1 wheels (0 MB), 1 Debian packages; to be fetched: 0 MB")

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from harness.cli import cli
 from harness.documents.lockfile import digest_of
 from harness.errors import UsageError
+from harness.images.image import BuildRecord
 from harness.images.locks import check_locks, export_lock, lock_names
 from harness.images.recipe import read_recipe
 from harness.system.checkouts import read_lock
@@ -137,7 +138,8 @@ def test_a_bill_names_licences_and_the_images_id_where_they_are_known(project, s
     assert "version" not in before["metadata"]["component"]
     add_blob(store, release("six", "1.0")[1])
     image_id = "sha256:" + "a" * 64
-    store.write_record("images", read_recipe(project, "tiny").key, {"image_id": image_id})
+    record = BuildRecord(image_id=image_id, built_at="", seconds=1.0, engine="")
+    store.write_record("images", read_recipe(project, "tiny").key, record.to_json())
     after = json.loads(export_lock(project, "tiny", "cyclonedx", store, print))
     assert after["metadata"]["component"]["version"] == image_id
     assert {one["name"] for one in after["components"]} == {"six", "xx"}
