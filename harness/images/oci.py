@@ -10,11 +10,9 @@ Source: OCI Image Format Specification 1.0, "Image Layout", "Image Manifest" and
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import docker
 
@@ -73,10 +71,8 @@ def write_layout(image: CanonicalImage, folder: Path, name: str, commit: str) ->
     manifest = _write(blobs, [oci_documents.render_image(_write(blobs, [image.config]), layers)])
     annotations = {oci_documents.REF_NAME: name.rpartition(":")[2]}
     annotations |= {"org.opencontainers.image.revision": commit} if commit else {}
-    described = {"mediaType": oci_documents.MANIFEST_TYPE, "digest": manifest.digest, "size": manifest.size}
-    entry = {**described, "annotations": annotations, "platform": oci_documents.PLATFORM}
-    index = {"schemaVersion": 2, "mediaType": oci_documents.INDEX_TYPE, "manifests": [entry]}
-    (folder / oci_documents.INDEX_FILE).write_bytes(_json(index))
+    index = oci_documents.Index(manifests=(oci_documents.image_entry(manifest, annotations),))
+    (folder / oci_documents.INDEX_FILE).write_bytes(oci_documents.render(index))
     (folder / oci_documents.LAYOUT_FILE).write_bytes(oci_documents.LAYOUT)
     return manifest.digest
 
@@ -91,7 +87,3 @@ def _write(folder: Path, chunks: Iterable[bytes]) -> Blob:
             output.write(chunk)
     temporary.replace(folder / hasher.hexdigest())
     return Blob(f"sha256:{hasher.hexdigest()}", size)
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")

@@ -11,11 +11,13 @@ Artifact Usage"; RFC 8785.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal, TypeVar
 
+from pydantic import Field, ValidationError
+
+from harness.documents.document import Model
 from harness.documents.lockfile import digest_of
 from harness.errors import TamperedError
 
@@ -38,7 +40,7 @@ MAX_TITLES = 30_000
 MAX_DOCUMENT_BYTES = 8 << 20
 _MAX_TITLE_BYTES = 4096
 _REMEDY = "get the archive again from whoever made it, and compare its sha256"
-_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
+M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,6 +75,40 @@ class ImageManifest:
         return reference_of(self.image_id)
 
 
+class Descriptor(Model):
+    """What a document of a layout refers to; the fields of these models have OCI's names."""
+
+    mediaType: str
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0, lt=1 << 53)]
+    artifactType: str | None = None
+    annotations: dict[str, str] | None = None
+    platform: dict[str, str] | None = None
+
+    @property
+    def blob(self) -> Blob:
+        """What it refers to, without what is said of it."""
+        return Blob(self.digest, self.size)
+
+
+class Manifest(Model):
+    """The manifest of an image or of an artifact."""
+
+    schemaVersion: Literal[2] = 2
+    mediaType: str = MANIFEST_TYPE
+    artifactType: str | None = None
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+class Index(Model):
+    """The manifests of a layout."""
+
+    schemaVersion: Literal[2] = 2
+    mediaType: str = INDEX_TYPE
+    manifests: tuple[Descriptor, ...]
+
+
 def blob_of(data: bytes) -> Blob:
     """The blob of some bytes."""
     return Blob(digest_of(data), len(data))
@@ -83,47 +119,51 @@ def reference_of(image_id: str) -> str:
     return image_id.removeprefix("sha256:")[:12]
 
 
+def describe(media_type: str, blob: Blob) -> Descriptor:
+    """A blob as a document refers to it."""
+    return Descriptor(mediaType=media_type, digest=blob.digest, size=blob.size)
+
+
+def render(document: Model) -> bytes:
+    """RFC 8785: our keys are ASCII and our numbers small integers, so sorted keys without spaces in UTF-8 are it."""
+    value = document.model_dump(mode="json", exclude_none=True)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
 def render_artifact(kind: str, members: Mapping[str, Blob]) -> bytes:
     """The manifest of an artifact: `members` by their titles, sorted."""
-    layers = [
-        {**_descriptor(FILE_TYPE, members[title]), "annotations": {TITLE: title}}
+    layers = tuple(
+        describe(FILE_TYPE, members[title]).model_copy(update={"annotations": {TITLE: title}})
         for title in sorted(members, key=lambda text: text.encode("utf-8", "surrogatepass"))
-    ]
-    return _render(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "artifactType": kind,
-            "config": _descriptor(EMPTY_TYPE, blob_of(EMPTY)),
-            "layers": layers,
-        }
     )
+    return render(Manifest(artifactType=kind, config=describe(EMPTY_TYPE, blob_of(EMPTY)), layers=layers))
 
 
 def render_image(config: Blob, layers: Iterable[Blob]) -> bytes:
     """The manifest of an image with uncompressed layers, lowest first."""
-    return _render(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": _descriptor(CONFIG_TYPE, config),
-            "layers": [_descriptor(LAYER_TYPE, layer) for layer in layers],
-        }
-    )
+    described = tuple(describe(LAYER_TYPE, layer) for layer in layers)
+    return render(Manifest(config=describe(CONFIG_TYPE, config), layers=described))
+
+
+def image_entry(manifest: Blob, annotations: Mapping[str, str]) -> Descriptor:
+    """An image's manifest as an index has it."""
+    update = {"annotations": dict(annotations), "platform": PLATFORM}
+    return describe(MANIFEST_TYPE, manifest).model_copy(update=update)
 
 
 def render_index(run: Blob, image: ImageManifest | None, packages: Blob | None) -> bytes:
     """`index.json`: the manifests of an archive, in this order."""
-    entries: list[dict[str, Any]] = [
-        {**_descriptor(MANIFEST_TYPE, run), "artifactType": RUN, "annotations": {REF_NAME: "run"}}
-    ]
+    entries = [_artifact_entry(run, RUN, "run")]
     if image is not None:
-        names = {"annotations": {REF_NAME: image.reference}, "platform": PLATFORM}
-        entries.append({**_descriptor(MANIFEST_TYPE, image.manifest), **names})
+        entries.append(image_entry(image.manifest, {REF_NAME: image.reference}))
     if packages is not None:
-        named = {"artifactType": PACKAGES, "annotations": {REF_NAME: "packages"}}
-        entries.append({**_descriptor(MANIFEST_TYPE, packages), **named})
-    return _render({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries})
+        entries.append(_artifact_entry(packages, PACKAGES, "packages"))
+    return render(Index(manifests=tuple(entries)))
+
+
+def _artifact_entry(manifest: Blob, kind: str, name: str) -> Descriptor:
+    update = {"artifactType": kind, "annotations": {REF_NAME: name}}
+    return describe(MANIFEST_TYPE, manifest).model_copy(update=update)
 
 
 def parse_artifact(data: bytes, kind: str) -> dict[str, Blob]:
@@ -132,13 +172,10 @@ def parse_artifact(data: bytes, kind: str) -> dict[str, Blob]:
     Raises:
         TamperedError: it is not, byte for byte, the manifest of an artifact of that kind.
     """
-    members: dict[str, Blob] = {}
-    layers = _list(_parse(data, kind), "layers")
+    layers = _parse(Manifest, data, kind).layers
     if len(layers) > MAX_TITLES:
         raise TamperedError(f"the archive names {len(layers)} files, at most {MAX_TITLES} are read", _REMEDY)
-    for layer in layers:
-        title = layer.get("annotations", {}).get(TITLE) if isinstance(layer.get("annotations"), dict) else None
-        members[_checked_title(title)] = _blob(layer)
+    members = {_title(layer): layer.blob for layer in layers}
     if render_artifact(kind, members) != data:
         raise TamperedError(f"the archive's manifest of {kind} is not the canonical one of its files", _REMEDY)
     return members
@@ -150,16 +187,11 @@ def parse_image(data: bytes) -> ImageManifest:
     Raises:
         TamperedError: it is not, byte for byte, the manifest of an image with uncompressed layers.
     """
-    value = _parse(data, "an image")
-    config = value.get("config")
-    found = ImageManifest(
-        manifest=blob_of(data),
-        config=_blob(config if isinstance(config, dict) else {}),
-        layers=tuple(_blob(layer) for layer in _list(value, "layers")),
-    )
-    if render_image(found.config, found.layers) != data:
+    value = _parse(Manifest, data, "an image")
+    config, layers = value.config.blob, tuple(layer.blob for layer in value.layers)
+    if render_image(config, layers) != data:
         raise TamperedError("the archive's manifest of the image is not the canonical one of its layers", _REMEDY)
-    return found
+    return ImageManifest(manifest=blob_of(data), config=config, layers=layers)
 
 
 def parse_index(data: bytes) -> dict[str, Blob]:
@@ -171,59 +203,36 @@ def parse_index(data: bytes) -> dict[str, Blob]:
         TamperedError: it names others.
     """
     found: dict[str, Blob] = {}
-    for entry in _list(_parse(data, "the archive"), "manifests"):
-        kind = entry.get("artifactType")
-        name = {RUN: "run", PACKAGES: "packages", None: "image"}.get(kind if isinstance(kind, str) else None)
+    for entry in _parse(Index, data, "the archive").manifests:
+        name = {RUN: "run", PACKAGES: "packages", None: "image"}.get(entry.artifactType)
         if name is None or name in found:
-            raise TamperedError(f"the archive's index names a manifest that is not expected: {kind!a}"[:200], _REMEDY)
-        found[name] = _blob(entry)
+            problem = f"the archive's index names a manifest that is not expected: {entry.artifactType!a}"
+            raise TamperedError(problem[:200], _REMEDY)
+        found[name] = entry.blob
     if "run" not in found:
         raise TamperedError("the archive's index names no run", _REMEDY)
     return found
 
 
-def _descriptor(media_type: str, blob: Blob) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": blob.digest, "size": blob.size}
-
-
-def _render(value: Mapping[str, Any]) -> bytes:
-    """RFC 8785: our keys are ASCII and our numbers small integers, so sorted keys without spaces in UTF-8 are it."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
-
-
-def _parse(data: bytes, what: str) -> dict[str, Any]:
+def _parse(model: type[M], data: bytes, what: str) -> M:
     try:
-        value = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise TamperedError(f"the archive's description of {what} is no JSON: {str(error)[:80]}", _REMEDY) from None
-    if not isinstance(value, dict):
-        raise TamperedError(f"the archive's description of {what} is no JSON object", _REMEDY)
-    return value
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"the archive's description of {what} is malformed: {where[:80]}: {first['msg'][:80]}"
+        raise TamperedError(problem, _REMEDY) from None
 
 
-def _list(value: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    found = value.get(key)
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise TamperedError(f"a document of the archive has no list of {key}", _REMEDY)
-    return found
-
-
-def _blob(value: Mapping[str, Any]) -> Blob:
-    digest, size = value.get("digest"), value.get("size")
-    if not isinstance(digest, str) or not _SHA256.fullmatch(digest) or type(size) is not int or not 0 <= size < 1 << 53:
-        raise TamperedError("a document of the archive describes something without a digest and a size", _REMEDY)
-    return Blob(digest, size)
-
-
-def _checked_title(title: Any) -> str:
-    """A title that is a relative path in UTF-8, as it is.
+def _title(layer: Descriptor) -> str:
+    """The title of a member: a relative path in UTF-8.
 
     Raises:
         TamperedError: it is none.
     """
-    problem = f"the archive holds a file under a name that leaves it or is none: {str(title)[:80]!a}"
-    if not isinstance(title, str) or not is_title(title):
+    title = (layer.annotations or {}).get(TITLE)
+    if title is None or not is_title(title):
+        problem = f"the archive holds a file under a name that leaves it or is none: {str(title)[:80]!a}"
         raise TamperedError(problem, _REMEDY)
     return title
 
