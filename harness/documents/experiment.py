@@ -189,11 +189,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def parse_experiment(text: str, source: str) -> Experiment:
-    """Read an experiment.
-
-    Args:
-        text: YAML.
-        source: its file's name, for messages.
+    """Read an experiment's YAML; `source` names its file in errors.
 
     Raises:
         UsageError: naming the file, the key, what was found and what is expected.

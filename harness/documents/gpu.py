@@ -59,11 +59,7 @@ def choose_gpus(
 ) -> GpuRequest:
     """Which GPUs a process gets: those that are named, else those of CUDA_VISIBLE_DEVICES, else the least used.
 
-    Args:
-        num: how many the experiment asks for, at least 1.
-        gpus: those of this machine.
-        environment: the caller's; CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER are read.
-        wanted: `--gpu`: UUIDs or NVML indices, separated by commas.
+    `wanted` is what `--gpu` says: UUIDs or NVML indices, separated by commas.
 
     Raises:
         UsageError: `wanted` names another number of GPUs than the experiment asks for, or none at all.
@@ -103,11 +99,7 @@ def route_of(
 ) -> Route | None:
     """How an engine hands out these GPUs: by CDI where a specification names them all, else by the toolkit's hook.
 
-    Args:
-        info: the engine's answer to `GET /info`.
-        cdi_devices: the CDI devices that the engine can hand out, such as `nvidia.com/gpu=GPU-...`.
-        uuids: the GPUs.
-        has_hook: whether the toolkit's hook is on this machine; the engine's answer does not tell.
+    `info` is its answer to `GET /info`, which does not tell whether the hook is on this machine.
 
     Returns:
         None if it hands out none.

@@ -128,11 +128,7 @@ class BaseLock:
 
 
 def parse_lock(text: str, source: str) -> Lockfile:
-    """Read a wheel lock.
-
-    Args:
-        text: the file's text.
-        source: what to call it in an error, normally its path.
+    """Read a wheel lock; `source` names it in errors.
 
     Raises:
         UsageError: a line is not a requirement, is not pinned with `==`, has no sha256, or a name comes twice; or the

@@ -78,15 +78,7 @@ def cached_base(name: str, key: str, store: Store) -> Base | None:
 
 
 def keep_base(name: str, key: str, entries: tuple[Entry, ...], config: Mapping[str, JsonValue], store: Store) -> Base:
-    """Write a base's layer into the cache.
-
-    Args:
-        name: for its tag and its label.
-        key: the digest of what it is a function of.
-        entries: its files in canonical order.
-        config: an image configuration, of which `architecture`, `os` and what a container inherits count.
-        store: the cache.
-    """
+    """Write a base's layer, its entries in canonical order, into the cache; `name` is for its tag and its label."""
     layer = _layer_path(key, store)
     hasher = hashlib.sha256()
     with store.scratch("base") as folder:
@@ -118,14 +110,7 @@ def base_key(lock: BaseLock) -> str:
 
 
 def build_base(name: str, lock: BaseLock, packages: tuple[Path, ...], store: Store, *, afresh: bool) -> Base:
-    """The base of a lock, from the cache or built from its packages.
-
-    Args:
-        name: the lock's name, `base-<suite>`.
-        lock: the lock.
-        packages: the packages' files, in the lock's order.
-        store: where the layer is kept.
-        afresh: build it even if it is in the cache.
+    """The base of a lock (`base-<suite>`), from the cache, or built from its packages' files in the lock's order.
 
     Raises:
         UsageError: a package is torn, or two packages hold one path.

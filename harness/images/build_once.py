@@ -132,7 +132,6 @@ def _base(job: Job, materials: Materials) -> Base:
 
 
 def _export_tree(client: docker.DockerClient, tag: str, target: Path, remember: Remember) -> None:
-    """Write all files of an image to one archive."""
     with _container(client, tag, remember) as container, patience(client), target.open("wb") as output:
         for chunk in client.api.export(container, chunk_size=CHUNK):
             output.write(chunk)

@@ -44,15 +44,8 @@ def build(
 ) -> BuildResult:
     """Have the image `name` in the engine: from an earlier build of the same key, or built now.
 
-    Args:
-        client: the engine.
-        name: the image's name: `images/<name>/Dockerfile` and `lockfiles/<name>.lock`.
-        root: the project's root, normally a clean export of a commit.
-        store: the cache.
-        progress: told in one line what happens.
-        check: build it twice from nothing, the second time on another engine if there can be one, and compare; the
-            outcome is recorded and in the result's `rebuild`.
-        other: the address of an engine for the second build; without it, one is started here where that can be done.
+    With `check` it is built twice from nothing, the second time on another engine if there can be one (at the address
+    `other`, or started here), and compared; the outcome is recorded and in the result's `rebuild`.
 
     Raises:
         UsageError: the Dockerfile or a lock is wrong, or a hash does not match.
@@ -142,7 +135,6 @@ def _build(job: Job, *, check: bool, other: str) -> BuildResult:
 
 
 def _build_again(job: Job, first: BuildRecord) -> RebuildRecord:
-    """Build an image that an earlier build left once more, and compare."""
     announce(job, check=False)
     with _again(job, _materials(job), "", side_by_side=False) as again:
         return _compare(job, first, again)
@@ -219,12 +211,7 @@ def _compare(job: Job, first: BuildRecord, again: _Again) -> RebuildRecord:
 
 
 def _materials(job: Job) -> Materials:
-    """Have what a build needs; before, the lock is checked by itself, and afterwards against what its wheels need.
-
-    Raises:
-        UsageError: naming what does not go together: somebody edited the lock by hand.
-        HostError: something cannot be had.
-    """
+    """Have what a build needs; before, the lock is checked by itself, and afterwards against what its wheels need."""
     recipe, source = job.recipe, f"{job.recipe.name}.lock"
     _refuse(lint_lock(recipe.lock, source))
     materials = fetch(job)

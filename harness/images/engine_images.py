@@ -91,13 +91,7 @@ def run_dockerfile(
 
     Whatever happens, the containers and intermediate images of this build are gone afterwards, if the engine lives.
 
-    Args:
-        client: the engine.
-        context: the build context, a tar archive.
-        base: the base's tag.
-        tag: for the result.
-        progress: told of each step.
-        remember: told what the engine makes on the way, as soon as it says so.
+    `remember` is told what the engine makes on the way, as soon as it says so.
 
     Raises:
         UsageError: a step of the Dockerfile failed; the end of its output is in the problem.
@@ -213,11 +207,6 @@ def _build_messages(
 
 
 def _decoded(line: bytes) -> dict[str, Any]:
-    """A message of the engine.
-
-    Raises:
-        HostError: it is half of one.
-    """
     try:
         value = json.loads(line)
     except ValueError:

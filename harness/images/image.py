@@ -98,13 +98,7 @@ def image_key(materials: Mapping[str, bytes]) -> str:
 def canonical_config(
     config: Mapping[str, JsonValue], diff_ids: tuple[str, ...], labels: Mapping[str, str] | None = None
 ) -> bytes:
-    """The canonical configuration: platform, what a container inherits, and the layers. No history and no
-    times.
-
-    Args:
-        config: an OCI or Docker image configuration, decoded; of it only what matters to a container is kept.
-        diff_ids: the digests of the canonical layers, lowest first.
-        labels: added to those that the configuration has.
+    """The canonical configuration: platform, what a container inherits, the layers, lowest first; no history, no times.
 
     Raises:
         UsageError: the configuration names no platform.

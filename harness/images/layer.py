@@ -80,10 +80,6 @@ def canonical(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 def squash(layers: Iterable[Iterable[Entry]], below: Iterable[Iterable[Entry]] = ()) -> tuple[Entry, ...]:
     """Several layers as one canonical layer; what a later one removes is gone, unless it lies in a layer `below`.
 
-    Args:
-        layers: the layers to merge, lowest first.
-        below: the layers that stay under the result: only what lies in one of them is still whited out.
-
     Raises:
         UsageError: hard links form a circle.
     """

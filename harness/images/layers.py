@@ -161,11 +161,7 @@ def _extents(member: tarfile.TarInfo) -> tuple[tuple[int, int], ...]:
 
 
 def _stored_size(entry: Entry, archive: Path) -> int:
-    """How many bytes of a file lie in the archive: all of them, or the parts of a sparse file.
-
-    Raises:
-        UsageError: its parts overlap or lie outside of it.
-    """
+    """How many bytes of a file lie in the archive: all of them, or the parts of a sparse file."""
     if not entry.extents:
         return entry.size
     end = stored = 0

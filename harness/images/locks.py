@@ -34,12 +34,6 @@ def check_locks(root: Path, names: tuple[str, ...], store: Store, progress: Prog
 
     The lock of an image is linted, and held against what its wheels say they need where these are in the cache. Of any
     other it is checked that it can be read, with everything pinned and hashed.
-
-    Args:
-        root: the project's root.
-        names: of the locks; none means all of images and bases.
-        store: the cache.
-        progress: told what was not checked.
     """
     found: dict[str, Finding] = {}
     for name in names or lock_names(root):

@@ -27,14 +27,7 @@ from harness.system.store import Store, disk_errors
 
 
 def write_oci(client: docker.DockerClient, result: BuildResult, commit: str, target: Path, store: Store) -> str:
-    """Write an image that the engine has into a new folder.
-
-    Args:
-        client: the engine.
-        result: the image.
-        commit: of the project, for the index; "" where there is none.
-        target: the folder; it must not exist, or be empty.
-        store: for the work on the way.
+    """Write an image that the engine has into a new folder, with the commit in its index.
 
     Returns:
         The manifest's digest.
@@ -78,7 +71,6 @@ def write_layout(image: CanonicalImage, folder: Path, name: str, commit: str) ->
 
 
 def _write(folder: Path, chunks: Iterable[bytes]) -> Blob:
-    """Write a blob under its digest."""
     hasher, size, temporary = hashlib.sha256(), 0, folder / "partial"
     with temporary.open("wb") as output:
         for chunk in chunks:

@@ -225,11 +225,7 @@ def _parse(model: type[M], data: bytes, what: str) -> M:
 
 
 def _title(layer: Descriptor) -> str:
-    """The title of a member: a relative path in UTF-8.
-
-    Raises:
-        TamperedError: it is none.
-    """
+    """The title of a member: a relative path in UTF-8."""
     title = (layer.annotations or {}).get(TITLE)
     if title is None or not is_title(title):
         problem = f"the archive holds a file under a name that leaves it or is none: {str(title)[:80]!a}"

@@ -88,11 +88,7 @@ def build_context(recipe: Recipe, wheels: tuple[Path, ...], folder: Path) -> tup
 
 
 def _files(folder: Path, pattern: str) -> tuple[Entry, ...]:
-    """The files of a folder, `*` for all below it, as members of a context.
-
-    Raises:
-        UsageError: one of them is a link.
-    """
+    """The files of a folder, `*` for all below it, as members of a context."""
     found = sorted(folder.rglob("*") if pattern == "*" else folder.glob(pattern))
     paths = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     if links := [path for path in paths if path.is_symlink()]:

@@ -78,7 +78,6 @@ def _pull(client: docker.DockerClient, base: BaseReference) -> None:
 
 
 def _refused(base: BaseReference, said: str) -> HarnessError:
-    """What the engine's words mean."""
     lower = said.lower()
     if any(sign in lower for sign in _CHANGED):
         problem = f"what the registry gives for {base.pull} is not what the digest says: {said}"

@@ -36,14 +36,7 @@ def sbom(
 ) -> str:
     """The bill of materials as indented JSON, sorted, with a newline at its end.
 
-    Args:
-        name: the image's name.
-        lock: its wheels.
-        base_lock: its Debian packages; None where the base is an image of a registry.
-        image_id: `sha256:<hex>`, where the image was built.
-        licences: by distribution: SPDX expressions, or words.
-        base_image: the base's reference with its digest (`debian@sha256:<hex>`), where `base_lock` is None.
-        distro: the base's Debian release, for the packages' URLs.
+    `licences` are SPDX expressions or words by distribution; `base_image` is the base where there is no lock of it.
     """
     known = dict(licences or {})
     # A pin without a wheel beside others with one is for another platform: the image does not hold it.

@@ -44,11 +44,6 @@ def can_start() -> bool:
 def second_engine(store: Store, progress: Progress, driver: str = "") -> Iterator[docker.DockerClient]:
     """An engine that holds nothing yet; it is stopped and its data removed at the end.
 
-    Args:
-        store: the cache; the engine's data lie there.
-        progress: told that it starts.
-        driver: its storage driver, "" for the one it chooses itself.
-
     Raises:
         HostError: it does not start.
     """

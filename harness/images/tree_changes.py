@@ -30,11 +30,6 @@ def changes(
     What a file's names are is part of it: when one name of a file is new, all of them are in the layer. The points
     where an engine mounts something in every container (`/etc/hosts`, `/proc` and the like) are left out where the base
     has none, and the base's own files there stay: no container shows them.
-
-    Args:
-        base: the files below, hard links resolved or not, in any order.
-        tree: all files, those of the base among them.
-        has_same_contents: compares two files of equal size.
     """
     below = _read(base)
     above = _read(_as_built(tree, below.entries))

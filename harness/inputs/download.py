@@ -91,13 +91,6 @@ class _BrokenError(Exception):
 def download(url: str, file: Path, what: str, progress: Progress, patience: Patience | None = None) -> None:
     """Fetch a URL to a file. After an error the file may hold a part: let it lie in a scratch folder.
 
-    Args:
-        url: with https; checked by `harness.documents.inputs.check_input`.
-        file: written.
-        what: what to call it in messages.
-        progress: told now and then how much has come, and of further attempts.
-        patience: how long to wait.
-
     Raises:
         UsageError: it redirects to something that is not https, or in circles.
         HostError: the server cannot be reached or trusted, has no such file, wants a credential, sends
@@ -164,12 +157,7 @@ def _answer(session: requests.Session, url: str, headers: dict[str, str], patien
 
 
 def _begin(response: requests.Response, part: _Part, what: str, *, resumes: bool) -> None:
-    """Settle where the answer's bytes belong.
-
-    Raises:
-        _BrokenError: another attempt may succeed.
-        HostError: none will.
-    """
+    """Settle where the answer's bytes belong."""
     status = response.status_code
     if status == 206 and resumes:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -195,11 +183,6 @@ def _begin(response: requests.Response, part: _Part, what: str, *, resumes: bool
 
 
 def _bounded(part: _Part, what: str) -> int:
-    """The most bytes that the file may have.
-
-    Raises:
-        HostError: the disk does not hold what is announced.
-    """
     free = shutil.disk_usage(part.path.parent).free
     if part.total is None:
         return part.size + max(0, free - _RESERVE_BYTES)
@@ -210,13 +193,7 @@ def _bounded(part: _Part, what: str) -> int:
 
 
 def _receive(response: requests.Response, part: _Part, limit: int, meter: _Meter, patience: Patience) -> None:
-    """Append the body as it was sent, without decoding it.
-
-    Raises:
-        _BrokenError: it comes too slowly.
-        HostError: it is longer than `limit`.
-        urllib3.exceptions.HTTPError: the connection broke.
-    """
+    """Append the body as it was sent, without decoding it."""
     start, mark = time.monotonic(), part.size
     with part.path.open("ab") as output:
         while piece := response.raw.read1(CHUNK, decode_content=False):

@@ -52,14 +52,7 @@ class _Failure:
 def fetch_snapshot(
     value: Input, scratch: Path, environment: Mapping[str, str], progress: Progress, stalled_s: float = STALLED_S
 ) -> Path:
-    """Download the files that an `hf` input names.
-
-    Args:
-        value: the input, checked.
-        scratch: an empty folder; everything is written below it.
-        environment: the harness's own; read are HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and what concerns proxies.
-        progress: told now and then how much has come.
-        stalled_s: seconds without a new byte after which the download is given up.
+    """Download the files that an `hf` input names; give up after `stalled_s` seconds without a new byte.
 
     Returns:
         The folder of the files, below `scratch`, without anything of the library's.
@@ -140,7 +133,6 @@ def _variables(environment: Mapping[str, str], endpoint: str | None, scratch: Pa
 def _run(
     request: Mapping[str, object], variables: Mapping[str, str], name: str, progress: Progress, stalled_s: float
 ) -> _Failure | None:
-    """Run the process to its end; why it failed, or None."""
     answer = Path(str(request["answer"]))
     log = answer.with_name("log.txt")
     with log.open("wb") as output:
@@ -203,7 +195,6 @@ def _clean(detail: str, environment: Mapping[str, str]) -> str:
 
 
 def _explained(failure: _Failure, where: str, *, has_token: bool) -> HarnessError:
-    """The failure as an error with a remedy."""
     access = "HF_TOKEN is set: ask for access with its account" if has_token else "ask for access, and set HF_TOKEN"
     kind, detail = failure.kind, failure.detail
     if kind == "repository":

@@ -27,12 +27,6 @@ _UNPACK_VERSION = "1"
 def materialise(value: Input, store: Store, root: Path, progress: Progress) -> Path:
     """The input on this machine's disk, verified.
 
-    Args:
-        value: the input.
-        store: the cache.
-        root: the project's root, which a `file` input lies below.
-        progress: told what is fetched.
-
     Returns:
         A read-only file (`file`, `https`), or a folder (`pypi`, `deb`, `hf`), below the cache.
 
@@ -148,7 +142,6 @@ def _repository(value: Input, store: Store, progress: Progress) -> Path:
 
 
 def _download_repository(value: Input, store: Store, progress: Progress) -> None:
-    """Have the store hold a repository's files, and their listing."""
     with store.scratch("hub") as scratch:
         tree = fetch_snapshot(value, scratch, os.environ, progress)
         try:

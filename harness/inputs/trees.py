@@ -26,11 +26,9 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([^\x00-\x1f\x7f\\]+)")
 
 
 def listing(folder: Path, *, links: bool = False) -> str:
-    """One line for each file, `<hex>  <path>`, sorted by path as bytes.
+    """One line for each file, `<hex>  <path>`, sorted by path as bytes; empty folders, modes and times do not count.
 
-    Args:
-        folder: the folder; its own name does not count, nor do empty folders, modes and times.
-        links: count symbolic links, by a digest of where they point to, instead of refusing them.
+    With `links`, symbolic links count by a digest of where they point to, instead of being refused.
 
     Raises:
         UsageError: it holds a link, a device, or a name with a control character or a backslash, which
@@ -74,11 +72,6 @@ def add_tree(folder: Path, text: str, store: Store) -> None:
 
 def make_tree(digest: str, store: Store, tree: Path) -> bool:
     """Make the folder whose listing has this digest out of the store's blobs, each verified.
-
-    Args:
-        digest: of the listing.
-        store: where the blobs are.
-        tree: a path on the cache's file system that does not exist yet.
 
     Returns:
         Whether everything was there; if not, what is at `tree` is not the input.

@@ -83,11 +83,7 @@ def _unpack_entry(entry: Entry, tree: Path, name: str) -> None:
 
 
 def _safe_link(entry: Entry, name: str) -> str:
-    """The link's target, relative, when it stays in the tree; the tree is the root of absolute ones.
-
-    Raises:
-        UsageError: it climbs out.
-    """
+    """The link's target, relative, when it stays in the tree; the tree is the root of absolute ones."""
     folder = PurePosixPath(entry.path).parent
     target = PurePosixPath(entry.link)
     parts: list[str] = [] if target.is_absolute() else [part for part in folder.parts if part != "."]

@@ -236,11 +236,7 @@ def _has_apt() -> bool:
 
 
 def _ask(*command: str) -> str:
-    """What a command of apt's prints.
-
-    Raises:
-        HostError: it failed; the error is apt's own.
-    """
+    """What a command of apt's prints."""
     done = _run(*command)
     if done.returncode:
         said = done.stderr.splitlines()

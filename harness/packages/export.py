@@ -22,10 +22,6 @@ def to_requirements(lock: Lockfile, name: str) -> str:
     """Requirements for pip: every pin with every hash of the lock, for any platform that has a wheel of each.
 
     Format: https://pip.pypa.io/en/stable/reference/requirements-file-format/
-
-    Args:
-        lock: the lock.
-        name: the lock's name: `cpu` of `lockfiles/cpu.lock`.
     """
     header = [
         *_origin(lock, name, "requirements"),
@@ -42,11 +38,6 @@ def to_conda(lock: Lockfile, base_lock: BaseLock | None, name: str) -> str:
     conda gives pip no hashes, so this pins versions only; the requirements pin bytes.
 
     Format: https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html
-
-    Args:
-        lock: the lock.
-        base_lock: the base that the image stands on, whose Python is named; None where the base is no list of packages.
-        name: the lock's name.
 
     Raises:
         UsageError: the lock has no pip, which an environment needs to install the rest.

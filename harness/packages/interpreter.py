@@ -131,13 +131,7 @@ class HostPython:
 
 
 def host_python(lock_path: Path, given: Path | None, store: Store, progress: Progress) -> HostPython:
-    """The interpreter that runs trainings without a container, and how it differs from the image's lock.
-
-    Args:
-        lock_path: the image's lock.
-        given: an interpreter that somebody gave; None for the virtual environment made from the lock.
-        store: where that environment lies, or is made.
-        progress: told what is fetched and installed.
+    """The interpreter that somebody gave, else that of the environment made from the lock, and how it differs from it.
 
     Raises:
         UsageError: the lock is malformed, or what is given is no Python that can be used.

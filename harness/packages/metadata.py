@@ -50,11 +50,7 @@ def licences_of(lock: Lockfile, store: Store) -> dict[str, str]:
 
 
 def licence_of(wheel: Path, name: str) -> str:
-    """What one wheel says its licence is, or "".
-
-    Args:
-        wheel: the file.
-        name: what to call it in an error.
+    """What one wheel, called `name` in errors, says its licence is, or "".
 
     Raises:
         UsageError: it is torn, or has no metadata of its own.

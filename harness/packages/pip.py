@@ -28,12 +28,7 @@ _GONE = re.compile(r"No matching distribution found for ([^\s(]+)")
 
 
 def download(lines: Iterable[str], folder: Path, label: str = "") -> tuple[str, ...]:
-    """Download the wheels that images take into a folder.
-
-    Args:
-        lines: requirements, each with its hashes or all without.
-        folder: where the wheels go.
-        label: the local version label they share, or "".
+    """Download the wheels that images take into a folder: by requirements, each with its hashes or all without.
 
     Returns:
         A sentence for each yanked version among them.
@@ -105,7 +100,6 @@ def _target_options() -> tuple[str, ...]:
 
 
 def _failure(doing: str, said: str) -> HostError | UsageError:
-    """What pip's words mean."""
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
     tail = "\n  ".join(lines[-6:])
     if "DO NOT MATCH THE HASHES" in said:

@@ -32,12 +32,7 @@ _UNDATED = "does not provide upload-time"
 def write_lock(root: Path, name: str, store: Store, progress: Progress, *, upgrade: bool = False) -> Path:
     """Write the lock `name` anew: that of a base (`base-<suite>`) or of wheels.
 
-    Args:
-        root: the project's root.
-        name: the lock's name.
-        store: the cache.
-        progress: told what happens.
-        upgrade: resolve as of now instead of as of the date in the lock, and take newer versions than are locked.
+    `upgrade` resolves as of now instead of as of the date in the lock, and takes newer versions than are locked.
 
     Raises:
         UsageError: there is no such `.in` file, it cannot be resolved, or it pins a version that was yanked.
@@ -148,7 +143,6 @@ def _choose(lock: Lockfile, before: Lockfile | None, store: Store, progress: Pro
 
 
 def _fetch(pins: list[Pin], label: str, store: Store) -> dict[str, Wheel]:
-    """Download what pip takes for the target, and keep it."""
     found: dict[str, Wheel] = {}
     with store.scratch("wheels") as scratch:
         lines = [f"{pin.name}==={pin.version} " + " ".join(f"--hash={one}" for one in pin.hashes) for pin in pins]

@@ -25,11 +25,7 @@ Wanted = Literal["auto", "none"]
 
 
 def connect(timeout_s: int = 600, address: str = "") -> docker.DockerClient:
-    """A client of the engine that answers (DOCKER_HOST is respected).
-
-    Args:
-        timeout_s: limit of one request; saving or loading an image of several GB takes minutes.
-        address: of the engine, as in DOCKER_HOST; "" for the one that the environment names.
+    """A client of the engine at an address, else of the one that the environment names (DOCKER_HOST).
 
     Raises:
         HostError: none answers, or it is too old.

@@ -120,13 +120,6 @@ def _capability(pynvml: Any, handle: Any) -> str:
 def request_gpus(num: int, image: str, lock: Lockfile, wanted: str | None, found: Inventory) -> GpuRequest:
     """Choose the GPUs of a certify, before anything long begins.
 
-    Args:
-        num: how many the experiment asks for, at least 1.
-        image: the image's name, for messages.
-        lock: the image's, which tells the CUDA it brings.
-        wanted: `--gpu`.
-        found: what this machine has.
-
     Raises:
         UsageError: the image has no CUDA, or `wanted` does not fit.
         HostError: there is no driver, it is too old, or there are too few GPUs.

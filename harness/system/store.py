@@ -82,12 +82,7 @@ class Store:
         return None
 
     def add(self, path: Path, digest: str, what: str) -> Path:
-        """Move a file (on the cache's file system) in, verified.
-
-        Args:
-            path: the file; it is gone afterwards.
-            digest: what its contents must hash to.
-            what: what to call it in an error.
+        """Move a file (on the cache's file system) in, verified; `what` names it in an error.
 
         Raises:
             UsageError: the contents are not those; the file is removed.
@@ -194,11 +189,6 @@ class Store:
 
 def open_store(path: Path | None, environment: Mapping[str, str], tell: Progress = _tell_nobody) -> Store:
     """The cache in a given folder, else in `$HARNESS_CACHE`, else in the user's own cache folder.
-
-    Args:
-        path: the folder, if one is given.
-        environment: where `HARNESS_CACHE`, `HARNESS_ARCHIVE`, `XDG_CACHE_HOME` and `HOME` are looked up.
-        tell: told of damage in an archive.
 
     Raises:
         HostError: the folder cannot be written.
