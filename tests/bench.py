@@ -18,12 +18,12 @@ from tabulate import tabulate
 
 from harness.documents.digest import canonical_json, sha256
 from harness.images.builder import build
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.runs.container import ContainerSandbox
 from harness.runs.preparation import prepare
 from harness.runs.trajectory import RunContext, run_straight
 from harness.system import engine
-from harness.system.experiments import read_experiment
+from harness.system.project import read_experiment
 from harness.system.store import open_store
 from harness.workflow.certify_session import RECORDER
 from tests import ROOT
@@ -54,7 +54,7 @@ def setting_of(name, changes, store, sandbox, folder):
     folder.mkdir()
     config = folder / "config.json"
     config.write_bytes(canonical_json(experiment.config))
-    inputs = {key: materialise(value.named(key), store, ROOT, say) for key, value in experiment.inputs.items()}
+    inputs = {key: fetch_input(value.named(key), store, ROOT, say) for key, value in experiment.inputs.items()}
     setting = RunContext(
         experiment=experiment,
         name=name,

@@ -24,7 +24,7 @@ from harness.images.build_once import Materials
 from harness.images.builder import build
 from harness.images.engine_images import load_image
 from harness.images.image import REPOSITORY
-from harness.images.layers import read_contents
+from harness.images.layer_tar import read_contents
 from harness.images.recipe import build_context, read_recipe
 from harness.packages.debian import fetch_packages
 from harness.packages.wheels import fetch_wheels

@@ -12,7 +12,7 @@ from harness.documents.digest import Data, Digest, canonical_json, sha256, sha25
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.evidence.reader import Part
 from harness.images.layer import Entry, clean_path, order_key
-from harness.images.layers import encode, encoded_size
+from harness.images.layer_tar import encode, encoded_size
 from harness.system.files import Files
 from harness.system.safe_read import is_plain
 

@@ -19,10 +19,10 @@ from harness.images import oci_documents
 from harness.images.engine_images import engine_faults, find_image, save_image
 from harness.images.image import image_tag
 from harness.images.layer import Entry
-from harness.images.layers import encode, encoded_size
+from harness.images.layer_tar import encode, encoded_size
 from harness.images.oci_documents import Blob, ImageManifest
 from harness.images.saved_image import CanonicalImage, reread, spool
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.inputs.trees import listed
 from harness.packages.debian import fetch_packages
 from harness.packages.wheels import fetch_wheels
@@ -92,7 +92,7 @@ def _packages(wanted: Dependencies, code: Path, store: Store, progress: Progress
     if wanted.debs:
         fetch_packages(wanted.debs, store, os.environ, progress)
     for value in wanted.inputs:
-        materialise(value, store, code, progress)
+        fetch_input(value, store, code, progress)
         _keep(value, store, code, progress)
     titles = wanted.titles(lambda digest: _files_of(digest, store))
     progress("reading the licences of packages and inputs")
@@ -106,7 +106,7 @@ def _keep(value: Input, store: Store, code: Path, progress: Progress) -> None:
         progress(f"the cache has {value.name} only as it is laid out: it is fetched again")
         with store.scratch("again") as scratch:
             fresh = Store(scratch / "cache", (store.root, *store.archives))
-            materialise(value, fresh, code, progress)
+            fetch_input(value, fresh, code, progress)
             for blob in sorted((fresh.root / "sha256").glob("*/*")):
                 store.add(blob, f"sha256:{blob.name}", value.name)
 

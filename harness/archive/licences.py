@@ -20,7 +20,7 @@ from harness.documents.inputs import Input
 from harness.errors import HarnessError
 from harness.inputs.trees import listed
 from harness.packages import metadata
-from harness.packages.deb import unpack_data
+from harness.packages.deb_file import unpack_data
 from harness.system.store import Store
 
 _TAG = re.compile(r"\W*SPDX-License-Identifier:[ \t]*([A-Za-z0-9.+-]+)[ \t]*\n", re.ASCII)

@@ -43,13 +43,13 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
     """
     from harness.images import builder, oci
     from harness.report.build import print_build
-    from harness.system import checkouts, engine, git
+    from harness.system import engine, git, project
 
     if other and not check:
         raise click.UsageError("--second-engine needs --check")
     store = the_store()
     with store.in_use():
-        checkouts.remember_checkout(store, root)
+        project.remember_checkout(store, root)
         client = engine.ensure("auto", tell)
         result = builder.build(client, image, root, store, tell, check=check, other=other)
         if output:
@@ -85,7 +85,7 @@ def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: A
     """
     from harness.images import locks
     from harness.packages import resolver
-    from harness.system import checkouts
+    from harness.system import project
 
     if sum((upgrade, check, kind is not None)) > 1 or (as_json and not check):
         raise click.UsageError("give only one of --upgrade, --check and --export; --json needs --check")
@@ -98,7 +98,7 @@ def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: A
         elif check:
             return _print_findings(locks.check_locks(root, names, store, tell), as_json)
         else:
-            checkouts.remember_checkout(store, root)
+            project.remember_checkout(store, root)
             for name in names:
                 click.echo(f"wrote {resolver.write_lock(root, name, store, tell, upgrade=upgrade)}")
     return 0

@@ -52,7 +52,7 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
     """
     from harness.report.console import Progress
     from harness.review import target as review_target
-    from harness.system import checkouts
+    from harness.system import project
 
     store = the_store()
     with Progress() as progress:
@@ -69,7 +69,7 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
                 gpu=running["gpu"],
                 python=running["interpreter"],
             )
-            checkouts.remember_checkout(store, root)
+            project.remember_checkout(store, root)
             probe = run_probe(request, store, progress)
         found = review_target.review_target(root, target, store, progress.note, probe)
     _print_review(found, target, kind, output)

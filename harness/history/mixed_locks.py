@@ -13,10 +13,10 @@ from harness.errors import UsageError
 from harness.history.lock_changes import Fit, mixed_lock, pin_changes
 from harness.images.estimate import installed_bytes
 from harness.images.recipe import read_recipe
-from harness.packages.export import python_version
+from harness.packages.lock_export import python_version
 from harness.packages.metadata import requirements_of
 from harness.packages.wheels import absent_wheels, fetch_wheels
-from harness.system.checkouts import read_text
+from harness.system.project import read_text
 from harness.system.store import Progress, Store, disk_errors
 
 

@@ -30,9 +30,9 @@ from harness.documents.lockfile import BaseLock, BasePackage, digest_of
 from harness.errors import UsageError
 from harness.images.image import canonical_config, image_key, image_tag
 from harness.images.layer import Entry, canonical
-from harness.images.layers import encode, read_layer
+from harness.images.layer_tar import encode, read_layer
 from harness.images.saved_image import CanonicalImage, CanonicalLayer
-from harness.packages.deb import read_control, unpack_data
+from harness.packages.deb_file import read_control, unpack_data
 from harness.system.store import Store, disk_errors, file_digest
 
 BASE_VERSION = b"2"

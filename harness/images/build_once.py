@@ -26,7 +26,7 @@ from harness.images.base import Base, build_base
 from harness.images.engine_images import load_image, patience, run_dockerfile
 from harness.images.image import canonical_config
 from harness.images.layer import Entry
-from harness.images.layers import CHUNK, encode, layer_digest, read_contents, read_layer
+from harness.images.layer_tar import CHUNK, encode, layer_digest, read_contents, read_layer
 from harness.images.leftovers import BUILDING, Remember, unfinished
 from harness.images.recipe import Recipe, build_context
 from harness.images.registry import registry_base

@@ -21,7 +21,7 @@ from harness.images.engine_images import LoadedImage, engine_faults, find_image,
 from harness.images.estimate import announce
 from harness.images.image import BuildRecord, BuildResult, FileDifference, RebuildRecord, image_tag
 from harness.images.layer import squash
-from harness.images.layers import differences
+from harness.images.layer_tar import differences
 from harness.images.locks import fit
 from harness.images.recipe import read_recipe
 from harness.images.saved_image import CanonicalImage, reread, spool

@@ -19,7 +19,7 @@ import docker.errors
 import requests
 
 from harness.errors import HostError, UsageError
-from harness.images.layers import CHUNK
+from harness.images.layer_tar import CHUNK
 from harness.images.saved_image import CanonicalImage, load_stream
 from harness.system.store import Progress
 

@@ -11,11 +11,11 @@ from harness.documents.names import check_image_name
 from harness.errors import UsageError
 from harness.images.image import BuildRecord
 from harness.images.recipe import read_recipe
-from harness.packages.export import python_version, to_conda, to_requirements
+from harness.packages.lock_export import python_version, to_conda, to_requirements
 from harness.packages.metadata import licences_of, requirements_of
 from harness.packages.wheels import absent_wheels
 from harness.review.lock_rules import Finding, lint_lock, unmet
-from harness.system.checkouts import read_lock, read_text
+from harness.system.project import read_lock, read_text
 from harness.system.store import Progress, Store
 
 Export = Literal["requirements", "conda", "cyclonedx"]

@@ -20,7 +20,7 @@ from harness.errors import HostError, UsageError
 from harness.images import oci_documents
 from harness.images.engine_images import engine_faults, save_image
 from harness.images.image import BuildResult
-from harness.images.layers import encode
+from harness.images.layer_tar import encode
 from harness.images.oci_documents import Blob
 from harness.images.saved_image import CanonicalImage, reread, spool
 from harness.system.store import Store, disk_errors

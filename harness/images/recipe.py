@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.images.base import BASE_VERSION
 from harness.images.image import image_key
 from harness.images.layer import Entry, canonical
-from harness.system.checkouts import read_text
+from harness.system.project import read_text
 
 BUILDER_VERSION = b"2"
 REWRITER_VERSION = b"3"

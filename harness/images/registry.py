@@ -15,7 +15,7 @@ from harness.images.base import BASE_VERSION, Base, cached_base, keep_base
 from harness.images.engine_images import find_image, patience, remove_images, save_image
 from harness.images.image import image_key
 from harness.images.layer import squash
-from harness.images.layers import read_layer
+from harness.images.layer_tar import read_layer
 from harness.images.saved_image import spool
 from harness.system.store import Progress, Store, disk_errors
 

@@ -21,7 +21,7 @@ from harness.documents.lockfile import digest_of
 from harness.errors import HostError
 from harness.images.image import canonical_config
 from harness.images.layer import END_OF_ARCHIVE, Entry, canonical, clean_path, header, padding
-from harness.images.layers import CHUNK, encode, encoded_size, layer_digest, read_layer
+from harness.images.layer_tar import CHUNK, encode, encoded_size, layer_digest, read_layer
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"

@@ -19,7 +19,7 @@ import urllib3
 
 from harness import __version__
 from harness.errors import HostError, UsageError
-from harness.images.layers import CHUNK
+from harness.images.layer_tar import CHUNK
 from harness.system.store import Progress
 
 MAX_REDIRECTS = 10

@@ -14,9 +14,9 @@ from typing import IO
 
 from harness.errors import UsageError
 from harness.images.layer import Entry, clean_path
-from harness.images.layers import CHUNK, read_contents, read_layer
+from harness.images.layer_tar import CHUNK, read_contents, read_layer
 from harness.inputs.trees import MAX_MEMBERS, forget_times
-from harness.packages.deb import MAX_UNPACKED_BYTES, unpack_data
+from harness.packages.deb_file import MAX_UNPACKED_BYTES, unpack_data
 
 
 def unpack_wheel(wheel: Path, tree: Path, max_bytes: int = MAX_UNPACKED_BYTES) -> None:

@@ -38,7 +38,7 @@ from harness.documents.environment import (
 from harness.documents.lockfile import Lockfile
 from harness.errors import HostError, UsageError
 from harness.packages.venv import host_venv
-from harness.system.checkouts import read_lock
+from harness.system.project import read_lock
 from harness.system.store import Progress, Store, file_digest
 
 TIMEOUT_S = 30

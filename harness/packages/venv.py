@@ -12,7 +12,7 @@ from harness.documents.platform import IMAGE_TARGET
 from harness.errors import HostError
 from harness.packages.pip import STRICT, host_target, run_python
 from harness.packages.wheels import fetch_wheels, link_wheels
-from harness.system.checkouts import read_lock
+from harness.system.project import read_lock
 from harness.system.store import Progress, Store, disk_errors
 
 _COMPLETE = "complete"

@@ -15,8 +15,8 @@ from harness.documents.inputs import Input
 from harness.documents.lockfile import BasePackage, Wheel
 from harness.documents.preflight import ARCHIVE_REMEDY, Kind, PreflightRow, State
 from harness.errors import HarnessError
+from harness.inputs.fetch import unpacked_tree
 from harness.inputs.hub import endpoint_of, offline_switch
-from harness.inputs.materialise import unpacked_tree
 from harness.inputs.trees import listed
 from harness.packages.debian import mirrors, pool_paths, pool_url
 from harness.replay.package_sources import PackageSources, pip_sources

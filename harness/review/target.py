@@ -13,7 +13,7 @@ from harness.review.checklist import judge_checklist
 from harness.review.finding import StaticReview
 from harness.review.review_tree import review_tree
 from harness.review.rules import MAX_SETTINGS_BYTES, RULES, parse_severities, severities_of
-from harness.system.experiments import EXPERIMENTS, is_experiment, read_experiment
+from harness.system.project import EXPERIMENTS, is_experiment, read_experiment
 from harness.system.safe_read import safe_read
 from harness.system.store import Progress, Store
 
@@ -162,7 +162,7 @@ def _is_below(code: Path, name: str) -> bool:
 
 def _lock_text(code: Path, image: str) -> str:
     """What the image's lock pins, in words; "" for one that is wrong: whoever builds from it says so."""
-    from harness.system.checkouts import read_lock
+    from harness.system.project import read_lock
 
     name = f"lockfiles/{image}.lock"
     try:

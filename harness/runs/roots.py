@@ -15,7 +15,7 @@ from harness.images.base import base_key
 from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
 from harness.runs.unreferenced import References
-from harness.system.checkouts import KIND, checkout_key, read_text
+from harness.system.project import KIND, checkout_key, read_text
 from harness.system.store import Store
 
 _EXPERIMENTS = Path("pipelines") / "experiments"

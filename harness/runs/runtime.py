@@ -17,7 +17,7 @@ from harness.runs.container import ContainerSandbox
 from harness.runs.gpu_preflight import check_seen
 from harness.runs.sandbox import HostSandbox, Sandbox
 from harness.system import engine, gpu
-from harness.system.checkouts import read_lock
+from harness.system.project import read_lock
 from harness.system.store import Store, file_digest
 
 Runner = Literal["auto", "docker", "host"]

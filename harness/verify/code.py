@@ -19,8 +19,8 @@ from harness.review.basis import Basis
 from harness.review.review_tree import review_tree
 from harness.review.target import basis_of, target_of_experiment
 from harness.runs.certify_folder import tree_digest
-from harness.system.experiments import EXPERIMENTS
 from harness.system.files import Files, FolderFiles
+from harness.system.project import EXPERIMENTS
 from harness.system.store import Store
 from harness.verify.material import CODE_TAR, Material
 from harness.verify.rejudge import first_difference

@@ -30,10 +30,10 @@ from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.request import Request as Request
 from harness.runs.runtime import Runner
 from harness.runs.sandbox import HostSandbox
-from harness.system.checkouts import remember_checkout
 from harness.system.deferred_signals import interruption_named
-from harness.system.experiments import read_experiment as read_experiment
 from harness.system.git import Exported
+from harness.system.project import read_experiment as read_experiment
+from harness.system.project import remember_checkout
 from harness.system.store import Store, disk_errors, write_atomically
 from harness.workflow.certify_session import RECORDER, CertifySession
 from harness.workflow.training import Trained, train

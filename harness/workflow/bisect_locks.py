@@ -12,7 +12,7 @@ from harness.history.mixed_locks import LockPair, cost, read_fit, read_pair, wri
 from harness.history.search import ddmin, in_order, interval, most_trials, next_state
 from harness.report.console import Progress
 from harness.system import git
-from harness.system.checkouts import read_text
+from harness.system.project import read_text
 from harness.system.store import Store
 from harness.workflow.bisect import (
     Bench,

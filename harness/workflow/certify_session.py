@@ -26,7 +26,7 @@ from harness.errors import HarnessError
 from harness.evidence.content import Content
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.images.locks import export_lock
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.judge.manifest import Materials, build_manifest
 from harness.judge.verdict import Verdict, VerdictInputs, judge, verdict_to_json
 from harness.report.console import Progress
@@ -47,8 +47,8 @@ from harness.runs.sandbox import Sandbox, describe_exit
 from harness.runs.trajectory import RunContext
 from harness.signing.certificate import build_certificate
 from harness.system import machine
-from harness.system.experiments import read_experiment as read_experiment
 from harness.system.git import Source
+from harness.system.project import read_experiment as read_experiment
 from harness.system.store import Store, disk_errors
 
 SOURCES = Path(harness.__file__).resolve().parent
@@ -199,7 +199,7 @@ class CertifySession:
         declared = sorted(self.experiment.inputs.items())
         with self.stage("inputs", ", ".join(name for name, _ in declared) or "none"):
             return {
-                name: materialise(value.named(name), self.store, self._root_of(value.file), self.progress.note)
+                name: fetch_input(value.named(name), self.store, self._root_of(value.file), self.progress.note)
                 for name, value in declared
             }
 

@@ -15,8 +15,8 @@ from harness.documents.cuda import cuda_stack
 from harness.documents.gpu import HAND_OUT_REMEDY, GpuRequest, check_driver, describe
 from harness.errors import HarnessError
 from harness.system import engine, gpu, machine
-from harness.system.checkouts import read_lock
 from harness.system.git import read_checkout
+from harness.system.project import read_lock
 
 CUDA_LOCK = Path("lockfiles") / "cuda.lock"
 Level = Literal["ok", "warning", "missing"]

@@ -42,8 +42,8 @@ from harness.runs.unreferenced import (
     garbage_of_runs,
     is_forgotten,
 )
-from harness.system.checkouts import remember_checkout
 from harness.system.disk_sizes import Measure, delete
+from harness.system.project import remember_checkout
 from harness.system.store import Progress, Store, disk_errors
 
 _DIGITS = re.compile(r"[0-9a-f]{64}")

@@ -15,8 +15,8 @@ from harness.runs.preparation import last_lines
 from harness.runs.request import Request as Request
 from harness.runs.sandbox import Mount, ProcessSpec, describe_exit, owner
 from harness.runs.trajectory import RunContext
-from harness.system.experiments import read_experiment as read_experiment
 from harness.system.git import read_checkout
+from harness.system.project import read_experiment as read_experiment
 from harness.system.safe_read import safe_read
 from harness.system.store import Store, disk_errors
 from harness.workflow.certify_session import CertifySession

@@ -37,10 +37,9 @@ from harness.report.console import Progress
 from harness.runs import campaign, controls
 from harness.runs.certify_folder import tree_digest, write_json
 from harness.runs.request import Request
-from harness.system.checkouts import remember_checkout
 from harness.system.deferred_signals import interruption_named
-from harness.system.experiments import read_experiment
 from harness.system.git import Exported, find_commit
+from harness.system.project import read_experiment, remember_checkout
 from harness.system.store import Store, disk_errors
 from harness.workflow.certify_session import SOURCES, CertifySession, Result
 from harness.workflow.training import Trained, train

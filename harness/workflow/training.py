@@ -18,7 +18,7 @@ from harness.runs.campaign import STRAIGHT
 from harness.runs.request import Request as Request
 from harness.runs.runtime import Runtime
 from harness.runs.trajectory import run_straight
-from harness.system.experiments import read_experiment as read_experiment
+from harness.system.project import read_experiment as read_experiment
 from harness.workflow.certify_session import CertifySession
 
 

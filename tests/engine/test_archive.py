@@ -11,7 +11,7 @@ import pytest
 
 from harness.archive.dependencies import read_dependencies, restore_packages
 from harness.archive.reading import open_archive
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.packages.debian import fetch_packages
 from harness.packages.wheels import fetch_wheels
 from harness.system.files import FolderFiles
@@ -94,7 +94,7 @@ def test_a_full_archive_is_loaded_by_other_programs_and_feeds_an_empty_cache(cer
     assert len(fetch_wheels(wanted.lock, empty, print)) == len(wanted.lock.wheels)
     assert len(fetch_packages(wanted.debs, empty, {"HARNESS_DEBIAN_MIRROR": "file:///nowhere"}, print)) > 40
     for value in wanted.inputs:
-        assert materialise(value, empty, run / "code", print).exists()
+        assert fetch_input(value, empty, run / "code", print).exists()
     with tarfile.open(path) as tar:
         for digest, name in layers:
             assert hashlib.file_digest(tar.extractfile(name), "sha256").hexdigest() == digest.removeprefix("sha256:")

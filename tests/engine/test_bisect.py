@@ -12,7 +12,7 @@ import pytest
 
 from harness.documents.lockfile import Pin, Wheel, render_pins, render_wheels
 from harness.packages.pip import download
-from harness.system.checkouts import read_lock
+from harness.system.project import read_lock
 from harness.system.store import file_digest, open_store
 from tests import ROOT
 from tests.project import copy_project

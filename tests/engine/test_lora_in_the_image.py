@@ -8,7 +8,7 @@ import yaml
 
 from harness.documents.experiment import parse_experiment
 from harness.images.builder import build
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.judge.elementwise import diff_files
 from harness.review.evidence.tracking_files import combine, read_tensorboard, read_wandb
 from harness.system.store import open_store
@@ -57,7 +57,7 @@ def prepared(client, image, trained, tmp_path_factory):
     experiment = parse_experiment((ROOT / "pipelines" / "experiments" / "tiny.yaml").read_text(), "tiny.yaml")
     folder = tmp_path_factory.mktemp("prepared")
     folder.chmod(0o777)
-    wordnet = materialise(experiment.inputs["wordnet"].named("wordnet"), open_store(None, os.environ), ROOT, print)
+    wordnet = fetch_input(experiment.inputs["wordnet"].named("wordnet"), open_store(None, os.environ), ROOT, print)
     argv = "python pipelines/lora/prepare.py --config /config.json --inputs /inputs --output /prepared".split()
     mounts = [
         (trained / "code", "/code", "ro"),

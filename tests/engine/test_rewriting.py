@@ -13,7 +13,7 @@ from harness.images.builder import build
 from harness.images.engine_images import load_image, save_image
 from harness.images.image import canonical_config
 from harness.images.layer import END_OF_ARCHIVE, Entry, canonical, header, padding
-from harness.images.layers import layer_digest, read_layer
+from harness.images.layer_tar import layer_digest, read_layer
 from harness.images.saved_image import CanonicalImage, CanonicalLayer, reread, spool
 from harness.packages.debian import fetch_packages
 from harness.system.store import Store, open_store

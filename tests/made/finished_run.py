@@ -13,7 +13,7 @@ from harness.documents.lockfile import digest_of
 from harness.images import oci_documents
 from harness.images.image import canonical_config
 from harness.images.layer import Entry
-from harness.images.layers import encode, encoded_size
+from harness.images.layer_tar import encode, encoded_size
 from harness.judge.manifest import Materials, build_manifest
 from harness.judge.verdict import judge, verdict_to_json
 from harness.runs.load_evidence import load_trajectory

@@ -16,7 +16,7 @@ from docker.types import Mount as DockerMount
 
 from harness.documents.digest import canonical_json
 from harness.documents.run import Fault
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.report.console import Progress
 from harness.runs.certify_folder import tree_digest
 from harness.runs.load_evidence import load_trajectory
@@ -24,8 +24,8 @@ from harness.runs.preparation import preparation_key, prepare
 from harness.runs.runtime import RuntimeRequest, make_runtime
 from harness.runs.sandbox import Mount
 from harness.runs.trajectory import RunContext, run_straight
-from harness.system.experiments import read_experiment
 from harness.system.git import export, read_checkout
+from harness.system.project import read_experiment
 from harness.workflow.certify_session import RECORDER
 
 EMULATOR = Path("/usr/bin/qemu-x86_64-static")
@@ -123,7 +123,7 @@ class Trainings:
             ready = make_runtime(wish, store, progress)
             self.image_id = ready.sandbox._image_id
             inputs = {
-                key: materialise(value.named(key), store, root, progress.note)
+                key: fetch_input(value.named(key), store, root, progress.note)
                 for key, value in sorted(experiment.inputs.items())
             }
             setting = RunContext(

@@ -27,8 +27,8 @@ from harness.replay.archived import Place, keep_copy, open_record
 from harness.report.console import Progress
 from harness.runs.controls import check_all
 from harness.runs.request import Request
-from harness.system.experiments import read_experiment
 from harness.system.git import Exported
+from harness.system.project import read_experiment
 from harness.system.store import Store
 from harness.workflow.certify_session import CertifySession, campaign_of
 from tests.made.synthetic import KILL, Files, Process, Quirks, State, canonical, chain, record_of, restore, start_state

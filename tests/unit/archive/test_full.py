@@ -17,7 +17,7 @@ from harness.documents.inputs import Input
 from harness.documents.lockfile import BaseLock, BasePackage, Wheel, digest_of
 from harness.errors import HostError, TamperedError, UsageError
 from harness.images import oci_documents
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.packages.wheels import fetch_wheels
 from harness.system.files import FolderFiles
 from harness.system.store import Store
@@ -89,7 +89,7 @@ def test_a_cache_without_anything_gets_all_from_the_archive(made, key, tmp_path)
         assert restore_packages(archive, empty, silent) == 0
     fetch_wheels(wanted.lock, empty, lambda text: pytest.fail(f"nothing is fetched: {text}"))
     for value in wanted.inputs:
-        assert materialise(value, empty, run / "code", silent).exists()
+        assert fetch_input(value, empty, run / "code", silent).exists()
 
 
 def test_an_archive_without_packages_gives_nothing(archive, tmp_path):
@@ -101,7 +101,7 @@ def test_an_input_that_is_only_there_as_it_was_unpacked_is_packed_as_it_was_pinn
     run, store, _, package = made
     wanted = read_dependencies(FolderFiles(run / "code"), read_finished(run).manifest)
     deb_input = next(value for value in wanted.inputs if value.kind == "deb")
-    materialise(deb_input, store, run / "code", silent)
+    fetch_input(deb_input, store, run / "code", silent)
     store.blob(deb_input.sha256).unlink()
     mirror = tmp_path / "mirror" / "pool" / "main" / "x" / "xx"
     mirror.mkdir(parents=True)

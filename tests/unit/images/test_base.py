@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import HostError, UsageError
 from harness.images.base import build_base
-from harness.images.layers import encode
+from harness.images.layer_tar import encode
 from harness.system.store import Store
 from tests.made.archives import base_of, deb, member
 

@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.images.image import BuildRecord
 from harness.images.locks import check_locks, export_lock, lock_names
 from harness.images.recipe import read_recipe
-from harness.system.checkouts import read_lock
+from harness.system.project import read_lock
 from tests import ROOT
 from tests.made.package_index import release
 from tests.made.project import add_blob

@@ -4,7 +4,7 @@ import pytest
 
 from harness.documents.lockfile import render_base_lock
 from harness.errors import UsageError
-from harness.images.layers import read_contents
+from harness.images.layer_tar import read_contents
 from harness.images.recipe import build_context, read_recipe
 from tests.made.archives import base_of, deb, member
 

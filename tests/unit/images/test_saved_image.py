@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import HostError
 from harness.images.layer import Entry, canonical
-from harness.images.layers import encode, encoded_size, layer_digest, read_layer
+from harness.images.layer_tar import encode, encoded_size, layer_digest, read_layer
 from harness.images.saved_image import CanonicalImage, CanonicalLayer, load_stream, reread, spool
 from tests.made.archives import member, saved, tar
 

@@ -7,7 +7,7 @@ from harness.errors import HostError, UsageError
 from harness.images.base import base_key
 from harness.images.recipe import read_recipe
 from harness.runs.roots import known_checkouts, references
-from harness.system.checkouts import remember_checkout
+from harness.system.project import remember_checkout
 from tests.made.project import DATA, add_blob, make_project
 
 

@@ -9,7 +9,7 @@ from harness.documents.lockfile import digest_of, parse_base_lock
 from harness.errors import HostError, UsageError
 from harness.images.base import base_key
 from harness.images.recipe import read_recipe
-from harness.system.checkouts import remember_checkout
+from harness.system.project import remember_checkout
 from harness.system.store import Store
 from harness.workflow.gc import collect
 from tests.made.project import DATA, add_blob, add_run, age, make_project

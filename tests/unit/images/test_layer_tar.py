@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.images.layer import END_OF_ARCHIVE, Entry, canonical, header
-from harness.images.layers import differences, encode, encoded_size, layer_digest, read_contents, read_layer
+from harness.images.layer_tar import differences, encode, encoded_size, layer_digest, read_contents, read_layer
 from tests import ROOT
 from tests.made.archives import member, tar
 
@@ -293,7 +293,7 @@ from pathlib import Path
 from harness.images.image import canonical_config
 from harness.images.layer import Entry
 from harness.images.tree_changes import changes
-from harness.images.layers import encode, encoded_size, layer_digest, read_contents, read_layer
+from harness.images.layer_tar import encode, encoded_size, layer_digest, read_contents, read_layer
 from harness.images.saved_image import CanonicalImage, CanonicalLayer, load_stream
 folder = Path(sys.argv[1])
 with (folder / "large").open("wb") as stream:

@@ -7,7 +7,7 @@ from packaging.utils import canonicalize_name
 
 from harness.documents.lockfile import BaseLock, BasePackage, parse_base_lock, parse_lock
 from harness.errors import UsageError
-from harness.packages.export import python_version, to_conda, to_requirements
+from harness.packages.lock_export import python_version, to_conda, to_requirements
 from tests import ROOT
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64

@@ -12,7 +12,7 @@ import pytest
 from harness.documents.inputs import Input
 from harness.documents.lockfile import digest_of
 from harness.errors import HostError, UsageError
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.system.store import Store
 from tests import ROOT
 from tests.made.archives import deb, member, wheel
@@ -23,11 +23,11 @@ MATERIALISE = """
 import sys
 from pathlib import Path
 from harness.documents.inputs import Input
-from harness.inputs.materialise import materialise
+from harness.inputs.fetch import fetch_input
 from harness.system.store import Store
 value = Input(**eval(sys.argv[2]))
 print("started", flush=True)
-print(materialise(value, Store(Path(sys.argv[1])), Path("/nowhere"), lambda text: None))
+print(fetch_input(value, Store(Path(sys.argv[1])), Path("/nowhere"), lambda text: None))
 """
 # The shell line of docs/guide/inputs.md.
 SHA256SUM = (
@@ -110,7 +110,7 @@ def nothing_half_is_left(store):
 def test_a_file_of_the_project_is_copied_so_that_it_cannot_change_meanwhile(store, tmp_path):
     (tmp_path / "data.txt").write_bytes(b"text")
     value = Input(name="text.jsonl", kind="file", reference="data.txt", sha256=digest_of(b"text"))
-    path = materialise(value, store, tmp_path, silent)
+    path = fetch_input(value, store, tmp_path, silent)
     (tmp_path / "data.txt").write_bytes(b"else")
     assert path.resolve().name == "text.jsonl"
     assert path.read_bytes() == b"text"
@@ -122,7 +122,7 @@ def test_a_file_is_one_blob_under_every_name(store, tmp_path):
     values = [
         Input(name=name, kind="file", reference="data.txt", sha256=digest_of(b"text")) for name in ("one", "other")
     ]
-    one, other = (materialise(value, store, tmp_path, silent) for value in values)
+    one, other = (fetch_input(value, store, tmp_path, silent) for value in values)
     assert (one.name, other.name) == ("one", "other")
     assert one.samefile(other)
     assert one.samefile(store.blob(digest_of(b"text")))
@@ -131,10 +131,10 @@ def test_a_file_is_one_blob_under_every_name(store, tmp_path):
 def test_a_file_with_another_sha256_is_refused_and_both_are_told(store, tmp_path):
     (tmp_path / "data.txt").write_bytes(b"text")
     value = Input(name="text", kind="file", reference="data.txt", sha256=digest_of(b"text"))
-    materialise(value, store, tmp_path, silent)
+    fetch_input(value, store, tmp_path, silent)
     (tmp_path / "data.txt").write_bytes(b"other")
     with pytest.raises(UsageError) as caught:
-        materialise(value, store, tmp_path, silent)
+        fetch_input(value, store, tmp_path, silent)
     assert f"expected: {digest_of(b'text')}" in str(caught.value)
     assert f"found:    {digest_of(b'other')}" in str(caught.value)
 
@@ -142,16 +142,16 @@ def test_a_file_with_another_sha256_is_refused_and_both_are_told(store, tmp_path
 def test_a_file_that_was_changed_in_the_cache_is_copied_again(store, tmp_path):
     (tmp_path / "data.txt").write_bytes(b"text")
     value = Input(name="text", kind="file", reference="data.txt", sha256=digest_of(b"text"))
-    path = materialise(value, store, tmp_path, silent)
+    path = fetch_input(value, store, tmp_path, silent)
     path.chmod(0o644)
     path.write_bytes(b"evil")
-    assert materialise(value, store, tmp_path, silent).read_bytes() == b"text"
+    assert fetch_input(value, store, tmp_path, silent).read_bytes() == b"text"
 
 
 def test_a_file_that_is_not_there_is_named(store, tmp_path):
     value = Input(name="text", kind="file", reference="gone.txt", sha256=digest_of(b""))
     with pytest.raises(UsageError, match=r"gone.txt is no file"):
-        materialise(value, store, tmp_path, silent)
+        fetch_input(value, store, tmp_path, silent)
 
 
 def test_a_file_that_only_an_archive_has_is_taken_from_there(store, tmp_path):
@@ -160,7 +160,7 @@ def test_a_file_that_only_an_archive_has_is_taken_from_there(store, tmp_path):
     archived.parent.mkdir(parents=True)
     archived.write_bytes(b"text")
     told = []
-    path = materialise(value, Store(store.root, (tmp_path / "archive",)), tmp_path, told.append)
+    path = fetch_input(value, Store(store.root, (tmp_path / "archive",)), tmp_path, told.append)
     assert path.read_bytes() == b"text"
     assert "gone.txt is not in the project" in told[0]
 
@@ -171,27 +171,27 @@ def test_a_link_out_of_the_project_is_refused(store, tmp_path):
     (tmp_path / "root" / "link").symlink_to("../secret")
     value = Input(name="text", kind="file", reference="link", sha256=digest_of(b"s"))
     with pytest.raises(UsageError, match="leaves the project"):
-        materialise(value, store, tmp_path / "root", silent)
+        fetch_input(value, store, tmp_path / "root", silent)
 
 
 def test_a_debian_packages_files_are_unpacked_once(store, tmp_path):
     value = cached(store, "deb", deb("x1", member("./usr/", kind="dir"), member("./usr/data", b"d", mode=0o600)))
-    first = materialise(value, store, tmp_path, silent)
+    first = fetch_input(value, store, tmp_path, silent)
     assert (first / "usr" / "data").read_bytes() == b"d"
     store.blob(value.sha256).unlink()
-    assert materialise(value, store, tmp_path, silent) == first
+    assert fetch_input(value, store, tmp_path, silent) == first
 
 
 def test_a_wheels_files_are_unpacked_once(store, tmp_path):
     value = cached(store, "pypi", wheel(("x1/data.txt", b"d"), ("x1-1.dist-info/METADATA", b"m")))
-    first = materialise(value, store, tmp_path, silent)
+    first = fetch_input(value, store, tmp_path, silent)
     assert listing(first) == ["x1-1.dist-info/METADATA", "x1/data.txt"]
 
 
 def test_a_failure_while_unpacking_leaves_no_tree(store, tmp_path):
     value = cached(store, "deb", deb("x1", member("./good", b"g"), member("./bad", kind="char")))
     with pytest.raises(UsageError, match="device"):
-        materialise(value, store, tmp_path, silent)
+        fetch_input(value, store, tmp_path, silent)
     assert list((store.root / "inputs").iterdir()) == []
     assert list((store.root / "scratch").iterdir()) == []
 
@@ -201,7 +201,7 @@ def test_a_cached_package_that_was_changed_is_not_used(store, tmp_path, monkeypa
     value = cached(store, "deb", deb("x1", member("./a", b"a")))
     store.blob(value.sha256).write_bytes(b"changed")
     with pytest.raises(HostError, match="no mirror gave"):
-        materialise(value, store, tmp_path, silent)
+        fetch_input(value, store, tmp_path, silent)
 
 
 def test_a_debian_package_is_fetched_from_the_mirror_that_is_set(store, tmp_path, monkeypatch):
@@ -211,10 +211,10 @@ def test_a_debian_package_is_fetched_from_the_mirror_that_is_set(store, tmp_path
     pool.mkdir(parents=True)
     (pool / "x1_1_all.deb").write_bytes(data)
     value = Input(name="x", kind="deb", reference="x1", version="1", sha256=digest_of(data))
-    assert listing(materialise(value, store, tmp_path, silent)) == ["a"]
+    assert listing(fetch_input(value, store, tmp_path, silent)) == ["a"]
     wrong = Input(name="x", kind="deb", reference="x1", version="1", sha256=digest_of(b"other"))
     with pytest.raises(UsageError) as caught:
-        materialise(wrong, store, tmp_path, silent)
+        fetch_input(wrong, store, tmp_path, silent)
     assert digest_of(b"other") in str(caught.value)
     assert digest_of(data) in str(caught.value)
 
@@ -222,31 +222,31 @@ def test_a_debian_package_is_fetched_from_the_mirror_that_is_set(store, tmp_path
 def test_an_unpacked_package_that_was_changed_in_the_cache_is_unpacked_again(store, tmp_path):
     package = deb("x1", member("./a", b"a"), member("./l", kind="symlink", linkname="a"))
     value = cached(store, "deb", package)
-    tree = materialise(value, store, tmp_path, silent)
+    tree = fetch_input(value, store, tmp_path, silent)
     for change in (
         lambda: (tree / "a").write_bytes(b"b"),
         lambda: (tree / "new").write_bytes(b""),
         lambda: ((tree / "l").unlink(), (tree / "l").symlink_to("/etc/passwd")),
     ):
         change()
-        assert materialise(value, store, tmp_path, silent) == tree
+        assert fetch_input(value, store, tmp_path, silent) == tree
         assert (listing(tree), (tree / "a").read_bytes(), os.readlink(tree / "l")) == (["a", "l"], b"a", "a")
 
 
 def test_a_url_is_fetched_once(store, server, tmp_path):
     value = of_url(server.serve("/files/a.bin", DATA))
-    path = materialise(value, store, tmp_path, silent)
+    path = fetch_input(value, store, tmp_path, silent)
     assert path.read_bytes() == DATA
     assert (path.resolve().name, path.stat().st_mode & 0o777) == ("data.bin", 0o444)
     server.files.clear()
-    assert materialise(value, store, tmp_path, silent) == path
+    assert fetch_input(value, store, tmp_path, silent) == path
     assert len(server.requests) == 1
 
 
 def test_a_url_with_another_sha256_leaves_nothing_and_both_are_told(store, server, tmp_path):
     value = of_url(server.serve("/a", b"other"))
     with pytest.raises(UsageError) as caught:
-        materialise(value, store, tmp_path, silent)
+        fetch_input(value, store, tmp_path, silent)
     assert value.sha256 in str(caught.value)
     assert digest_of(b"other") in str(caught.value)
     assert nothing_half_is_left(store)
@@ -255,23 +255,23 @@ def test_a_url_with_another_sha256_leaves_nothing_and_both_are_told(store, serve
 
 def test_a_body_longer_than_announced_is_not_taken(store, server, tmp_path):
     with pytest.raises(UsageError, match="is not what the experiment pins"):
-        materialise(of_url(server.serve("/a", DATA, announced=1000)), store, tmp_path, silent)
+        fetch_input(of_url(server.serve("/a", DATA, announced=1000)), store, tmp_path, silent)
     assert nothing_half_is_left(store)
 
 
 def test_a_blob_that_was_changed_is_fetched_again(store, server, tmp_path):
     value = of_url(server.serve("/a", DATA))
-    path = materialise(value, store, tmp_path, silent)
+    path = fetch_input(value, store, tmp_path, silent)
     path.chmod(0o644)
     path.write_bytes(b"evil")
-    assert materialise(value, store, tmp_path, silent).read_bytes() == DATA
+    assert fetch_input(value, store, tmp_path, silent).read_bytes() == DATA
     assert len(server.requests) == 2
 
 
 def test_what_came_from_one_source_is_never_fetched_from_another(store, server, tmp_path):
     (tmp_path / "a.bin").write_bytes(DATA)
-    materialise(Input(name="a", kind="file", reference="a.bin", sha256=digest_of(DATA)), store, tmp_path, silent)
-    assert materialise(of_url(server.url("/never")), store, tmp_path, silent).read_bytes() == DATA
+    fetch_input(Input(name="a", kind="file", reference="a.bin", sha256=digest_of(DATA)), store, tmp_path, silent)
+    assert fetch_input(of_url(server.url("/never")), store, tmp_path, silent).read_bytes() == DATA
     assert server.requests == []
 
 
@@ -297,13 +297,13 @@ def test_a_process_that_is_killed_while_it_fetches_leaves_nothing_half(store, se
     process.communicate(timeout=60)
     assert nothing_half_is_left(store)
     server.go_on.set()
-    assert materialise(value, store, tmp_path, silent).read_bytes() == DATA
+    assert fetch_input(value, store, tmp_path, silent).read_bytes() == DATA
     assert list((store.root / "scratch").iterdir()) == []
 
 
 def test_a_repository_is_a_folder_whose_sha256_a_line_of_shell_computes(store, hub, tmp_path):
     value = of_hub(tmp_path, hub.files)
-    tree = materialise(value, store, tmp_path, silent)
+    tree = fetch_input(value, store, tmp_path, silent)
     assert {name: (tree / name).read_bytes() for name in listing(tree)} == hub.files
     assert {path.lstat().st_mtime for path in [tree, *tree.rglob("*")]} == {0}
     assert {path.stat().st_mode & 0o777 for path in tree.rglob("*") if path.is_file()} == {0o444}
@@ -317,14 +317,14 @@ def test_the_shell_line_is_the_documented_one():
 
 def test_one_file_of_a_repository_is_still_a_folder(store, hub, tmp_path):
     value = of_hub(tmp_path, {"config.json": b"{}"}, patterns=("config.json",))
-    assert listing(materialise(value, store, tmp_path, silent)) == ["config.json"]
+    assert listing(fetch_input(value, store, tmp_path, silent)) == ["config.json"]
 
 
 def test_a_repository_with_another_sha256_leaves_nothing_and_both_are_told(store, hub, tmp_path):
     value = of_hub(tmp_path, {**hub.files, "config.json": b"{ }"})
     right = of_hub(tmp_path / "right", hub.files)
     with pytest.raises(UsageError) as caught:
-        materialise(value, store, tmp_path, silent)
+        fetch_input(value, store, tmp_path, silent)
     assert value.sha256 in str(caught.value)
     assert right.sha256 in str(caught.value)
     assert nothing_half_is_left(store)
@@ -333,31 +333,31 @@ def test_a_repository_with_another_sha256_leaves_nothing_and_both_are_told(store
 
 def test_a_repository_in_the_cache_needs_no_hub(store, hub, tmp_path, monkeypatch):
     value = of_hub(tmp_path, hub.files)
-    tree = materialise(value, store, tmp_path, silent)
+    tree = fetch_input(value, store, tmp_path, silent)
     asked = len(hub.requests)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert materialise(value, store, tmp_path, silent) == tree
+    assert fetch_input(value, store, tmp_path, silent) == tree
     (tree / "config.json").unlink()
-    assert materialise(value, store, tmp_path, silent) == tree
+    assert fetch_input(value, store, tmp_path, silent) == tree
     assert (tree / "config.json").read_bytes() == b"{}"
     assert len(hub.requests) == asked
 
 
 def test_a_repository_is_made_from_an_archive_of_blobs(store, hub, tmp_path, monkeypatch):
     value = of_hub(tmp_path, hub.files)
-    materialise(value, store, tmp_path, silent)
+    fetch_input(value, store, tmp_path, silent)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     other = Store(tmp_path / "other", (store.root,))
-    assert listing(materialise(value, other, tmp_path, silent)) == sorted(hub.files)
+    assert listing(fetch_input(value, other, tmp_path, silent)) == sorted(hub.files)
 
 
 def test_a_repositorys_file_that_was_changed_in_the_cache_is_fetched_again(store, hub, tmp_path):
     value = of_hub(tmp_path, hub.files)
-    tree = materialise(value, store, tmp_path, silent)
+    tree = fetch_input(value, store, tmp_path, silent)
     (tree / "model.safetensors").chmod(0o644)
     (tree / "model.safetensors").write_bytes(b"evil")
     told = []
-    assert (materialise(value, store, tmp_path, told.append) / "model.safetensors").read_bytes() == DATA
+    assert (fetch_input(value, store, tmp_path, told.append) / "model.safetensors").read_bytes() == DATA
     assert "was changed in the cache" in told[0]
 
 
@@ -384,13 +384,13 @@ def test_a_process_that_is_killed_while_the_hub_sends_leaves_nothing_half_and_no
     wait_for(lambda: not Path(f"/proc/{child}/cmdline").exists() or not Path(f"/proc/{child}/cmdline").read_bytes())
     assert nothing_half_is_left(store)
     hub.storage.go_on.set()
-    assert listing(materialise(value, store, tmp_path, silent)) == sorted(hub.files)
+    assert listing(fetch_input(value, store, tmp_path, silent)) == sorted(hub.files)
     assert list((store.root / "scratch").iterdir()) == []
 
 
 def test_a_token_is_nowhere_in_the_cache(store, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_thisIsAPlantedToken")
-    materialise(of_hub(tmp_path, hub.files), store, tmp_path, silent)
+    fetch_input(of_hub(tmp_path, hub.files), store, tmp_path, silent)
     assert all("authorization" in headers for _, _, headers in hub.requests)
     files = [path for path in store.root.rglob("*") if path.is_file()]
     assert files

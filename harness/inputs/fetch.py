@@ -24,7 +24,7 @@ from harness.system.store import Progress, Store, disk_errors, file_digest
 _UNPACK_VERSION = "1"
 
 
-def materialise(value: Input, store: Store, root: Path, progress: Progress) -> Path:
+def fetch_input(value: Input, store: Store, root: Path, progress: Progress) -> Path:
     """The input on this machine's disk, verified.
 
     Returns:

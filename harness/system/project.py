@@ -1,0 +1,68 @@
+"""The files of a project, its locks and experiments, and the record of the checkouts that use the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.documents.lockfile import Lockfile, digest_of, parse_lock
+from harness.documents.names import NAME, check_experiment_name
+from harness.errors import UsageError
+from harness.system.store import Store
+
+if TYPE_CHECKING:
+    from harness.documents.experiment import Experiment
+
+EXPERIMENTS = Path("pipelines") / "experiments"
+KIND = "checkouts"
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """A file that a person wrote, in UTF-8.
+
+    Raises:
+        UsageError: it does not exist or cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", remedy) from error
+
+
+def read_lock(path: Path) -> Lockfile:
+    """Read a wheel lock from a file.
+
+    Raises:
+        UsageError: it does not exist or is malformed.
+    """
+    return parse_lock(read_text(path, f"write it with `harness lock {path.stem}`"), path.name)
+
+
+def read_experiment(root: Path, name: str) -> Experiment:
+    """The experiment of that name.
+
+    Raises:
+        UsageError: there is none, or its file is wrong.
+    """
+    from harness.documents.experiment import parse_experiment
+
+    known = tuple(sorted(path.stem for path in (root / EXPERIMENTS).glob("*.yaml")))
+    path = root / EXPERIMENTS / f"{check_experiment_name(name, known)}.yaml"
+    return parse_experiment(read_text(path, "it must be UTF-8 text"), str(EXPERIMENTS / path.name))
+
+
+def is_experiment(root: Path, name: str) -> bool:
+    """Whether an experiment is called so."""
+    return NAME.fullmatch(name) is not None and (root / EXPERIMENTS / f"{name}.yaml").is_file()
+
+
+def remember_checkout(store: Store, root: Path) -> None:
+    """Record that a checkout uses the cache."""
+    path = str(root.resolve())
+    if (store.read_record(KIND, checkout_key(path)) or {}).get("path") != path:
+        store.write_record(KIND, checkout_key(path), {"path": path})
+
+
+def checkout_key(path: str) -> str:
+    """The name of a checkout's record: hex digits."""
+    return digest_of(path.encode(errors="surrogateescape")).removeprefix("sha256:")
