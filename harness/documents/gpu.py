@@ -141,7 +141,7 @@ def _named(names: list[str], gpus: tuple[Gpu, ...], source: str) -> tuple[str, .
     for name in names:
         uuid = _one(name, gpus)
         if uuid is None:
-            problem = f"{source} names {name[:100]!r}, which is no GPU of this machine; there are: {describe(gpus)}"
+            problem = f"{source} names {name[:100]!r}, which is not a GPU of this machine; there are: {describe(gpus)}"
             raise HostError(problem, "name a GPU by its UUID or its index, as `nvidia-smi -L` lists them")
         found.append(uuid)
     if len(set(found)) != len(found):

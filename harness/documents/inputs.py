@@ -78,15 +78,15 @@ def check_input(value: Input) -> Input:
 def _check_file(value: Input, where: str) -> None:
     path = PurePosixPath(value.reference)
     if not value.reference or path.is_absolute() or ".." in path.parts or "\0" in value.reference or value.version:
-        problem = f"{where}: {value.reference!r} is no path below the project"
+        problem = f"{where}: {value.reference!r} is not a path below the project"
         raise UsageError(problem, "give a relative path without `..`, and no version")
 
 
 def _check_package(value: Input, where: str) -> None:
     if not _REFERENCE[value.kind].fullmatch(value.reference):
-        raise UsageError(f"{where}: {value.reference!r} is no package name", "give the name of a package")
+        raise UsageError(f"{where}: {value.reference!r} is not a package name", "give the name of a package")
     if not _VERSION.fullmatch(value.version):
-        raise UsageError(f"{where}: {value.version!r} is no exact version", f"pin {value.reference} to one version")
+        raise UsageError(f"{where}: {value.version!r} is not an exact version", f"pin {value.reference} to one version")
 
 
 def _check_url(value: Input, where: str) -> None:
@@ -96,12 +96,12 @@ def _check_url(value: Input, where: str) -> None:
         problem = f"{where}: its URL holds a credential, which would end up in every manifest"
         raise UsageError(problem, "use an address that needs none, or fetch the file yourself and declare it as file:")
     if not url.startswith("https://"):
-        raise UsageError(f"{where}: {url!r} is no https URL", "only https:// is fetched")
+        raise UsageError(f"{where}: {url!r} is not an https URL", "only https:// is fetched")
     if "#" in url:
         raise UsageError(f"{where}: {url!r} has a fragment, which no server is ever sent", "leave out # and the rest")
     found = _URL.fullmatch(url)
     if not found or not 1 <= int(found[1] or 443) <= 65535:
-        problem = f"{where}: {url!r} is no URL of a file"
+        problem = f"{where}: {url!r} is not the URL of a file"
         raise UsageError(problem, "write https://host/path with other characters percent-encoded")
     if value.version:
         raise UsageError(f"{where}: a URL has no version", "its sha256 says exactly which file is meant")
@@ -109,9 +109,9 @@ def _check_url(value: Input, where: str) -> None:
 
 def _check_repository(value: Input, where: str) -> None:
     if not _REFERENCE["hf"].fullmatch(value.reference) or ".." in value.reference or "--" in value.reference:
-        raise UsageError(f"{where}: {value.reference!r} is no repository", "give it as owner/name")
+        raise UsageError(f"{where}: {value.reference!r} is not a repository", "give it as owner/name")
     if not _COMMIT.fullmatch(value.version):
-        problem = f"{where}: revision {value.version!r} is no commit; a branch or a tag can move"
+        problem = f"{where}: revision {value.version!r} is not a commit; a branch or a tag can move"
         remedy = "give all 40 hex digits: they stand in the repository's history on the hub, and in what "
         raise UsageError(problem, remedy + "`git ls-remote <address of the repository> main` prints")
     if value.repo_type not in get_args(RepoType):
@@ -120,4 +120,4 @@ def _check_repository(value: Input, where: str) -> None:
         raise UsageError(f"{where}: {len(value.patterns)} patterns", f"at most {MAX_PATTERNS} are allowed")
     for pattern in value.patterns:
         if not _PATTERN.fullmatch(pattern) or pattern.startswith("/") or ".." in pattern.split("/"):
-            raise UsageError(f"{where}: files: {pattern[:80]!r} is no pattern", 'give globs such as "*.json"')
+            raise UsageError(f"{where}: files: {pattern[:80]!r} is not a pattern", 'give globs such as "*.json"')

@@ -226,7 +226,7 @@ def _with_wheel(pin: Pin, wheel: Wheel | None, source: str) -> Pin:
 
 def _parse_pin(line: str, where: str) -> Pin:
     if line.startswith("-"):
-        problem = f"{where}: an option ({line.split()[0]}) stands in a lock"
+        problem = f"{where}: a lock cannot hold an option ({line.split()[0]})"
         raise UsageError(problem, "a lock holds pinned requirements only; put options into pip's own configuration")
     spec, hashes = without_hashes(line)
     if spec != re.split(r"\s--hash", line)[0].strip():
@@ -258,7 +258,7 @@ def _parse_package(fields: list[str], where: str) -> BasePackage:
         raise UsageError(problem, "write the lock with `harness lock`")
     for (label, pattern), value in zip(_DEBIAN_FIELD.items(), fields, strict=True):
         if not pattern.fullmatch(value):
-            raise UsageError(f"{where}: {value!r} is no {label}", "write the lock with `harness lock`")
+            raise UsageError(f"{where}: {value!r} is not a valid {label}", "write the lock with `harness lock`")
     name, version, architecture, size, sha256, pool_path = fields
     return BasePackage(
         name=name, version=version, architecture=architecture, size_bytes=int(size), sha256=sha256, pool_path=pool_path

@@ -31,5 +31,5 @@ def check_image_name(name: str) -> str:
         UsageError: it is no such name.
     """
     if not _IMAGE_NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for an image", "use lower-case letters, digits, dots and dashes")
+        raise UsageError(f"{name!r} is not a name for an image", "use lower-case letters, digits, dots and dashes")
     return name

@@ -245,7 +245,7 @@ def _raise_error(message: dict[str, Any], doing: str, output: str = "") -> None:
             "add what the step needs to the image's .in file and run `harness lock`, or put it into images/<name>/; "
             "data and models are inputs of an experiment"
         )
-        raise UsageError(f"{problem}\n  this step reached for a network; while an image is built there is none", remedy)
+        raise UsageError(f"{problem}\n  this step needs a network, and a build has none", remedy)
     raise UsageError(problem, "correct the Dockerfile or the lock, then build again")
 
 

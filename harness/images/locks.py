@@ -61,10 +61,10 @@ def export_lock(root: Path, name: str, kind: Export, store: Store, progress: Pro
     from harness.images.sbom import sbom
 
     if recipe is None:
-        raise UsageError(f"{name} is no image: there is no images/{name}/Dockerfile", "name an image")
+        raise UsageError(f"{name} is not an image: there is no images/{name}/Dockerfile", "name an image")
     is_here = not absent_wheels(lock, store)
     if not is_here:
-        progress("the wheels are not all in the cache: their licences are left out")
+        progress("not all wheels are in the cache, so their licences are left out")
     licences = licences_of(lock, store) if is_here else {}
     record = store.read("images", recipe.key, BuildRecord)
     base_image = recipe.base.pull if recipe.base.digest else ""
@@ -87,7 +87,7 @@ def _check(root: Path, name: str, store: Store, progress: Progress) -> Iterator[
         yield from lint_lock(lock, source)
         recipe = read_recipe(root, name)
         if absent_wheels(lock, store):
-            progress(f"{source}: the wheels are not all in the cache: whether they fit together was not checked")
+            progress(f"{source}: not all wheels are in the cache, so whether they fit together was not checked")
         else:
             yield from fit(lock, recipe.base_lock, store, source)
     except UsageError as error:

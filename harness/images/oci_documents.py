@@ -228,7 +228,7 @@ def _title(layer: Descriptor) -> str:
     """The title of a member: a relative path in UTF-8."""
     title = (layer.annotations or {}).get(TITLE)
     if title is None or not is_title(title):
-        problem = f"the archive holds a file under a name that leaves it or is none: {str(title)[:80]!a}"
+        problem = f"the archive holds a file whose name is not a path inside it: {str(title)[:80]!a}"
         raise TamperedError(problem, _REMEDY)
     return title
 

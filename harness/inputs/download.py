@@ -175,7 +175,7 @@ def _begin(response: requests.Response, part: _Part, what: str, *, resumes: bool
         raise HostError(f"{what}: {_host(response.url)} answers {status}: access denied", remedy)
     if status != 200:
         problem = f"{what}: {_host(response.url)} answers {status}, not the file"
-        raise HostError(problem, f"find out where the file lies now, {_ARCHIVE}")
+        raise HostError(problem, f"find out where the file is now, {_ARCHIVE}")
     length = response.headers.get("Content-Length", "")
     etag = response.headers.get("ETag", "")
     validator = etag if etag.startswith('"') else response.headers.get("Last-Modified")

@@ -36,7 +36,7 @@ def fetch_input(value: Input, store: Store, root: Path, progress: Progress) -> P
     """
     check_input(value)
     digits = value.sha256.removeprefix("sha256:")
-    waiting = f"waiting: another process makes {value.name} ready"
+    waiting = f"waiting: another process is fetching {value.name}"
     with disk_errors(f"input {value.name!r}"), store.locked(f"input-{digits}", lambda: progress(waiting)):
         if value.kind == "file":
             return _named(value, store, _project_file(value, store, root, progress))
@@ -74,7 +74,7 @@ def _project_file(value: Input, store: Store, root: Path, progress: Progress) ->
         if blob := store.find(value.sha256):
             progress(f"{value.reference} is not in the project; the cache has it")
             return blob
-        raise UsageError(f"input {value.name!r}: {value.reference} is no file", "check the path in the experiment")
+        raise UsageError(f"input {value.name!r}: {value.reference} is not a file", "check the path in the experiment")
     found = file_digest(path)
     if found != value.sha256:
         raise _mismatch(value, found)
@@ -111,7 +111,7 @@ def _package(value: Input, store: Store, progress: Progress) -> Path:
         known = store.read_record("unpacked", key) or {}
         if known.get("tree") == text_digest(listing(tree, links=True)):
             return tree
-        progress(f"{value.name} is not in the cache as it was unpacked: it is unpacked again")
+        progress(f"{value.name} was changed in the cache: unpacking it again")
     archive = _blob(value, store, progress)
     with store.scratch("input") as scratch:
         made = scratch / "tree"
@@ -129,7 +129,7 @@ def _repository(value: Input, store: Store, progress: Progress) -> Path:
     if tree.is_dir():
         if _has_digest(tree, value.sha256):
             return tree
-        progress(f"{value.name} was changed in the cache: it is made again")
+        progress(f"{value.name} was changed in the cache: making it again")
     with store.scratch("input") as scratch:
         if not make_tree(value.sha256, store, scratch / "tree"):
             _download_repository(value, store, progress)

@@ -102,7 +102,7 @@ def endpoint_of(environment: Mapping[str, str]) -> str | None:
     """Where the hub is; None for the library's default.
 
     Raises:
-        HostError: HF_ENDPOINT is no address.
+        HostError: HF_ENDPOINT is not an address.
     """
     endpoint = environment.get("HF_ENDPOINT", "").strip().rstrip("/")
     if endpoint and not _ENDPOINT.fullmatch(endpoint):
@@ -205,7 +205,7 @@ def _explained(failure: _Failure, where: str, *, has_token: bool) -> HarnessErro
     if kind == "nothing":
         return UsageError(f"{where}: no file fits the patterns; there are: {detail}", "correct `files`")
     if kind in ("path", "size"):
-        return UsageError(f"{where} is not taken: {detail}", "choose files with `files`, or free some disk space")
+        return UsageError(f"{where} is refused: {detail}", "choose files with `files`, or free some disk space")
     if kind in ("gated", "denied"):
         return HostError(f"{where}: access is denied ({detail})", access)
     if kind == "disk":

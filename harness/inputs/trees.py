@@ -40,12 +40,12 @@ def listing(folder: Path, *, links: bool = False) -> str:
         if links and path.is_symlink():
             digits = hashlib.sha256(b"link to " + os.fsencode(path.readlink())).hexdigest()
         elif not stat.S_ISREG(path.lstat().st_mode):
-            raise UsageError(f"{name!r} is no regular file", "an input's files are regular files")
+            raise UsageError(f"{name!r} is not a regular file", "an input's files are regular files")
         else:
             digits = file_digest(path).removeprefix("sha256:")
         line = f"{digits}  {name}"
         if not links and not _LINE.fullmatch(line):
-            raise UsageError(f"{name!r} is no name for a file of an input", "rename it where it comes from")
+            raise UsageError(f"{name!r} cannot be the name of an input's file", "rename it where it comes from")
         lines[os.fsencode(name)] = line
     return "".join(f"{lines[name]}\n" for name in sorted(lines))
 
@@ -106,7 +106,7 @@ def listed(text: str) -> Iterator[tuple[str, str]]:
     for line in lines:
         found = _LINE.fullmatch(line)
         if not found or clean_path(found[2]) != found[2] or found[2] in seen or len(lines) > MAX_MEMBERS:
-            problem = f"the pinned sha256 is not that of a listing of files: {line[:80]!r}"
+            problem = f"the pinned sha256 is not that of a list of files: {line[:80]!r}"
             raise UsageError(problem, _REMEDY)
         seen.add(found[2])
         yield f"sha256:{found[1]}", found[2]

@@ -34,7 +34,7 @@ def unpack_data(package: Path, target: Path, max_bytes: int = MAX_UNPACKED_BYTES
             written += len(chunk)
             if written > max_bytes:
                 problem = f"{package.name} unpacks to more than {max_bytes} bytes"
-                raise UsageError(problem, "this is no package that the harness unpacks")
+                raise UsageError(problem, "use a smaller package")
             output.write(chunk)
 
 
@@ -94,7 +94,7 @@ def _find(stream: BinaryIO, name: str, member: str) -> tuple[int, int, str]:
 
 
 def _torn(name: str, how: str) -> UsageError:
-    return UsageError(f"{name} is torn or no Debian package: {how}", "fetch it again")
+    return UsageError(f"{name} is torn, or not a Debian package: {how}", "fetch it again")
 
 
 def _chunks(stream: BinaryIO, name: str) -> Iterator[bytes]:

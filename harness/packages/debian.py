@@ -89,7 +89,7 @@ def fetch_package(name: str, version: str, file: Path, environment: Mapping[str,
             _download(place, {file: (pool_path, "")})
             if file.is_file():
                 return
-    problem = f"no mirror gave the Debian package {name} {version}"
+    problem = f"no mirror has the Debian package {name} {version}"
     raise HostError(problem, "run `apt-get update`, or set HARNESS_DEBIAN_MIRROR to one that has it")
 
 
@@ -120,7 +120,7 @@ def write_base_lock(root: Path, name: str, store: Store, environment: Mapping[st
     if not source.is_file():
         raise UsageError(f"{source} does not exist", "write the packages of the base into it, one a line")
     if not _has_apt():
-        raise HostError("there is no apt here to resolve packages with", "write this lock on a Debian system")
+        raise HostError("apt, which resolves the packages, is not installed here", "write this lock on a Debian system")
     roots = [line.split("#")[0].strip() for line in source.read_text(encoding="utf-8").splitlines()]
     with store.scratch("apt") as folder:
         options = _private_apt(folder, f"{mirrors(environment)[0]} {suite} main")
@@ -156,7 +156,7 @@ def _fetch(missing: list[BasePackage], store: Store, places: tuple[str, ...]) ->
                 return
     names = ", ".join(f"{package.name} {package.version}" for package in missing[:5])
     problem = (
-        f"{len(missing)} of the locked Debian packages are not to be had: {names}{' ...' if len(missing) > 5 else ''}\n"
+        f"{len(missing)} of the locked Debian packages cannot be had: {names}{' ...' if len(missing) > 5 else ''}\n"
         f"  looked for in the cache{', in the archives' if store.archives else ''} and at {', '.join(places)}"
     )
     remedy = (

@@ -202,11 +202,11 @@ def probe(python: Path, timeout_s: float = TIMEOUT_S) -> Interpreter:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise UsageError(f"--python {python}: it is no Python: it did not say what it is", _REMEDY)
+        raise UsageError(f"--python {python}: it is not a Python: it did not say what it is", _REMEDY)
     try:
         interpreter = Interpreter.model_validate_json(rows[-1])
     except ValidationError as error:
-        raise UsageError(f"--python {python}: it answered something else than a Python does", _REMEDY) from error
+        raise UsageError(f"--python {python}: its answer is not that of a Python", _REMEDY) from error
     if interpreter.version_info < MIN_PYTHON:
         needed = ".".join(map(str, MIN_PYTHON))
         problem = f"--python {python}: Python {interpreter.version} is too old"
@@ -267,5 +267,7 @@ def _read(stream: IO[bytes], process: subprocess.Popen[bytes], python: Path, tim
                 return data
             data += piece
             if len(data) > MAX_BYTES:
-                raise UsageError(f"--python {python}: it is no Python: it wrote more than {MAX_BYTES} bytes", _REMEDY)
+                raise UsageError(
+                    f"--python {python}: it is not a Python: it wrote more than {MAX_BYTES} bytes", _REMEDY
+                )
     raise UsageError(f"--python {python}: it did not answer within {timeout_s:g} s", _REMEDY)

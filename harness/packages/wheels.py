@@ -28,7 +28,7 @@ def fetch_wheels(lock: Lockfile, store: Store, progress: Progress) -> tuple[Path
     """
     unnamed = [pin.name for pin in lock.pins if not pin.wheel and not pin.marker]
     if unnamed:
-        problem = f"the lock does not say which wheel of {unnamed[0]} is taken ({len(unnamed)} such)"
+        problem = f"the lock does not name a wheel of {unnamed[0]} ({len(unnamed)} such)"
         raise UsageError(problem, "compile it with `harness lock`, which writes the table of wheels")
     waiting = "waiting for another process that fetches wheels"
     with store.locked("wheels", lambda: progress(waiting)), disk_errors("fetching wheels"):
@@ -53,7 +53,7 @@ def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
         download([f"{name}=={version}"], folder)
     wheels = sorted(folder.glob("*.whl"))
     if len(wheels) != 1:
-        raise HostError(f"pip gave {len(wheels)} wheels for {name} {version}", "pin a version that has a wheel")
+        raise HostError(f"pip downloaded {len(wheels)} wheels for {name} {version}", "pin a version that has a wheel")
     return wheels[0]
 
 
@@ -89,7 +89,7 @@ def _fetch(pins: list[Pin], store: Store, progress: Progress) -> None:
                 store.add(scratch / pin.wheel.filename, pin.wheel.sha256, pin.wheel.filename)
             elif pin.wheel:
                 names = ", ".join(path.name for path in scratch.iterdir())
-                problem = f"pip brought {names} instead of {pin.wheel.filename}"
+                problem = f"pip downloaded {names} instead of {pin.wheel.filename}"
                 raise UsageError(problem[:600], "somebody edited the lock's table of wheels: compile the lock again")
 
 
@@ -105,7 +105,7 @@ def unpacked_bytes(lock: Lockfile, store: Store) -> int:
             with zipfile.ZipFile(store.blob(wheel.sha256)) as archive:
                 members = archive.infolist()
         except zipfile.BadZipFile as error:
-            raise UsageError(f"{wheel.filename} is no wheel: {error}", "choose another version") from error
+            raise UsageError(f"{wheel.filename} is not a wheel: {error}", "choose another version") from error
         total += sum(member.file_size for member in members)
         total += sum(member.file_size for member in members if member.filename.endswith(".py"))
     return total

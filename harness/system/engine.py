@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -30,15 +31,18 @@ def connect(timeout_s: int = 600, address: str = "") -> docker.DockerClient:
     Raises:
         HostError: none answers, or it is too old.
     """
-    try:
-        client = docker.DockerClient(address, timeout=timeout_s) if address else docker.from_env(timeout=timeout_s)
-        version = client.version()
-    except (DockerException, OSError, ValueError) as error:
-        where = f" at {address}" if address else ""
-        raise HostError(f"no Docker Engine answers{where} ({_reason(error)})", _remedy()) from error
-    api = tuple(int(part) for part in str(version.get("ApiVersion", "0.0")).split(".")[:2])
-    if api < MIN_API:
-        raise HostError(f"the engine speaks API {version['ApiVersion']}, 1.41 is needed", "use Engine 20.10 on")
+    with contextlib.ExitStack() as on_failure:
+        try:
+            client = docker.DockerClient(address, timeout=timeout_s) if address else docker.from_env(timeout=timeout_s)
+            on_failure.callback(client.close)
+            version = client.version()
+        except (DockerException, OSError, ValueError) as error:
+            where = f" at {address}" if address else ""
+            raise HostError(f"no Docker Engine answers{where} ({_reason(error)})", _remedy()) from error
+        api = tuple(int(part) for part in str(version.get("ApiVersion", "0.0")).split(".")[:2])
+        if api < MIN_API:
+            raise HostError(f"the engine speaks API {version['ApiVersion']}, 1.41 is needed", "use Engine 20.10 on")
+        on_failure.pop_all()
     return client
 
 
@@ -62,7 +66,7 @@ def ensure(wanted: Wanted, tell: Callable[[str], None]) -> docker.DockerClient:
     what = f"install {' and '.join(PACKAGES)} from this system's distribution and start" if missing else "start"
     if sys.stdin.isatty() and not _agrees(f"{problem.problem}. Shall I {what} the engine? [Y/n] "):
         raise problem
-    tell(f"no engine answers: I {what} one")
+    tell(f"no engine answers: {'installing and ' if missing else ''}starting one")
     if missing:
         _install()
     _start(tell)
@@ -133,7 +137,8 @@ def _answers(seconds: float, daemon: subprocess.Popen[bytes] | None = None) -> b
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            docker.from_env(timeout=5).ping()
+            with contextlib.closing(docker.from_env(timeout=5)) as client:
+                client.ping()
             return True
         except (DockerException, OSError):
             if daemon is not None and daemon.poll() is not None:

@@ -78,7 +78,7 @@ class Store:
                 return self.add(copy, digest, str(path))
         if path not in self._passed_over:
             self._passed_over.add(path)
-            self.tell(f"{path} is passed over: its sha256 is not its name")
+            self.tell(f"{path} is skipped: its sha256 is not its name")
         return None
 
     def add(self, path: Path, digest: str, what: str) -> Path:
@@ -202,7 +202,7 @@ def open_store(path: Path | None, environment: Mapping[str, str], tell: Progress
         raise HostError(problem, "set HARNESS_CACHE to a folder that can be written") from error
     archives = [Path(part) for part in environment.get("HARNESS_ARCHIVE", "").split(os.pathsep) if part]
     if missing := [path for path in archives if not path.is_dir()]:
-        raise HostError(f"HARNESS_ARCHIVE names {missing[0]}, which is no folder", "correct or unset it")
+        raise HostError(f"HARNESS_ARCHIVE names {missing[0]}, which is not a folder", "correct or unset it")
     return Store(root.resolve(), tuple(archives), tell)
 
 

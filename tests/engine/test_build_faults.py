@@ -330,7 +330,7 @@ def test_a_dockerfile_that_reaches_for_a_network_is_told_that_there_is_none(tiny
         script = f"import socket, sys, urllib.request; sys.excepthook = lambda *e: print(e[1]); {call}"
         tiny.dockerfile(f'RUN python3 -c "{script}"\n', FROM.replace(SMALL, BASE))
         answer = tiny.build()
-        tiny.refused(answer, 2, said, "this step reached for a network; while an image is built there is none")
+        tiny.refused(answer, 2, said, "this step needs a network, and a build has none")
         assert "harness lock" in answer.err
     tiny.dockerfile("")
     tiny.builds()

@@ -151,15 +151,15 @@ def test_a_package_that_is_locked_twice_is_refused():
 @pytest.mark.parametrize(
     ("position", "value", "says"),
     [
-        (0, "Libc6", "'Libc6' is no name"),
-        (1, "1;2", "'1;2' is no version"),
-        (2, "arm64", "'arm64' is no architecture"),
-        (3, "0", "'0' is no size"),
-        (3, "-1", "'-1' is no size"),
-        (4, "a" * 64, "is no sha256"),
-        (5, "https://example.org/a.deb", "is no pool path"),
-        (5, "pool/../../a.deb", "is no pool path"),
-        (5, "/pool/a.deb", "is no pool path"),
+        (0, "Libc6", "'Libc6' is not a valid name"),
+        (1, "1;2", "'1;2' is not a valid version"),
+        (2, "arm64", "'arm64' is not a valid architecture"),
+        (3, "0", "'0' is not a valid size"),
+        (3, "-1", "'-1' is not a valid size"),
+        (4, "a" * 64, "is not a valid sha256"),
+        (5, "https://example.org/a.deb", "is not a valid pool path"),
+        (5, "pool/../../a.deb", "is not a valid pool path"),
+        (5, "/pool/a.deb", "is not a valid pool path"),
     ],
 )
 def test_a_field_of_a_base_lock_that_is_not_as_it_must_be_is_named(position, value, says):

@@ -75,7 +75,7 @@ def test_the_key_depends_on_every_name_and_every_byte_and_not_on_the_order():
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "CPU", "-x", "a" * 64, "a\n"])
 def test_a_name_that_is_no_image_is_refused(name):
-    with pytest.raises(UsageError, match="no name for an image"):
+    with pytest.raises(UsageError, match="not a name for an image"):
         check_image_name(name)
 
 

@@ -86,7 +86,7 @@ def test_by_default_the_locks_of_images_and_bases_are_checked(project):
 def test_a_sound_project_has_no_finding_and_it_is_said_what_was_not_checked(project, store):
     findings, told = check(project, store)
     assert findings == []
-    assert told == ["tiny.lock: the wheels are not all in the cache: whether they fit together was not checked"]
+    assert told == ["tiny.lock: not all wheels are in the cache, so whether they fit together was not checked"]
 
 
 def test_what_the_wheels_need_is_checked_where_they_are(project, store):
@@ -134,7 +134,7 @@ def test_a_name_that_is_a_path_trick_is_refused(project, store):
 def test_a_bill_names_licences_and_the_images_id_where_they_are_known(project, store):
     told = []
     before = json.loads(export_lock(project, "tiny", "cyclonedx", store, told.append))
-    assert told == ["the wheels are not all in the cache: their licences are left out"]
+    assert told == ["not all wheels are in the cache, so their licences are left out"]
     assert "version" not in before["metadata"]["component"]
     add_blob(store, release("six", "1.0")[1])
     image_id = "sha256:" + "a" * 64

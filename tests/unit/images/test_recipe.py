@@ -71,7 +71,7 @@ def test_a_file_that_is_not_there_is_named(project, name, says):
 
 
 def test_an_image_that_climbs_out_of_the_project_is_refused(project):
-    with pytest.raises(UsageError, match="no name for an image"):
+    with pytest.raises(UsageError, match="not a name for an image"):
         read_recipe(project, "../tiny")
 
 

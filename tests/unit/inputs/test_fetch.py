@@ -150,7 +150,7 @@ def test_a_file_that_was_changed_in_the_cache_is_copied_again(store, tmp_path):
 
 def test_a_file_that_is_not_there_is_named(store, tmp_path):
     value = Input(name="text", kind="file", reference="gone.txt", sha256=digest_of(b""))
-    with pytest.raises(UsageError, match=r"gone.txt is no file"):
+    with pytest.raises(UsageError, match=r"gone.txt is not a file"):
         fetch_input(value, store, tmp_path, silent)
 
 

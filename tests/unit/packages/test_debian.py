@@ -42,7 +42,7 @@ def test_packages_are_fetched_from_the_mirror_that_is_set_once(tmp_path, mirror,
 def test_a_package_that_the_mirror_has_with_other_bytes_is_not_taken(tmp_path, mirror, locked):
     (mirror / "pool" / "main" / "x" / "two_1.0_all.deb").write_bytes(deb("two", member("evil", b"x")))
     store = Store(tmp_path / "cache")
-    with pytest.raises(HostError, match=r"1 of the locked Debian packages are not to be had: two 1\.0\n"):
+    with pytest.raises(HostError, match=r"1 of the locked Debian packages cannot be had: two 1\.0\n"):
         fetch_packages(locked.packages, store, environment(mirror), silent)
     assert not store.blob(locked.packages[1].sha256).exists()
     assert store.blob(locked.packages[0].sha256).exists()

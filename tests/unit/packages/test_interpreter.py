@@ -120,7 +120,7 @@ def test_an_executable_that_the_system_cannot_start_is_refused(tmp_path):
     ],
 )
 def test_a_program_that_prints_garbage_is_no_python(tmp_path, body):
-    refused(program(tmp_path / "python", f"#!/bin/sh\n{body}\n"), "it is no Python")
+    refused(program(tmp_path / "python", f"#!/bin/sh\n{body}\n"), "it is not a Python")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,9 @@ def test_a_program_that_prints_garbage_is_no_python(tmp_path, body):
     ],
 )
 def test_an_answer_of_another_form_is_refused(tmp_path, answer):
-    refused(program(tmp_path / "python", f"#!/bin/sh\necho 'repro-harness-interpreter:{answer}'\n"), "something else")
+    refused(
+        program(tmp_path / "python", f"#!/bin/sh\necho 'repro-harness-interpreter:{answer}'\n"), "not that of a Python"
+    )
 
 
 def test_an_old_python_is_named_with_its_version(tmp_path):
@@ -162,7 +164,7 @@ def test_a_program_that_hangs_is_given_up_and_ended_with_its_children(tmp_path):
 
 def test_a_program_that_ends_and_leaves_a_child_with_its_output_does_not_hold_the_probe(tmp_path):
     started = time.monotonic()
-    refused(program(tmp_path / "python", "#!/bin/sh\nsleep 60 &\necho done\n"), "it is no Python", timeout_s=20)
+    refused(program(tmp_path / "python", "#!/bin/sh\nsleep 60 &\necho done\n"), "it is not a Python", timeout_s=20)
     assert time.monotonic() - started < 10
 
 

@@ -87,7 +87,7 @@ def test_an_archive_that_holds_something_else_is_named_and_the_index_asked(index
     store = Store(tmp_path / "cache", (archive.root,), tell=told.append)
     (wheel,) = fetch_wheels(lock_of(data), store, silent)
     assert wheel.read_bytes() == data
-    assert told == [f"{archive.blob(digest_of(data))} is passed over: its sha256 is not its name"]
+    assert told == [f"{archive.blob(digest_of(data))} is skipped: its sha256 is not its name"]
 
 
 def test_a_yanked_wheel_that_is_locked_is_fetched_with_a_warning(index, store):

@@ -1,5 +1,7 @@
 """The machine as it stands in a manifest."""
 
+from pathlib import Path
+
 from harness.system import machine
 from harness.system.machine import isa_flags
 
@@ -12,7 +14,7 @@ def test_the_machine_is_named_so_that_nobody_can_tell_it_by_its_own_id():
     facts = machine.host_facts()
     assert facts == machine.host_facts()
     try:
-        own = open("/etc/machine-id").read().strip()
+        own = Path("/etc/machine-id").read_text().strip()
     except OSError:
         own = ""
     if len(own) == 32:

@@ -158,7 +158,7 @@ def test_a_wrong_blob_in_an_archive_is_told_once_and_the_next_archive_is_asked(t
     environment = {"HARNESS_CACHE": str(tmp_path / "cache")}
     alone = open_store(None, {**environment, "HARNESS_ARCHIVE": str(tmp_path / "a")}, told.append)
     assert alone.find(digest) is None and alone.find(digest) is None
-    assert told == [f"{wrong} is passed over: its sha256 is not its name"]
+    assert told == [f"{wrong} is skipped: its sha256 is not its name"]
     both = open_store(None, {**environment, "HARNESS_ARCHIVE": f"{tmp_path / 'a'}:{tmp_path / 'b'}"}, told.append)
     found = both.find(digest)
     assert found == both.blob(digest) and found.read_bytes() == b"data"
