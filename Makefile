@@ -8,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lock-installed
 HARNESS := $(BIN)/python -m harness
-PYTEST := $(BIN)/python -m pytest -q -m "not slow"
+PYTEST := $(BIN)/python -m pytest -q
+PARALLEL := -n auto --dist worksteal
 
 .PHONY: help certify replay review build doctor setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive gc clean
 
@@ -43,7 +44,7 @@ doctor: $(STAMP) ## what this machine can do, and the remedy for the rest
 
 setup: $(STAMP) ## the harness's own environment, from its hashed lock, with the command .venv/bin/harness
 
-$(STAMP): lockfiles/harness.lock pyproject.toml
+$(STAMP): lockfiles/harness.lock
 	@bash .ci/venv "$(PYTHON)" "$(VENV)" lockfiles/harness.lock
 	@touch $@
 
@@ -54,21 +55,24 @@ lint: $(STAMP) ## ruff and mypy
 
 test: lint test-unit test-smoke coverage ## lint, unit tests, and the whole flow once on a real engine
 
-test-unit: $(STAMP) ## no engine needed; those of the pipelines use the host runner's own environment
-	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
-	    $(PYTEST) -n auto --dist worksteal --durations=5 --cov --cov-report= tests/unit tests/review tests/tamper
+test-unit: $(STAMP) ## no engine and no torch needed
+	$(PYTEST) $(PARALLEL) -m "not slow and not torch" --durations=5 --cov --cov-report= \
+	    tests/unit tests/review tests/tamper/test_attacks.py
 
 test-smoke: $(STAMP) ## certify, refuse, archive, verify, replay; installs and starts an engine as `make certify` does
-	$(PYTEST) --durations=5 tests/smoke
+	$(PYTEST) -m "not slow" --durations=5 tests/smoke
 
-test-engine: $(STAMP) ## builds, faults, registries, GPU requests, the gate and more, on a real engine
-	$(PYTEST) --durations=15 tests/engine
+test-engine: $(STAMP) ## builds, faults, registries, GPU requests, the gate and more on a real engine; recorder and pipelines with torch
+	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
+	    $(PYTEST) $(PARALLEL) -m "torch and not slow" --durations=5 tests/unit
+	$(PYTEST) -m "not slow" --durations=15 tests/engine
 
-test-tools: $(STAMP) ## what other programs say: a browser, a crate validator, workflow linters, pip
-	$(PYTEST) --durations=5 tests/tools
+test-tools: $(STAMP) ## what other programs say: a browser, a crate validator, workflow linters, pip; archives with random changes
+	$(PYTEST) -m "not slow" --durations=5 tests/tools
+	$(PYTEST) $(PARALLEL) -m "not slow" --durations=5 tests/tamper/test_bytes.py tests/tamper/test_fuzz.py
 
 test-slow: $(STAMP) ## the tests that take many minutes: smollm2, the CUDA image, emulated processors, every byte of an archive
-	$(BIN)/python -m pytest -q -m slow tests/engine tests/tools tests/tamper
+	$(PYTEST) -m slow tests/engine tests/tools tests/tamper
 
 coverage: ## how much of harness/ the last unit tests ran
 	@bash .ci/coverage $(BIN)

@@ -1,10 +1,29 @@
 """What all suites share: a real engine, a project of one's own to break, and what was certified once."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from tests.project import copy_project
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever trains with the pinned packages is marked: `make test-engine` runs it, `make test-unit` does not."""
+    for item in items:
+        if "torch_python" in getattr(item, "fixturenames", ()):
+            item.add_marker("torch")
+
+
+@pytest.fixture(scope="session")
+def torch_python():
+    """The interpreter in HARNESS_TEST_TORCH_PYTHON, or this one, if it has torch and peft."""
+    python = os.environ.get("HARNESS_TEST_TORCH_PYTHON") or sys.executable
+    look = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('torch', 'transformers', 'peft'))))"
+    if subprocess.run([python, "-c", look], check=False).returncode:
+        pytest.skip(f"{python} has no torch and peft; name one that has in HARNESS_TEST_TORCH_PYTHON")
+    return python
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ def test_the_isolation_in_force_was_read_back_from_the_engine(certified):
 def test_every_control_failed_as_it_must(certified):
     control = certified[0].verdict("tiny")["control"]
     assert control["failed_as_it_must"]
-    assert sorted(check["name"] for check in control["checks"]) == [
+    assert sorted(check["name"] for check in control["controls"]) == [
         "flip_optim",
         "flip_param",
         "ledger_digit",

@@ -43,16 +43,6 @@ def miniature():
 
 
 @pytest.fixture(scope="session")
-def torch_python():
-    """The interpreter in HARNESS_TEST_TORCH_PYTHON, or this one, if it has torch and peft."""
-    python = os.environ.get("HARNESS_TEST_TORCH_PYTHON") or sys.executable
-    look = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('torch', 'transformers', 'peft'))))"
-    if subprocess.run([python, "-c", look], check=False).returncode:
-        pytest.skip(f"{python} has no torch and peft; name one that has in HARNESS_TEST_TORCH_PYTHON")
-    return python
-
-
-@pytest.fixture(scope="session")
 def call(torch_python):
     """Run a script of the pipeline or of these tests; returns the finished process."""
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +16,6 @@ PLAIN = ROOT / "pipelines" / "plain" / "train.py"
 MUTANT = ROOT / "tests" / "mutants" / "train.py"
 SCRIPTS = Path(__file__).parent / "scripts"
 LOOP = SCRIPTS / "complete_loop.py"
-
-
-@pytest.fixture(scope="session")
-def torch_python() -> str:
-    """The interpreter in HARNESS_TEST_TORCH_PYTHON, or this one, if it can import torch."""
-    python = os.environ.get("HARNESS_TEST_TORCH_PYTHON") or sys.executable
-    probe = subprocess.run([python, "-c", "import torch"], capture_output=True, text=True, check=False)
-    if probe.returncode:
-        pytest.skip(f"{python} has no torch; name one that has in HARNESS_TEST_TORCH_PYTHON")
-    return python
 
 
 @dataclass
