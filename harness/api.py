@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.runs.diff_folders import FolderDiff
     from harness.system.store import Store
     from harness.verify.verification import Verification
-    from harness.workflow.certify_session import Result
+    from harness.workflow.results import Result
 
 Progress = Callable[[str], object]
 

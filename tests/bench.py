@@ -25,7 +25,7 @@ from harness.runs.trajectory import RunContext, run_straight
 from harness.system import engine
 from harness.system.project import read_experiment
 from harness.system.store import open_store
-from harness.workflow.certify_session import RECORDER
+from harness.workflow.training import RECORDER
 from tests import ROOT
 
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))

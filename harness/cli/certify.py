@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def certify(
     with Progress() as progress:
         result = certify.certify(request, the_store(), progress)
     if as_json:
-        click.echo(json.dumps(result.verdict, indent=1, sort_keys=True))
+        click.echo((result.folder / "verdict.json").read_text(encoding="utf-8"), nl=False)
     else:
-        print_summary(result.verdict, result.manifest, result.documents)
+        print_summary(result.verdict.to_json(), result.manifest.to_json(), result.documents)
     return result.exit_code

@@ -87,9 +87,9 @@ def replay(
             click.echo("VERDICT: TAMPERED")
         raise
     if as_json:
-        click.echo(json.dumps(result.verdict, indent=1, sort_keys=True))
+        click.echo((result.folder / "verdict.json").read_text(encoding="utf-8"), nl=False)
     else:
-        print_summary(result.verdict, result.manifest, result.documents)
+        print_summary(result.verdict.to_json(), result.manifest.to_json(), result.documents)
     return result.exit_code
 
 

@@ -16,13 +16,12 @@ from typing import Any, TypeVar
 
 from harness.documents.bisection import Answer, Bisection, Reference, Trial, TrialResult
 from harness.documents.experiment import Experiment
-from harness.documents.scope import Prefix, prefix_of, shortened
+from harness.documents.scope import Prefix, prefix_of
 from harness.errors import EvidenceError, HarnessError, HostError, Interrupted, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.history.trial import judge_trial
 from harness.history.trial_folder import Trials, load_straight, trial_key
 from harness.judge.locate import ledger_of
-from harness.judge.verdict import VerdictInputs
 from harness.report.console import Progress
 from harness.runs.campaign import STRAIGHT
 from harness.runs.certify_folder import tree_digest, write_json
@@ -35,8 +34,7 @@ from harness.system.git import Exported
 from harness.system.project import read_experiment as read_experiment
 from harness.system.project import remember_checkout
 from harness.system.store import Store, disk_errors, write_atomically
-from harness.workflow.certify_session import RECORDER, CertifySession
-from harness.workflow.training import Trained, train
+from harness.workflow.training import RECORDER, Trained, Training
 
 _REFERENCE = "reference"
 MakeCode = Callable[[Path], None]
@@ -109,7 +107,7 @@ class Bench:
         folder = self.trials.work(_REFERENCE)
         subject.make(folder / "code")
         experiment = read_experiment(folder / "code", self.request.name)
-        trained = self._train(folder, experiment, self._scope(experiment), lookout=None)
+        trained = self._train(folder, experiment, self._scope(experiment), monitor=None)
         if trained.problems:
             problem = f"{subject.label} does not train, so nothing can be compared with it: {trained.problems[0]}"
             raise EvidenceError(problem, "give a good side that trains; its log lies in " + str(folder / STRAIGHT))
@@ -173,11 +171,11 @@ class Bench:
             experiment = read_experiment(folder / "code", self.request.name)
             # A commit may train for less than the prefix that is asked for.
             scope = self._scope(experiment) if (self.request.steps or 0) < experiment.steps else None
-            lookout = None
+            monitor = None
             if not is_whole:
                 scope = scope or Prefix(steps=experiment.steps, of=experiment.steps)
-                lookout = _lookout(self.reference)
-            trained = self._train(folder, experiment, scope, lookout)
+                monitor = _monitor(self.reference)
+            trained = self._train(folder, experiment, scope, monitor)
             was_stopped = any(run.record.was_stopped_early for run in trained.evidence.runs)
             problems = () if was_stopped else trained.problems
             is_over = scope is None or scope.steps == experiment.steps
@@ -191,27 +189,24 @@ class Bench:
             self.trials.lighten(folder)
 
     def _train(
-        self, folder: Path, experiment: Experiment, scope: Prefix | None, lookout: DivergenceMonitor | None
+        self, folder: Path, experiment: Experiment, scope: Prefix | None, monitor: DivergenceMonitor | None
     ) -> Trained:
         request = dataclasses.replace(self.request, runner=self.runner or self.request.runner).checked(experiment)
-        case = VerdictInputs(
-            experiment=request.name,
-            run_id=f"{self.trials.folder.name}-{folder.name}",
-            commit=self.commit,
-            dirty=False,
-            runner="docker" if request.runner == "auto" else request.runner,
-            steps=shortened(experiment, scope).steps,
-            required=(),
-            scope=scope,
-        )
         code = folder / "code"
-        source = Exported(folder=code, commit=self.commit)
-        attempt = CertifySession(
-            request, experiment, source, self.store, self.progress, folder, case, tree=code, is_rebuilt=False
+        training = Training(
+            request=request,
+            experiment=experiment,
+            source=Exported(folder=code, commit=self.commit),
+            store=self.store,
+            progress=self.progress,
+            folder=folder,
+            run_id=f"{self.trials.folder.name}-{folder.name}",
+            scope=scope,
+            tree=code,
         )
-        if lookout is not None:
-            attempt.lookout = lookout
-        return train(attempt)
+        if monitor is not None:
+            training.monitor = monitor
+        return training.train()
 
     def _scope(self, experiment: Experiment) -> Prefix | None:
         return None if self.request.steps is None else prefix_of(experiment, self.request.steps)
@@ -231,13 +226,13 @@ class Bench:
         return trial_key({**stands_on, "commit": self.commit, **asked, **more})
 
 
-def _lookout(reference: TrajectoryEvidence) -> DivergenceMonitor:
-    """A lookout that knows every step of the reference, so that a training ends at its first difference from it."""
-    lookout = DivergenceMonitor(_REFERENCE, "none")
+def _monitor(reference: TrajectoryEvidence) -> DivergenceMonitor:
+    """A monitor that knows every step of the reference, so that a training ends at its first difference from it."""
+    monitor = DivergenceMonitor(_REFERENCE, "none")
     for line in reference.runs[0].ledger_bytes.splitlines():
         with contextlib.suppress(ValueError):  # the last line may be torn, where the reference was ended by a kill
-            lookout.tell(_REFERENCE, 1, json.loads(line))
-    return lookout
+            monitor.tell(_REFERENCE, 1, json.loads(line))
+    return monitor
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from harness.workflow.bisect import (
     read_experiment,
     write_result,
 )
-from harness.workflow.certify_session import RECORDER
+from harness.workflow.training import RECORDER
 
 _MAX_FILES = 40
 

@@ -26,7 +26,8 @@ from harness.system.git import Checkout, read_checkout
 from harness.system.project import read_experiment as read_experiment
 from harness.system.project import remember_checkout
 from harness.system.store import Store, disk_errors
-from harness.workflow.certify_session import CertifySession, Result, campaign_of
+from harness.workflow.certify_session import CertifySession, campaign_of
+from harness.workflow.results import Result
 
 
 def plan(request: Request, store: Store) -> Plan:
@@ -68,12 +69,12 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
             "commit them, or give --allow-dirty (ALLOW_DIRTY=1): the certificate then says it cannot be replayed",
         )
     remember_checkout(store, request.root)
-    attempt = _begin(request, experiment, checkout, store, progress)
+    session = _begin(request, experiment, checkout, store, progress)
     try:
         with interruption_named("start again"), store.in_use():
-            return attempt.go()
+            return session.go()
     except HarnessError as error:
-        attempt.give_up(error)
+        session.give_up(error)
         raise
 
 
@@ -98,7 +99,18 @@ def _begin(
         interruptions=tuple(kill.fault for kill in trained.interruptions),
         scope=scope,
     )
-    attempt = CertifySession(request, experiment, checkout, store, progress, folder, case)
-    attempt.write_verdict(judge(dataclasses.replace(case, problems=("this certify has not ended",))))
+    session = CertifySession(
+        request=request,
+        experiment=experiment,
+        source=checkout,
+        store=store,
+        progress=progress,
+        folder=folder,
+        run_id=run_id,
+        scope=scope,
+        is_rebuilt=True,
+        case=case,
+    )
+    session.write_verdict(judge(dataclasses.replace(case, problems=("this certify has not finished",))))
     point_latest(folder)
-    return attempt
+    return session

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from harness.documents.experiment import Experiment
 from harness.errors import EvidenceError, HostError, UsageError
-from harness.judge.verdict import VerdictInputs
 from harness.report.console import Progress
 from harness.review.evidence.vram import MAX_PROBE_BYTES, Probe, parse_probe
 from harness.runs.preparation import last_lines
@@ -19,7 +18,7 @@ from harness.system.git import read_checkout
 from harness.system.project import read_experiment as read_experiment
 from harness.system.safe_read import safe_read
 from harness.system.store import Store, disk_errors
-from harness.workflow.certify_session import CertifySession
+from harness.workflow.training import Training
 
 FILE = "probe.json"
 
@@ -33,36 +32,30 @@ def probe(request: Request, store: Store, progress: Progress) -> Probe:
     experiment = read_experiment(request.root, request.name)
     request = request.checked(experiment)
     command_of(experiment, request.name)
-    checkout = read_checkout(request.root)
-    # No oracle is asked, so no image has to be built twice.
-    unasked = experiment.policy.model_copy(update={"required": ()})
-    experiment = experiment.model_copy(update={"policy": unasked})
     above = request.root / "runs" / request.name
     with disk_errors("making the probe's folder"):
         above.mkdir(parents=True, exist_ok=True)
-    runner = "docker" if request.runner == "auto" else request.runner
-    case = VerdictInputs(
-        experiment=request.name,
-        run_id="probe",
-        commit=checkout.commit,
-        dirty=checkout.is_dirty,
-        runner=runner,
-        steps=experiment.steps,
-    )
     with store.in_use(), tempfile.TemporaryDirectory(prefix=".probe-", dir=above, ignore_cleanup_errors=True) as name:
-        attempt = CertifySession(request, experiment, checkout, store, progress, Path(name), case)
-        code, _ = attempt.export_code()
+        training = Training(
+            request=request,
+            experiment=experiment,
+            source=read_checkout(request.root),
+            store=store,
+            progress=progress,
+            folder=Path(name),
+            run_id="probe",
+        )
+        code, recorder = training.export_code()
         try:
-            ready = attempt.make_sandbox()
+            ready = training.make_sandbox()
         except HostError as error:
             if not experiment.gpus:
                 raise
-            attempt.warn(f"{error.problem}: the probe runs without a GPU, so it can only estimate")
-            attempt.experiment = experiment.model_copy(update={"gpus": 0})
-            ready = attempt.make_sandbox()
-        setting = attempt.make_setting(ready.sandbox, attempt.fetch_inputs())
-        setting, _ = attempt.prepare_inputs(setting, ready, code)
-        with attempt.stage("probe", "the longest batch, for each variant"):
+            training.warn(f"{error.problem}: the probe runs without a GPU and can only estimate")
+            training.experiment = experiment.model_copy(update={"gpus": 0})
+            ready = training.make_sandbox()
+        setting, _ = training.set_up(ready, code, recorder)
+        with training.stage("probe", "the longest batch, for each variant"):
             return run_probe(setting)
 
 

@@ -28,7 +28,6 @@ from harness.judge.manifest import environment_of
 from harness.judge.replay_check import Image, ReplayInputs
 from harness.judge.replay_verdict import judge_replay, replay_to_json
 from harness.judge.tier import tier_of
-from harness.judge.verdict import VerdictInputs
 from harness.replay.archived import OpenRecord, changed_files, check_code, keep_copy, locate, open_record, source_of
 from harness.replay.availability import Here
 from harness.replay.environment_changes import environment_rows
@@ -41,8 +40,8 @@ from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported, find_commit
 from harness.system.project import read_experiment, remember_checkout
 from harness.system.store import Store, disk_errors
-from harness.workflow.certify_session import SOURCES, CertifySession, Result
-from harness.workflow.training import Trained, train
+from harness.workflow.results import Result, write_documents
+from harness.workflow.training import SOURCES, Trained, Training
 
 _PATIENCE_S = 10.0
 """A build takes minutes: slow sources are waited for a little longer than where only the preflight was asked for."""
@@ -187,11 +186,11 @@ class _Replay:
         """Every stage."""
         question = self.export_code()
         self.look_ahead(question)
-        attempt = self.make_attempt(question)
-        trained = train(attempt)
-        document, trained = self.judge(attempt, trained)
+        training = self.make_training(question)
+        trained = training.train()
+        document = self.judge(training, trained)
         keep_copy(self.record, self.folder / "record")
-        return attempt.write_documents(document, (trained.evidence,), trained.materials)
+        return write_documents(training, self.case.runner, document, (trained.evidence,), trained.materials)
 
     def export_code(self) -> Question:
         """The code of the record's commit, or of the other one, in the run's folder; its experiment, and its extent."""
@@ -230,39 +229,35 @@ class _Replay:
         if self.record.archive is not None:
             restore_packages(self.record.archive, self.store, self.progress.note)
 
-    def make_attempt(self, question: Question) -> CertifySession:
+    def make_training(self, question: Question) -> Training:
         """What runs the training; it is told to build the image once, for the record's id is the other build's."""
         request, case = question.request, self.case
         if (request.root / "lockfiles").is_dir():  # an archive is replayed from any folder
             remember_checkout(self.store, request.root)
-        shared = VerdictInputs(
-            experiment=request.name,
+        return Training(
+            request=request,
+            experiment=question.experiment,
+            source=Exported(folder=self.folder / "code", commit=case.commit),
+            store=self.store,
+            progress=self.progress,
+            folder=self.folder,
             run_id=case.run_id,
-            commit=case.commit,
-            dirty=False,
-            runner=case.runner,
-            steps=case.steps,
-            required=(),
             scope=case.scope,
         )
-        source = Exported(folder=self.folder / "code", commit=case.commit)
-        return CertifySession(
-            request, question.experiment, source, self.store, self.progress, self.folder, shared, is_rebuilt=False
-        )
 
-    def judge(self, attempt: CertifySession, trained: Trained) -> tuple[dict[str, Any], Trained]:
+    def judge(self, training: Training, trained: Trained) -> dict[str, Any]:
         """Hold it against the record, and decide."""
-        with attempt.stage("judge", "bit for bit, against the record"):
+        with training.stage("judge", "bit for bit, against the record"):
             recorded, materials = self.record.recorded, trained.materials
             today = environment_of(materials, (trained.evidence,))
-            declared = attempt.experiment
+            declared = training.experiment
             tier = tier_of(recorded.environment, today, declared.environment, declared.gpus)
             own = {
                 "version": harness.__version__,
                 "recorder": str(materials.recorder),
                 "sources": str(tree_digest(SOURCES)),
             }
-            facts = {"harness": own, "image": dict(materials.image), "runner": attempt.case.runner}
+            facts = {"harness": own, "image": dict(materials.image), "runner": trained.ready.sandbox.kind}
             archived = {**recorded.facts, "environment": recorded.environment}
             planned = campaign.plan_campaign(declared, with_controls=False, cores=1)
             checks = (
@@ -274,19 +269,19 @@ class _Replay:
             )
             self.case = dataclasses.replace(
                 self.case,
-                runner=attempt.case.runner,
+                runner=trained.ready.sandbox.kind,
                 gpus=trained.ready.gpus,
                 interpreter=trained.ready.environment,
                 today=trained.evidence,
                 recorder=str(materials.recorder),
-                prepared=trained.prepared,
+                prepared=trained.materials.prepared,
                 image=self._image(materials.image, is_same_machine=tier.name == "same machine"),
                 tier=tier,
                 environment=environment_rows(archived, {**facts, "environment": today}),
                 controls=checks,
                 problems=trained.problems,
             )
-            return replay_to_json(judge_replay(self.case)), trained
+            return replay_to_json(judge_replay(self.case))
 
     def _image(self, facts: Any, *, is_same_machine: bool) -> Image:
         """The image of this training, and whether somebody built it after the record was made, or elsewhere."""

@@ -1,6 +1,6 @@
 """One training, from code that lies in a folder to its evidence: what a replay and a bisection are made of.
 
-    engine -> image -> inputs -> prepare -> one straight run -> evidence
+    code -> engine -> image -> inputs -> prepare -> one straight run -> evidence
 
 Image, locks, inputs and what is trained are those of that code, whichever commit is checked out; the recorder, the
 sandbox and the reader of the evidence are those of this version. Nothing is compared and nothing is decided here.
@@ -8,18 +8,41 @@ sandbox and the reader of the evidence are those of this version. Nothing is com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
+import harness
+from harness.documents.digest import Digest, canonical_json
+from harness.documents.experiment import Experiment
+from harness.documents.run import RunRecord
+from harness.documents.scope import Prefix, shortened
+from harness.evidence.content import Content
 from harness.evidence.trajectory import TrajectoryEvidence
+from harness.inputs.fetch import fetch_input
 from harness.judge.manifest import Materials
 from harness.judge.soundness import gpu_problems, trajectory_problems
-from harness.runs.campaign import STRAIGHT
-from harness.runs.request import Request as Request
-from harness.runs.runtime import Runtime
-from harness.runs.trajectory import run_straight
-from harness.system.project import read_experiment as read_experiment
-from harness.workflow.certify_session import CertifySession
+from harness.report.console import Progress
+from harness.runs import campaign
+from harness.runs.certify_folder import tree_digest
+from harness.runs.divergence_monitor import DivergenceMonitor
+from harness.runs.load_evidence import load_trajectory
+from harness.runs.preparation import last_lines, preparation_key, prepare
+from harness.runs.request import Request
+from harness.runs.runtime import Runtime, RuntimeRequest, make_runtime
+from harness.runs.sandbox import describe_exit
+from harness.runs.trajectory import RunContext, run_straight
+from harness.system import machine
+from harness.system.git import Source
+from harness.system.store import Store, disk_errors
+
+SOURCES = Path(harness.__file__).resolve().parent
+RECORDER = SOURCES / "recorder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,41 +52,181 @@ class Trained:
     Attributes:
         evidence: of the trajectory `straight`; it may be that of a training that failed, then `problems` say how.
         ready: the sandbox, with the id of the image.
-        prepared: sha256 of each prepared file.
         materials: what went into it, for a manifest.
         problems: everything that was not as planned, in words; empty for a training that can be compared.
-        seconds: what the stages took, by name.
     """
 
     evidence: TrajectoryEvidence
     ready: Runtime
-    prepared: Mapping[str, str]
     materials: Materials
     problems: tuple[str, ...]
-    seconds: Mapping[str, float]
 
 
-def train(attempt: CertifySession) -> Trained:
-    """The stages of one training; the attempt knows everything afterwards that its verdict needs.
+@dataclass(slots=True, kw_only=True)
+class Training:
+    """A training on its way; the methods are called in the order in which they stand.
 
-    Raises:
-        HarnessError: it could not be started, or Ctrl-C.
+    Attributes:
+        source: where the code comes from; image, locks, inputs and what is trained are all taken from it.
+        folder: where everything is written.
+        scope: the prefix that is trained; None for the whole training.
+        tree: where the code lies once it is exported, if not in `folder`.
+        is_rebuilt: whether the image is built twice where the experiment's policy requires it.
+        monitor: told of every step of a prefix, and ends trainings at their first difference.
+        seconds: what each stage took.
     """
-    code, recorder = attempt.export_code()
-    ready = attempt.make_sandbox()
-    setting = attempt.make_setting(ready.sandbox, attempt.fetch_inputs())
-    setting, prepared = attempt.prepare_inputs(setting, ready, code)
-    with attempt.stage("run", "one straight training" + (f", {setting.scope.text}" if setting.scope else "")):
-        records = {STRAIGHT: run_straight(setting, STRAIGHT)}
-    with attempt.stage("evidence", "the ledger and the declared files are read"):
-        evidence = attempt.load(STRAIGHT, records[STRAIGHT], {})
-    stop = None if setting.scope is None else setting.scope.stop
-    found = trajectory_problems(evidence, steps=setting.experiment.steps, kills=(), stop=stop)
-    return Trained(
-        evidence=evidence,
-        ready=ready,
-        prepared=prepared,
-        materials=attempt.materials(code, recorder, ready, prepared),
-        problems=(*found, *gpu_problems(evidence, len(ready.gpus)), *attempt.log_ends(records)),
-        seconds=attempt.seconds,
-    )
+
+    request: Request
+    experiment: Experiment
+    source: Source
+    store: Store
+    progress: Progress
+    folder: Path
+    run_id: str
+    scope: Prefix | None = None
+    tree: Path | None = None
+    is_rebuilt: bool = False
+    monitor: DivergenceMonitor = field(default_factory=lambda: DivergenceMonitor(campaign.STRAIGHT, campaign.RERUN))
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def code(self) -> Path:
+        """Where the code lies once it is exported."""
+        return self.folder / "code" if self.tree is None else self.tree
+
+    def train(self) -> Trained:
+        """Every stage of one straight training.
+
+        Raises:
+            HarnessError: it could not be started, or Ctrl-C.
+        """
+        code, recorder = self.export_code()
+        ready = self.make_sandbox()
+        setting, materials = self.set_up(ready, code, recorder)
+        with self.stage("run", "one straight training" + (f", {setting.scope.text}" if setting.scope else "")):
+            records = {campaign.STRAIGHT: run_straight(setting, campaign.STRAIGHT)}
+        with self.stage("evidence", "reading the ledger and the declared files"):
+            evidence = self.load(campaign.STRAIGHT, records[campaign.STRAIGHT], {})
+        stop = None if setting.scope is None else setting.scope.stop
+        found = trajectory_problems(evidence, steps=setting.experiment.steps, kills=(), stop=stop)
+        problems = (*found, *gpu_problems(evidence, len(ready.gpus)), *self.log_ends(records))
+        return Trained(evidence=evidence, ready=ready, materials=materials, problems=problems)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, detail: str) -> Iterator[None]:
+        """Tell of a stage and take its time in seconds."""
+        self.progress.stage(name, detail)
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 3)
+        self.progress.done(name, self.seconds[name])
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+        self.progress.note(text)
+
+    def warn(self, text: str) -> None:
+        """Something that a person should look at."""
+        self.progress.warn(text)
+
+    def export_code(self) -> tuple[Digest, Digest]:
+        """A clean export of the commit; the digests of the code and of the recorder."""
+        state = ", with uncommitted changes" if self.source.is_dirty else ""
+        with self.stage("code", f"commit {self.source.commit[:12]}{state}"), disk_errors("exporting the code"):
+            self.source.export(self.code)
+            (self.folder / "config.json").write_bytes(canonical_json(self.experiment.config) + b"\n")
+            return tree_digest(self.code), tree_digest(RECORDER)
+
+    def make_sandbox(self) -> Runtime:
+        """Containers of the built image, or a process of the host, with the GPUs that are asked for."""
+        wanted = RuntimeRequest(
+            root=self.code,
+            image=self.experiment.image,
+            num_gpus=self.experiment.gpus,
+            runner=self.request.runner,
+            engine=self.request.engine,
+            gpu=self.request.gpu,
+            python=self.request.python,
+            is_rebuild_required=self.is_rebuilt and "rebuild" in self.experiment.policy.required,
+        )
+        return make_runtime(wanted, self.store, self)
+
+    def set_up(self, ready: Runtime, code: Digest, recorder: Digest) -> tuple[RunContext, Materials]:
+        """Fetch and convert the inputs; what all runs have in common, and what goes into them."""
+        setting = self._setting(ready, self._fetch_inputs())
+        prepared: Mapping[str, str] = {}
+        if self.experiment.prepare:
+            with self.stage("prepare", "inputs are converted twice from scratch and compared, unless nothing changed"):
+                tree, prepared = prepare(setting, self.store, preparation_key(setting, ready.image_id, code))
+            setting = dataclasses.replace(setting, prepared=tree)
+        return setting, self.materials(code, recorder, ready, prepared)
+
+    def materials(
+        self, code: Digest, recorder: Digest, ready: Runtime | None = None, prepared: Mapping[str, str] | None = None
+    ) -> Materials:
+        """What went into the runs; without a runtime, of a certify that ended before anything was built."""
+        environment = ready.environment if ready else None
+        return Materials(
+            commit=self.source.commit,
+            is_dirty=self.source.is_dirty,
+            code=code,
+            recorder=recorder,
+            image=ready.facts if ready else {"name": self.experiment.image, "id": None},
+            prepared=prepared or {},
+            host=machine.host_facts(),
+            gpu=(ready.gpu if ready else None) or {},
+            interpreter=environment.to_json() if environment else None,
+        )
+
+    def load(
+        self, name: str, runs: tuple[RunRecord, ...], known: dict[tuple[str, Digest], Content]
+    ) -> TrajectoryEvidence:
+        """What a trajectory left behind, read; `known` as `load_trajectory` has it."""
+        declared = self.experiment
+        return load_trajectory(
+            self.folder / name, name, runs, declared.outputs, declared.checkpoints, declared.policy.volatile, known
+        )
+
+    def log_ends(self, records: campaign.Records) -> tuple[str, ...]:
+        """The end of the log of every run that failed."""
+        failed = [run for runs in records.values() for run in runs if run.exit_code != 0 and not run.is_planned_kill]
+        return tuple(
+            f"{run.trajectory}/{run.number} ended with {describe_exit(run.exit_code)}"
+            f"{': ' + run.error if run.error else ''}\n"
+            f"{last_lines(self.folder / run.trajectory / f'log-{run.number}.txt')}"
+            for run in failed
+        )
+
+    def _fetch_inputs(self) -> dict[str, Path]:
+        """Every input, fetched and verified."""
+        declared = sorted(self.experiment.inputs.items())
+        with self.stage("inputs", ", ".join(name for name, _ in declared) or "none"):
+            return {
+                name: fetch_input(value.named(name), self.store, self._root_of(value.file), self.progress.note)
+                for name, value in declared
+            }
+
+    def _root_of(self, file: str | None) -> Path:
+        """What an input's path is below: the code, or, for a file that is not committed, the checkout."""
+        return self.request.root if file is not None and not (self.code / file).is_file() else self.code
+
+    def _setting(self, ready: Runtime, inputs: Mapping[str, Path]) -> RunContext:
+        """What all runs have in common."""
+        return RunContext(
+            experiment=shortened(self.experiment, self.scope),
+            name=self.request.name,
+            run_id=self.run_id,
+            commit=self.source.commit,
+            sandbox=ready.sandbox,
+            folder=self.folder,
+            code=self.code,
+            config=self.folder / "config.json",
+            recorder=RECORDER,
+            inputs=inputs,
+            prepared=None,
+            listener=self.progress,
+            cancel=threading.Event(),
+            scope=self.scope,
+            lookout=None if self.scope is None else self.monitor,
+        )

@@ -26,7 +26,7 @@ from harness.runs.sandbox import Mount
 from harness.runs.trajectory import RunContext, run_straight
 from harness.system.git import export, read_checkout
 from harness.system.project import read_experiment
-from harness.workflow.certify_session import RECORDER
+from harness.workflow.training import RECORDER
 
 EMULATOR = Path("/usr/bin/qemu-x86_64-static")
 PYTHON = "/opt/venv/bin/python"

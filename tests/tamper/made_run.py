@@ -31,6 +31,7 @@ from harness.system.git import Exported
 from harness.system.project import read_experiment
 from harness.system.store import Store
 from harness.workflow.certify_session import CertifySession, campaign_of
+from harness.workflow.results import write_documents
 from tests.made.synthetic import KILL, Files, Process, Quirks, State, canonical, chain, record_of, restore, start_state
 
 NAME = "small"
@@ -93,22 +94,22 @@ WHOLE = Plan()
 def make_run(root: Path, plan: Plan = WHOLE) -> Path:
     """A finished certify below `root`; returns the run's folder."""
     project = write_project(root, plan)
-    attempt = begin(project, plan)
-    with attempt.store.in_use():
-        code, recorder = attempt.export_code()
-        vetoed = attempt.review_code() if plan.has_review else None
-        asked = tuple(name for name in attempt.experiment.policy.required if name != "rebuild")
-        attempt.case = dataclasses.replace(attempt.case, runner="host", required=asked)
-        materials = attempt._untouched(code, recorder)
+    session = begin(project, plan)
+    with session.store.in_use():
+        code, recorder = session.export_code()
+        vetoed = session.review_code() if plan.has_review else None
+        asked = tuple(name for name in session.experiment.policy.required if name != "rebuild")
+        session.case = dataclasses.replace(session.case, runner="host", required=asked)
+        materials = session.materials(code, recorder)
         if vetoed is not None:
-            return attempt.write(judge(attempt.case), (), materials).folder
-        records = run_all(attempt, plan)
-        for path in () if plan.has_tensors else sorted(attempt.folder.glob("*/runs/*/tensors.jsonl")):
+            return session.write(judge(session.case), (), materials).folder
+        records = run_all(session, plan)
+        for path in () if plan.has_tensors else sorted(session.folder.glob("*/runs/*/tensors.jsonl")):
             path.unlink()
-        planned = campaign_of(shortened(attempt.experiment, attempt.case.scope), with_controls=plan.has_controls)
+        planned = campaign_of(shortened(session.experiment, session.case.scope), with_controls=plan.has_controls)
         cited = tuple(ControlResult(name=name, detected=True, detail="found") for name in ("flip_param", "flip_optim"))
-        verdict, evidence = attempt.judge(records, planned, cited if plan.cites_controls else None, code)
-        return attempt.write(verdict, evidence, materials).folder
+        verdict, evidence = session.judge(records, planned, cited if plan.cites_controls else None, code)
+        return session.write(verdict, evidence, materials).folder
 
 
 def write_project(root: Path, plan: Plan) -> Path:
@@ -125,17 +126,17 @@ def write_project(root: Path, plan: Plan) -> Path:
 def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
     """A finished replay of a record (a run's folder, a published one, an archive); returns its folder."""
     project = write_project(root, plan)
-    attempt = begin(project, plan)
+    session = begin(project, plan)
     place = Place(path=recorded, shown="the record")
-    with attempt.store.in_use(), open_record(place, project, attempt.store, lambda _: None) as record:
-        code, recorder = attempt.export_code()
-        attempt.case = dataclasses.replace(attempt.case, runner="host", required=())
-        records = straight(attempt.folder, "straight", plan.straight, None, exit_code=plan.exit_code)
-        evidence = attempt.load("straight", records, {})
-        materials = attempt._untouched(code, recorder)
+    with session.store.in_use(), open_record(place, project, session.store, lambda _: None) as record:
+        code, recorder = session.export_code()
+        session.case = dataclasses.replace(session.case, runner="host", required=())
+        records = straight(session.folder, "straight", plan.straight, None, exit_code=plan.exit_code)
+        evidence = session.load("straight", records, {})
+        materials = session.materials(code, recorder)
         today = environment_of(materials, (evidence,))
-        planned = campaign_of(attempt.experiment, with_controls=False)
-        checks = check_all({"straight": evidence}, attempt.folder, attempt.experiment.policy.volatile, planned, ())
+        planned = campaign_of(session.experiment, with_controls=False)
+        checks = check_all({"straight": evidence}, session.folder, session.experiment.policy.volatile, planned, ())
         case = ReplayInputs(
             run_id=plan.run_id,
             record=record.recorded,
@@ -148,11 +149,11 @@ def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
             controls=checks,
             problems=(
                 *trajectory_problems(evidence, steps=STEPS, kills=(), stop=None),
-                *attempt.log_ends({"straight": records}),
+                *session.log_ends({"straight": records}),
             ),
         )
-        keep_copy(record, attempt.folder / "record")
-        return attempt.write_documents(replay_to_json(judge_replay(case)), (evidence,), materials).folder
+        keep_copy(record, session.folder / "record")
+        return write_documents(session, "host", replay_to_json(judge_replay(case)), (evidence,), materials).folder
 
 
 def begin(project: Path, plan: Plan) -> CertifySession:
@@ -177,10 +178,20 @@ def begin(project: Path, plan: Plan) -> CertifySession:
     shutil.copytree(project, clean, ignore=shutil.ignore_patterns("runs"))
     progress = Progress(io.StringIO(), is_live=False)
     store = Store(project.parent / "cache")
-    return CertifySession(request, experiment, Exported(folder=clean, commit=COMMIT), store, progress, folder, case)
+    return CertifySession(
+        request=request,
+        experiment=experiment,
+        source=Exported(folder=clean, commit=COMMIT),
+        store=store,
+        progress=progress,
+        folder=folder,
+        run_id=plan.run_id,
+        scope=scope,
+        case=case,
+    )
 
 
-def run_all(attempt: CertifySession, plan: Plan) -> dict[str, tuple[RunRecord, ...]]:
+def run_all(session: CertifySession, plan: Plan) -> dict[str, tuple[RunRecord, ...]]:
     """Every trajectory's folder, as the runner leaves it."""
     stop = Fault(kind="stop", step=plan.steps) if plan.steps else None
     works: dict[str, Callable[[Path], tuple[RunRecord, ...]]] = {
@@ -200,7 +211,7 @@ def run_all(attempt: CertifySession, plan: Plan) -> dict[str, tuple[RunRecord, .
         works = {"straight": works["straight"]}
     if plan.only:
         works = {name: work for name, work in works.items() if name in plan.only}
-    return {name: work(attempt.folder) for name, work in works.items()}
+    return {name: work(session.folder) for name, work in works.items()}
 
 
 def straight(

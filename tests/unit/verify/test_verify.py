@@ -332,9 +332,9 @@ def test_amounts_and_checks_are_told(tmp_path):
 
 
 def test_the_digest_of_the_sources_is_the_one_that_manifests_have(tmp_path):
-    import harness.workflow.certify_session as attempt
+    from harness.workflow.training import SOURCES
 
-    assert own_sources() == str(tree_digest(attempt.SOURCES))
+    assert own_sources() == str(tree_digest(SOURCES))
     manifest = json.loads((make_run(tmp_path) / "manifest.json").read_text())
     assert manifest["harness"]["sources"] == own_sources()
 
