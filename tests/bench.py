@@ -14,11 +14,10 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tabulate import tabulate
-
 from harness.documents.digest import canonical_json, sha256
 from harness.images.builder import build
 from harness.inputs.fetch import fetch_input
+from harness.report.text_table import text_table
 from harness.runs.container import ContainerSandbox
 from harness.runs.preparation import prepare
 from harness.runs.trajectory import RunContext, run_straight
@@ -107,7 +106,7 @@ def main():
     if "--json" in sys.argv:
         print(json.dumps([dict(zip(HEADER, row, strict=True)) for row in rows]))
     else:
-        print(tabulate(rows, headers=HEADER, floatfmt=("", ".2f", ".2f", ".2f", ".1f", ".1f"), tablefmt="github"))
+        print(text_table([(row[0], *(f"{value:.2f}" for value in row[1:])) for row in rows], HEADER))
 
 
 if __name__ == "__main__":

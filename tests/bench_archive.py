@@ -14,8 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tabulate import tabulate
-
+from harness.report.text_table import text_table
 from tests import ROOT
 
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -78,7 +77,7 @@ def main():
             for name, found in measured.items()
         ]
         print(f"{path.name}, {size / 1e6:.0f} MB, medians of {NUM_ROUNDS}")
-        print(tabulate(rows, headers=("side", "s", "MB/s", "speed / sha256sum", "peak MB"), disable_numparse=True))
+        print(text_table(rows, ("side", "s", "MB/s", "speed / sha256sum", "peak MB")))
 
 
 if __name__ == "__main__":

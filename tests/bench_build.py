@@ -17,8 +17,6 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from tabulate import tabulate
-
 from harness.images.base import build_base
 from harness.images.build_once import Materials
 from harness.images.builder import build
@@ -28,6 +26,7 @@ from harness.images.layer_tar import read_contents
 from harness.images.recipe import build_context, read_recipe
 from harness.packages.debian import fetch_packages
 from harness.packages.wheels import fetch_wheels
+from harness.report.text_table import text_table
 from harness.system import engine
 from harness.system.store import Store
 from tests import ROOT
@@ -122,7 +121,9 @@ def main():
     if "--json" in sys.argv:
         print(json.dumps({"rounds": rounds, "ratio": ratio}))
     else:
-        print(tabulate(rows, headers=("", "seconds", "of which"), floatfmt=".1f", tablefmt="github"))
+        print(
+            text_table([(name, f"{seconds:.1f}", parts) for name, seconds, parts in rows], ("", "seconds", "of which"))
+        )
         print(f"ratio of the medians: {ratio:.2f}")
 
 

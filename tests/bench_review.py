@@ -19,8 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tabulate import tabulate
-
+from harness.report.text_table import text_table
 from tests import ROOT
 
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -28,6 +27,7 @@ NUM_FILES = int(os.environ.get("NUM_FILES", "1000"))
 TREE = Path(os.environ.get("TREE") or sysconfig.get_path("stdlib"))
 LEFT_OUT = {"test", "tests", "idlelib", "site-packages", "dist-packages", "build", "dist", ".git", "lib2to3"}
 PARSE = "import ast, sys\nfor path in sys.stdin.read().split('\\n'): ast.parse(open(path, 'rb').read())"
+HEADER = ("", "seconds", "processor seconds", "peak MiB so far")
 
 
 def sources():
@@ -77,7 +77,7 @@ def main():
     rows = [(name, *map(statistics.median, zip(*values, strict=True))) for name, values in measured.items()]
     num_cores = len(os.sched_getaffinity(0))
     print(f"{len(paths)} files, {size_bytes / 1e6:.1f} MB, {num_cores} processors, median of {NUM_ROUNDS}")
-    print(tabulate(rows, ("", "seconds", "processor seconds", "peak MiB so far"), floatfmt=".2f"))
+    print(text_table([(name, *(f"{value:.2f}" for value in values)) for name, *values in rows], HEADER))
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ class Process:
             lr=[float(lr).hex()],
         )
         rows = self.folder.files.get("metrics.jsonl", b"")
-        row = {"step": number, "loss": losses[0], "seconds": len(rows) / 7 + len(self.earlier)}
+        row: dict[str, object] = {"step": number, "loss": losses[0], "seconds": len(rows) / 7 + len(self.earlier)}
         if quirks.saves_rows_twice and self.earlier:
             row["host"] = "b"
         self.folder.files["metrics.jsonl"] = rows + canonical(row) + b"\n"

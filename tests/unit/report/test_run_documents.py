@@ -48,8 +48,8 @@ def test_a_run_folder_gets_every_document(tmp_path: Path) -> None:
 
 def test_documents_do_not_depend_on_the_order_of_keys() -> None:
     given = (data.DIVERGED, data.MANIFEST)
-    backwards = [json.loads(json.dumps(value, sort_keys=True)) for value in given]
-    assert render_documents(*given, data.curves()) == render_documents(*backwards, data.curves())
+    verdict, manifest = (json.loads(json.dumps(value, sort_keys=True)) for value in given)
+    assert render_documents(*given, data.curves()) == render_documents(verdict, manifest, data.curves())
 
 
 def test_another_process_with_another_hash_seed_and_locale_writes_the_same_bytes() -> None:
