@@ -5,6 +5,7 @@ Schema 2. Documents of schema 1, which said *oracle* where this one says *check*
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -70,7 +71,7 @@ class Checks(Model):
     rerun: Check
     resume: Check
     rebuild: Check
-    replay: Check | None = None
+    replay: Check | None = Field(default=None, exclude_if=lambda check: check is None)
 
     def items(self) -> tuple[tuple[CheckName, Check], ...]:
         """Those that there are, in the order in which people read them."""
@@ -124,7 +125,7 @@ class StreamDifference(Model):
 class Cause(Model):
     """Why it differs, as far as it was measured."""
 
-    kind: str = Field(alias="class")
+    kind: str = Field(validation_alias="class", serialization_alias="class")
     title: str
     evidence: tuple[str, ...]
     ruled_out: tuple[str, ...]
@@ -147,7 +148,11 @@ class Control(Model):
 
 
 class Restored(Model):
-    """What a resumed run held before its first batch, against the straight run's state at that step."""
+    """What a resumed run held before its first batch, against the last earlier record of that state.
+
+    `different` names `<stream>.<tensor>`. `file` is the checkpoint that was read, `num_in_file` how many of the tensors
+    are in it: None where that cannot be told, for instance because the file was written again later.
+    """
 
     run: int
     after_step: int
@@ -156,6 +161,11 @@ class Restored(Model):
     different: tuple[str, ...]
     file: str | None
     num_in_file: int | None
+
+    @property
+    def streams(self) -> frozenset[str]:
+        """The streams in which something came back different, as far as they are named."""
+        return frozenset(re.split(r"[. ]", name, maxsplit=1)[0] for name in self.different)
 
 
 class Testimony(Model):

@@ -80,32 +80,3 @@ class TrajectoryEvidence:
     def file(self, path: str) -> FileEvidence | None:
         """The file at a path."""
         return next((file for file in self.files if file.path == path), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
-    """How much was compared.
-
-    Attributes:
-        steps: step records.
-        tensors: tensors of states (at restore and at the end) and of files.
-        bytes: the bytes of those tensors, as far as their sizes are known.
-        files: files.
-    """
-
-    steps: int = 0
-    tensors: int = 0
-    bytes: int = 0
-    files: int = 0
-
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(
-            steps=self.steps + other.steps,
-            tensors=self.tensors + other.tensors,
-            bytes=self.bytes + other.bytes,
-            files=self.files + other.files,
-        )
-
-    def to_json(self) -> dict[str, int]:
-        """As verdict.json has it."""
-        return {"steps": self.steps, "tensors": self.tensors, "bytes": self.bytes, "files": self.files}

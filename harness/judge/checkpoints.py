@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from harness.documents.verdict import Restored
 from harness.errors import EvidenceError
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors
-from harness.judge.restored import Restored
 
 
 def with_checkpoints(resumed: TrajectoryEvidence | None, restored: tuple[Restored, ...]) -> tuple[Restored, ...]:
@@ -26,7 +24,7 @@ def _with_file(resumed: TrajectoryEvidence, restored: Restored) -> Restored:
         digests = {str(tensor.digest) for tensor in file.content.tensors}
         if _is_still_of_step(resumed, restored, digests):
             num = _num_in_file(run, digests)
-    return replace(restored, file=path, num_in_file=num)
+    return restored.model_copy(update={"file": path, "num_in_file": num})
 
 
 def _is_still_of_step(resumed: TrajectoryEvidence, restored: Restored, digests: set[str]) -> bool:

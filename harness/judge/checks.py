@@ -1,50 +1,28 @@
-"""Oracles: three questions, each judged on its own: does it repeat, does it survive a kill, is its image rebuilt.
+"""Checks: rerun, resume and rebuild, each judged on its own: does it repeat, survive a kill, is its image rebuilt.
 
-The rules are those of the design: a fault of the infrastructure is never a divergence, missing evidence never a
-certificate, and a difference after a resume is the resume's only if the pipeline repeats itself without one.
+A fault of the infrastructure is never a divergence, missing evidence never a certificate, and a difference after a
+resume is the resume's only if the pipeline repeats itself without one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-from harness.evidence.trajectory import Amount, RunEvidence, TrajectoryEvidence
+from harness.documents.run import Fault
+from harness.documents.verdict import Check, CheckName, CheckWord, Compared, Restored, ResumePoint
+from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.diff import FileComparison, RunComparison, align, compare_files, compare_run
 from harness.judge.locate import Difference, ledger_of
-from harness.judge.restored import Restored
+from harness.judge.prefix import cut_short
+from harness.judge.soundness import run_problems, trajectory_problems
+from harness.judge.verdict_inputs import VerdictInputs
 
-CheckVerdict = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "NOT_CHECKED"]
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resume:
-    """Where a resumed run began; `checkpoint_step` is where the host found the same state, None if nowhere."""
-
-    run: int
-    started_after_step: int
-    checkpoint_step: int | None
-    step_source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One question and its answer; `how` says what was compared, `reason` why it is not certified."""
-
-    verdict: CheckVerdict
-    required: bool
-    how: str = ""
-    reason: str = ""
-    compared: Amount = field(default_factory=Amount)
-    bound: str | None = None
-    resumes: tuple[Resume, ...] = ()
-    image_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ignored:
+class IgnoredCheckpoint:
     """A resumed run that started over although a checkpoint was complete."""
 
     run: RunEvidence
@@ -54,23 +32,27 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """An oracle with what it stands on.
+    """A check with what it stands on.
 
     Attributes:
+        reference: the trajectory that everything is compared with.
         trajectory: the one in which it differs, or that was compared.
         differences: in the order of their causes.
         problems: why it is INCONCLUSIVE, each in words.
         notes: what was seen and does not count.
+        is_open: whether it differs, and nobody knows whether the code is why: INCONCLUSIVE, with a first difference.
     """
 
-    oracle: Check
+    check: Check
+    reference: TrajectoryEvidence | None = None
     trajectory: TrajectoryEvidence | None = None
     comparisons: tuple[RunComparison, ...] = ()
     files: tuple[FileComparison, ...] = ()
     differences: tuple[Difference, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    ignored: Ignored | None = None
+    ignored: IgnoredCheckpoint | None = None
+    is_open: bool = False
 
     @property
     def restored(self) -> tuple[Restored, ...]:
@@ -78,134 +60,185 @@ class CheckResult:
         return tuple(comparison.restored for comparison in self.comparisons if comparison.restored is not None)
 
 
-def judge_rerun(
-    straight: TrajectoryEvidence,
-    rerun: TrajectoryEvidence | None,
-    resumed: TrajectoryEvidence | None,
-    *,
-    is_second_run_wanted: bool,
-    is_required: bool,
-    problems: tuple[str, ...],
-    prefix_problems: tuple[str, ...],
-    is_whole: bool = True,
-) -> CheckResult:
-    """Whether the same command gives the same bits in another process.
+CheckResults = dict[CheckName, CheckResult]
 
-    Args:
-        straight: the straight trajectory.
-        rerun: a second straight trajectory, if one was run.
-        resumed: its first run up to the kill is compared as well.
-        is_second_run_wanted: False if the steps before the first kill are to answer the question.
-        is_required: whether a certificate needs it.
-        problems: what is wrong with `straight` or `rerun`.
-        prefix_problems: what is wrong with the first run of `resumed`.
-        is_whole: False if only the first steps were run; nothing has an end or outputs then.
-    """
+
+def check_certify(inputs: VerdictInputs) -> CheckResults:
+    """Judge the three checks of a certify."""
+    if inputs.straight is None:
+        nothing = not_checked("nothing was run", inputs, "rerun"), not_checked("nothing was run", inputs, "resume")
+        return {"rerun": nothing[0], "resume": nothing[1], "rebuild": judge_rebuild(inputs)}
+    straight = (*unsound(inputs, inputs.straight), *_missing(inputs, inputs.straight))
+    rerun = judge_rerun(inputs, inputs.straight, (*straight, *unsound(inputs, inputs.rerun)))
+    problems = (*straight, *unsound(inputs, inputs.resumed, inputs.interruptions))
+    resume = judge_resume(inputs, inputs.straight, problems, rerun.check)
+    return {"rerun": rerun, "resume": resume, "rebuild": judge_rebuild(inputs)}
+
+
+def not_checked(reason: str, inputs: VerdictInputs, name: CheckName) -> CheckResult:
+    """A check that was not made."""
+    return CheckResult(check=Check(verdict="NOT_CHECKED", required=name in inputs.required, reason=reason))
+
+
+def unsound(
+    inputs: VerdictInputs, trajectory: TrajectoryEvidence | None, kills: tuple[Fault, ...] = ()
+) -> tuple[str, ...]:
+    """What was not as planned with a trajectory, in words."""
+    if trajectory is None:
+        return ()
+    is_cut = inputs.stopped_at is not None
+    return trajectory_problems(trajectory, steps=inputs.steps, kills=kills, stop=inputs.stop, is_cut=is_cut)
+
+
+def judge_rerun(inputs: VerdictInputs, straight: TrajectoryEvidence, problems: tuple[str, ...]) -> CheckResult:
+    """Whether the same command gives the same bits in another process: a second run, or one before its first kill."""
     if problems:
-        return _undecided(is_required, problems)
+        return _undecided(inputs, "rerun", problems)
+    rerun, resumed, is_second_run_wanted = inputs.rerun, inputs.resumed, inputs.rerun_mode == "second_run"
+    first_kill = inputs.interruptions[0] if inputs.interruptions else inputs.stop
+    prefix_problems = run_problems(resumed.runs[0], first_kill, inputs.steps) if resumed and resumed.runs else ()
     second = _compare_first(straight, rerun)
     prefix = _compare_first(straight, resumed) if not prefix_problems else None
-    if second is not None and rerun is not None and (second.differences or not _differs(prefix)):
-        return _rerun_judged(rerun, second, _files(straight, rerun, is_whole), is_required, is_second_run=True)
+    is_prefix_different = prefix is not None and bool(prefix.differences)
+    if second is not None and rerun is not None and (second.differences or not is_prefix_different):
+        files = _compared_files(inputs, straight, rerun)
+        return _rerun_judged(inputs, straight, rerun, second, files, is_second_run=True)
+    if is_second_run_wanted and rerun is None and not is_prefix_different:
+        return not_checked("no second straight run took place", inputs, "rerun")
     if prefix is None or resumed is None:
-        reason = (
-            "no second straight run took place"
-            if is_second_run_wanted
-            else ("; ".join(prefix_problems) or "no step was complete before the first kill")
-        )
-        return CheckResult(oracle=Check(verdict="NOT_CHECKED", required=is_required, reason=reason))
-    if is_second_run_wanted and rerun is None and not prefix.differences:
-        reason = "no second straight run took place"
-        return CheckResult(oracle=Check(verdict="NOT_CHECKED", required=is_required, reason=reason))
-    return _rerun_judged(resumed, prefix, (), is_required, is_second_run=False)
+        reason = "; ".join(prefix_problems) or "no step was complete before the first kill"
+        return not_checked("no second straight run took place" if is_second_run_wanted else reason, inputs, "rerun")
+    return _rerun_judged(inputs, straight, resumed, prefix, (), is_second_run=False)
 
 
 def judge_resume(
-    straight: TrajectoryEvidence,
-    resumed: TrajectoryEvidence | None,
-    *,
-    is_required: bool,
-    is_random: bool,
-    problems: tuple[str, ...],
-    rerun: Check,
-    is_whole: bool = True,
-    cut: str = "",
+    inputs: VerdictInputs, straight: TrajectoryEvidence, problems: tuple[str, ...], rerun: Check
 ) -> CheckResult:
-    """Whether the interrupted and resumed trajectory equals the straight one.
-
-    Args:
-        straight: the straight trajectory.
-        resumed: the interrupted one.
-        is_required: whether a certificate needs it.
-        is_random: whether the points of the kills were drawn at random; hand-picked ones get no bound.
-        problems: what is wrong with either.
-        rerun: the answer to the other question.
-        is_whole: False if only the first steps were run; nothing has an end or outputs then.
-        cut: why the interrupted trajectory was stopped before its end; what it has shown until then is no yes.
-    """
+    """Whether the interrupted and resumed trajectory equals the straight one."""
+    resumed, cut = inputs.resumed, cut_short(inputs, inputs.resumed)
     if resumed is None:
-        reason = "no interrupted training took place"
-        return CheckResult(oracle=Check(verdict="NOT_CHECKED", required=is_required, reason=reason))
+        return not_checked("no interrupted training took place", inputs, "resume")
     resumes, alignment_problems = _resumes(straight, resumed)
     if problems or len(resumed.runs) < 2:
-        found = problems or (cut or "nothing was resumed",)
-        return _undecided(is_required, found, resumes=resumes)
+        return _undecided(inputs, "resume", problems or (cut or "nothing was resumed",), resumes=resumes)
     comparisons = tuple(compare_run(straight, resumed, number) for number in range(2, len(resumed.runs) + 1))
-    files = _files(straight, resumed, is_whole)
-    differences = _all_differences(comparisons, files, resumed)
+    files = _compared_files(inputs, straight, resumed)
+    differences = all_differences(comparisons, files, resumed)
     ignored, start_problems = _started_over(resumed)
     blocking = (*alignment_problems, *start_problems)
+    # What a training has shown until it was stopped is no yes.
     unanswered = (cut,) if cut and not differences else ()
-    more = (*blocking, *unanswered, *_problems(comparisons, files))
-    amount = _amount(comparisons, files)
+    more = (*blocking, *unanswered, *comparison_problems(comparisons, files))
+    compared = amount_compared(comparisons, files)
     num = len(resumed.runs) - 1
-    extent = "" if is_whole else f", up to step {ledger_of(resumed.runs[-1]).last_step}"
-    verdict, reason = _resume_answer(ignored, differences, blocking, more, amount, rerun)
-    oracle = Check(
+    verdict, reason = _resume_answer(ignored, differences, blocking, more, compared, rerun)
+    extent = "" if inputs.scope is None else f", up to step {ledger_of(resumed.runs[-1]).last_step}"
+    check = Check(
         verdict=verdict,
-        required=is_required,
+        required="resume" in inputs.required,
         how=(f"{num} kills, each followed by a resume" if num > 1 else "one kill, followed by a resume") + extent,
         reason=reason,
-        compared=amount,
-        bound=bound(num, "resumes") if is_random and verdict == "CERTIFIED" else None,
+        compared=compared,
+        bound=bound(num) if inputs.is_random and verdict == "CERTIFIED" else None,
         resumes=resumes,
     )
     return CheckResult(
-        oracle=oracle,
+        check=check,
+        reference=straight,
         trajectory=resumed,
         comparisons=comparisons,
         files=files,
         differences=differences,
         problems=tuple(dict.fromkeys((reason, *more))) if verdict == "INCONCLUSIVE" else (),
-        notes=_notes(comparisons),
+        notes=all_notes(comparisons),
         ignored=ignored,
     )
 
 
-def judge_rebuild(image_ids: tuple[str, ...], source: str, *, is_required: bool, is_given: bool) -> CheckResult:
+def judge_rebuild(inputs: VerdictInputs) -> CheckResult:
     """Whether the image built again has the same id."""
-    if not is_given:
-        reason = "the image was not built again"
-        return CheckResult(oracle=Check(verdict="NOT_CHECKED", required=is_required, reason=reason))
-    if len(image_ids) < 2:
-        found = "the record of the rebuild names fewer than two images"
-        return _undecided(is_required, (found,))
-    is_same = len(set(image_ids)) == 1
+    if inputs.rebuild is None:
+        return not_checked("the image was not built again", inputs, "rebuild")
+    ids = inputs.rebuild.image_ids
+    if len(ids) < 2:
+        return _undecided(inputs, "rebuild", ("the record of the rebuild names fewer than two images",))
+    is_same = len(set(ids)) == 1
     return CheckResult(
-        oracle=Check(
+        check=Check(
             verdict="CERTIFIED" if is_same else "DIVERGED",
-            required=is_required,
-            how=source,
+            required="rebuild" in inputs.required,
+            how=inputs.rebuild.source,
             reason="" if is_same else "the image built again has another id",
-            image_ids=image_ids,
+            image_ids=ids,
         )
     )
 
 
-def bound(num_held: int, what: str) -> str:
+def bound(num_held: int) -> str:
     """The exact bound: with n of n held, a failing share of 1 - 0.05^(1/n) or more has 5 % probability or less."""
     percent = 100 * (1 - (1 - CONFIDENCE) ** (1 / num_held))
-    return f"{num_held} of {num_held} held: with 95 % confidence fewer than {percent:.1f} % of {what} differ"
+    return f"{num_held} of {num_held} held: with 95 % confidence, fewer than {percent:.1f} % of resumes differ"
+
+
+def _missing(inputs: VerdictInputs, straight: TrajectoryEvidence) -> tuple[str, ...]:
+    if inputs.scope is None and not any(file.role == "output" for file in straight.files):
+        return ("straight: no file matches the declared outputs: there is nothing to compare",)
+    run = straight.runs[0] if straight.runs else None
+    if run is not None and run.ledger is not None and not all("param" in s.streams for s in run.ledger.steps):
+        return ("straight: the recorder saw no trainable parameters, so the ledger says too little",)
+    return ()
+
+
+def _compared_files(
+    inputs: VerdictInputs, straight: TrajectoryEvidence, other: TrajectoryEvidence
+) -> tuple[FileComparison, ...]:
+    """The files compared. Of a prefix only checkpoints, and nothing that may have been cut off while it was written."""
+    if any(run.record.was_stopped_early for run in (*straight.runs, *other.runs)):
+        return ()
+    is_whole = inputs.scope is None
+    kept = [[file for file in one.files if is_whole or file.role == "checkpoint"] for one in (straight, other)]
+    return compare_files(*kept)
+
+
+def _rerun_judged(
+    inputs: VerdictInputs,
+    straight: TrajectoryEvidence,
+    other: TrajectoryEvidence,
+    comparison: RunComparison,
+    files: tuple[FileComparison, ...],
+    *,
+    is_second_run: bool,
+) -> CheckResult:
+    last = comparison.amount.steps
+    part = f"a second straight run up to step {last}" if is_second_run else f"steps 1-{last} before the first kill"
+    differences = all_differences((comparison,), files, other)
+    problems = comparison_problems((comparison,), files)
+    compared = amount_compared((comparison,), files)
+    verdict: CheckWord = "CERTIFIED"
+    reason = ""
+    if differences:
+        verdict, problems = "DIVERGED", ()
+        reason = f"{differences[0].stream} differs at step {differences[0].step} between two fresh processes"
+    elif problems or compared.steps == 0:
+        problems = problems or ("nothing was compared: the second process has no step",)
+        verdict, reason = "INCONCLUSIVE", problems[0]
+    check = Check(
+        verdict=verdict,
+        required="rerun" in inputs.required,
+        how="second straight run" if ledger_of(other.runs[0]).end is not None else part,
+        reason=reason,
+        compared=compared,
+    )
+    return CheckResult(
+        check=check,
+        reference=straight,
+        trajectory=other,
+        comparisons=(comparison,),
+        files=files,
+        differences=differences,
+        problems=problems,
+        notes=all_notes((comparison,)),
+    )
 
 
 def complete_saves(runs: Sequence[RunEvidence], outputs: frozenset[str]) -> tuple[int, int]:
@@ -225,66 +258,14 @@ def complete_saves(runs: Sequence[RunEvidence], outputs: frozenset[str]) -> tupl
     return len(steps), max(steps, default=0)
 
 
-def _files(straight: TrajectoryEvidence, other: TrajectoryEvidence, is_whole: bool) -> tuple[FileComparison, ...]:
-    """The files compared. Of a prefix only checkpoints, and nothing that may have been cut off while it was written."""
-    if any(run.record.was_stopped_early for run in (*straight.runs, *other.runs)):
-        return ()
-    kept = [[file for file in one.files if is_whole or file.role == "checkpoint"] for one in (straight, other)]
-    return compare_files(*kept)
-
-
-def _rerun_judged(
-    other: TrajectoryEvidence,
-    comparison: RunComparison,
-    files: tuple[FileComparison, ...],
-    is_required: bool,
-    *,
-    is_second_run: bool,
-) -> CheckResult:
-    is_whole = ledger_of(other.runs[0]).end is not None
-    last = comparison.amount.steps
-    part = f"a second straight run up to step {last}" if is_second_run else f"steps 1-{last} before the first kill"
-    how = "second straight run" if is_whole else part
-    differences = _all_differences((comparison,), files, other)
-    problems = _problems((comparison,), files)
-    amount = _amount((comparison,), files)
-    if differences:
-        verdict: CheckVerdict = "DIVERGED"
-        reason = f"{differences[0].stream} differs at step {differences[0].step} between two fresh processes"
-        problems = ()
-    elif problems or amount.steps == 0:
-        problems = problems or ("nothing was compared: the second process has no step",)
-        verdict, reason = "INCONCLUSIVE", problems[0]
-    else:
-        verdict, reason = "CERTIFIED", ""
-    held = bound(1, "reruns") if is_whole else f"{bound(1, 'reruns')} in their first {last} steps"
-    oracle = Check(
-        verdict=verdict,
-        required=is_required,
-        how=how,
-        reason=reason,
-        compared=amount,
-        bound=held if verdict == "CERTIFIED" else None,
-    )
-    return CheckResult(
-        oracle=oracle,
-        trajectory=other,
-        comparisons=(comparison,),
-        files=files,
-        differences=differences,
-        problems=problems,
-        notes=_notes((comparison,)),
-    )
-
-
 def _resume_answer(
-    ignored: Ignored | None,
+    ignored: IgnoredCheckpoint | None,
     differences: tuple[Difference, ...],
     blocking: tuple[str, ...],
     problems: tuple[str, ...],
-    amount: Amount,
+    compared: Compared,
     rerun: Check,
-) -> tuple[CheckVerdict, str]:
+) -> tuple[CheckWord, str]:
     if ignored is not None:
         return "DIVERGED", f"{ignored.run.name} started over instead of resuming from its checkpoint"
     if blocking:
@@ -298,14 +279,17 @@ def _resume_answer(
         return "INCONCLUSIVE", f"{where}, but the pipeline {why} without a kill, so it is not known to be the resume's"
     if problems:
         return "INCONCLUSIVE", problems[0]
-    if amount.steps == 0:
+    if compared.steps == 0:
         return "INCONCLUSIVE", "nothing was compared: no step follows a resume"
     return "CERTIFIED", ""
 
 
-def _undecided(is_required: bool, problems: tuple[str, ...], resumes: tuple[Resume, ...] = ()) -> CheckResult:
-    oracle = Check(verdict="INCONCLUSIVE", required=is_required, reason=problems[0], resumes=resumes)
-    return CheckResult(oracle=oracle, problems=problems)
+def _undecided(
+    inputs: VerdictInputs, name: CheckName, problems: tuple[str, ...], resumes: tuple[ResumePoint, ...] = ()
+) -> CheckResult:
+    required = name in inputs.required
+    check = Check(verdict="INCONCLUSIVE", required=required, reason=problems[0], resumes=resumes)
+    return CheckResult(check=check, problems=problems)
 
 
 def _compare_first(straight: TrajectoryEvidence, other: TrajectoryEvidence | None) -> RunComparison | None:
@@ -314,20 +298,18 @@ def _compare_first(straight: TrajectoryEvidence, other: TrajectoryEvidence | Non
     return compare_run(straight, other, 1)
 
 
-def _differs(comparison: RunComparison | None) -> bool:
-    return comparison is not None and bool(comparison.differences)
-
-
-def _resumes(straight: TrajectoryEvidence, resumed: TrajectoryEvidence) -> tuple[tuple[Resume, ...], tuple[str, ...]]:
+def _resumes(
+    straight: TrajectoryEvidence, resumed: TrajectoryEvidence
+) -> tuple[tuple[ResumePoint, ...], tuple[str, ...]]:
     """Where each resumed run began, found again by the host."""
-    resumes: list[Resume] = []
+    resumes: list[ResumePoint] = []
     problems: list[str] = []
     for place, run in enumerate(resumed.runs[1:], start=1):
         if run.ledger is None:
             continue
         found = align(resumed.runs[:place], straight.runs[0].ledger, run.ledger.start)
         resumes.append(
-            Resume(
+            ResumePoint(
                 run=place + 1, started_after_step=found.claimed, checkpoint_step=found.found, step_source=found.source
             )
         )
@@ -340,7 +322,7 @@ def _resumes(straight: TrajectoryEvidence, resumed: TrajectoryEvidence) -> tuple
     return tuple(resumes), tuple(problems)
 
 
-def _started_over(resumed: TrajectoryEvidence) -> tuple[Ignored | None, tuple[str, ...]]:
+def _started_over(resumed: TrajectoryEvidence) -> tuple[IgnoredCheckpoint | None, tuple[str, ...]]:
     """Runs that began at step 1 again: a divergence if there was something to resume from, else no answer."""
     roles = {file.path: file.role for file in resumed.files}
     outputs = frozenset(path for path, role in roles.items() if role == "output")
@@ -352,7 +334,7 @@ def _started_over(resumed: TrajectoryEvidence) -> tuple[Ignored | None, tuple[st
             continue
         num, step = complete_saves(resumed.runs[:place], outputs)
         if num:
-            return Ignored(run=run, num_saves=num, saved_step=step), ()
+            return IgnoredCheckpoint(run=run, num_saves=num, saved_step=step), ()
         problems.append(
             f"{run.name} starts over, and no checkpoint was complete before the kill: nothing was resumed; "
             "interrupt after the first checkpoint"
@@ -360,45 +342,43 @@ def _started_over(resumed: TrajectoryEvidence) -> tuple[Ignored | None, tuple[st
     return None, tuple(problems)
 
 
-def _all_differences(
-    comparisons: Sequence[RunComparison],
-    files: Sequence[FileComparison],
-    other: TrajectoryEvidence,
+def all_differences(
+    comparisons: Sequence[RunComparison], files: Sequence[FileComparison], other: TrajectoryEvidence
 ) -> tuple[Difference, ...]:
-    differences = [difference for comparison in comparisons for difference in comparison.differences]
+    """Of runs and of files, in the order of their causes."""
+    found = [difference for comparison in comparisons for difference in comparison.differences]
+    return tuple(sorted([*found, *file_differences(files, other)], key=lambda difference: difference.order))
+
+
+def file_differences(files: Sequence[FileComparison], other: TrajectoryEvidence) -> list[Difference]:
+    """The files that are not the same, after the last step of the last run."""
     last = other.runs[-1]
-    step = ledger_of(last).last_step
-    differences += [
-        Difference(
-            trajectory=other.name,
-            run=last.record.number,
-            phase="file",
-            step=step,
-            stream=file.role,
-            left=file.left,
-            right=file.right,
-        )
-        for file in files
-        if file.is_equal is False
+    at, step = (other.name, last.record.number), ledger_of(last).last_step
+    return [
+        Difference(trajectory=at[0], run=at[1], phase="file", step=step, stream=f.role, left=f.left, right=f.right)
+        for f in files
+        if f.is_equal is False
     ]
-    return tuple(sorted(differences, key=lambda difference: difference.order))
 
 
-def _problems(comparisons: Sequence[RunComparison], files: Sequence[FileComparison]) -> tuple[str, ...]:
+def comparison_problems(comparisons: Sequence[RunComparison], files: Sequence[FileComparison]) -> tuple[str, ...]:
+    """What could not be compared, in words."""
     found = [problem for comparison in comparisons for problem in comparison.problems]
     found += [file.problem or f"{file.path} could not be compared" for file in files if file.is_equal is None]
     return tuple(dict.fromkeys(found))
 
 
-def _notes(comparisons: Sequence[RunComparison]) -> tuple[str, ...]:
+def all_notes(comparisons: Sequence[RunComparison]) -> tuple[str, ...]:
+    """What was seen and does not count."""
     return tuple(dict.fromkeys(note for comparison in comparisons for note in comparison.notes))
 
 
-def _amount(comparisons: Sequence[RunComparison], files: Sequence[FileComparison]) -> Amount:
-    total = Amount()
+def amount_compared(comparisons: Sequence[RunComparison], files: Sequence[FileComparison]) -> Compared:
+    """How much was compared."""
+    total = Compared()
     for comparison in comparisons:
         total += comparison.amount
     for file in files:
         if file.is_equal is not None:
-            total += Amount(tensors=file.num_tensors, bytes=file.size_bytes, files=1)
+            total += Compared(tensors=file.num_tensors, bytes=file.size_bytes, files=1)
     return total

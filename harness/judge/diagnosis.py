@@ -7,10 +7,10 @@ is ruled out. The classes follow root causes that others have reported; see the 
 
 from __future__ import annotations
 
+from harness.documents.verdict import Cause
 from harness.evidence.trajectory import RunEvidence
 from harness.judge.locate import ledger_of
 from harness.judge.symptom import (
-    Cause,
     Symptom,
     before,
     came_back,
@@ -37,7 +37,7 @@ def diagnose(symptom: Symptom) -> Cause:
     first = symptom.first
     if first.phase == "file":
         return _file(symptom)
-    if symptom.oracle == "rerun" or first.run == 1:
+    if symptom.check == "rerun" or first.run == 1:
         return _rerun(symptom)
     if first.phase == "restore":
         return _restored(symptom)
@@ -349,7 +349,7 @@ def _file(symptom: Symptom) -> Cause:
     names = ", ".join(file.different[:6]) if file is not None else ""
     is_missing = file is not None and "not there" in (file.left, file.right)
     evidence = [f"every recorded step and the final state are equal; {file.path if file else 'a file'} is not"]
-    evidence.append("only one side has it" if is_missing else f"what differs in it: {names}")
+    evidence.append("only one side has it" if is_missing else f"what differs in it: {names or 'its content'}")
     return Cause(
         kind="output_differs",
         title="The training is the same; what was written about it is not",

@@ -11,20 +11,23 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.documents.digest import Digest
+from harness.documents.verdict import Compared, Restored, StreamDifference
 from harness.errors import EvidenceError
 from harness.evidence.ledger import EvalRecord, Ledger, StateRecord, StepRecord
-from harness.evidence.trajectory import Amount, FileEvidence, RunEvidence, TrajectoryEvidence
+from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import (
     NOT_THERE,
     STREAM_ORDER,
     Difference,
+    Location,
     ledger_of,
+    locate,
     natural_key,
     size_of,
     state_tensors,
     without_untouched,
 )
-from harness.judge.restored import Restored, compare_restored
+from harness.judge.restored import compare_restored
 
 _END_STREAMS = ("rng", "lr", "optim", "param", "buffer", "frozen")
 _MAX_NAMES = 20
@@ -53,7 +56,7 @@ class RunComparison:
 
     run: int
     differences: tuple[Difference, ...]
-    amount: Amount
+    amount: Compared
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     restored: Restored | None = None
@@ -73,15 +76,6 @@ class FileComparison:
     left: str = ""
     right: str = ""
     problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSummary:
-    """Where a stream first differs, and in how many steps."""
-
-    stream: str
-    first_step: int
-    num_steps: int
 
 
 def compare_steps(
@@ -134,7 +128,7 @@ def compare_run(straight: TrajectoryEvidence, other: TrajectoryEvidence, number:
     one, two = ledger_of(left), ledger_of(right)
     name = other.name
     differences, problems, num_steps = compare_steps(one.steps, two.steps, trajectory=name, run=number)
-    amount = Amount(steps=num_steps)
+    amount = Compared(steps=num_steps)
     restored = None
     if number == 1:
         found, more = _compare_states("start", name, number, one.start, two.start)
@@ -226,13 +220,32 @@ def spliced(trajectory: TrajectoryEvidence) -> TrajectoryEvidence:
     return replace(trajectory, runs=(replace(trajectory.runs[0], ledger=ledger, sidecar=None),))
 
 
-def summarise(differences: Iterable[Difference]) -> tuple[StreamSummary, ...]:
+def summarise(differences: Iterable[Difference]) -> tuple[StreamDifference, ...]:
     """For each stream the first step at which it differs and the number of such steps, in causal order."""
     steps: dict[str, set[int]] = {}
     for difference in differences:
         steps.setdefault(difference.stream, set()).add(difference.step)
     ordered = sorted(steps.items(), key=lambda item: (min(item[1]), STREAM_ORDER.get(item[0], len(STREAM_ORDER))))
-    return tuple(StreamSummary(stream=s, first_step=min(found), num_steps=len(found)) for s, found in ordered)
+    return tuple(StreamDifference(stream=s, first_step=min(found), num_steps=len(found)) for s, found in ordered)
+
+
+def place_of(
+    first: Difference, files: Sequence[FileComparison], straight: TrajectoryEvidence, other: TrajectoryEvidence
+) -> Location:
+    """The tensor at which a first difference lies, or the file and what differs first in it."""
+    if first.phase != "file":
+        return locate(first, straight.runs[0], other.runs[first.run - 1])
+    file = next((file for file in files if file.is_equal is False and file.role == first.stream), None)
+    different = file.different if file is not None else ()
+    name = None if file is None else f"{file.path}: {different[0]}" if different else file.path
+    return Location(
+        tensor=name,
+        micro_batch=None,
+        num_different=len(different),
+        num_tensors=0,
+        left=first.left,
+        right=first.right,
+    )
 
 
 def _step_differences(left: StepRecord, right: StepRecord) -> Iterator[tuple[str, str, str]]:
@@ -301,19 +314,19 @@ def _eval_text(record: EvalRecord) -> str:
     return str(record.streams.get("eval", "")) + "|" + ",".join(record.loss)[:200]
 
 
-def _state_amount(run: RunEvidence, phase: Literal["start", "end"]) -> Amount:
+def _state_amount(run: RunEvidence, phase: Literal["start", "end"]) -> Compared:
     """The tensors of a state, and their bytes as far as the sidecar names them."""
     ledger, total = ledger_of(run), 0
     record = ledger.start if phase == "start" else ledger.end
     if record is None:
-        return Amount()
+        return Compared()
     for stream in _END_STREAMS:
         try:
             tensors = state_tensors(run, phase, record.step, stream) or {}
         except EvidenceError:
             continue
         total += sum(size_of(entry) for entry in tensors.values())
-    return Amount(tensors=sum(record.counts.values()), bytes=total)
+    return Compared(tensors=sum(record.counts.values()), bytes=total)
 
 
 def _compare_file(left: FileEvidence, right: FileEvidence) -> FileComparison:

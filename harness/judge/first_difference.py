@@ -6,23 +6,9 @@ This only decides when to stop. What is said about it comes from the comparison 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 _FIELDS = {"data": "micro_batches", "lr": "lr", "loss": "loss", "optim": "skipped"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirstDifference:
-    """Where all runs were stopped: this step of this run was not the straight run's."""
-
-    trajectory: str
-    run: int
-    step: int
-
-    def to_json(self) -> dict[str, str | int]:
-        """As verdict.json has it."""
-        return {"trajectory": self.trajectory, "run": self.run, "step": self.step}
 
 
 def differs(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:

@@ -10,51 +10,51 @@ from harness.judge.verdict_inputs import VerdictInputs
 _WRITES = ("before_write", "in_write", "after_write")
 
 
-def within(case: VerdictInputs) -> VerdictInputs:
-    """The case with the interruptions that came; those that something else came before are left out.
+def within(inputs: VerdictInputs) -> VerdictInputs:
+    """The inputs with the interruptions that came; those that something else came before are left out.
 
     A kill at a checkpoint's write comes when one is written, which only the pipeline knows: the prefix may be over
     before. A first difference ends everything, whatever was planned for later.
     """
-    if case.scope is None or (case.resumed is None and case.stopped_at is None):
-        return case
-    runs, end = case.resumed.runs if case.resumed is not None else (), ("stop", case.scope.steps)
+    if inputs.scope is None or (inputs.resumed is None and inputs.stopped_at is None):
+        return inputs
+    runs, end = inputs.resumed.runs if inputs.resumed is not None else (), ("stop", inputs.scope.steps)
     num = 0
-    for kill, run in zip(case.interruptions, runs, strict=False):
+    for kill, run in zip(inputs.interruptions, runs, strict=False):
         if run.record.was_stopped_early or (kill.kind in _WRITES and _last_fault(run) == end):
             break
         num += 1
-    if num == len(runs) and case.stopped_at is None:
-        return case  # a run that should have followed is missing: that is a problem, not a plan
-    scope = case.scope.model_copy(update={"left_out": (*case.interruptions[num:], *case.scope.left_out)})
-    return replace(case, interruptions=case.interruptions[:num], scope=scope)
+    if num == len(runs) and inputs.stopped_at is None:
+        return inputs  # a run that should have followed is missing: that is a problem, not a plan
+    scope = inputs.scope.model_copy(update={"left_out": (*inputs.interruptions[num:], *inputs.scope.left_out)})
+    return replace(inputs, interruptions=inputs.interruptions[:num], scope=scope)
 
 
-def cut_short(case: VerdictInputs, trajectory: TrajectoryEvidence | None) -> str:
+def cut_short(inputs: VerdictInputs, trajectory: TrajectoryEvidence | None) -> str:
     """That a trajectory was stopped before the end of the prefix for a first difference; empty if it was not."""
-    at = case.stopped_at
+    at = inputs.stopped_at
     if at is None or trajectory is None or not trajectory.runs:
         return ""
-    is_complete = len(trajectory.runs) == len(case.interruptions) + 1
+    is_complete = len(trajectory.runs) == len(inputs.interruptions) + 1
     if is_complete and not any(run.record.was_stopped_early for run in trajectory.runs):
         return ""
     return f"{trajectory.name} was stopped: {at.trajectory}/{at.run} differed at step {at.step}"
 
 
-def unmade(case: VerdictInputs) -> tuple[str, ...]:
+def unmade(inputs: VerdictInputs) -> tuple[str, ...]:
     """Controls that a prefix can do without: of files where none was written, and those that were stopped."""
-    if case.scope is None:
+    if inputs.scope is None:
         return ()
-    files = case.straight.files if case.straight is not None else ()
+    files = inputs.straight.files if inputs.straight is not None else ()
     has_tensors = any(file.content is not None and file.content.tensors for file in files)
-    stopped = ("flip_param", "flip_optim") if case.stopped_at is not None else ()
+    stopped = ("flip_param", "flip_optim") if inputs.stopped_at is not None else ()
     names = (*stopped, *(() if has_tensors else ("tensor_bit",)))
-    return tuple(name for name in names if name not in {check.name for check in case.controls})
+    return tuple(name for name in names if name not in {check.name for check in inputs.controls})
 
 
-def not_run(case: VerdictInputs) -> list[str]:
+def not_run(inputs: VerdictInputs) -> list[str]:
     """What a prefix leaves open."""
-    scope = case.scope
+    scope = inputs.scope
     if scope is None:
         return []
     lines = [
@@ -62,10 +62,10 @@ def not_run(case: VerdictInputs) -> list[str]:
         "the outputs, the final state and what a training does at its end: every training was stopped before",
     ]
     lines += [f"the kill {kill.kind} at step {kill.step}: all was over before it" for kill in scope.left_out]
-    if (at := case.stopped_at) is not None:
+    if (at := inputs.stopped_at) is not None:
         where = f"step {at.step} of {at.trajectory}/{at.run}"
         lines.append(f"everything behind the first difference: what still ran was stopped at {where}")
-    lines += [f"the control {name}: what it needs was not there, or it was stopped" for name in unmade(case)]
+    lines += [f"the control {name}: what it needs was not there, or it was stopped" for name in unmade(inputs)]
     return lines
 
 

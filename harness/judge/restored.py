@@ -11,34 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.documents.verdict import Compared, Restored
 from harness.errors import EvidenceError
 from harness.evidence.ledger import TensorEntry
-from harness.evidence.trajectory import Amount, RunEvidence
+from harness.evidence.trajectory import RunEvidence
 from harness.judge.locate import Difference, ledger_of, natural_key, record_at, size_of, state_tensors
 
 Source = tuple[Literal["start", "step"], int]
 _STREAMS = ("rng", "optim", "param", "buffer", "frozen")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restored:
-    """The state that a resumed run began with, against the last earlier record of it.
-
-    Attributes:
-        different: `<stream>.<tensor>` of everything that came back different.
-        streams: the streams in which something did.
-        file: the checkpoint that was read; `num_in_file` how many of the tensors are in it. None where that cannot be
-            told, for instance because the file was written again later.
-    """
-
-    run: int
-    after_step: int
-    num_tensors: int
-    num_equal: int
-    different: tuple[str, ...]
-    streams: tuple[str, ...]
-    file: str | None = None
-    num_in_file: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +37,7 @@ class _Stream:
 
 def compare_restored(
     straight: RunEvidence, earlier: Sequence[RunEvidence], run: RunEvidence
-) -> tuple[Restored, list[Difference], list[str], Amount]:
+) -> tuple[Restored, list[Difference], list[str], Compared]:
     """Compare the start of a resumed run.
 
     Args:
@@ -73,7 +53,6 @@ def compare_restored(
     differences: list[Difference] = []
     problems: list[str] = []
     different: list[str] = []
-    streams: list[str] = []
     total = equal = size = 0
     for stream in _STREAMS:
         against = _compare(straight, run, stream)
@@ -99,7 +78,6 @@ def compare_restored(
         equal += own.num_tensors - (own.num_tensors if own.wrong is None else len(own.wrong))
         size += _num_bytes(run, stream)
         if not own.is_equal:
-            streams.append(stream)
             different += [f"{stream}.{one}" for one in own.wrong] if own.wrong is not None else [f"{stream} (root)"]
     restored = Restored(
         run=number,
@@ -107,9 +85,10 @@ def compare_restored(
         num_tensors=total,
         num_equal=equal,
         different=tuple(different),
-        streams=tuple(streams),
+        file=None,
+        num_in_file=None,
     )
-    return restored, differences, problems, Amount(tensors=total, bytes=size)
+    return restored, differences, problems, Compared(tensors=total, bytes=size)
 
 
 def _own(earlier: Sequence[RunEvidence], run: RunEvidence, stream: str, against: _Stream) -> _Stream:

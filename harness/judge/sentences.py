@@ -1,113 +1,188 @@
-"""Wording: a verdict in one sentence, and what nobody looked at."""
+"""Sentences: a verdict in one, and what was not checked."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from harness.documents.preflight import preflight_sentence
+from harness.documents.verdict import Cause, Checks, FirstDivergence, Review, Testimony, Word
 from harness.evidence.ledger import STREAMS
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.checks import CheckResult
+from harness.judge.checks import CheckResults
 from harness.judge.prefix import not_run
-from harness.judge.symptom import Cause
-from harness.judge.testimony import Testimony
-from harness.judge.verdict_inputs import Divergence, Outcome, VerdictInputs
+from harness.judge.replay_check import ONE_RUN, difference_in_words
+from harness.judge.verdict_inputs import ReplayInputs, VerdictInputs
+
+_SAME_HARDWARE = {"same machine": "on the same machine", "same model": "on hardware of the same model"}
 
 
-def summarise_verdict(
-    case: VerdictInputs,
-    outcome: Outcome,
-    judged: tuple[CheckResult, ...],
-    divergence: Divergence | None,
+def summary_of(
+    inputs: VerdictInputs,
+    outcome: Word,
+    checks: Checks,
+    first: FirstDivergence | None,
     cause: Cause | None,
     problems: tuple[str, ...],
 ) -> str:
     """The verdict in one sentence; another one says so where only a prefix was run."""
-    if outcome != "CERTIFIED" and case.scope is not None:
-        whole = summarise_verdict(replace(case, scope=None), outcome, judged, divergence, cause, problems)
-        return f"{whole} Only {case.scope.text} were run."
+    only = "" if inputs.scope is None else f" Only {inputs.scope.text} were run."
+    if inputs.replay is not None:
+        return _summary_of_replay(inputs, inputs.replay, outcome, checks, first, problems, only)
     if outcome == "CERTIFIED":
-        num = len(case.interruptions)
-        times = "once" if num == 1 else f"{num} times"
-        said = ("when it is run again", f"when it is killed {times} and resumed", "when its image is rebuilt")
-        held = [text for text, one in zip(said, judged, strict=True) if one.oracle.verdict == "CERTIFIED"]
-        text = held[0] if len(held) == 1 else f"{', '.join(held[:-1])} and {held[-1]}" if held else "as far as required"
-        where = "" if _is_locked(case) else ", in an environment that is NOT the locked one"
-        extent = "" if case.scope is None else f" in {case.scope.text}"
-        return f"{case.experiment} gives the same bits{extent} {text}{where}."
+        return _certified(inputs, checks)
     if outcome == "DIVERGED":
-        title = cause.title if cause is not None else "it does not give the same bits"
-        if divergence is None:
-            return f"{case.experiment} diverges: {_lower(title)}."
-        at = divergence.difference
-        tensor = f" ({divergence.place.tensor})" if divergence.place.tensor else ""
-        where = f"in {at.stream} at step {at.step} of {at.trajectory}, run {at.run}{tensor}"
-        return f"{case.experiment} diverges: {_lower(title)}; the first difference is {where}."
-    first = problems[0].splitlines()[0] if problems else "nothing was compared"
+        return f"{inputs.experiment} diverges: {_diverged(first, cause)}.{only}"
     if outcome == "VETOED":
-        return f"The review forbids {case.experiment}: {first}."
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{case.experiment} can be neither certified nor refused: {first}{more}."
+        return f"The review forbids {inputs.experiment}: {problems[0].splitlines()[0]}.{only}"
+    return f"{inputs.experiment} can be neither certified nor refused: {_first_of(problems)}.{only}"
 
 
 def not_checked(
-    case: VerdictInputs, rerun: CheckResult, resume: CheckResult, rebuild: CheckResult, testimony: Testimony
+    inputs: VerdictInputs, results: CheckResults, testimony: Testimony, review: Review | None
 ) -> tuple[str, ...]:
-    """What nobody looked at: a certificate says nothing about it."""
-    lines = not_run(case)
+    """What was not checked: a certificate says nothing about it."""
+    if inputs.replay is not None:
+        return _not_checked_by_a_replay(inputs, inputs.replay, results)
+    rerun = results["rerun"]
+    lines = not_run(inputs)
     lines += [
-        f"{name}: {one.oracle.reason or 'not asked for'}"
-        for name, one in (("rerun", rerun), ("resume", resume), ("rebuild", rebuild))
-        if one.oracle.verdict == "NOT_CHECKED"
+        f"{name}: {one.check.reason or 'not asked for'}"
+        for name, one in results.items()
+        if one.check.verdict == "NOT_CHECKED"
     ]
-    if case.review is None:
+    if review is None:
         lines.append("the review of the pipeline: it did not take place")
     else:
-        lines += [f"the review of {one.path}: {one.reason}" for one in case.review.static.unread]
+        lines += [f"the review of {one.path}: {one.reason}" for one in review.unread]
     lines += ["replay from an archived commit", "other hardware, another number of threads, another instruction set"]
-    if case.interruptions and not case.is_random:
-        lines.append(
-            f"kills at other points: the {len(case.interruptions)} points were picked by hand, so no bound holds"
-        )
-    if rerun.oracle.verdict != "NOT_CHECKED" and rerun.oracle.how.startswith("steps"):
-        lines.append(f"a second straight run to the end: rerun stands on {rerun.oracle.how} alone")
+    if inputs.interruptions and not inputs.is_random:
+        num = len(inputs.interruptions)
+        points = f"the {num} points were" if num > 1 else "the point was"
+        lines.append(f"kills at other points: {points} picked by hand, so there is no statistical claim")
+    if rerun.check.verdict == "CERTIFIED":
+        lines.append("more reruns: there was one, so there is no statistical claim")
+    if rerun.check.verdict != "NOT_CHECKED" and rerun.check.how.startswith("steps"):
+        lines.append(f"a second straight run to the end: rerun rests on {rerun.check.how} alone")
     lines.append("which operator a difference comes from")
-    if case.runner == "host":
+    if inputs.runner == "host":
         lines.append("isolation and the image: the runs had no container")
-    if case.environment is not None and not case.environment.difference.is_empty:
-        lines.append(f"the locked environment ({case.environment.lock}): {case.environment.difference.summary()}")
-    lines += _given_up(case)
-    if case.dirty:
+    if inputs.environment is not None and not inputs.is_locked:
+        lines.append(f"the locked environment ({inputs.environment.lock}): {inputs.environment.difference.summary()}")
+    lines += _given_up(inputs)
+    if inputs.dirty:
         lines.append("the commit: the working tree had uncommitted changes, so this cannot be replayed")
-    lines += _unseen(case.straight)
-    if case.straight is not None and not testimony.tensors_on_disk:
-        none = "none of them is a safetensors file"
-        what = (
-            f"the outputs are in the ledger: {none}"
-            if case.scope is None
-            else ("the checkpoints are in the ledger: none that was written could be looked for there")
+    lines += _unseen(inputs.straight)
+    if inputs.straight is not None and not testimony.tensors_on_disk:
+        lines.append(
+            "whether the outputs are in the ledger: none of them is a safetensors file"
+            if inputs.scope is None
+            else "whether the checkpoints are in the ledger: no checkpoint could be compared with it"
         )
-        lines.append(f"whether {what}")
-    lines += [*rerun.notes, *resume.notes]
-    if case.straight is not None and case.resumed is not None and case.stopped_at is None:
-        both = {file.path for file in case.straight.files} & {file.path for file in case.resumed.files}
-        once = {f.path for t in (case.straight, case.resumed) for f in t.files if f.role == "checkpoint"} - both
-        lines += [f"checkpoint {path}: only one side has it" for path in sorted(once)[:20]]
+    lines += [*rerun.notes, *results["resume"].notes, *_on_one_side(inputs)]
+    lines += [f"the review in full: {text}" for text in (review.weakened if review is not None else ())]
     return tuple(dict.fromkeys(lines))
 
 
-def _is_locked(case: VerdictInputs) -> bool:
-    return case.environment is None or case.environment.difference.is_empty
+def _certified(inputs: VerdictInputs, checks: Checks) -> str:
+    num = len(inputs.interruptions)
+    times = "once" if num == 1 else f"{num} times"
+    said = {
+        "rerun": "when it is run again",
+        "resume": f"when it is killed {times} and resumed",
+        "rebuild": "when its image is rebuilt",
+    }
+    held = [said[name] for name, check in checks.items() if check.verdict == "CERTIFIED"]
+    text = held[0] if len(held) == 1 else f"{', '.join(held[:-1])} and {held[-1]}" if held else "as far as required"
+    where = "" if inputs.is_locked else ", in an environment that is NOT the locked one"
+    extent = "" if inputs.scope is None else f" in {inputs.scope.text}"
+    return f"{inputs.experiment} gives the same bits{extent} {text}{where}."
 
 
-def _given_up(case: VerdictInputs) -> list[str]:
+def _diverged(first: FirstDivergence | None, cause: Cause | None) -> str:
+    title = _lower(cause.title if cause is not None else "it does not give the same bits")
+    if first is None:
+        return title
+    tensor = f" ({first.tensor})" if first.tensor else ""
+    where = f"in {first.stream} at step {first.step} of {first.trajectory}, run {first.run}{tensor}"
+    return f"{title}; the first difference is {where}"
+
+
+def _summary_of_replay(
+    inputs: VerdictInputs,
+    replay: ReplayInputs,
+    outcome: Word,
+    checks: Checks,
+    first: FirstDivergence | None,
+    problems: tuple[str, ...],
+    only: str,
+) -> str:
+    record, against = replay.training.record, (replay.against or "")[:12]
+    of = f"{record.experiment} of commit {record.commit[:12]}"
+    extent = "" if inputs.scope is None else f" in {inputs.scope.text}"
+    if outcome == "CERTIFIED":
+        if against:
+            return f"The code of commit {against} gives the bits of {of}{extent}: the changes altered no number."
+        hardware = replay.tier.detail[0] if replay.tier.detail else "not named"
+        on = _SAME_HARDWARE.get(replay.tier.name, f"also on other hardware ({replay.tier.name}: {hardware})")
+        when = f", as archived on {record.finished[:10]}" if record.finished else ""
+        where = "" if inputs.is_locked else ", in an environment that is NOT the locked one"
+        return f"{of} gives the same bits again{extent}{when}, {on}{where}."
+    if outcome == "DIVERGED":
+        if first is None:
+            return f"{of} gives the same bits again{extent}, but {checks.rebuild.reason}."
+        who = f"{record.experiment} with the code of commit {against}" if against else of
+        whose = f"the bits of commit {record.commit[:12]}" if against else "its archived bits"
+        return f"{who} does not give {whose}: {_first_difference(first)}.{only}"
+    if replay.preflight.gone and inputs.straight is None:
+        return f"{of}: {preflight_sentence(replay.preflight)}."
+    return f"{of} can be neither confirmed nor refused: {_first_of(problems)}.{only}"
+
+
+def _first_difference(first: FirstDivergence) -> str:
+    if first.stream in ("prepared", "step"):
+        return difference_in_words(first.stream, first.step)
+    tensor = f" ({first.tensor})" if first.tensor else ""
+    return f"the first difference is in {first.stream} at step {first.step}{tensor}"
+
+
+def _not_checked_by_a_replay(inputs: VerdictInputs, replay: ReplayInputs, results: CheckResults) -> tuple[str, ...]:
+    record, result, rebuild = replay.training.record, results["replay"], results["rebuild"].check
+    lines = [f"whether it repeats itself and survives a kill today: {ONE_RUN}"]
+    if rebuild.verdict in ("NOT_CHECKED", "INCONCLUSIVE"):
+        lines.append(f"rebuild: {rebuild.reason}")
+    if (scope := inputs.scope) is not None:
+        rest = f"steps {scope.steps + 1} to {scope.of}"
+        lines.append(f"{rest}, the outputs and the final state: only {scope.text} were run")
+    if replay.training.straight.runs[0].sidecar is None and result.differences:
+        lines.append(
+            "which tensor differs first: the record has the digests of whole streams only; an archive has more"
+        )
+    if record.key is None:
+        lines.append("who made the record: nobody signed it")
+    if record.verdict != "CERTIFIED":
+        lines.append(f"whether the record repeated itself then: its own verdict was {record.verdict}")
+    if not replay.tier.is_decisive and not result.differences:
+        lines.append("hardware of other kinds than the record's and this one")
+    return tuple(dict.fromkeys((*lines, *result.notes)))
+
+
+def _given_up(inputs: VerdictInputs) -> list[str]:
     """What a sandbox had to give up of its isolation, as each run recorded it."""
-    runs = [run for one in (case.straight, case.rerun, case.resumed) if one is not None for run in one.runs]
-    given_up = [(str(run.record.settings["fallback"]), run.name) for run in runs if run.record.settings.get("fallback")]
-    lines = []
-    for text in sorted({text for text, _ in given_up}):
-        names = [name for other, name in given_up if other == text]
-        lines.append(f"the isolation in full: {text} ({len(names)} of {len(runs)} runs)")
-    return lines
+    runs = [run for one in (inputs.straight, inputs.rerun, inputs.resumed) if one is not None for run in one.runs]
+    texts = [str(run.record.settings["fallback"]) for run in runs if run.record.settings.get("fallback")]
+    return [f"the isolation in full: {text} ({texts.count(text)} of {len(runs)} runs)" for text in sorted(set(texts))]
+
+
+def _on_one_side(inputs: VerdictInputs) -> list[str]:
+    if inputs.straight is None or inputs.resumed is None or inputs.stopped_at is not None:
+        return []
+    both = {file.path for file in inputs.straight.files} & {file.path for file in inputs.resumed.files}
+    files = [file for one in (inputs.straight, inputs.resumed) for file in one.files if file.role == "checkpoint"]
+    once = sorted({file.path for file in files} - both)
+    return [f"checkpoint {path}: only one side has it" for path in once[:20]]
+
+
+def _first_of(problems: tuple[str, ...]) -> str:
+    first = problems[0].splitlines()[0] if problems else "nothing was compared"
+    return first + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
 
 
 def _unseen(straight: TrajectoryEvidence | None) -> list[str]:

@@ -1,6 +1,6 @@
 """Soundness: whether the runs of a trajectory happened as planned and left whole evidence.
 
-Whatever is wrong here makes an oracle INCONCLUSIVE. It is never a difference: a run that died of something else than
+Whatever is wrong here makes a check INCONCLUSIVE. It is never a difference: a run that died of something else than
 its planned kill says nothing about reproducibility.
 """
 

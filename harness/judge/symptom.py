@@ -13,22 +13,11 @@ from harness.judge.locate import Difference, Location, ledger_of, record_at, sta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
-    """A root cause: its class, a title, what was measured, what was ruled out, and what to do."""
-
-    kind: str
-    title: str
-    evidence: tuple[str, ...]
-    ruled_out: tuple[str, ...]
-    fix: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Symptom:
     """What a diagnosis starts from.
 
     Attributes:
-        oracle: `rerun` or `resume`: which question was answered with no.
+        check: `rerun` or `resume`: which one found the difference.
         straight: the straight trajectory.
         other: the one that differs.
         comparison: of the run in which the first difference lies.
@@ -38,7 +27,7 @@ class Symptom:
         rerun_steps: how many steps of a second process were found equal; 0 if none was compared.
     """
 
-    oracle: str
+    check: str
     straight: TrajectoryEvidence
     other: TrajectoryEvidence
     comparison: RunComparison

@@ -7,10 +7,10 @@ for. Where only a prefix was run there are no outputs; then it looks for the rec
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, cast
 
 from harness.documents.digest import Digest
+from harness.documents.verdict import Testimony
 from harness.errors import EvidenceError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.locate import state_tensors
@@ -19,17 +19,7 @@ _STREAMS = ("param", "buffer", "frozen")
 _MAX_MISSING = 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Testimony:
-    """How many tensors of weights lie on disk, and how many of them the ledgers know; `missing` names the others."""
-
-    tensors_on_disk: int
-    found_in_ledger: int
-    missing: tuple[str, ...]
-    problems: tuple[str, ...] = ()
-
-
-def match_ledger(*trajectories: TrajectoryEvidence | None) -> Testimony:
+def match_ledger(*trajectories: TrajectoryEvidence | None) -> tuple[Testimony, tuple[str, ...]]:
     """Look for every tensor of the declared safetensors outputs in the ledgers of its own trajectory.
 
     The last state is looked at first; weights that were written earlier (the best ones) are found where they were made.
@@ -56,15 +46,11 @@ def match_ledger(*trajectories: TrajectoryEvidence | None) -> Testimony:
             problems.append(error.problem)
         missing += [name for names in wanted.values() for name in names]
     missing.sort()
-    return Testimony(
-        tensors_on_disk=total,
-        found_in_ledger=total - len(missing),
-        missing=tuple(missing[:_MAX_MISSING]),
-        problems=tuple(problems),
-    )
+    names = tuple(missing[:_MAX_MISSING])
+    return Testimony(tensors_on_disk=total, found_in_ledger=total - len(missing), missing=names), tuple(problems)
 
 
-def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> Testimony:
+def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> tuple[Testimony, tuple[str, ...]]:
     """Look for the trained weights of some recorded step in the checkpoints of each trajectory.
 
     A checkpoint holds more than weights, and some hold none, so a trajectory is believed if one of its checkpoints has
@@ -92,12 +78,8 @@ def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> Testimony:
             total += states[0][1]
             names = ", ".join(sorted(held)[:4])
             missing += [f"{trajectory.name}: {names}: no recorded step's weights are in it"] * states[0][1]
-    return Testimony(
-        tensors_on_disk=total,
-        found_in_ledger=total - len(missing),
-        missing=tuple(missing[:1]),
-        problems=tuple(problems),
-    )
+    found_in_ledger, first = total - len(missing), tuple(missing[:1])
+    return Testimony(tensors_on_disk=total, found_in_ledger=found_in_ledger, missing=first), tuple(problems)
 
 
 def _weights(trajectory: TrajectoryEvidence) -> Iterator[tuple[frozenset[str], int]]:

@@ -1,20 +1,32 @@
-"""The case: everything that a verdict is made from, in one value."""
+"""What a verdict is made from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from harness.documents.environment import EnvironmentFacts
+from harness.documents.manifest import Manifest
+from harness.documents.preflight import Preflight
 from harness.documents.run import Fault
 from harness.documents.scope import Prefix
-from harness.documents.verdict import ControlResult
-from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.first_difference import FirstDifference
-from harness.judge.locate import Difference, Location
-from harness.review.basis import Basis
+from harness.documents.verdict import (
+    Cause,
+    Check,
+    ControlResult,
+    EnvironmentChange,
+    ReplayedRecord,
+    Restored,
+    Review,
+    StoppedAt,
+)
+from harness.errors import EvidenceError
+from harness.evidence.ledger import Ledger
+from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
+from harness.judge.locate import ledger_of
+from harness.judge.tier import Tier
 
-Outcome = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED"]
+_REMEDY = "take another record of the same commit, or an archive of this one"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,113 @@ class Rebuild:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedTraining:
+    """The archived certify that a replay is compared with.
+
+    Attributes:
+        record: how verdict.json names it.
+        manifest: its manifest.
+        straight: its straight trajectory; files and single tensors only where an archive has them.
+        scope: the steps that it has, where only a prefix was certified.
+    """
+
+    record: ReplayedRecord
+    manifest: Manifest
+    straight: TrajectoryEvidence
+    scope: Prefix | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """How many steps its ledger has."""
+        return ledger_of(self.straight.runs[0]).last_step
+
+    def check_replayable(self, kind: str) -> None:
+        """Refuse what cannot be replayed.
+
+        Args:
+            kind: of its verdict: `certify` or `replay`.
+
+        Raises:
+            EvidenceError: it was made of uncommitted changes, is itself a replay, or has no ledger.
+        """
+        source, runs = self.record.source, self.straight.runs
+        if kind != "certify":
+            raise EvidenceError(f"{source} is the record of a replay", "replay the certify that it was compared with")
+        if self.manifest.dirty:
+            raise EvidenceError(f"{source} was made of uncommitted changes: no commit has its code", "certify a commit")
+        if not runs or runs[0].ledger is None:
+            why = runs[0].problem if runs else "it never came to a run"
+            raise EvidenceError(f"{source} has no ledger of its straight run: {why}", _REMEDY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedImage:
+    """The image of a replay, and when it was built; `is_new` unless it is the record's own build."""
+
+    id: str | None
+    key: str | None = None
+    built_at: str = ""
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayInputs:
+    """What only a replay has.
+
+    Attributes:
+        against: the commit whose code was trained instead of the record's; None for the record's own.
+        recorder: the digest of the recorder that wrote today's ledger.
+        prepared: digests of today's converted inputs.
+        environment: values that are not the record's.
+        code_changes: files of the code that are not the record's, where `against` names another commit.
+    """
+
+    training: RecordedTraining
+    against: str | None = None
+    recorder: str = ""
+    prepared: Mapping[str, str] = field(default_factory=dict)
+    image: ReplayedImage = field(default_factory=lambda: ReplayedImage(id=None))
+    tier: Tier = field(default_factory=lambda: Tier(name="other"))
+    environment: tuple[EnvironmentChange, ...] = ()
+    preflight: Preflight = field(default_factory=lambda: Preflight(needs=()))
+    code_changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What the checks measured, for the review; `diverged` is the check that the cause belongs to, "" for none."""
+
+    inputs: VerdictInputs
+    rerun: Check
+    resume: Check
+    rebuild: Check
+    restored: tuple[Restored, ...]
+    controls: tuple[ControlResult, ...]
+    cause: Cause | None
+    diverged: str
+
+    @property
+    def whole(self) -> tuple[RunEvidence, Ledger] | None:
+        """The straight run and its ledger, if it ended as planned: by itself, or at the end of a prefix."""
+        straight = self.inputs.straight
+        run = straight.runs[0] if straight is not None and straight.runs else None
+        if run is None or run.ledger is None or not (self.is_finished or _is_stopped(run)):
+            return None
+        return run, run.ledger
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the straight run trained to its end and left a whole ledger."""
+        straight = self.inputs.straight
+        run = straight.runs[0] if straight is not None and straight.runs else None
+        return run is not None and run.ledger is not None and run.ledger.end is not None and run.record.exit_code == 0
+
+
+Reviewer = Callable[[Measured], Review]
+"""Judges the checklist, from what it read before and what the checks measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictInputs:
     """Everything that is judged.
 
@@ -34,16 +153,17 @@ class VerdictInputs:
         steps: optimizer steps that every training was to do: those that the experiment declares, or of the prefix.
         scope: which prefix was run; None for the whole training.
         stopped_at: the first difference, at which every training of a prefix was stopped.
-        required: the oracles that a certificate needs.
+        required: the checks that a certificate needs.
         rerun_mode: `second_run`, or `prefix` for the steps before the first kill.
-        straight: None if it never came to a run.
+        straight: today's training; None if it never came to a run.
         interruptions: the planned kills; the n-th is that of the n-th run of `resumed`.
         is_random: whether their points were drawn at random; only then there is a bound.
         controls: judged controls; those that are missing make the whole INCONCLUSIVE.
         gpus: the UUIDs that every process was given.
         environment: without a container, the interpreter and how it differs from the image's lock.
         problems: what went wrong outside of the evidence; any makes the whole INCONCLUSIVE.
-        review: what the review of the pipeline stands on; None if none took place.
+        review: judges the checklist; None if nothing was reviewed.
+        replay: what only a replay has; None for a certify.
     """
 
     experiment: str
@@ -64,15 +184,21 @@ class VerdictInputs:
     gpus: tuple[str, ...] = ()
     environment: EnvironmentFacts | None = None
     problems: tuple[str, ...] = ()
-    review: Basis | None = None
+    review: Reviewer | None = None
     scope: Prefix | None = None
-    stopped_at: FirstDifference | None = None
+    stopped_at: StoppedAt | None = None
+    replay: ReplayInputs | None = None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether the packages are those of the lock: in a container always."""
+        return self.environment is None or self.environment.is_locked
+
+    @property
+    def stop(self) -> Fault | None:
+        """What ends every training of a prefix; None where trainings run to their end."""
+        return None if self.scope is None else self.scope.stop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divergence:
-    """The first difference: in which oracle, and at which tensor."""
-
-    oracle: str
-    difference: Difference
-    place: Location
+def _is_stopped(run: RunEvidence) -> bool:
+    return run.record.is_planned_kill and all(fault.kind == "stop" for fault in run.record.faults)

@@ -18,12 +18,13 @@ from harness.archive.code_tar import unpack_code
 from harness.archive.reading import Archive, open_archive
 from harness.documents.archive import LICENCES
 from harness.documents.digest import Digest
+from harness.documents.document import MAX_BYTES, read_json
 from harness.documents.experiment import Experiment
 from harness.documents.verdict import upgraded
 from harness.errors import EvidenceError, HarnessError, TamperedError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.recorded import MAX_DOCUMENT_BYTES, Record, read_document, read_record
-from harness.judge.replay_record import Recorded, recorded_of
+from harness.judge.recorded import Record, read_record, recorded_training
+from harness.judge.verdict_inputs import RecordedTraining
 from harness.runs.certify_folder import tree_digest
 from harness.runs.load_evidence import load_trajectory
 from harness.system.files import Files, FolderFiles
@@ -62,7 +63,7 @@ class OpenRecord:
     """A record that was found consistent, open to be read.
 
     Attributes:
-        recorded: what today's training is held against.
+        recorded: what today's training is compared with.
         experiment: as it was declared then.
         code: the digest of the code.
         place: where it lies.
@@ -71,7 +72,7 @@ class OpenRecord:
         archive: what it was opened from, if that is an archive.
     """
 
-    recorded: Recorded
+    recorded: RecordedTraining
     experiment: Experiment
     code: Digest
     place: Place
@@ -170,7 +171,7 @@ def source_of(record: OpenRecord, root: Path, scratch: Path) -> Source:
         UsageError: the repository does not have the commit.
         TamperedError: an archive's code is none.
     """
-    commit = record.recorded.commit
+    commit = record.recorded.record.commit
     if record.archive is not None:
         folder = scratch / "code"
         unpack_code(record.archive.files.read(CODE_TAR, max_bytes=_MAX_CODE_BYTES), folder)
@@ -190,7 +191,7 @@ def check_code(record: OpenRecord, folder: Path) -> None:
     found = tree_digest(folder)
     if found != record.code:
         problem = (
-            f"the files of commit {record.recorded.commit[:12]} are not those that {record.place.shown} names\n"
+            f"the files of commit {record.recorded.record.commit[:12]} are not those that {record.place.shown} names\n"
             f"  recorded: {record.code}\n  found:    {found}"
         )
         raise TamperedError(problem, "compare this repository with the one that the record was made in")
@@ -254,11 +255,10 @@ def _read(files: Files, place: Place, verification: Verification, archive: Archi
     manifest, verdict = (_document(files, name) for name in ("manifest.json", "verdict.json"))
     verdict = upgraded(verdict, "verdict.json")
     record, signer = read_record(manifest, verdict), verification.signer
-    recorded = recorded_of(
+    recorded = recorded_training(
         record,
-        manifest,
         _straight(record, files, has_files=verification.level == "evidence"),
-        verdict=str(verdict["verdict"]),
+        word=str(verdict["verdict"]),
         source=place.shown,
         key=None if signer is None else signer.name or signer.key_id,
     )
@@ -282,7 +282,7 @@ def _straight(record: Record, files: Files, *, has_files: bool) -> TrajectoryEvi
 
 def _document(files: Files, name: str) -> dict[str, Any]:
     try:
-        return read_document(bytes(files.read(name, max_bytes=MAX_DOCUMENT_BYTES)), name)
+        return read_json(bytes(files.read(name, max_bytes=MAX_BYTES)), name)
     except EvidenceError as error:
         raise TamperedError(f"{files.name}: {error.problem}", error.remedy) from error
 

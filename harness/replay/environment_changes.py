@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.documents.history import ValueChange
-from harness.judge.replay_check import EnvironmentRow
+from harness.documents.verdict import EnvironmentChange
 
 MAX_ROWS = 200
 _MAX_CHARS = 300
 
 
-def environment_rows(archived: Mapping[str, Any], today: Mapping[str, Any]) -> tuple[EnvironmentRow, ...]:
+def environment_rows(archived: Mapping[str, Any], today: Mapping[str, Any]) -> tuple[EnvironmentChange, ...]:
     """The values that differ from an archived manifest's; at most MAX_ROWS."""
     rows = changed_values(archived, today)[:MAX_ROWS]
-    return tuple(EnvironmentRow(path=row.path, archived=row.before, today=row.after) for row in rows)
+    return tuple(EnvironmentChange(path=row.path, archived=row.before, today=row.after) for row in rows)
 
 
 def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[ValueChange, ...]:

@@ -66,16 +66,17 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
         return Reviewed(root=target.root, review=judge_checklist(static, RULES, severities))
     from harness.judge.verdict import judge
     from harness.judge.verdict_inputs import VerdictInputs
+    from harness.review.judged import reviewer_of
 
     experiment = read_experiment(root, name)
     target = target_of_experiment(experiment, root)
     static = review_tree(root, target.entries, store=store, progress=progress, image=experiment.image)
     basis = dataclasses.replace(basis_of(experiment, root, target, static), probe=probe)
     case = VerdictInputs(
-        experiment=name, run_id="", commit="", dirty=False, runner="", steps=experiment.steps, review=basis
+        experiment=name, run_id="", commit="", dirty=False, runner="", steps=experiment.steps, review=reviewer_of(basis)
     )
     review = judge(case).review
-    assert review is not None  # a case with a basis has one
+    assert review is not None  # inputs with a reviewer have one
     return Reviewed(root=root, review=review)
 
 

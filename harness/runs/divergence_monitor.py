@@ -10,7 +10,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from harness.judge.first_difference import FirstDifference, differs
+from harness.documents.verdict import StoppedAt
+from harness.judge.first_difference import differs
 
 _MAX_WAITING = 100_000
 
@@ -31,10 +32,10 @@ class DivergenceMonitor:
         self._steps: dict[int, Mapping[str, Any]] = {}
         self._waiting: dict[int, list[tuple[str, int, Mapping[str, Any]]]] = {}
         self._rerun_step = 0
-        self._found: dict[bool, FirstDifference] = {}
+        self._found: dict[bool, StoppedAt] = {}
 
     @property
-    def found(self) -> FirstDifference | None:
+    def found(self) -> StoppedAt | None:
         """The first difference; one between two fresh processes before one after a resume."""
         with self._lock:
             return self._found.get(False) or self._found.get(True)
@@ -65,7 +66,7 @@ class DivergenceMonitor:
 
     def _compare(self, trajectory: str, run: int, row: Mapping[str, Any], step: int) -> None:
         if differs(self._steps[step], row):
-            where = FirstDifference(trajectory=trajectory, run=run, step=step)
+            where = StoppedAt(trajectory=trajectory, run=run, step=step)
             self._found.setdefault(run > 1, where)
         if trajectory == self._rerun:
             self._rerun_step = max(self._rerun_step, step)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from harness.archive.code_tar import read_code, unpack_code
 from harness.documents.digest import Data, Digest, canonical_json, sha256
+from harness.documents.document import REMEDY
 from harness.documents.experiment import Experiment, parse_experiment
 from harness.documents.names import NAME
 from harness.errors import EvidenceError, TamperedError, UsageError
-from harness.judge.recorded import REMEDY, Record
+from harness.judge.recorded import Record
 from harness.review.basis import Basis
 from harness.review.review_tree import review_tree
 from harness.review.target import basis_of, target_of_experiment

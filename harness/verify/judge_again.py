@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.documents.digest import Digest, canonical_json
+from harness.documents.document import REMEDY, read_json
 from harness.documents.run import RunRecord
 from harness.documents.verdict import ControlResult
 from harness.errors import EvidenceError, TamperedError
 from harness.evidence.content import Content
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors
-from harness.judge.recorded import REMEDY, Record, read_document
-from harness.judge.verdict import judge, verdict_to_json
+from harness.judge.recorded import Record
+from harness.judge.verdict import judge
 from harness.review.basis import Basis
 from harness.runs import controls
 from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign
@@ -85,7 +86,7 @@ def check_records(manifest: Mapping[str, Any], files: Files) -> int:
         if not files.exists(path):
             continue
         try:
-            found = read_document(bytes(files.read(path, max_bytes=_MAX_RECORD_BYTES)), path)
+            found = read_json(bytes(files.read(path, max_bytes=_MAX_RECORD_BYTES)), path)
         except EvidenceError as error:
             raise TamperedError(error.problem, REMEDY) from error
         if told["trajectory"] == CONTROL_OPTIM and told["number"] == 1 and found.get("trajectory") == RESUMED:
@@ -172,7 +173,7 @@ def check_verdict(
     case = verdict_inputs_of(
         record, evidence.trajectories, controls=evidence.controls, problems=evidence.problems, review=review
     )
-    found = verdict_to_json(judge(case))
+    found = judge(case).to_json()
     if review is None:
         found = with_recorded_review(found, verdict.get("review"))
     if different := first_difference(decisions(found), decisions(verdict), only_common=not is_same):

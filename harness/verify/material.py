@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.documents.digest import Data, Digest
+from harness.documents.document import MAX_BYTES
 from harness.errors import EvidenceError, HostError, TamperedError, UsageError
 from harness.images.oci_documents import NOT_ARCHIVED
-from harness.judge.recorded import MAX_DOCUMENT_BYTES
 from harness.signing.bundle import MAX_BUNDLE_BYTES
 from harness.signing.public_key import KEY_FILE, MAX_KEY_BYTES
 from harness.system.files import Files, FolderFiles
@@ -72,7 +72,7 @@ class Material:
         Raises:
             TamperedError: it is not there, or too large to be one of ours.
         """
-        return self.needed(name, MAX_DOCUMENT_BYTES)
+        return self.needed(name, MAX_BYTES)
 
     def needed(self, name: str, max_bytes: int) -> bytes:
         """A file without which nothing can be said.
@@ -165,7 +165,7 @@ def _folder(path: Path) -> Material:
         size = sum((path / name).stat().st_size for name in (*names, *digests.keys() & {NOT_ARCHIVED}))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}", "make its files readable") from error
-    told = bytes(files.read(NOT_ARCHIVED, max_bytes=MAX_DOCUMENT_BYTES)) if files.exists(NOT_ARCHIVED) else b""
+    told = bytes(files.read(NOT_ARCHIVED, max_bytes=MAX_BYTES)) if files.exists(NOT_ARCHIVED) else b""
     if left_out.paths and told != left_out.write():
         raise TamperedError(f"{path} holds something that no certify left there: {left_out.paths[0]}", _INCOMPLETE)
     return Material(

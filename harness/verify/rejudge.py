@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.documents.certificate import Predicate
-from harness.documents.verdict import ControlResult
+from harness.documents.document import REMEDY
+from harness.documents.verdict import EXIT_CODES, ControlResult
 from harness.errors import TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.recorded import REMEDY, Record
-from harness.judge.verdict import EXIT_CODES
+from harness.judge.recorded import Record
 from harness.judge.verdict_inputs import VerdictInputs
 from harness.review.basis import Basis
+from harness.review.judged import reviewer_of
 
 _VETO = "vetoed"
 
@@ -60,7 +61,7 @@ def verdict_inputs_of(
         gpus=record.gpus,
         environment=record.environment,
         problems=tuple(problems),
-        review=review,
+        review=None if review is None else reviewer_of(review),
         scope=record.scope,
         stopped_at=record.stopped_at,
     )

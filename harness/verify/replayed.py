@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.documents.document import REMEDY, read_json
 from harness.errors import EvidenceError, TamperedError
-from harness.judge.recorded import REMEDY, Record, read_document, read_record, read_verdict
-from harness.judge.replay_check import Image, ReplayInputs
-from harness.judge.replay_record import Recorded, recorded_of
-from harness.judge.replay_verdict import judge_replay, replay_to_json
-from harness.judge.soundness import gpu_problems, trajectory_problems
+from harness.judge.recorded import Record, read_record, read_verdict, recorded_training
 from harness.judge.tier import Tier, tier_of
+from harness.judge.verdict import judge
+from harness.judge.verdict_inputs import RecordedTraining, ReplayedImage, ReplayInputs, VerdictInputs
 from harness.runs.load_evidence import load_trajectory
 from harness.signing.certificate import read_certificate
 from harness.signing.public_key import KEY_FILE, PublicKey, verify_bundle
@@ -51,7 +50,7 @@ def check_replay(
     """
     published = _record_of(material)
     recorded = _recorded(published, verdict)
-    found = replay_to_json(judge_replay(_case(record, manifest, verdict, evidence, recorded, is_same)))
+    found = judge(_case(record, manifest, verdict, evidence, recorded, is_same)).to_json()
     if any(text.startswith(_UNDECIDED) for text in found["problems"]):
         return "whether anything drew from the generators that differ: the record's archive has that"
     if different := first_difference(_decisions(found), _decisions(verdict), only_common=False):
@@ -70,9 +69,9 @@ def _record_of(material: Material) -> Material:
     return Material(kind="published", files=material.files.below(FOLDER), digests=digests, size_bytes=0)
 
 
-def _recorded(published: Material, verdict: Mapping[str, Any]) -> Recorded:
+def _recorded(published: Material, verdict: Mapping[str, Any]) -> RecordedTraining:
     """The record, its signature verified where it has one."""
-    manifest = read_document(published.document("manifest.json"), f"{FOLDER}/manifest.json")
+    manifest = read_json(published.document("manifest.json"), f"{FOLDER}/manifest.json")
     old = read_verdict(published.document("verdict.json"), f"{FOLDER}/verdict.json")
     if published.is_signed:
         key = published.key()
@@ -90,9 +89,7 @@ def _recorded(published: Material, verdict: Mapping[str, Any]) -> Recorded:
             raise TamperedError(f"{FOLDER} has no straight run", REMEDY)
         straight = load_trajectory(published.files.below("straight"), "straight", record.records["straight"], ())
         written_again.check_straight_ledger(manifest, record.controls, straight)
-        return recorded_of(
-            record, manifest, straight, verdict=old["verdict"], source=str(told["source"]), key=told["key"]
-        )
+        return recorded_training(record, straight, word=old["verdict"], source=str(told["source"]), key=told["key"])
     except (KeyError, TypeError, AttributeError, EvidenceError) as error:
         raise TamperedError(f"the record of this replay cannot be read: {error}", REMEDY) from error
 
@@ -102,38 +99,44 @@ def _case(
     manifest: Mapping[str, Any],
     verdict: Mapping[str, Any],
     evidence: Evidence,
-    recorded: Recorded,
+    recorded: RecordedTraining,
     is_same: bool,
-) -> ReplayInputs:
+) -> VerdictInputs:
     try:
         today = evidence.trajectories["straight"]
         image, experiment = manifest["image"], record.experiment
-        tier = tier_of(recorded.environment, manifest["environment"], experiment.environment, experiment.gpus)
+        tier = tier_of(
+            recorded.manifest.environment.to_json(), manifest["environment"], experiment.environment, experiment.gpus
+        )
         told = verdict["replay"]["tier"]
         if is_same and tier.name != told:
             raise TamperedError(f"verdict.json: the machines are {told}, the manifests say {tier.name}", REMEDY)
         tier = tier if is_same else Tier(name=told)
-        stop = None if record.scope is None else record.scope.stop
-        sound = trajectory_problems(today, steps=record.trained.steps, kills=(), stop=stop)
-        return ReplayInputs(
-            run_id=record.run_id,
-            record=recorded,
-            commit=record.commit,
-            runner=record.runner,
-            steps=record.trained.steps,
+        replay = ReplayInputs(
+            training=recorded,
             against=verdict["replay"]["against"],
-            scope=record.scope,
-            gpus=record.gpus,
-            interpreter=record.environment,
-            today=today,
             recorder=record.recorder,
             prepared=manifest["prepared"],
             # Which of two equal builds was made when is testimony.
-            image=Image(id=image["id"], key=image.get("key"), is_new=record.rebuild is not None),
+            image=ReplayedImage(id=image["id"], key=image.get("key"), is_new=record.rebuild is not None),
             tier=tier,
-            controls=evidence.controls,
-            problems=(*sound, *gpu_problems(today, len(record.gpus)), *evidence.problems),
             code_changes=tuple(verdict["replay"]["code_changes"]),
+        )
+        return VerdictInputs(
+            experiment=record.name,
+            run_id=record.run_id,
+            commit=record.commit,
+            dirty=False,
+            runner=record.runner,
+            steps=record.trained.steps,
+            required=("replay",),
+            straight=today,
+            controls=evidence.controls,
+            gpus=record.gpus,
+            environment=record.environment,
+            problems=evidence.problems,
+            scope=record.scope,
+            replay=replay,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise TamperedError(f"the documents of this replay are malformed ({error})", REMEDY) from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.documents.document import REMEDY
 from harness.errors import TamperedError, UsageError
-from harness.judge.recorded import REMEDY
 from harness.signing.bundle import parse_bundle
 from harness.signing.known_keys import checkout_keys, known_name, own_keys, trusted_keys
 from harness.signing.public_key import KEY_FILE, PublicKey, verify_bundle

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.documents.document import REMEDY, read_json
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
 from harness.errors import INSTALL, EvidenceError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.recorded import REMEDY, Record, read_document, read_record, read_verdict
+from harness.judge.recorded import Record, read_record, read_verdict
 from harness.runs.certify_folder import tree_digest
 from harness.runs.load_evidence import load_trajectory
 from harness.signing.certificate import read_certificate
@@ -123,7 +124,7 @@ class _Work:
 
     def judged(self, material: Material, payloads: tuple[bytes, ...]) -> None:
         """Documents, evidence, verdict."""
-        manifest = read_document(material.document("manifest.json"), "manifest.json")
+        manifest = read_json(material.document("manifest.json"), "manifest.json")
         verdict = read_verdict(material.document("verdict.json"), "verdict.json")
         record = read_record(manifest, verdict)
         is_same = record.sources == own_sources()
@@ -255,7 +256,7 @@ class _Work:
         """A replay's verdict, from its training and from what its record published."""
         from harness.verify.replayed import check_replay
 
-        manifest = read_document(material.document("manifest.json"), "manifest.json")
+        manifest = read_json(material.document("manifest.json"), "manifest.json")
         undecided = check_replay(record, manifest, verdict, evidence, material, is_same=is_same)
         if undecided:
             self.not_checked.append(undecided)

@@ -8,13 +8,14 @@ from typing import Any
 from harness.archive.crate import CRATE, described_files, render_crate
 from harness.documents.certificate import Certificate
 from harness.documents.digest import Digest
+from harness.documents.document import REMEDY
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import ControlResult, Verdict
 from harness.errors import TamperedError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.controls import check_ledger_digit, check_weights_moved
 from harness.judge.manifest import Materials, build_manifest
-from harness.judge.recorded import REMEDY, Record
+from harness.judge.recorded import Record
 from harness.signing import provenance, test_result, version1
 from harness.signing.certificate import build_certificate, parse_statement, read_certificate, rfc3339
 from harness.signing.statements import statements

@@ -16,7 +16,8 @@ from harness.documents.scope import shortened
 from harness.errors import HarnessError, UsageError
 from harness.images.estimate import peak_disk_bytes
 from harness.images.recipe import read_recipe
-from harness.judge.verdict import VerdictInputs, judge
+from harness.judge.verdict import judge
+from harness.judge.verdict_inputs import VerdictInputs
 from harness.report.console import Progress
 from harness.runs.certify_folder import point_latest
 from harness.runs.plan import Plan, make_plan

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.experiment import Experiment
-from harness.documents.verdict import ControlResult
+from harness.documents.verdict import ControlResult, Verdict
 from harness.errors import HarnessError
 from harness.evidence.content import Content
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.images.locks import export_lock
 from harness.judge.manifest import Materials
-from harness.judge.verdict import Verdict, VerdictInputs, judge, verdict_to_json
+from harness.judge.verdict import judge
+from harness.judge.verdict_inputs import Reviewer, VerdictInputs
 from harness.review.basis import Basis
+from harness.review.judged import reviewer_of
 from harness.review.review_tree import review_tree
 from harness.review.target import basis_of, target_of_experiment
 from harness.runs import campaign, controls
@@ -40,9 +42,10 @@ def campaign_of(experiment: Experiment, *, with_controls: bool) -> campaign.Camp
 
 @dataclass(slots=True, kw_only=True)
 class CertifySession(Training):
-    """One certify on its way; `case` is what the verdict will be made from."""
+    """One certify on its way; `case` is what the verdict will be made from, `basis` what the review read before."""
 
     case: VerdictInputs
+    basis: Basis | None = None
 
     def go(self) -> Result:
         """Every stage; the table of contents of this program."""
@@ -66,7 +69,8 @@ class CertifySession(Training):
             static = review_tree(
                 code, target.entries, store=self.store, progress=self.note, image=self.experiment.image
             )
-            self.case = dataclasses.replace(self.case, review=basis_of(self.experiment, code, target, static))
+            self.basis = basis_of(self.experiment, code, target, static)
+            self.case = dataclasses.replace(self.case, review=reviewer_of(self.basis))
         verdict = judge(self.case)
         return verdict if verdict.verdict == "VETOED" else None
 
@@ -118,21 +122,21 @@ class CertifySession(Training):
                 controls=checks,
                 problems=self.log_ends(records),
                 stopped_at=self.monitor.found,
-                review=self._with_files(),
+                review=self._reviewer(),
             )
             verdict = judge(self.case)
             if cached is None:
                 controls.keep(self.store, key, checks)
         return verdict, tuple(evidence.values())
 
-    def _with_files(self) -> Basis | None:
-        """What the review stands on, with what the straight run wrote beside its declared files."""
+    def _reviewer(self) -> Reviewer | None:
+        """What judges the checklist, with what the straight run wrote beside its declared files."""
         files = load_run_files(self.folder / campaign.STRAIGHT, campaign.STRAIGHT)
-        return self.case.review and dataclasses.replace(self.case.review, files=files)
+        return None if self.basis is None else reviewer_of(dataclasses.replace(self.basis, files=files))
 
     def write(self, verdict: Verdict, evidence: tuple[TrajectoryEvidence, ...], materials: Materials) -> Result:
         """Every document of a certify; `latest` points at it, and the times of a whole one are kept for plans."""
-        result = write_documents(self, self.case.runner, verdict_to_json(verdict), evidence, materials)
+        result = write_documents(self, self.case.runner, verdict.to_json(), evidence, materials)
         if result.exit_code == 0 and self.scope is None:
             self.store.write_record("timings", self.request.name, self.seconds)
         point_latest(self.folder)
@@ -140,10 +144,10 @@ class CertifySession(Training):
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Write verdict.json in one step."""
-        write_json(self.folder / "verdict.json", verdict_to_json(verdict))
+        write_json(self.folder / "verdict.json", verdict.to_json())
 
     def give_up(self, error: HarnessError) -> None:
         """An error after the run id exists is a verdict too: INCONCLUSIVE, with the error's exit code."""
-        document = verdict_to_json(judge(dataclasses.replace(self.case, problems=(error.problem,))))
+        document = judge(dataclasses.replace(self.case, problems=(error.problem,))).to_json()
         with contextlib.suppress(OSError):
             write_json(self.folder / "verdict.json", {**document, "exit_code": error.exit_code})

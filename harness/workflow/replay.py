@@ -21,13 +21,14 @@ from typing import Any
 
 import harness
 from harness.archive.dependencies import restore_packages
+from harness.documents.manifest import ImageFacts, ManifestEnvironment
 from harness.documents.preflight import Preflight, preflight_lines, preflight_sentence
 from harness.documents.scope import Prefix, prefix_of, shortened
 from harness.errors import HarnessError, HostError, TamperedError, UsageError
 from harness.judge.manifest import environment_of
-from harness.judge.replay_check import Image, ReplayInputs
-from harness.judge.replay_verdict import judge_replay, replay_to_json
 from harness.judge.tier import tier_of
+from harness.judge.verdict import judge
+from harness.judge.verdict_inputs import ReplayedImage, ReplayInputs, VerdictInputs
 from harness.replay.archived import OpenRecord, changed_files, check_code, keep_copy, locate, open_record, source_of
 from harness.replay.availability import Here
 from harness.replay.environment_changes import environment_rows
@@ -109,8 +110,8 @@ def _opened(request: ReplayRequest, store: Store, progress: Progress) -> Iterato
     began = time.monotonic()
     with open_record(place, root, store, progress.note) as record:
         recorded = record.recorded
-        if request.experiment is not None and request.experiment != recorded.experiment:
-            problem = f"{place.shown} is a record of {recorded.experiment}, not of {request.experiment}"
+        if request.experiment is not None and request.experiment != recorded.record.experiment:
+            problem = f"{place.shown} is a record of {recorded.record.experiment}, not of {request.experiment}"
             raise UsageError(problem, "leave the experiment out, or name another record")
         progress.note(record.verification.summary)
         progress.done("record", time.monotonic() - began)
@@ -142,11 +143,11 @@ def _export(
 
 def _question(request: ReplayRequest, record: OpenRecord, code: Path, store: Store) -> Question:
     try:
-        experiment = read_experiment(code, record.recorded.experiment)
+        experiment = read_experiment(code, record.recorded.record.experiment)
     except UsageError as error:
-        commit = request.against or record.recorded.commit[:12]
+        commit = request.against or record.recorded.record.commit[:12]
         raise UsageError(f"at commit {commit}: {error.problem}", error.remedy) from error
-    running = dataclasses.replace(request.running, name=record.recorded.experiment).checked(experiment)
+    running = dataclasses.replace(request.running, name=record.recorded.record.experiment).checked(experiment)
     here = Here(store=store, archived=record.archived_packages)
     return Question(request=running, code=code, experiment=experiment, here=here)
 
@@ -160,23 +161,26 @@ class _Replay:
     store: Store
     progress: Progress
     folder: Path = field(init=False)
-    case: ReplayInputs = field(init=False)
+    case: VerdictInputs = field(init=False)
+    facts: ReplayInputs = field(init=False)
 
     def begin(self) -> None:
         """Make the run's folder, with a verdict that says that this has not ended; `latest` is not moved."""
         recorded, root = self.record.recorded, self.request.running.root
         against = None if self.request.against is None else find_commit(root, self.request.against).commit
-        commit = against or recorded.commit
+        commit = against or recorded.record.commit
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{commit[:7]}-{secrets.token_hex(2)}"
-        self.folder = root / "runs" / recorded.experiment / run_id
+        self.folder = root / "runs" / recorded.record.experiment / run_id
         runner = self.request.running.runner
-        self.case = ReplayInputs(
+        self.facts = ReplayInputs(training=recorded, against=against)
+        self.case = VerdictInputs(
+            experiment=recorded.record.experiment,
             run_id=run_id,
-            record=recorded,
             commit=commit,
-            against=against,
+            dirty=False,
             runner="docker" if runner == "auto" else runner,
             steps=recorded.num_steps,
+            required=("replay",),
         )
         with disk_errors("making the replay's folder"):
             self.folder.mkdir(parents=True)
@@ -200,7 +204,8 @@ class _Replay:
         question = _question(self.request, self.record, code, self.store)
         scope = self._scope(question)
         steps = shortened(question.experiment, scope).steps
-        self.case = dataclasses.replace(self.case, scope=scope, steps=steps, code_changes=changes)
+        self.case = dataclasses.replace(self.case, scope=scope, steps=steps)
+        self.facts = dataclasses.replace(self.facts, code_changes=changes)
         return question
 
     def _scope(self, question: Question) -> Prefix | None:
@@ -220,7 +225,7 @@ class _Replay:
         """
         self.progress.stage("preflight", "is everything still to be had?")
         found = preflight(question, _PATIENCE_S)
-        self.case = dataclasses.replace(self.case, preflight=found)
+        self.facts = dataclasses.replace(self.facts, preflight=found)
         for line in preflight_lines(found):
             self.progress.note(line)
         if found.gone:
@@ -249,16 +254,19 @@ class _Replay:
         """Hold it against the record, and decide."""
         with training.stage("judge", "bit for bit, against the record"):
             recorded, materials = self.record.recorded, trained.materials
-            today = environment_of(materials, (trained.evidence,))
+            environment = environment_of(materials, (trained.evidence,))
+            today = ManifestEnvironment.model_validate(environment, strict=False).to_json()
             declared = training.experiment
-            tier = tier_of(recorded.environment, today, declared.environment, declared.gpus)
+            tier = tier_of(recorded.manifest.environment.to_json(), today, declared.environment, declared.gpus)
             own = {
                 "version": harness.__version__,
                 "recorder": str(materials.recorder),
                 "sources": str(tree_digest(SOURCES)),
             }
-            facts = {"harness": own, "image": dict(materials.image), "runner": trained.ready.sandbox.kind}
-            archived = {**recorded.facts, "environment": recorded.environment}
+            image = ImageFacts.model_validate(materials.image, strict=False).to_json()
+            runner = trained.ready.sandbox.kind
+            facts = {"harness": own, "image": image, "runner": runner, "environment": today}
+            archived = recorded.manifest.to_json()
             planned = campaign.plan_campaign(declared, with_controls=False, cores=1)
             checks = (
                 controls.check_all(
@@ -269,28 +277,31 @@ class _Replay:
             )
             self.case = dataclasses.replace(
                 self.case,
-                runner=trained.ready.sandbox.kind,
+                runner=runner,
                 gpus=trained.ready.gpus,
-                interpreter=trained.ready.environment,
-                today=trained.evidence,
+                environment=trained.ready.environment,
+                straight=trained.evidence,
+                controls=checks,
+                problems=trained.problems,
+            )
+            self.facts = dataclasses.replace(
+                self.facts,
                 recorder=str(materials.recorder),
                 prepared=trained.materials.prepared,
                 image=self._image(materials.image, is_same_machine=tier.name == "same machine"),
                 tier=tier,
-                environment=environment_rows(archived, {**facts, "environment": today}),
-                controls=checks,
-                problems=trained.problems,
+                environment=environment_rows({name: archived[name] for name in facts}, facts),
             )
-            return replay_to_json(judge_replay(self.case))
+            return judge(dataclasses.replace(self.case, replay=self.facts)).to_json()
 
-    def _image(self, facts: Any, *, is_same_machine: bool) -> Image:
+    def _image(self, facts: Any, *, is_same_machine: bool) -> ReplayedImage:
         """The image of this training, and whether somebody built it after the record was made, or elsewhere."""
         if not facts.get("id"):
-            return Image(id=None)
+            return ReplayedImage(id=None)
         built_at = str((self.store.read_record("images", str(facts["key"])) or {}).get("built_at") or "")
-        finished = self.record.recorded.finished
+        finished = self.record.recorded.record.finished
         is_earlier = bool(built_at and finished) and _moment(built_at) <= _moment(finished)
-        return Image(
+        return ReplayedImage(
             id=str(facts["id"]),
             key=str(facts["key"]),
             built_at=built_at,
@@ -303,7 +314,7 @@ class _Replay:
             self._write_verdict(error.problem, error.exit_code, is_tampered=isinstance(error, TamperedError))
 
     def _write_verdict(self, problem: str, exit_code: int, *, is_tampered: bool = False) -> None:
-        document = replay_to_json(judge_replay(dataclasses.replace(self.case, problems=(problem,))))
+        document = judge(dataclasses.replace(self.case, replay=self.facts, problems=(problem,))).to_json()
         word = "TAMPERED" if is_tampered else "INCONCLUSIVE"
         write_json(self.folder / "verdict.json", {**document, "verdict": word, "exit_code": exit_code})
 

@@ -15,7 +15,7 @@ from harness.images.image import canonical_config
 from harness.images.layer import Entry
 from harness.images.layer_tar import encode, encoded_size
 from harness.judge.manifest import Materials, build_manifest
-from harness.judge.verdict import judge, verdict_to_json
+from harness.judge.verdict import judge
 from harness.runs.load_evidence import load_trajectory
 from harness.signing.certificate import build_certificate
 from harness.signing.keys import create_key, load_signer
@@ -80,7 +80,7 @@ def load(source):
 def certify(folder, straight, runner, image):
     """Write the documents, and last the certificate, as a certify does."""
     judged = case(experiment="exp", run_id=RUN_ID, runner=runner)
-    verdict = verdict_to_json(judge(judged))
+    verdict = judge(judged).to_json()
     digest = Digest("sha256", "1" * 64)
     materials = Materials(
         commit=judged.commit,

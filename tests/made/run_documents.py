@@ -3,7 +3,7 @@
 from harness.documents.digest import Digest
 from harness.documents.experiment import parse_experiment
 from harness.judge.manifest import Materials, build_manifest
-from harness.judge.verdict import judge, verdict_to_json
+from harness.judge.verdict import judge
 from harness.signing.certificate import build_certificate
 from tests.made.documents import manifest_of, verdict_of
 from tests.made.synthetic import case
@@ -41,7 +41,7 @@ EVIDENCE = ("code.tar", "config.json", "manifest.json", "straight/runs/1/ledger.
 def run_documents(**changes):
     """The documents of `case(**changes)`: certificate (bytes), and the models of verdict and manifest."""
     judged = case(**changes)
-    verdict = verdict_to_json(judge(judged))
+    verdict = judge(judged).to_json()
     experiment = parse_experiment(EXPERIMENT, "tiny.yaml")
     digest = Digest("sha256", "1" * 64)
     image = {

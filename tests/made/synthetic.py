@@ -23,6 +23,7 @@ from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvi
 from harness.judge.verdict_inputs import Rebuild, VerdictInputs
 from harness.review.basis import Basis
 from harness.review.finding import Finding, Place, StaticReview
+from harness.review.judged import reviewer_of
 
 STEPS = 8
 EVERY = 2
@@ -449,5 +450,6 @@ def case(**changes: object) -> VerdictInputs:
 
 
 _UNSEEDED = Finding(rule="REP101", certainty="proven", place=Place(path="a.py", line=1), message="random is not seeded")
-UNSEEDED = Basis(static=StaticReview(findings=(_UNSEEDED,)))
+UNSEEDED_BASIS = Basis(static=StaticReview(findings=(_UNSEEDED,)))
+UNSEEDED = reviewer_of(UNSEEDED_BASIS)
 """A review that forbids the run."""

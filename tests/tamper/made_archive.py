@@ -14,9 +14,10 @@ from harness.archive.crate import write_crate
 from harness.archive.reading import open_archive
 from harness.archive.run_folder import list_evidence
 from harness.archive.writing import write_archive
+from harness.documents.document import read_json
 from harness.images import oci_documents
 from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
-from harness.judge.recorded import read_document, read_record
+from harness.judge.recorded import read_record
 from harness.report.documents import curves_of, render_documents
 from harness.runs.certify_folder import write_json
 from harness.signing.certificate import build_certificate
@@ -114,7 +115,7 @@ def made(scratch: Path, plan: Plan = WHOLE, names: tuple[str, str] = ("signer", 
 
 
 def documents(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    return tuple(read_document((folder / name).read_bytes(), name) for name in ("manifest.json", "verdict.json"))
+    return tuple(read_json((folder / name).read_bytes(), name) for name in ("manifest.json", "verdict.json"))
 
 
 def derive_again(folder: Path) -> None:

@@ -18,11 +18,9 @@ from harness.documents.run import Fault, RunRecord
 from harness.documents.scope import shortened
 from harness.documents.verdict import ControlResult
 from harness.judge.manifest import environment_of
-from harness.judge.replay_check import ReplayInputs
-from harness.judge.replay_verdict import judge_replay, replay_to_json
-from harness.judge.soundness import trajectory_problems
 from harness.judge.tier import tier_of
-from harness.judge.verdict import VerdictInputs, judge
+from harness.judge.verdict import judge
+from harness.judge.verdict_inputs import ReplayInputs, VerdictInputs
 from harness.replay.archived import Place, keep_copy, open_record
 from harness.report.console import Progress
 from harness.runs.controls import check_all
@@ -137,23 +135,18 @@ def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
         today = environment_of(materials, (evidence,))
         planned = campaign_of(session.experiment, with_controls=False)
         checks = check_all({"straight": evidence}, session.folder, session.experiment.policy.volatile, planned, ())
-        case = ReplayInputs(
-            run_id=plan.run_id,
-            record=record.recorded,
-            commit=COMMIT,
-            runner="host",
-            steps=STEPS,
-            today=evidence,
-            recorder=str(recorder),
-            tier=tier_of(record.recorded.environment, today, {}, 0),
+        archived = record.recorded.manifest.environment.to_json()
+        case = dataclasses.replace(
+            session.case,
+            required=("replay",),
+            interruptions=(),
+            straight=evidence,
             controls=checks,
-            problems=(
-                *trajectory_problems(evidence, steps=STEPS, kills=(), stop=None),
-                *session.log_ends({"straight": records}),
-            ),
+            problems=session.log_ends({"straight": records}),
+            replay=ReplayInputs(training=record.recorded, recorder=str(recorder), tier=tier_of(archived, today, {}, 0)),
         )
         keep_copy(record, session.folder / "record")
-        return write_documents(session, "host", replay_to_json(judge_replay(case)), (evidence,), materials).folder
+        return write_documents(session, "host", judge(case).to_json(), (evidence,), materials).folder
 
 
 def begin(project: Path, plan: Plan) -> CertifySession:

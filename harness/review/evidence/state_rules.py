@@ -9,15 +9,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.documents.verdict import ControlResult
 from harness.errors import EvidenceError
 from harness.evidence.ledger import Ledger
 from harness.evidence.trajectory import FileEvidence, RunEvidence
-from harness.judge.checks import Check
 from harness.judge.locate import state_tensors, untouched
-from harness.judge.restored import Restored
-from harness.judge.symptom import Cause
-from harness.judge.verdict_inputs import VerdictInputs
+from harness.judge.verdict_inputs import Measured
 from harness.review.basis import Basis
 from harness.review.evidence.held import Held, checkpoint_contents
 from harness.review.evidence.run_files import row_step
@@ -29,39 +25,16 @@ _SEEDS = {"torch": r"torch\.", "cuda": r"torch\.", "python": r"random\.seed", "n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What was judged of the runs, for the rules; `guilty` is the oracle that the cause belongs to."""
+class Evidence:
+    """What the rules look at: what the checks measured, and what the review stands on beside it."""
 
-    case: VerdictInputs
+    measured: Measured
     basis: Basis
-    rerun: Check
-    resume: Check
-    rebuild: Check
-    restored: tuple[Restored, ...]
-    controls: tuple[ControlResult, ...]
-    cause: Cause | None
-    guilty: str
-
-    @property
-    def whole(self) -> tuple[RunEvidence, Ledger] | None:
-        """The straight run and its ledger, if it ended as planned: by itself, or at the end of a prefix."""
-        straight = self.case.straight
-        run = straight.runs[0] if straight is not None and straight.runs else None
-        if run is None or run.ledger is None or not (self.is_finished or _is_stopped(run)):
-            return None
-        return run, run.ledger
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the straight run trained to its end and left a whole ledger."""
-        straight = self.case.straight
-        run = straight.runs[0] if straight is not None and straight.runs else None
-        return run is not None and run.ledger is not None and run.ledger.end is not None and run.record.exit_code == 0
 
     @property
     def checkpoints(self) -> tuple[FileEvidence, ...]:
         """The straight run's declared checkpoints."""
-        files = self.case.straight.files if self.case.straight is not None else ()
+        files = self.measured.inputs.straight.files if self.measured.inputs.straight is not None else ()
         return tuple(file for file in files if file.role == "checkpoint")
 
     @property
@@ -76,22 +49,18 @@ class Measured:
         return max(len(steps) for steps in epochs.values()) if len(epochs) > 1 else None
 
 
-def _is_stopped(run: RunEvidence) -> bool:
-    return run.record.is_planned_kill and all(fault.kind == "stop" for fault in run.record.faults)
-
-
-def judge_state(measured: Measured) -> Iterator[Said]:
+def judge_state(evidence: Evidence) -> Iterator[Said]:
     """Every finding and showing about seeds, checkpoints and resumes."""
-    whole = measured.whole
+    whole = evidence.measured.whole
     if whole is not None:
         yield from _seeds(*whole)
         yield from _accumulation(whole[1])
-        yield from _names(measured)
-        yield from _best_and_latest(measured)
-    yield from _randomness(measured)
-    yield from _complete(measured)
-    yield from _resume(measured)
-    yield from _continued(measured)
+        yield from _names(evidence)
+        yield from _best_and_latest(evidence)
+    yield from _randomness(evidence)
+    yield from _complete(evidence)
+    yield from _resume(evidence)
+    yield from _continued(evidence)
 
 
 def _shows(item: Item, text: str) -> Showing:
@@ -136,13 +105,13 @@ def _accumulation(ledger: Ledger) -> Iterator[Said]:
         yield _shows("T5", f"up to {largest} micro-batches in a step")
 
 
-def _randomness(measured: Measured) -> Iterator[Said]:
+def _randomness(evidence: Evidence) -> Iterator[Said]:
     """V1: the same bits in two processes; a divergence of the rerun that has randomness for its cause breaks it."""
-    oracle, cause = measured.rerun, measured.cause
+    oracle, cause = evidence.measured.rerun, evidence.measured.cause
     if oracle.verdict == "CERTIFIED":
         steps = oracle.compared.steps
         yield _shows("V1", f"two processes gave the same bits in {steps} steps ({oracle.how})")
-    elif oracle.verdict == "DIVERGED" and measured.guilty == "rerun" and cause is not None:
+    elif oracle.verdict == "DIVERGED" and evidence.measured.diverged == "rerun" and cause is not None:
         if cause.kind == "unseeded_randomness":
             yield _proven("REP707", f"{cause.title}: {oracle.reason}")
         else:
@@ -151,12 +120,13 @@ def _randomness(measured: Measured) -> Iterator[Said]:
         yield _unknown("V1", oracle.reason or "two processes were not compared")
 
 
-def _complete(measured: Measured) -> Iterator[Said]:
+def _complete(evidence: Evidence) -> Iterator[Said]:
     """C1 and V2: by what the files hold; else by what came back in fresh processes that had nothing but the files."""
-    config = str(measured.basis.config).lower()
+    config = str(evidence.basis.config).lower()
     held: tuple[Held, ...] = ()
-    if measured.whole is not None and measured.case.straight is not None:
-        held = checkpoint_contents(measured.case.straight, is_scaled="fp16" in config and measured.basis.num_gpus > 0)
+    straight = evidence.measured.inputs.straight
+    if evidence.measured.whole is not None and straight is not None:
+        held = checkpoint_contents(straight, is_scaled="fp16" in config and evidence.basis.num_gpus > 0)
     newest = [one for one in held if one.step == held[0].step]
     complete = [one for one in newest if one.is_complete]
     if complete:
@@ -167,7 +137,7 @@ def _complete(measured: Measured) -> Iterator[Said]:
             yield _proven("REP702", f"{partial[0].name}: {partial[0].missing[0].text}")
         yield from _records(complete[0], text)
         return
-    came_back = _came_back(measured)
+    came_back = _came_back(evidence)
     if came_back:
         yield _shows("V2", came_back)
         if newest and newest[0].missing:
@@ -177,7 +147,7 @@ def _complete(measured: Measured) -> Iterator[Said]:
     elif newest and newest[0].missing:
         yield _proven("REP701", f"{newest[0].name}: {'; '.join(part.text for part in newest[0].missing)}")
     else:
-        why = _why_unknown(measured, newest)
+        why = _why_unknown(evidence, newest)
         yield _unknown("C1", why)
         yield _unknown("V2", why)
 
@@ -196,39 +166,39 @@ def _records(held: Held, text: str) -> Iterator[Said]:
         yield _shows("C1", f"{text}, with epoch, loss, config and seed")
 
 
-def _came_back(measured: Measured) -> str:
+def _came_back(evidence: Evidence) -> str:
     """That all live state came back with the same bits, if it did; "" if it did not or nobody looked."""
-    if measured.resume.verdict != "CERTIFIED" or not measured.restored:
+    if evidence.measured.resume.verdict != "CERTIFIED" or not evidence.measured.restored:
         return ""
-    if any(one.num_tensors == 0 or one.num_equal != one.num_tensors for one in measured.restored):
+    if any(one.num_tensors == 0 or one.num_equal != one.num_tensors for one in evidence.measured.restored):
         # What differed then and made no difference later is state that nothing drew from.
-        return f"{measured.resume.how}: what was restored gave the straight run's bits to the end"
-    num = sum(one.num_tensors for one in measured.restored)
-    return f"{measured.resume.how}: {num} of {num} tensors of live state came back with the same bits"
+        return f"{evidence.measured.resume.how}: what was restored gave the straight run's bits to the end"
+    num = sum(one.num_tensors for one in evidence.measured.restored)
+    return f"{evidence.measured.resume.how}: {num} of {num} tensors of live state came back with the same bits"
 
 
-def _why_unknown(measured: Measured, newest: list[Held]) -> str:
-    if measured.whole is None:
+def _why_unknown(evidence: Evidence, newest: list[Held]) -> str:
+    if evidence.measured.whole is None:
         return "the straight run did not end with whole evidence"
     if newest:
         return f"{newest[0].name}: could not be told: {', '.join(part.text for part in newest[0].unknown)}"
-    if not measured.checkpoints:
+    if not evidence.checkpoints:
         return "no file matches the declared checkpoints"
-    unread = [file for file in measured.checkpoints if file.content is None]
+    unread = [file for file in evidence.checkpoints if file.content is None]
     if unread:
         return f"{unread[0].path} could not be read: {unread[0].problem}"
     return "no checkpoint holds all weights as the ledger saw them after a step"
 
 
-def _names(measured: Measured) -> Iterator[Said]:
+def _names(evidence: Evidence) -> Iterator[Said]:
     """C2: the names of the straight run's checkpoints."""
-    files = measured.checkpoints
+    files = evidence.checkpoints
     if not files:
         yield _unknown("C2", "no file matches the declared checkpoints")
         return
     named = [found for file in files if (found := EPOCH_NAME.fullmatch(file.path))]
     epochs = sorted({int(found[2]) for found in named})
-    whole, steps = measured.whole, measured.steps_per_epoch
+    whole, steps = evidence.measured.whole, evidence.steps_per_epoch
     expected = whole[1].last_step // steps if whole is not None and steps else len(epochs)
     if not epochs:
         yield _proven("REP703", f"{len(files)} checkpoints, none has such a name: {files[0].path}")
@@ -239,9 +209,9 @@ def _names(measured: Measured) -> Iterator[Said]:
         yield _shows("C2", f"{len(epochs)} epochs: {paths}")
 
 
-def _best_and_latest(measured: Measured) -> Iterator[Said]:
+def _best_and_latest(evidence: Evidence) -> Iterator[Said]:
     """C3: two files, and whether they hold the same."""
-    files = measured.checkpoints
+    files = evidence.checkpoints
     if not files:
         return
     names = {file.path: file.path.rpartition("/")[2].lower() for file in files}
@@ -256,9 +226,9 @@ def _best_and_latest(measured: Measured) -> Iterator[Said]:
     yield _shows("C3", f"{best[0].path} and {latest[0].path}, {how}")
 
 
-def _resume(measured: Measured) -> Iterator[Said]:
+def _resume(evidence: Evidence) -> Iterator[Said]:
     """C4 and V5: the oracle's answer."""
-    oracle = measured.resume
+    oracle = evidence.measured.resume
     if oracle.verdict == "CERTIFIED":
         yield _shows("C4", f"{oracle.how}: {oracle.compared.steps} steps, bit for bit the straight run's")
         starts = ", ".join(str(one.started_after_step) for one in oracle.resumes)
@@ -270,17 +240,17 @@ def _resume(measured: Measured) -> Iterator[Said]:
             yield _unknown("C4" if item == "C4" else "V5", oracle.reason or "no interrupted training took place")
 
 
-def _continued(measured: Measured) -> Iterator[Said]:
+def _continued(evidence: Evidence) -> Iterator[Said]:
     """C5: a resumed run went on for an epoch, and its losses are the straight run's."""
-    moved = next((check for check in measured.controls if check.name == "weights_moved"), None)
+    moved = next((check for check in evidence.measured.controls if check.name == "weights_moved"), None)
     if moved is not None and not moved.detected:
         yield _proven("REP708", moved.detail)
-    whole, resumed = measured.whole, measured.case.resumed
+    whole, resumed = evidence.measured.whole, evidence.measured.inputs.resumed
     if whole is None or resumed is None:
         yield _unknown("C5", "no checkpoint was loaded and trained on")
         return
     straight = {step.step: step.loss for step in whole[1].steps}
-    starts = {one.run: one.started_after_step for one in measured.resume.resumes}
+    starts = {one.run: one.started_after_step for one in evidence.measured.resume.resumes}
     runs = [r for r in resumed.runs[1:] if r.ledger is not None and r.ledger.start.step > 0 and r.ledger.steps]
     best = max(runs, key=lambda run: len(run.ledger.steps) if run.ledger else 0, default=None)
     if best is None or best.ledger is None or best.record.number not in starts:
@@ -291,11 +261,11 @@ def _continued(measured: Measured) -> Iterator[Said]:
     went_on = f"{best.name} loaded the checkpoint of step {best.ledger.start.step} and went on for {len(steps)} steps"
     if wrong:
         said = f"{went_on}: from step {wrong[0]} on, {len(wrong)} losses differ"
-        is_the_resumes = measured.rerun.verdict == "CERTIFIED"
+        is_the_resumes = evidence.measured.rerun.verdict == "CERTIFIED"
         yield _proven("REP705", said) if is_the_resumes else _unknown("C5", f"{said}, as they do without a resume")
         return
-    epoch = measured.steps_per_epoch
-    is_long = len(steps) >= epoch if epoch else best.ledger.last_step == measured.case.steps
+    epoch = evidence.steps_per_epoch
+    is_long = len(steps) >= epoch if epoch else best.ledger.last_step == evidence.measured.inputs.steps
     length = f"an epoch has {epoch}" if epoch else "to the training's end; the length of an epoch is not known"
     if is_long and any(step.loss for step in steps):
         yield _shows("C5", f"{went_on} ({length}): every loss equals the straight run's")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.review.evidence.run_files import Logged, RunFile, contains_config, gather, leaves
-from harness.review.evidence.state_rules import EPOCH_NAME, Measured
+from harness.review.evidence.state_rules import EPOCH_NAME, Evidence
 from harness.review.finding import Finding, Item, Showing
 
 Said = Finding | Showing
@@ -26,19 +26,19 @@ _VERSIONS = {
 _WEIGHTS_FILE = re.compile(r"\.(pt|pth|ckpt|safetensors|bin)$|checkpoint", re.IGNORECASE)
 
 
-def judge_tracking(measured: Measured) -> Iterator[Said]:
+def judge_tracking(evidence: Evidence) -> Iterator[Said]:
     """Every finding and showing about what was logged and recorded."""
-    yield from _environment(measured)
-    if measured.whole is None:
+    yield from _environment(evidence)
+    if evidence.measured.whole is None:
         return
-    files = measured.basis.files.files
-    logged = gather(measured.basis.files)
-    yield from _recorded(measured, files)
+    files = evidence.basis.files.files
+    logged = gather(evidence.basis.files)
+    yield from _recorded(evidence, files)
     yield from _trackers(files)
-    yield from _config(measured, files)
-    yield from _metrics(measured, logged)
-    yield from _resources(measured, logged)
-    yield from _paths(measured, logged)
+    yield from _config(evidence, files)
+    yield from _metrics(evidence, logged)
+    yield from _resources(evidence, logged)
+    yield from _paths(evidence, logged)
 
 
 def _shows(item: Item, text: str) -> Showing:
@@ -49,24 +49,24 @@ def _proven(rule: str, message: str) -> Finding:
     return Finding(rule=rule, certainty="proven", place=None, message=message)
 
 
-def _environment(measured: Measured) -> Iterator[Said]:
+def _environment(evidence: Evidence) -> Iterator[Said]:
     """E1, E5, V3: what the environment of the runs was made of; E3 and E4 stand in the manifest in any case."""
-    if lock := measured.basis.lock:
+    if lock := evidence.basis.lock:
         yield _shows("E1", lock)
         yield _shows("V3", lock)
-    if measured.rebuild.verdict == "CERTIFIED":
-        yield _shows("E5", f"built again from nothing, the image has the same id ({measured.rebuild.how})")
+    if evidence.measured.rebuild.verdict == "CERTIFIED":
+        yield _shows("E5", f"built again from nothing, the image has the same id ({evidence.measured.rebuild.how})")
 
 
-def _recorded(measured: Measured, files: tuple[RunFile, ...]) -> Iterator[Said]:
+def _recorded(evidence: Evidence, files: tuple[RunFile, ...]) -> Iterator[Said]:
     """E2 and E3: what the run itself wrote about where it ran."""
-    commit = measured.case.commit
+    commit = evidence.measured.inputs.commit
     named = [file.path for file in files if any(value == commit for _, value in _values(file))]
     more = f"; the run's own {named[0]} names it too" if named else "; the run's own files do not name it"
-    dirty = ", with uncommitted changes" if measured.case.dirty else ""
+    dirty = ", with uncommitted changes" if evidence.measured.inputs.dirty else ""
     yield _shows("E3", f"commit {commit[:12]}{dirty} in manifest.json and verdict.json{more}")
-    if measured.basis.num_gpus == 0:
-        versions = _process_versions(measured)
+    if evidence.basis.num_gpus == 0:
+        versions = _process_versions(evidence)
         text = f"no GPU is used; recorded are {versions}" if versions else "no GPU is used"
         yield Showing(item="E2", state="does not apply", text=text, is_measured=True)
         return
@@ -83,8 +83,8 @@ def _recorded(measured: Measured, files: tuple[RunFile, ...]) -> Iterator[Said]:
         yield _shows("E2", f"CUDA, cuDNN and driver in {', '.join(sorted(set(there.values())))}")
 
 
-def _process_versions(measured: Measured) -> str:
-    run = measured.whole[0] if measured.whole else None
+def _process_versions(evidence: Evidence) -> str:
+    run = evidence.measured.whole[0] if evidence.measured.whole else None
     for event in run.events if run else ():
         versions = event.fields.get("versions")
         if event.kind == "process" and isinstance(versions, Mapping):
@@ -122,9 +122,9 @@ def _points(file: RunFile) -> int:
     return sum(series.num_points for series in file.tracked.series) if file.tracked is not None else 0
 
 
-def _config(measured: Measured, files: tuple[RunFile, ...]) -> Iterator[Said]:
+def _config(evidence: Evidence, files: tuple[RunFile, ...]) -> Iterator[Said]:
     """E4 and K2: the configuration among the run's files, as it was given."""
-    config = measured.basis.config
+    config = evidence.basis.config
     documents = [file for file in files if file.document is not None]
     equal = [file.path for file in documents if contains_config(file.document, config)]
     tracked = [file.path for file in files if file.tracked is not None and file.tracked.has_config]
@@ -147,9 +147,9 @@ def _config(measured: Measured, files: tuple[RunFile, ...]) -> Iterator[Said]:
         yield _proven("REP721", "no tracker has it, and no JSON file of the run equals it")
 
 
-def _metrics(measured: Measured, logged: Logged) -> Iterator[Said]:
+def _metrics(evidence: Evidence, logged: Logged) -> Iterator[Said]:
     """T7 and K3: loss and learning rate of every step, and a validation loss."""
-    steps = len(measured.whole[1].steps) if measured.whole else measured.case.steps
+    steps = len(evidence.measured.whole[1].steps) if evidence.measured.whole else evidence.measured.inputs.steps
     train = logged.named(_LOSS, unless=_VALIDATION)
     validation = logged.named(_VALIDATION)
     rates = logged.named(_RATE)
@@ -178,10 +178,10 @@ def _metrics(measured: Measured, logged: Logged) -> Iterator[Said]:
         yield _proven("REP722", f"no {absent} metric was logged")
 
 
-def _resources(measured: Measured, logged: Logged) -> Iterator[Said]:
+def _resources(evidence: Evidence, logged: Logged) -> Iterator[Said]:
     """T6 and K4: memory and utilisation, at least once an epoch."""
-    has_gpu = measured.basis.num_gpus > 0
-    epochs = _num_epochs(measured)
+    has_gpu = evidence.basis.num_gpus > 0
+    epochs = _num_epochs(evidence)
     for item, rule, of_gpu, of_host, what in (
         ("T6", "REP725", _VRAM, _MEMORY, "memory"),
         ("K4", "REP723", _GPU_USE, _CPU_USE, "utilisation"),
@@ -200,16 +200,16 @@ def _resources(measured: Measured, logged: Logged) -> Iterator[Said]:
             yield Showing(item=key, state="does not apply", text="no GPU is used", is_measured=True)
 
 
-def _num_epochs(measured: Measured) -> int:
+def _num_epochs(evidence: Evidence) -> int:
     """Epochs, as far as names of checkpoints or metrics tell; at least one."""
-    named = [int(found[2]) for file in measured.checkpoints if (found := EPOCH_NAME.fullmatch(file.path))]
-    steps = measured.steps_per_epoch
-    return max([1, *named, *([measured.case.steps // steps] if steps else [])])
+    named = [int(found[2]) for file in evidence.checkpoints if (found := EPOCH_NAME.fullmatch(file.path))]
+    steps = evidence.steps_per_epoch
+    return max([1, *named, *([evidence.measured.inputs.steps // steps] if steps else [])])
 
 
-def _paths(measured: Measured, logged: Logged) -> Iterator[Said]:
+def _paths(evidence: Evidence, logged: Logged) -> Iterator[Said]:
     """K5: texts that name a checkpoint which lies there."""
-    names = {file.path.rpartition("/")[2] for file in measured.checkpoints}
+    names = {file.path.rpartition("/")[2] for file in evidence.checkpoints}
     said = [(name, value) for name, value in logged.texts if _WEIGHTS_FILE.search(value) or _WEIGHTS_FILE.search(name)]
     there = sorted({name for name in names for _, value in said if name in value})
     if there:

@@ -6,8 +6,8 @@ import pytest
 
 from harness.documents.run import FIRST_DIFFERENCE, Fault
 from harness.documents.scope import Prefix
-from harness.judge.first_difference import FirstDifference
-from harness.judge.verdict import judge, verdict_to_json
+from harness.documents.verdict import StoppedAt
+from harness.judge.verdict import judge
 from tests.made.synthetic import KILL, STEPS, Quirks, case, good_controls, resumed, straight
 from tests.unit.judge.test_verdict import assert_inconclusive, oracle, with_run
 
@@ -28,7 +28,7 @@ def interrupted(kills=(KILL,), quirks=SOUND, **changes):
 
 def judged(**changes):
     fields = {"steps": N, "scope": SCOPE, "straight": ended(), "rerun": ended("rerun"), "resumed": interrupted()}
-    return verdict_to_json(judge(case(**fields | changes)))
+    return judge(case(**fields | changes)).to_json()
 
 
 def stopped(trajectory, step=None):
@@ -41,7 +41,7 @@ def stopped(trajectory, step=None):
 
 
 def at(trajectory, run, step):
-    return FirstDifference(trajectory=trajectory, run=run, step=step)
+    return StoppedAt(trajectory=trajectory, run=run, step=step)
 
 
 # --- a whole prefix ---------------------------------------------------------------------------------------------------
@@ -53,14 +53,13 @@ def test_a_prefix_that_repeats_and_survives_its_kill_is_certified_and_says_what_
     assert document["scope"] == {"steps": N, "of": STEPS} and document["stopped_at"] is None
     assert f"in {TEXT}" in document["summary"]
     assert document["checks"]["rerun"]["how"] == "a second straight run up to step 7"
-    assert document["checks"]["rerun"]["bound"].endswith("of reruns differ in their first 7 steps")
     assert document["checks"]["resume"]["how"] == "one kill, followed by a resume, up to step 7"
     assert document["compared"]["steps"] == N + 3
     assert document["final_state_equal"] is None
 
 
 def test_a_whole_training_has_no_scope():
-    document = verdict_to_json(judge(case()))
+    document = judge(case()).to_json()
     assert (document["scope"], document["stopped_at"]) == (None, None)
 
 

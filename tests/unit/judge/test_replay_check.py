@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 
 from harness.documents.environment import ChangedPackage, EnvironmentDifference
+from harness.documents.manifest import FileFacts, HarnessFacts, ImageFacts, Manifest, TrajectoryFacts
 from harness.documents.preflight import PreflightRow, preflight_of
 from harness.documents.run import Fault
 from harness.documents.scope import Prefix
-from harness.judge.replay_check import Image, ReplayInputs
-from harness.judge.replay_record import Recorded, RecordedFile
-from harness.judge.replay_verdict import judge_replay, replay_to_json
+from harness.documents.verdict import ReplayedRecord
 from harness.judge.tier import Tier
+from harness.judge.verdict import judge
+from harness.judge.verdict_inputs import RecordedTraining, ReplayedImage, ReplayInputs, VerdictInputs
 from tests.made.environments import environment_facts
 from tests.made.synthetic import STEPS, Quirks, good_controls, straight
 
@@ -24,11 +25,11 @@ ELSEWHERE = Tier(name="same architecture", detail=("processor: X, today Y",))
 NOISE = Quirks(noise=(5, "grad"))
 
 
-def record(trajectory=None, *, is_published=False, **changes):
+def record(trajectory=None, *, is_published=False, recorder=RECORDER, **changes):
     """The record of a certify whose straight run this is; a published one has its ledger and digests only."""
     trajectory = trajectory or straight("record")
     files = {
-        file.path: RecordedFile(
+        file.path: FileFacts(
             role=file.role, size_bytes=file.size_bytes, sha256=str(file.sha256), content=str(file.content_digest)
         )
         for file in trajectory.files
@@ -36,7 +37,7 @@ def record(trajectory=None, *, is_published=False, **changes):
     if is_published:
         runs = (replace(trajectory.runs[0], sidecar=None, events=()),)
         trajectory = replace(trajectory, runs=runs, files=())
-    values = {
+    told = {
         "run_id": "20260101T000000Z-aaaaaaa-0000",
         "experiment": "toy",
         "commit": COMMIT,
@@ -44,31 +45,43 @@ def record(trajectory=None, *, is_published=False, **changes):
         "source": "manifests/toy/x",
         "key": "somebody",
         "finished": "2026-01-01T00:00:00+00:00",
-        "image_id": ID,
-        "image_key": KEY,
+    }
+    manifest = Manifest.model_construct(
+        harness=HarnessFacts(version="0", recorder=recorder),
+        image=ImageFacts(id=ID, key=KEY),
+        prepared={"rows.json": ID},
+        trajectories={"straight": TrajectoryFacts(ledgers=(), files=files)},
+    )
+    return RecordedTraining(record=ReplayedRecord(**{**told, **changes}), manifest=manifest, straight=trajectory)
+
+
+def inputs(today=None, of=None, **changes):
+    values = {
+        "run_id": "20270101T000000Z-aaaaaaa-0001",
+        "experiment": "toy",
+        "commit": COMMIT,
+        "dirty": False,
+        "runner": "docker",
+        "steps": STEPS,
+        "required": ("replay",),
+        "straight": today or straight(),
+        "controls": good_controls("flip_param", "flip_optim"),
+    }
+    replayed = {
+        "training": of or record(),
         "recorder": RECORDER,
         "prepared": {"rows.json": ID},
-        "files": files,
-        "straight": trajectory,
+        "image": ReplayedImage(id=ID, key=KEY, built_at="2027-01-01T00:00:00+00:00"),
+        "tier": SAME,
     }
-    return Recorded(**{**values, **changes})
+    replayed |= {
+        name: changes.pop(name) for name in [*changes] if name in ReplayInputs.__slots__ and name != "environment"
+    }
+    return VerdictInputs(**{**values, **changes, "replay": ReplayInputs(**replayed)})
 
 
 def judged(today=None, of=None, **changes):
-    values = {
-        "run_id": "20270101T000000Z-aaaaaaa-0001",
-        "record": of or record(),
-        "commit": COMMIT,
-        "runner": "docker",
-        "steps": STEPS,
-        "today": today or straight(),
-        "recorder": RECORDER,
-        "prepared": {"rows.json": ID},
-        "image": Image(id=ID, key=KEY, built_at="2027-01-01T00:00:00+00:00"),
-        "tier": SAME,
-        "controls": good_controls("flip_param", "flip_optim"),
-    }
-    document = replay_to_json(judge_replay(ReplayInputs(**{**values, **changes})))
+    document = judge(inputs(today, of, **changes)).to_json()
     assert json.loads(json.dumps(document)) == document
     return document
 
@@ -92,7 +105,9 @@ def test_the_same_bits_on_the_same_machine_are_certified():
         "rerun": "NOT_CHECKED",
         "resume": "NOT_CHECKED",
     }
-    assert document["compared"]["steps"] == STEPS and document["compared"]["files"] == len(record().files)
+    assert document["compared"]["steps"] == STEPS and document["compared"]["files"] == len(
+        record().manifest.trajectories["straight"].files
+    )
     assert document["final_state_equal"] is True and document["control"]["failed_as_it_must"] is True
     assert document["replay"]["image"] == {"archived": ID, "today": ID, "equal": True}
     assert document["replay"]["record"]["key"] == "somebody" and document["replay"]["tier"] == "same machine"
@@ -132,7 +147,7 @@ def test_a_difference_on_hardware_of_the_same_model_counts():
 
 
 def test_another_image_of_the_same_recipe_is_a_difference_of_its_own():
-    other = Image(id="sha256:" + "44" * 32, key=KEY)
+    other = ReplayedImage(id="sha256:" + "44" * 32, key=KEY)
     document = judged(image=other)
     assert word(document) == ("DIVERGED", 1) and document["checks"]["rebuild"]["verdict"] == "DIVERGED"
     assert (
@@ -143,13 +158,13 @@ def test_another_image_of_the_same_recipe_is_a_difference_of_its_own():
 
 
 def test_an_image_that_this_version_builds_in_another_way_is_told_and_does_not_count():
-    document = judged(image=Image(id="sha256:" + "44" * 32, key="sha256:" + "55" * 32))
+    document = judged(image=ReplayedImage(id="sha256:" + "44" * 32, key="sha256:" + "55" * 32))
     assert word(document) == ("CERTIFIED", 0) and document["checks"]["rebuild"]["verdict"] == "INCONCLUSIVE"
     assert any("builds images in another way" in line for line in document["not_checked"])
 
 
 def test_the_records_own_image_is_no_rebuild():
-    document = judged(image=Image(id=ID, key=KEY, built_at="2025-01-01T00:00:00+00:00", is_new=False))
+    document = judged(image=ReplayedImage(id=ID, key=KEY, built_at="2025-01-01T00:00:00+00:00", is_new=False))
     assert word(document) == ("CERTIFIED", 0) and document["checks"]["rebuild"]["verdict"] == "NOT_CHECKED"
     assert any("it was not built again" in line for line in document["not_checked"])
 
@@ -188,9 +203,11 @@ def test_a_training_of_another_length_differs_where_the_shorter_one_ends():
 
 def test_a_file_that_is_another_or_is_missing_is_a_difference():
     of = record(is_published=True)
-    path = next(path for path, file in of.files.items() if file.role == "output")
-    other = {**of.files, path: replace(of.files[path], sha256=ID, content=KEY)}
-    document = judged(of=replace(of, files=other))
+    files = of.manifest.trajectories["straight"].files
+    path = next(path for path, file in files.items() if file.role == "output")
+    other = files | {path: files[path].model_copy(update={"sha256": ID, "content": KEY})}
+    changed = of.manifest.model_copy(update={"trajectories": {"straight": TrajectoryFacts(ledgers=(), files=other)}})
+    document = judged(of=replace(of, manifest=changed))
     assert word(document) == ("DIVERGED", 1) and document["first_divergence"]["tensor"] == path
     fewer = straight()
     fewer = replace(fewer, files=tuple(file for file in fewer.files if file.path != path))
@@ -225,7 +242,7 @@ def test_streams_that_an_older_recorder_never_wrote_are_told_and_not_compared():
     run = replace(older.straight.runs[0], ledger=replace(ledger, steps=tuple(steps)))
     older = replace(older, straight=replace(older.straight, runs=(run,)))
     assert word(judged(of=older)) == ("INCONCLUSIVE", 3)
-    document = judged(of=replace(older, recorder=ID))
+    document = judged(of=replace(record(recorder=ID), straight=older.straight))
     assert word(document) == ("CERTIFIED", 0) and any("stream lr" in line for line in document["not_checked"])
 
 
@@ -235,7 +252,7 @@ def test_a_training_that_failed_is_no_divergence():
     assert document["checks"]["replay"]["verdict"] == "INCONCLUSIVE" and document["first_divergence"] is None
 
 
-def test_a_control_that_did_not_fail_makes_it_inconclusive():
+def test_a_control_that_was_not_detected_makes_it_inconclusive():
     names = good_controls("flip_param")
     checks = [check.model_copy(update={"detected": check.name != "ledger_digit"}) for check in names]
     assert word(judged(controls=tuple(checks))) == ("INCONCLUSIVE", 3)
@@ -249,16 +266,10 @@ def test_what_is_gone_is_the_summary_of_a_replay_that_never_ran():
     ]
     document = judged(preflight=preflight_of(needs, 0.5), problems=("gone",)) | {}
     assert document["replay"]["preflight"][0]["state"] == "gone"
-    never = ReplayInputs(
-        run_id="x",
-        record=record(),
-        commit=COMMIT,
-        runner="docker",
-        steps=STEPS,
-        preflight=preflight_of(needs, 0.5),
-        problems=("a wheel is gone",),
+    never = replace(
+        inputs(preflight=preflight_of(needs, 0.5), problems=("a wheel is gone",)), straight=None, controls=()
     )
-    document = replay_to_json(judge_replay(never))
+    document = judge(never).to_json()
     assert word(document) == ("INCONCLUSIVE", 3) and document["checks"]["replay"]["verdict"] == "NOT_CHECKED"
     assert "it cannot be replayed here today: wheel torch.whl is gone (asked: localhost)" in document["summary"]
 
@@ -272,7 +283,7 @@ def test_a_record_that_did_not_repeat_itself_then_says_so():
 def test_other_packages_than_the_locks_leave_a_difference_open_and_are_told_with_equality():
     changed = ChangedPackage(name="torch", locked="2.13.0", found="2.12.0")
     other = environment_facts(EnvironmentDifference(changed=(changed,)))
-    document = judged(interpreter=other, runner="host")
+    document = judged(environment=other, runner="host")
     assert word(document) == ("CERTIFIED", 0) and "in an environment that is NOT the locked one" in document["summary"]
-    document = judged(straight(quirks=NOISE), interpreter=other, runner="host")
+    document = judged(straight(quirks=NOISE), environment=other, runner="host")
     assert word(document) == ("INCONCLUSIVE", 3) and "not the locked one: that may be why" in document["summary"]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from harness.documents.environment import ChangedPackage, EnvironmentDifference, MissingPackage
-from harness.judge.verdict import judge, verdict_to_json
+from harness.judge.verdict import judge
 from tests.made.environments import environment_facts
 from tests.made.synthetic import case, resumed, straight
 
@@ -11,7 +11,7 @@ UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
 
 
 def judged(**changes):
-    return verdict_to_json(judge(case(**changes)))
+    return judge(case(**changes)).to_json()
 
 
 def with_runs(trajectory, **changes):

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,7 +103,7 @@ class Record:
 
     def __init__(self, folder):
         self.code = tree_digest(folder)
-        self.recorded = type("Recorded", (), {"commit": ONE})
+        self.recorded = SimpleNamespace(record=SimpleNamespace(commit=ONE))
         self.place = type("Place", (), {"shown": "x"})
         self.files = FolderFiles(folder)
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from harness.judge.first_difference import FirstDifference
+from harness.documents.verdict import StoppedAt
 from harness.runs.divergence_monitor import DivergenceMonitor
 
 ALL = ("straight", "rerun", "resumed", "control-param")
@@ -33,7 +33,7 @@ def test_equal_steps_stop_nobody(lookout):
 def test_a_second_straight_run_that_differs_ends_everything_whichever_came_first(lookout, order):
     for name, step in itertools.product(order, (1, 2)):
         lookout.tell(name, 1, row(step, "b" if (name, step) == ("rerun", 2) else "a"))
-    assert lookout.found == FirstDifference(trajectory="rerun", run=1, step=2)
+    assert lookout.found == StoppedAt(trajectory="rerun", run=1, step=2)
     assert over(lookout) == list(ALL)
 
 
@@ -48,7 +48,7 @@ def test_after_a_resume_the_second_straight_run_goes_on_until_it_has_passed_the_
     for step in range(1, 5):
         lookout.tell("straight", 1, row(step))
     lookout.tell("resumed", 2, row(3, "b"))
-    assert lookout.found == FirstDifference(trajectory="resumed", run=2, step=3)
+    assert lookout.found == StoppedAt(trajectory="resumed", run=2, step=3)
     assert over(lookout) == ["resumed", "control-param"]
     lookout.tell("rerun", 1, row(2))
     assert not lookout.is_over("rerun")
@@ -61,7 +61,7 @@ def test_a_pipeline_that_does_not_repeat_itself_is_found_after_a_difference_of_t
         lookout.tell("straight", 1, row(step))
     lookout.tell("resumed", 2, row(3, "b"))
     lookout.tell("rerun", 1, row(2, "c"))
-    assert lookout.found == FirstDifference(trajectory="rerun", run=1, step=2)
+    assert lookout.found == StoppedAt(trajectory="rerun", run=1, step=2)
     assert over(lookout) == list(ALL)
 
 
@@ -72,7 +72,7 @@ def test_steps_repeated_after_a_resume_are_compared_again(lookout):
     lookout.tell("resumed", 2, row(2))
     assert lookout.found is None
     lookout.tell("resumed", 2, row(3, "b"))
-    assert lookout.found == FirstDifference(trajectory="resumed", run=2, step=3)
+    assert lookout.found == StoppedAt(trajectory="resumed", run=2, step=3)
 
 
 @pytest.mark.parametrize(

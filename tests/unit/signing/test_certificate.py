@@ -8,7 +8,7 @@ from harness.documents.manifest import FileFacts, TrajectoryFacts
 from harness.documents.run import Fault
 from harness.documents.scope import Prefix
 from harness.errors import TamperedError
-from harness.judge.verdict import judge, verdict_to_json
+from harness.judge.verdict import judge
 from harness.signing.certificate import build_certificate, read_certificate
 from tests.made.documents import verdict_of
 from tests.made.run_documents import run_documents
@@ -31,7 +31,7 @@ MANIFEST = MADE.model_copy(
 
 
 def certificate(**changes):
-    verdict = verdict_of(verdict_to_json(judge(case(**changes))))
+    verdict = verdict_of(judge(case(**changes)).to_json())
     return build_certificate(verdict, MANIFEST, DIGESTS), verdict
 
 

@@ -7,13 +7,15 @@ import math
 import pytest
 
 from harness.documents.digest import Digest
+from harness.documents.document import read_json
 from harness.documents.experiment import parse_experiment
 from harness.errors import TamperedError, UsageError
 from harness.judge.manifest import Materials, build_manifest
-from harness.judge.recorded import read_document, read_record
-from harness.judge.verdict import judge, verdict_to_json
+from harness.judge.recorded import read_record
+from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Rebuild
 from harness.verify.rejudge import decisions, first_difference, verdict_inputs_of, with_recorded_review
+from tests.made.environments import environment_facts
 from tests.made.synthetic import KILL, Quirks, case, good_controls, resumed, straight
 
 EXPERIMENT = """\
@@ -28,13 +30,14 @@ interruptions: [{kind: micro_batch, step: 6, micro_batch: 1}]
 policy: {volatile: [seconds]}
 """
 IMAGE = "sha256:" + "ab" * 32
+GIVEN = environment_facts().to_json()
 
 
 def documents(changed=None, **changes):
     """Manifest and verdict of a case, as they come back from JSON."""
     experiment = parse_experiment(EXPERIMENT, "tiny.yaml")
     judged = case(**changes)
-    verdict = verdict_to_json(judge(judged))
+    verdict = judge(judged).to_json()
     evidence = tuple(one for one in (judged.straight, judged.resumed, judged.rerun) if one is not None)
     digest = Digest("sha256", "0" * 64)
     image = {"name": "cpu", "id": IMAGE}
@@ -61,7 +64,7 @@ def documents(changed=None, **changes):
 def judged_again(manifest, verdict, evidence):
     record = read_record(manifest, verdict)
     rebuilt = verdict_inputs_of(record, evidence, controls=record.controls, problems=(), review=None)
-    return json.loads(json.dumps(verdict_to_json(judge(rebuilt))))
+    return json.loads(json.dumps(judge(rebuilt).to_json()))
 
 
 @pytest.mark.parametrize(
@@ -112,13 +115,14 @@ def test_dropping_an_interruption_from_the_manifest_alone_is_seen_in_its_digest(
         (lambda m, v: m["runs"].reverse(), "out of place"),
         (lambda m, v: m["runs"][0].update(trajectory="../straight"), "out of place"),
         (lambda m, v: m["runs"][0].update(number=True), "manifest.json: runs.0.number"),
-        (lambda m, v: m["volatile"]["runs"][0].update(seconds="1"), "no seconds"),
+        (lambda m, v: m["volatile"]["runs"][0].update(seconds="1"), "manifest.json: volatile.runs.0.seconds"),
         (lambda m, v: m["code"].update(sha256="sha256:00"), "code.sha256"),
         (lambda m, v: m["experiment"].update(steps=-1), "experiment is malformed"),
         (lambda m, v: m["image"].update(id=None), "another image"),
         (lambda m, v: m["trajectories"].pop("rerun"), "do not name the same trajectories"),
         (lambda m, v: v.update(gpus=["GPU-1"]), "disagree about the GPUs"),
-        (lambda m, v: v.update(environment={"python": "3"}), "disagree about the interpreter"),
+        (lambda m, v: v.update(environment={"python": "3"}), "verdict.json: environment"),
+        (lambda m, v: v.update(environment=GIVEN), "disagree about `interpreter`"),
         (lambda m, v: [one.update(scope={"steps": 99, "of": 8}) for one in (m, v)], "no such prefix"),
         (lambda m, v: [one.update(scope={"steps": 7, "of": 9}) for one in (m, v)], "scope.of"),
     ],
@@ -227,7 +231,7 @@ def test_a_recorded_review_never_turns_a_divergence_into_something_else():
 )
 def test_a_malformed_document_is_refused(data, words):
     with pytest.raises(TamperedError, match=words):
-        read_document(data, "verdict.json")
+        read_json(data, "verdict.json")
 
 
 def test_the_kill_of_the_experiment_is_the_one_that_is_judged():

@@ -15,12 +15,13 @@ from harness.evidence.content import Content, TensorRecord
 from harness.evidence.ledger import Progress
 from harness.evidence.tensor_digest import tensor_digest
 from harness.evidence.trajectory import FileEvidence
-from harness.judge.verdict import judge, verdict_to_json
+from harness.judge.verdict import judge
 from harness.review.basis import Basis
 from harness.review.evidence.held import checkpoint_contents
 from harness.review.evidence.run_files import RunFile, RunFiles
 from harness.review.evidence.tracking_files import Series, Text, TrackedRun
 from harness.review.finding import Finding, Place, StaticReview
+from harness.review.judged import reviewer_of
 from tests.made.synthetic import (
     KILL,
     STEPS,
@@ -91,7 +92,8 @@ def reviewed(*, files: tuple[RunFile, ...] = (), basis: dict | None = None, **ch
     """The verdict of a case with a review; without a resume unless `resumed` is given."""
     given = Basis(static=StaticReview(), config=CONFIG, lock="cpu.lock pins 9", files=RunFiles(files=files))
     without = {"resumed": None, "interruptions": (), "required": ("rerun",)} if "resumed" not in changes else {}
-    return verdict_to_json(judge(case(**{**without, "review": replace(given, **(basis or {})), **changes})))
+    review = reviewer_of(replace(given, **(basis or {})))
+    return judge(case(**{**without, "review": review, **changes})).to_json()
 
 
 def item(document: dict, name: str) -> tuple[str, str]:
@@ -541,7 +543,7 @@ def test_files_that_were_not_read_are_among_what_was_not_checked() -> None:
     static = StaticReview(unread=(UnreadFile(path="big.py", reason="one line of 50 MB"),))
     document = reviewed(straight=trained(complete()), basis={"static": static})
     assert "the review of big.py: one line of 50 MB" in document["not_checked"]
-    without = verdict_to_json(judge(case()))
+    without = judge(case()).to_json()
     assert without["review"] is None and "the review of the pipeline: it did not take place" in without["not_checked"]
 
 
