@@ -39,15 +39,13 @@ from harness.cli.group import cli, running_options, the_store
 @click.pass_obj
 def certify(
     root: Path,
+    /,
     experiment: str,
-    runner: Any,
-    wanted: Any,
-    gpu: str | None,
-    interpreter: Path | None,
     allow_dirty: bool,
     steps: int | None,
     only_plan: bool,
     as_json: bool,
+    **running: Any,
 ) -> int:
     """Find out whether an experiment is reproducible: train it twice, kill and resume it, and compare every bit.
 
@@ -63,16 +61,7 @@ def certify(
     from harness.runs.request import Request
     from harness.workflow import certify
 
-    request = Request(
-        root=root,
-        name=experiment,
-        runner=runner,
-        engine=wanted,
-        allow_dirty=allow_dirty,
-        gpu=gpu,
-        python=interpreter,
-        steps=steps,
-    )
+    request = Request(root=root, name=experiment, allow_dirty=allow_dirty, steps=steps, **running)
     if only_plan:
         click.echo(render_plan(certify.plan(request, the_store())))
         return 0

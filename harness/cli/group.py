@@ -53,7 +53,6 @@ RUNNING = (
     ),
     click.option(
         "--engine",
-        "wanted",
         type=click.Choice(["auto", "none"]),
         default="auto",
         envvar="ENGINE",
@@ -69,7 +68,6 @@ RUNNING = (
     ),
     click.option(
         "--python",
-        "interpreter",
         type=click.Path(path_type=Path),
         envvar="HARNESS_PYTHON",
         show_envvar=True,

@@ -78,16 +78,8 @@ def bisect(
     from harness.workflow.bisect_commits import bisect_commits
     from harness.workflow.bisect_locks import bisect_locks
 
-    request = Request(
-        root=root,
-        name=experiment,
-        runner=running["runner"],
-        engine=running["wanted"],
-        gpu=running["gpu"],
-        python=running["interpreter"],
-        steps=steps,
-    )
-    _check_sides(good, bad, good_lock, bad_lock, running["interpreter"])
+    request = Request(root=root, name=experiment, steps=steps, **running)
+    _check_sides(good, bad, good_lock, bad_lock, running["python"])
     with Progress() as progress:
         found: CommitBisection | LockBisection
         if good is not None and bad is not None:

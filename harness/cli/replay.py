@@ -64,15 +64,7 @@ def replay(
     from harness.workflow import replay
 
     request = replay.ReplayRequest(
-        running=Request(
-            root=root,
-            name="",
-            runner=running["runner"],
-            engine=running["wanted"],
-            gpu=running["gpu"],
-            python=running["interpreter"],
-            steps=steps,
-        ),
+        running=Request(root=root, name="", steps=steps, **running),
         record=record,
         experiment=experiment,
         against=against,

@@ -61,14 +61,7 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
             from harness.runs.request import Request
             from harness.workflow.probe import probe as run_probe
 
-            request = Request(
-                root=root,
-                name=target,
-                runner=running["runner"],
-                engine=running["wanted"],
-                gpu=running["gpu"],
-                python=running["interpreter"],
-            )
+            request = Request(root=root, name=target, **running)
             project.remember_checkout(store, root)
             probe = run_probe(request, store, progress)
         found = review_target.review_target(root, target, store, progress.note, probe)

@@ -61,6 +61,11 @@ def line_between(root: Path, good: str, bad: str) -> tuple[LineCommit, ...]:
     raise UsageError(f"the good commit {good[:12]} is no ancestor of the bad one {bad[:12]}", remedy)
 
 
+def tree_of(root: Path, commit: str) -> str:
+    """The hash of a commit's tree, "" if it is not there."""
+    return (git(root, "rev-parse", f"{commit}^{{tree}}") or b"").decode("ascii").strip()
+
+
 def is_ancestor(root: Path, older: str, newer: str) -> bool:
     """Whether the history of one commit has another."""
     return git(root, "merge-base", "--is-ancestor", older, newer) is not None

@@ -1,4 +1,4 @@
-"""The folder of a bisection, `runs/<experiment>/bisect-<digest>/`: what was tried, so that an interrupted one goes on.
+"""The folder of a bisection, `runs/<experiment>/bisect-<digest>/`: what was tried, so that it can be continued.
 
 - `question.json`: what is asked.
 - `trials/<key>.json`: a trial's answer, by everything that it depends on.
@@ -29,13 +29,13 @@ _HEAVY = ("code", "inputs", "prepare", "straight/output", "config.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trials:
+class TrialFolder:
     """What is known of one question."""
 
     folder: Path
 
     @classmethod
-    def open(cls, above: Path, question: Mapping[str, Any]) -> Trials:
+    def open(cls, above: Path, question: Mapping[str, Any]) -> TrialFolder:
         """The folder of a question below `runs/<experiment>`, made if this is the first time that it is asked.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Records: the archived certify of a commit found in `manifests/` and `runs/`, verified, and opened to be replayed.
+"""Finds the archived certify of a commit in `manifests/` and `runs/`, verifies it, and opens it for a replay.
 
 Nothing of a record is believed before `harness.verify` found it consistent.
 """
@@ -40,7 +40,7 @@ _MAX_CODE_BYTES = 4 << 30
 _DOCUMENTS = ("manifest.json", "verdict.json", BUNDLE, "key.json")
 _TRAINED = ("images/", "lockfiles/", "pipelines/")
 _NAMED = re.compile(r"[0-9A-Za-z@][0-9A-Za-z._/@{}~^+-]{0,199}")
-_MAKE_ONE = "certify that commit, or replay from an archive or a published folder: harness replay FILE|FOLDER"
+_MAKE_ONE = "certify that commit, or replay an archive or a published folder: harness replay FILE|FOLDER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,14 +104,14 @@ def locate(root: Path, name: str, experiment: str | None) -> Place:
     if os.path.exists(name) and not HASH.fullmatch(name):  # noqa: PTH110 - a name that is too long is no path
         return Place(path=Path(name).resolve(), shown=_shown(Path(name).resolve(), root))
     if not _NAMED.fullmatch(name) or name.endswith((".tar", ".jsonl", "/")):
-        raise UsageError(f"there is no {name!r}, and no commit is called so", _MAKE_ONE)
+        raise UsageError(f"there is no file, folder or commit called {name!r}", _MAKE_ONE)
     known, commit = list(_known(root)), name
     if not HASH.fullmatch(name) or not any(one.commit.startswith(name) for one in known):
         commit = _commit_called(root, name)
     found = [one for one in known if one.commit.startswith(commit)]
     commits = sorted({one.commit for one in found})
     if len(commits) > 1:
-        raise UsageError(f"the records of {len(commits)} commits begin with {commit}", "give more digits of the hash")
+        raise UsageError(f"{len(commits)} commits with records begin with {commit}", "give more digits of the hash")
     names = sorted({one.experiment for one in found})
     if experiment is not None:
         found = [one for one in found if one.experiment == experiment]
@@ -122,7 +122,7 @@ def locate(root: Path, name: str, experiment: str | None) -> Place:
         raise UsageError(f"{where} commit {commit}", _MAKE_ONE)
     if len({one.experiment for one in found}) > 1:
         problem = f"commit {commit} has records of several experiments: {', '.join(names)}"
-        raise UsageError(problem, f"say which: harness replay {commit} {names[0]} (EXP={names[0]})")
+        raise UsageError(problem, f"name one: harness replay {commit} {names[0]} (EXP={names[0]})")
     best = max(found, key=lambda one: one.rank)
     return Place(path=best.path, shown=_shown(best.path, root), is_by_commit=True)
 
@@ -150,8 +150,8 @@ def open_record(place: Place, root: Path, store: Store, progress: Progress) -> I
     if not verification.is_consistent:
         raise TamperedError(f"{place.shown}: {verification.problem}", verification.remedy)
     if verification.level == "certificate":
-        problem = f"{place.shown} is a certificate alone: it has no ledger to be held against"
-        raise UsageError(problem, "give the published folder that it is from, or an archive")
+        problem = f"{place.shown} is only a certificate: it has no ledger to compare with"
+        raise UsageError(problem, "give the published folder that it comes from, or an archive")
     if place.path.is_dir():
         yield _read(FolderFiles(place.path), place, verification, None)
         return
@@ -191,10 +191,10 @@ def check_code(record: OpenRecord, folder: Path) -> None:
     found = tree_digest(folder)
     if found != record.code:
         problem = (
-            f"the files of commit {record.recorded.record.commit[:12]} are not those that {record.place.shown} names\n"
+            f"the files of commit {record.recorded.record.commit[:12]} are not those recorded in {record.place.shown}\n"
             f"  recorded: {record.code}\n  found:    {found}"
         )
-        raise TamperedError(problem, "compare this repository with the one that the record was made in")
+        raise TamperedError(problem, "compare this repository with the one that the record comes from")
 
 
 def keep_copy(record: OpenRecord, folder: Path) -> None:

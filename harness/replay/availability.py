@@ -78,7 +78,7 @@ class Mirrors:
         return "gone", f"asked: {asked}" if asked else self.problem
 
 
-LATE_MIRRORS = Mirrors(places=(), web=Web(), problem="apt did not name its mirrors in time", is_late=True)
+LATE_MIRRORS = Mirrors(places=(), web=Web(), problem="apt did not answer in time", is_late=True)
 
 
 def apt_mirrors(environment: Mapping[str, str]) -> Mirrors:

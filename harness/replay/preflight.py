@@ -1,6 +1,6 @@
-"""The preflight of a replay: everything that it needs is looked for at once; nothing is fetched, built or started.
+"""The preflight of a replay: looks for everything that it needs at once; fetches, builds and starts nothing.
 
-Who does not answer within a few seconds is not waited for, and counts as unknown.
+A source that does not answer within a few seconds counts as unknown.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,7 +47,7 @@ from harness.system.deferred_signals import Pool, wait_for
 DEADLINE_S = 4.0
 _ENGINE_TIMEOUT_S = 4
 _REGISTRY_REMEDY = (
-    "registries delete old images: set HARNESS_CACHE to a cache that has this base, or get the image itself"
+    "registries delete old images: set HARNESS_CACHE to a cache that has this base, or obtain the image itself"
 )
 _ABSENT = ("not found", "manifest unknown", "name unknown", "no such", "does not exist")
 
@@ -133,27 +134,21 @@ def _tasks(
     packages = recipe.base_lock.packages if recipe.base_lock is not None and is_base_needed else ()
     needs_pip = any(not here.place_of(pin.wheel.sha256, pin.wheel.size_bytes) for pin in pins if pin.wheel)
     needs_apt = any(not here.place_of(one.sha256, one.size_bytes) for one in packages)
-    late: PackageSources | str = "pip did not name its sources in time"
+    late: PackageSources | str = "pip did not answer in time"
     is_pip_needed, is_apt_needed = needs_pip or _has(inputs, "pypi"), needs_apt or _has(inputs, "deb")
     sources = clock.start(lambda: wheel_sources(environment), late, is_needed=is_pip_needed)
     mirrors = clock.start(lambda: apt_mirrors(environment), LATE_MIRRORS, is_needed=is_apt_needed)
     pip, apt = sources(), mirrors()
     for pin in pins:
         if pin.wheel is not None:
-            args = (pin.name, pin.version, pin.wheel, here, pip)
-            yield ("wheel", pin.wheel.filename), lambda args=args: wheel_need(*args)  # type: ignore[misc]
+            yield ("wheel", pin.wheel.filename), partial(wheel_need, pin.name, pin.version, pin.wheel, here, pip)
     for package in packages:
-        yield ("base", package.name), lambda package=package: base_need(package, here, apt)  # type: ignore[misc]
+        yield ("base", package.name), partial(base_need, package, here, apt)
     if recipe.base_lock is None and is_base_needed:
-        yield ("base", recipe.base.name), lambda: _registry_base(recipe, here, client)
+        yield ("base", recipe.base.name), partial(_registry_base, recipe, here, client)
     roots = (question.code, question.request.root)
     for value in inputs:
-        yield (
-            ("input", value.name),
-            lambda value=value: input_need(  # type: ignore[misc]
-                value, here, roots, pip, apt, environment
-            ),
-        )
+        yield ("input", value.name), partial(input_need, value, here, roots, pip, apt, environment)
 
 
 def _has(inputs: Sequence[object], kind: str) -> bool:
@@ -208,14 +203,12 @@ def _engine(request: Request, client: docker.DockerClient | None) -> PreflightRo
             kind="engine", name=f"Docker Engine {version.get('Version')}", state="present", detail=detail
         )
     if request.engine != "none" and engine.can_install():
-        detail = "none answers; one is installed from this system's distribution and started"
+        detail = "not running; it will be installed from this system's distribution and started"
         return PreflightRow(kind="engine", name="Docker Engine", state="fetchable", detail=detail)
     if request.runner == "docker":
         remedy = "start one, or set DOCKER_HOST; RUNNER=host trains without containers"
-        return PreflightRow(
-            kind="engine", name="Docker Engine", state="gone", detail="none answers here", remedy=remedy
-        )
-    detail = "no engine answers: it trains on this host, in an environment made from the lock"
+        return PreflightRow(kind="engine", name="Docker Engine", state="gone", detail="not running here", remedy=remedy)
+    detail = "no engine is running: the training runs on this host, in an environment made from the lock"
     return PreflightRow(kind="engine", name="runner", state="present", detail=detail)
 
 
@@ -224,7 +217,7 @@ def _memory(experiment: Experiment) -> PreflightRow:
     detail = f"{total:.1f} GiB; a process may take {experiment.memory_gib:g} GiB"
     if total >= experiment.memory_gib:
         return PreflightRow(kind="memory", name="memory", state="present", detail=detail)
-    remedy = "whether it needs all it may take is not known: try it, or use a larger machine"
+    remedy = "it may need less than its limit: try it, or use a larger machine"
     return PreflightRow(kind="memory", name="memory", state="unknown", detail=detail, remedy=remedy)
 
 
@@ -288,7 +281,7 @@ def _registry_base(recipe: Recipe, here: Here, client: docker.DockerClient | Non
     if here.store.read_record("bases", registry_key(recipe.base)):
         return PreflightRow(kind="base", name=name, state="present", detail="in the cache")
     if client is None:
-        detail = "the registry was not asked: no engine answers yet"
+        detail = "the registry was not asked: no engine is running yet"
         return PreflightRow(kind="base", name=name, state="unknown", detail=detail, remedy=_REGISTRY_REMEDY)
     try:
         if find_image(client, name) is not None:

@@ -1,7 +1,7 @@
-"""Bisect, readable from top to bottom: reference, does the good side repeat itself, does the bad side differ, search.
+"""Bisect: train a reference, see that the good side repeats itself and that the bad side differs, then search.
 
-Every trial is one straight training under today's recorder, held against the good side's ledger. Nothing is believed of
-a change that was not tried: what is known about files only orders the trials.
+Every trial is one straight training under today's recorder, compared with the good side's ledger. A change that was not
+tried is neither blamed nor cleared: what is known about files only orders the trials.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from harness.documents.scope import Prefix, prefix_of
 from harness.errors import EvidenceError, HarnessError, HostError, Interrupted, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.history.trial import judge_trial
-from harness.history.trial_folder import Trials, load_straight, trial_key
+from harness.history.trial_folder import TrialFolder, load_straight, trial_key
 from harness.judge.locate import ledger_of
 from harness.report.console import Progress
 from harness.runs.campaign import STRAIGHT
@@ -42,7 +42,7 @@ B = TypeVar("B", bound=Bisection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Candidate:
     """What a trial trains.
 
     Attributes:
@@ -59,8 +59,8 @@ class Subject:
 
 
 @dataclass(slots=True)
-class Bench:
-    """Where trials are made; everything that the trials of one question share.
+class Bisector:
+    """Makes trials; everything that the trials of one question share.
 
     Attributes:
         commit: what every process is told that it runs, the good side's, so that it makes no difference by itself.
@@ -74,7 +74,7 @@ class Bench:
     request: Request
     store: Store
     progress: Progress
-    trials: Trials
+    trials: TrialFolder
     commit: str
     reference: TrajectoryEvidence | None = None
     reference_source: str = ""
@@ -84,7 +84,7 @@ class Bench:
     is_ledger_enough: bool = False
 
     def note(self, text: str) -> None:
-        """Something that belongs into the result."""
+        """Tell something that belongs in the result."""
         self.notes.append(text)
         self.progress.note(text)
 
@@ -93,7 +93,7 @@ class Bench:
         ledger_of(evidence.runs[0])
         self.reference, self.reference_source, self.runner = evidence, source, runner
 
-    def train_reference(self, subject: Subject) -> None:
+    def train_reference(self, candidate: Candidate) -> None:
         """Train the good side, for it to be the reference, unless that was done before.
 
         Raises:
@@ -101,21 +101,21 @@ class Bench:
         """
         folder = self.trials.folder / _REFERENCE
         self.runner = None
-        if (found := self._read_reference(folder, subject)) is not None:
+        if (found := self._read_reference(folder, candidate)) is not None:
             self.set_reference(found[0], "trained in an earlier start of this bisection", found[1])
             return
         folder = self.trials.work(_REFERENCE)
-        subject.make(folder / "code")
+        candidate.make(folder / "code")
         experiment = read_experiment(folder / "code", self.request.name)
         trained = self._train(folder, experiment, self._scope(experiment), monitor=None)
         if trained.problems:
-            problem = f"{subject.label} does not train, so nothing can be compared with it: {trained.problems[0]}"
-            raise EvidenceError(problem, "give a good side that trains; its log lies in " + str(folder / STRAIGHT))
+            problem = f"{candidate.label} does not train, so nothing can be compared with it: {trained.problems[0]}"
+            raise EvidenceError(problem, "choose a good side that trains; its log is in " + str(folder / STRAIGHT))
         runner: Runner = "host" if trained.ready.sandbox.kind == HostSandbox.kind else "docker"
-        write_json(folder / "reference.json", {"key": self._key(subject), "runner": runner})
+        write_json(folder / "reference.json", {"key": self._key(candidate), "runner": runner})
         self.set_reference(trained.evidence, "trained now", runner)
 
-    def _read_reference(self, folder: Path, subject: Subject) -> tuple[TrajectoryEvidence, Runner] | None:
+    def _read_reference(self, folder: Path, candidate: Candidate) -> tuple[TrajectoryEvidence, Runner] | None:
         """What an earlier start of this bisection trained, if it came to its end."""
         try:
             kept = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
@@ -123,51 +123,42 @@ class Bench:
             found = load_straight(folder, read_experiment(folder / "code", self.request.name))
         except (OSError, ValueError, KeyError, TypeError, HarnessError):
             return None
-        if key != self._key(subject) or runner not in ("docker", "host") or found.runs[0].ledger is None:
+        if key != self._key(candidate) or runner not in ("docker", "host") or found.runs[0].ledger is None:
             return None
         return found, runner
 
-    def repeats(self, subject: Subject) -> TrialResult:
+    def repeats(self, candidate: Candidate) -> TrialResult:
         """Train the good side again and hold it against the reference; a trial like others, but by its own name."""
-        return self.ask(dataclasses.replace(subject, name=f"again-{subject.name}"), is_again=True)
+        return self.ask(dataclasses.replace(candidate, name=f"again-{candidate.name}"), is_again=True)
 
-    def ask(self, subject: Subject, *, is_again: bool = False) -> TrialResult:
+    def ask(self, candidate: Candidate, *, is_again: bool = False) -> TrialResult:
         """The answer of a trial: from an earlier one of the same code, or made now.
 
         Raises:
             Interrupted: Ctrl-C; the answers so far are kept.
         """
         is_whole = is_again or not self.is_ledger_enough
-        key = self._key(subject, again=is_again, whole=is_whole)
-        judged, was_made = self.trials.read(key), False
-        if judged is None:
-            judged, was_made = self._make(subject, is_whole=is_whole), True
-            self.trials.keep(key, judged)
-        self._tell(subject, judged, was_made=was_made)
-        return judged
+        key = self._key(candidate, again=is_again, whole=is_whole)
+        result, was_made = self.trials.read(key), False
+        if result is None:
+            result, was_made = self._make(candidate, is_whole=is_whole), True
+            self.trials.keep(key, result)
+        self._tell(candidate, result, was_made=was_made)
+        return result
 
-    def _tell(self, subject: Subject, judged: TrialResult, *, was_made: bool) -> None:
-        folder = subject.name if was_made else None
-        self.rows.append(
-            Trial(
-                label=subject.label,
-                folder=folder,
-                answer=judged.answer,
-                num_steps=judged.num_steps,
-                where=judged.where,
-                reason=judged.reason,
-            )
-        )
-        how = str(judged.where) if judged.where else " ".join(judged.reason.split())[:200]
-        how = how or f"{judged.num_steps} steps"
-        self.progress.note(f"{judged.answer}: {subject.label}: {how}{'' if was_made else ' (tried before)'}")
+    def _tell(self, candidate: Candidate, result: TrialResult, *, was_made: bool) -> None:
+        answered = result.model_dump(exclude={"is_lasting"})
+        self.rows.append(Trial(label=candidate.label, folder=candidate.name if was_made else None, **answered))
+        how = str(result.where) if result.where else " ".join(result.reason.split())[:200]
+        how = how or f"{result.num_steps} steps"
+        self.progress.note(f"{result.answer}: {candidate.label}: {how}{'' if was_made else ' (from an earlier trial)'}")
 
-    def _make(self, subject: Subject, *, is_whole: bool) -> TrialResult:
+    def _make(self, candidate: Candidate, *, is_whole: bool) -> TrialResult:
         assert self.reference is not None
-        self.progress.note(f"trying {subject.label}, which is told that it is {self.commit[:12]}")
-        folder = self.trials.work(subject.name)
+        self.progress.note(f"training {candidate.label}; like every trial it is told commit {self.commit[:12]}")
+        folder = self.trials.work(candidate.name)
         try:
-            subject.make(folder / "code")
+            candidate.make(folder / "code")
             experiment = read_experiment(folder / "code", self.request.name)
             # A commit may train for less than the prefix that is asked for.
             scope = self._scope(experiment) if (self.request.steps or 0) < experiment.steps else None
@@ -211,7 +202,7 @@ class Bench:
     def _scope(self, experiment: Experiment) -> Prefix | None:
         return None if self.request.steps is None else prefix_of(experiment, self.request.steps)
 
-    def _key(self, subject: Subject, **more: Any) -> str:
+    def _key(self, candidate: Candidate, **more: Any) -> str:
         head = None if not more or self.reference is None else str(ledger_of(self.reference.runs[0]).head)
         request = self.request
         asked = {
@@ -222,7 +213,7 @@ class Bench:
             "python": str(request.python),
             "gpu": request.gpu,
         }
-        stands_on = {"code": list(subject.identity), "recorder": str(tree_digest(RECORDER)), "reference": head}
+        stands_on = {"code": list(candidate.identity), "recorder": str(tree_digest(RECORDER)), "reference": head}
         return trial_key({**stands_on, "commit": self.commit, **asked, **more})
 
 
@@ -236,39 +227,39 @@ def _monitor(reference: TrajectoryEvidence) -> DivergenceMonitor:
 
 
 @contextlib.contextmanager
-def opened(
-    request: Request, store: Store, progress: Progress, question: dict[str, Any], commit: str
-) -> Iterator[Bench]:
-    """The bench of a question; nobody else works at it meanwhile.
+def opened_bisection(
+    request: Request, store: Store, progress: Progress, question: Mapping[str, object], commit: str
+) -> Iterator[Bisector]:
+    """The bisector of a question; no other process works at it meanwhile.
 
     Raises:
         HarnessError: something cannot be done, or Ctrl-C; then the same command goes on with what is kept.
     """
     remember_checkout(store, request.root)
     asked = {"experiment": request.name, "steps": request.steps, "runner": request.runner, **question}
-    trials = Trials.open(request.root / "runs" / request.name, asked)
-    bench = Bench(request, store, progress, trials, commit)
-    waiting = f"waiting: another process works at {trials.folder.name}"
-    kept = interruption_named("start again: the trials so far are kept")
+    trials = TrialFolder.open(request.root / "runs" / request.name, asked)
+    bisector = Bisector(request, store, progress, trials, commit)
+    waiting = f"waiting for another process that uses {trials.folder.name}"
+    kept = interruption_named("run the same command again: finished trials are kept")
     with kept, store.in_use(), store.locked(trials.folder.name, lambda: progress.note(waiting)):
-        yield bench
+        yield bisector
 
 
-def check_good(bench: Bench, good: Subject) -> None:
+def check_good(bisector: Bisector, good: Candidate) -> None:
     """That the good side repeats itself; else there is nothing to search.
 
     Raises:
         EvidenceError: it does not, or cannot be trained.
     """
-    again = bench.repeats(good)
+    again = bisector.repeats(good)
     if again.answer == "unresolved":
-        raise EvidenceError(f"{good.label} cannot be trained: {again.reason}", "give a good side that trains")
+        raise EvidenceError(f"{good.label} cannot be trained: {again.reason}", "choose a good side that trains")
     if again.answer == "different":
-        problem = f"the good side does not repeat itself: trained twice, {good.label} differs at {again.where}"
-        raise EvidenceError(problem, f"make it repeatable first: harness certify {bench.request.name}")
+        problem = f"the good side does not repeat itself: {good.label}, trained twice, differs at {again.where}"
+        raise EvidenceError(problem, f"make it repeatable first: harness certify {bisector.request.name}")
 
 
-def check_bad(bench: Bench, bad: Subject) -> TrialResult:
+def check_bad(bisector: Bisector, bad: Candidate) -> TrialResult:
     """That the bad side does not give the good side's bits; else there is nothing to search either.
 
     Returns:
@@ -278,37 +269,37 @@ def check_bad(bench: Bench, bad: Subject) -> TrialResult:
         EvidenceError: it cannot be trained.
         UsageError: both give the same bits.
     """
-    found = bench.ask(bad)
+    found = bisector.ask(bad)
     if found.answer == "unresolved":
-        raise EvidenceError(f"{bad.label} cannot be trained: {found.reason}", "give a bad side that trains")
+        raise EvidenceError(f"{bad.label} cannot be trained: {found.reason}", "choose a bad side that trains")
     if found.answer == "same":
-        extent = f"in all {found.num_steps} steps" + (" that were asked for" if bench.request.steps else "")
-        remedy = "give more --steps, or none" if bench.request.steps else "give a bad side that differs"
-        raise UsageError(f"the good and the bad side give the same bits {extent}: nothing altered them", remedy)
+        extent = f"in all {found.num_steps} steps" + (" that were compared" if bisector.request.steps else "")
+        remedy = "raise --steps, or leave it out" if bisector.request.steps else "choose a bad side that differs"
+        raise UsageError(f"the good and the bad side give the same bits {extent}: there is no change to find", remedy)
     assert found.where is not None
-    bench.is_ledger_enough = found.where.phase in ("start", "step")
+    bisector.is_ledger_enough = found.where.phase in ("start", "step")
     return found
 
 
-def write_result(bench: Bench, kind: type[B], **found: Any) -> B:
+def write_result(bisector: Bisector, kind: type[B], **found: Any) -> B:
     """The document of a bisection, written into its folder as well."""
-    assert bench.reference is not None
+    assert bisector.reference is not None
     document = kind(
-        experiment=bench.request.name,
-        steps=bench.request.steps,
-        runner=bench.request.runner,
-        folder=str(bench.trials.folder.relative_to(bench.request.root)),
-        reference=Reference(source=bench.reference_source, steps=ledger_of(bench.reference.runs[0]).last_step),
-        trials=tuple(bench.rows),
-        num_trials=sum(1 for row in bench.rows if row.folder is not None),
-        notes=tuple(bench.notes),
+        experiment=bisector.request.name,
+        steps=bisector.request.steps,
+        runner=bisector.request.runner,
+        folder=str(bisector.trials.folder.relative_to(bisector.request.root)),
+        reference=Reference(source=bisector.reference_source, steps=ledger_of(bisector.reference.runs[0]).last_step),
+        trials=tuple(bisector.rows),
+        num_trials=sum(1 for row in bisector.rows if row.folder is not None),
+        notes=tuple(bisector.notes),
         **found,
     )
     with disk_errors("writing the result"):
-        write_atomically(bench.trials.folder / "bisect.json", document.write().decode())
+        write_atomically(bisector.trials.folder / "bisect.json", document.write().decode())
     return document
 
 
 def answers_of(found: dict[int, TrialResult]) -> dict[int, Answer]:
     """The answers alone."""
-    return {state: judged.answer for state, judged in found.items()}
+    return {state: result.answer for state, result in found.items()}

@@ -16,13 +16,13 @@ from harness.runs.runtime import Runner
 from harness.system import git
 from harness.system.store import Store
 from harness.workflow.bisect import (
-    Bench,
+    Bisector,
+    Candidate,
     Request,
-    Subject,
     answers_of,
     check_bad,
     check_good,
-    opened,
+    opened_bisection,
     read_experiment,
     write_result,
 )
@@ -54,67 +54,66 @@ def bisect_commits(request: Request, store: Store, progress: Progress, good: str
         raise UsageError(f"--good and --bad are the same commit {first[:12]}", "give two commits")
     line = commits.line_between(root, first, last)
     question = {"kind": "commits", "good": first, "bad": last}
-    with opened(request, store, progress, question, first) as bench:
+    with opened_bisection(request, store, progress, question, first) as bisector:
         landmarks = _landmarks(root, request.name, first, line)
         progress.note(
             f"{len(line)} commits, {len(landmarks)} of them change files that {request.name} is known to use; about "
             f"{most_trials(max(1, len(landmarks))) + 1} trials after the two ends, each one training"
         )
-        ends = _subject(root, LineCommit(commit=first, subject="good", num_parents=1)), _subject(root, line[-1])
-        found = {len(line): _premises(bench, *ends)}
+        ends = _candidate(root, LineCommit(commit=first, subject="good", num_parents=1)), _candidate(root, line[-1])
+        found = {len(line): _premises(bisector, *ends)}
         while (state := next_state(len(line), answers_of(found), landmarks)) is not None:
             known = interval(len(line), answers_of(found))
-            progress.note(f"of {len(line)} commits {known.different - known.same} may be the one")
-            found[state] = bench.ask(_subject(root, line[state - 1]))
-        return _conclude(bench, line, found, first, last)
+            progress.note(f"{known.different - known.same} of {len(line)} commits are left")
+            found[state] = bisector.ask(_candidate(root, line[state - 1]))
+        return _conclude(bisector, line, found, first, last)
 
 
-def _premises(bench: Bench, good: Subject, bad: Subject) -> TrialResult:
+def _premises(bisector: Bisector, good: Candidate, bad: Candidate) -> TrialResult:
     """Find a reference and check both ends. A record that is not repeated today gives way to a training of today."""
     record = find_record(
-        bench.request.root, bench.request.name, bench.commit, bench.request.runner, tree_digest(RECORDER)
+        bisector.request.root, bisector.request.name, bisector.commit, bisector.request.runner, tree_digest(RECORDER)
     )
-    if record is None or not _use_record(bench, record):
-        bench.train_reference(good)
-        check_good(bench, good)
-        return check_bad(bench, bad)
+    if record is None or not _use_record(bisector, record):
+        bisector.train_reference(good)
+        check_good(bisector, good)
+        return check_bad(bisector, bad)
     try:
-        check_good(bench, good)
+        check_good(bisector, good)
     except EvidenceError as error:
-        bench.note(f"the record {record.name} could not be repeated today: {error.problem}")
-        bench.rows.clear()
-        bench.train_reference(good)
-        check_good(bench, good)
-    return check_bad(bench, bad)
+        bisector.note(f"the recorded run {record.name} could not be repeated today: {error.problem}")
+        bisector.rows.clear()
+        bisector.train_reference(good)
+        check_good(bisector, good)
+    return check_bad(bisector, bad)
 
 
-def _use_record(bench: Bench, folder: Path) -> bool:
+def _use_record(bisector: Bisector, folder: Path) -> bool:
     """Take a record for the reference; False where it is too short or cannot be read."""
     try:
-        with_code = bench.trials.work("good")
-        git.export_commit(bench.request.root, bench.commit, with_code / "code")
-        evidence = load_straight(folder, read_experiment(with_code / "code", bench.request.name))
+        with_code = bisector.trials.work("good")
+        git.export_commit(bisector.request.root, bisector.commit, with_code / "code")
+        evidence = load_straight(folder, read_experiment(with_code / "code", bisector.request.name))
         ledger = evidence.runs[0].ledger
-        if ledger is None or (bench.request.steps or 0) > ledger.last_step:
+        if ledger is None or (bisector.request.steps or 0) > ledger.last_step:
             return False
-        if bench.request.steps is None and ledger.end is None:
+        if bisector.request.steps is None and ledger.end is None:
             return False
         # `auto` looks for records of containers, as find_record does.
-        runner: Runner = "host" if bench.request.runner == "host" else "docker"
-        bench.set_reference(evidence, str(folder.relative_to(bench.request.root)), runner)
+        runner: Runner = "host" if bisector.request.runner == "host" else "docker"
+        bisector.set_reference(evidence, str(folder.relative_to(bisector.request.root)), runner)
     except HarnessError:
         return False
     finally:
-        bench.trials.lighten(bench.trials.folder / "good")
+        bisector.trials.lighten(bisector.trials.folder / "good")
     return True
 
 
-def _subject(root: Path, commit: LineCommit) -> Subject:
-    tree = commits.git(root, "rev-parse", f"{commit.commit}^{{tree}}") or b""
-    return Subject(
+def _candidate(root: Path, commit: LineCommit) -> Candidate:
+    return Candidate(
         label=f"{commit.commit[:12]} {commit.subject}",
         name=commit.commit[:12],
-        identity=(tree.decode("ascii").strip(),),
+        identity=(commits.tree_of(root, commit.commit),),
         make=lambda code: git.export_commit(root, commit.commit, code),
     )
 
@@ -132,17 +131,19 @@ def _landmarks(root: Path, name: str, good: str, line: tuple[LineCommit, ...]) -
 
 
 def _conclude(
-    bench: Bench, line: tuple[LineCommit, ...], found: dict[int, TrialResult], good: str, bad: str
+    bisector: Bisector, line: tuple[LineCommit, ...], found: dict[int, TrialResult], good: str, bad: str
 ) -> CommitBisection:
     """What the trials say."""
     known = interval(len(line), answers_of(found))
     culprit = line[known.different - 1]
     before = line[known.same - 1].commit if known.same else good
     if culprit.num_parents > 1:
-        bench.note(f"{culprit.commit[:12]} is a merge: search its other line, from the merge base to its second parent")
-    changed = commits.changed_files(bench.request.root, before, culprit.commit) or ()
+        bisector.note(
+            f"{culprit.commit[:12]} is a merge: bisect its other line as well, from the merge base to its second parent"
+        )
+    changed = commits.changed_files(bisector.request.root, before, culprit.commit) or ()
     return write_result(
-        bench,
+        bisector,
         CommitBisection,
         good=good,
         bad=bad,

@@ -15,12 +15,12 @@ from harness.system import git
 from harness.system.project import read_text
 from harness.system.store import Store
 from harness.workflow.bisect import (
-    Bench,
+    Bisector,
+    Candidate,
     Request,
-    Subject,
     check_bad,
     check_good,
-    opened,
+    opened_bisection,
     read_experiment,
     write_result,
 )
@@ -47,35 +47,35 @@ def bisect_locks(request: Request, store: Store, progress: Progress, good: Path,
     """
     checkout = git.read_checkout(request.root)
     if checkout.is_dirty:
-        progress.warn(f"the code of commit {checkout.commit[:12]} is trained: uncommitted changes are not seen")
+        progress.warn(f"the code of commit {checkout.commit[:12]} is trained: uncommitted changes are ignored")
     question = {"kind": "locks", "commit": checkout.commit, "good": _digest(good), "bad": _digest(bad)}
-    with opened(request, store, progress, question, checkout.commit) as bench:
-        source = bench.trials.work("code")
+    with opened_bisection(request, store, progress, question, checkout.commit) as bisector:
+        source = bisector.trials.work("code")
         git.export_commit(request.root, checkout.commit, source / "code")
         pair = read_pair(good, bad, read_experiment(source / "code", request.name).image)
         _announce(pair, source / "code", store, progress)
         fit = read_fit(pair, source / "code", store, progress.note)
-        search = _Search(bench, pair, fit, source / "code", _tree(request.root, checkout.commit))
+        search = _Search(bisector, pair, fit, source / "code", commits.tree_of(request.root, checkout.commit))
         search.ends()
         found = _conclude(search, search.smallest(), checkout.commit)
-        bench.trials.lighten(source)
+        bisector.trials.lighten(source)
         return found
 
 
 class _Search:
     """The trials of mixes of two locks; each mix is asked for once."""
 
-    def __init__(self, bench: Bench, pair: LockPair, fit: Fit, source: Path, tree: str) -> None:
-        self.bench, self.pair, self.fit = bench, pair, fit
+    def __init__(self, bisector: Bisector, pair: LockPair, fit: Fit, source: Path, tree: str) -> None:
+        self.bisector, self.pair, self.fit = bisector, pair, fit
         self._source, self._tree = source, tree
         self.found: dict[frozenset[str], TrialResult] = {}
 
     def ends(self) -> None:
         """Train the good lock twice and the bad one once."""
-        good = self._subject(frozenset())
-        self.bench.train_reference(good)
-        check_good(self.bench, good)
-        self.found[self.pair.names] = check_bad(self.bench, self._subject(self.pair.names))
+        good = self._candidate(frozenset())
+        self.bisector.train_reference(good)
+        check_good(self.bisector, good)
+        self.found[self.pair.names] = check_bad(self.bisector, self._candidate(self.pair.names))
 
     def ask(self, names: frozenset[str]) -> Answer:
         """The answer for a mix; one that is not consistent is not tried."""
@@ -85,7 +85,7 @@ class _Search:
             if problems := self.fit.problems(names):
                 self.found[names] = TrialResult(answer="unresolved", reason=f"inconsistent: {problems[0]}")
             else:
-                self.found[names] = self.bench.ask(self._subject(names))
+                self.found[names] = self.bisector.ask(self._candidate(names))
         return self.found[names].answer
 
     def smallest(self) -> frozenset[str]:
@@ -96,7 +96,7 @@ class _Search:
         while (state := next_state(len(states), answers)) is not None:
             answers[state] = self.ask(states[state - 1])
             known = interval(len(states), answers)
-            self.bench.progress.note(f"{known.different - known.same} of {len(states)} groups of changes are left")
+            self.bisector.progress.note(f"{known.different - known.same} of {len(states)} groups of changes are left")
         known = interval(len(states), answers)
         earlier = states[known.same - 1] if known.same else frozenset()
         # What turned the answer may do so by itself, or only together with what was changed before.
@@ -105,9 +105,9 @@ class _Search:
             return ddmin(alone, self.ask)
         return ddmin(states[known.different - 1], self.ask)
 
-    def _subject(self, names: frozenset[str]) -> Subject:
+    def _candidate(self, names: frozenset[str]) -> Candidate:
         text = self.pair.text(names)
-        return Subject(
+        return Candidate(
             label=self._label(names),
             name=f"mix-{sha256(','.join(sorted(names)).encode()).hex[:12]}",
             identity=(self._tree, str(sha256(text.encode()))),
@@ -138,19 +138,19 @@ def _announce(pair: LockPair, code: Path, store: Store, progress: Progress) -> N
 
 def _conclude(search: _Search, responsible: frozenset[str], commit: str) -> LockBisection:
     """What the trials say, and whether the answer could be taken further apart."""
-    bench, pair = search.bench, search.pair
+    bisector, pair = search.bisector, search.pair
     named = [change for change in pair.changes if change.name in responsible]
     if len(named) > 1:
         tied = [change.name for change in named if search.fit.problems(responsible - {change.name})]
         if tied:
-            bench.note(f"cannot be tried apart, for their versions need each other: {', '.join(tied)}")
+            bisector.note(f"cannot be tried separately, because their versions need each other: {', '.join(tied)}")
         else:
-            bench.note("only together do these changes alter the bits")
-    unresolved = [names for names, judged in search.found.items() if judged.answer == "unresolved"]
+            bisector.note("only together do these changes alter the bits")
+    unresolved = [names for names, result in search.found.items() if result.answer == "unresolved"]
     skipped = sum(1 for names in unresolved if search.fit.problems(names))
     whole = search.found.get(responsible)
     return write_result(
-        bench,
+        bisector,
         LockBisection,
         commit=commit,
         image=pair.image,
@@ -175,7 +175,3 @@ def _could_be_smaller(search: _Search, responsible: frozenset[str]) -> bool:
 
 def _digest(path: Path) -> str:
     return str(sha256(read_text(path, "give a lockfile, as `harness lock` writes it").encode()))
-
-
-def _tree(root: Path, commit: str) -> str:
-    return (commits.git(root, "rev-parse", f"{commit}^{{tree}}") or b"").decode("ascii").strip()

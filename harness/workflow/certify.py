@@ -1,8 +1,8 @@
-"""Certify, readable from top to bottom: experiment, image, inputs, runs, evidence, verdict, certificate.
+"""Certify: from the name of an experiment to a verdict and a certificate.
 
     plan -> code -> review -> engine -> image -> inputs -> prepare -> runs -> evidence -> judge -> write
 
-A verdict stands on disk from the moment a run id exists: first INCONCLUSIVE, at the end the one that was reached.
+A verdict is on disk from the moment a run id exists: first INCONCLUSIVE, in the end the one that was reached.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
     if checkout.is_dirty and not request.allow_dirty:
         raise UsageError(
             f"the working tree has uncommitted changes ({', '.join(checkout.changed[:3])} ...)",
-            "commit them, or give --allow-dirty (ALLOW_DIRTY=1): the certificate then says it cannot be replayed",
+            "commit them, or use --allow-dirty (ALLOW_DIRTY=1): the certificate then says that nobody can replay it",
         )
     remember_checkout(store, request.root)
     session = _begin(request, experiment, checkout, store, progress)

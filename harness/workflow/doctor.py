@@ -1,4 +1,4 @@
-"""What this machine can do, measured; and the remedy for the rest."""
+"""What this machine has and lacks for a certify, measured, with a remedy for each."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import docker
 
 from harness.documents.cuda import cuda_stack
 from harness.documents.gpu import HAND_OUT_REMEDY, GpuRequest, check_driver, describe
@@ -36,19 +37,13 @@ class Finding:
 
 def examine(root: Path, cache: Path) -> tuple[Finding, ...]:
     """Look at everything; nothing is changed, and no look ends the others."""
-    looks: tuple[Callable[[], Finding], ...] = (
-        _python,
-        lambda: _git(root),
-        _engine,
-        _runc,
-        lambda: _gpu(root),
-        _toolkit,
-        _gpu_access,
-        lambda: _disk(cache),
-        _memory,
-        _processor,
-    )
-    return tuple(look() for look in looks)
+    client: docker.DockerClient | HarnessError
+    try:
+        client = engine.connect(timeout_s=10)
+    except HarnessError as error:
+        client = error
+    found = _python(), _git(root), _engine(client), _runc(client), _gpu(root), _toolkit(), _gpu_access(client)
+    return (*found, _disk(cache), _memory(), _processor())
 
 
 def _python() -> Finding:
@@ -69,14 +64,13 @@ def _git(root: Path) -> Finding:
     return Finding(name="git", level="ok", found=f"{state}, clean")
 
 
-def _engine() -> Finding:
-    try:
-        version = engine.connect(timeout_s=10).version()
-    except HarnessError as error:
+def _engine(client: docker.DockerClient | HarnessError) -> Finding:
+    if isinstance(client, HarnessError):
+        remedy = client.remedy
         if engine.can_install():
-            remedy = "`make certify` will install docker.io from this system's distribution and start it"
-            return Finding(name="engine", level="warning", found=error.problem, remedy=remedy)
-        return Finding(name="engine", level="warning", found=error.problem, remedy=error.remedy)
+            remedy = "`harness certify` will install docker.io from this system's distribution and start it"
+        return Finding(name="engine", level="warning", found=client.problem, remedy=remedy)
+    version = client.version()
     return Finding(name="engine", level="ok", found=f"Docker Engine {version['Version']}, API {version['ApiVersion']}")
 
 
@@ -105,17 +99,16 @@ def _toolkit() -> Finding:
     if said is not None:
         return Finding(name="toolkit", level="ok", found=said)
     if gpu.inventory().problem:
-        return Finding(name="toolkit", level="ok", found="no NVIDIA Container Toolkit, and no GPU to hand out")
+        return Finding(name="toolkit", level="ok", found="no NVIDIA Container Toolkit; none is needed without a GPU")
     found = "no NVIDIA Container Toolkit: containers get no GPU"
     return Finding(name="toolkit", level="warning", found=found, remedy=HAND_OUT_REMEDY)
 
 
-def _runc() -> Finding:
+def _runc(client: docker.DockerClient | HarnessError) -> Finding:
     """The version of the runtime under the engine."""
-    try:
-        components = engine.connect(timeout_s=10).version().get("Components") or []
-    except HarnessError as error:
-        return Finding(name="runc", level="ok", found=f"not looked at: {error.problem}")
+    if isinstance(client, HarnessError):
+        return Finding(name="runc", level="ok", found="not checked: no engine is running")
+    components = client.version().get("Components") or []
     for component in components:
         if component.get("Name") == "runc":
             # Debian's engine gives the package's version where upstream's gives a commit.
@@ -125,16 +118,21 @@ def _runc() -> Finding:
     return Finding(name="runc", level="ok", found="the engine names no runc")
 
 
-def _gpu_access() -> Finding:
-    """How the engine would hand out the first GPU."""
+def _gpu_access(client: docker.DockerClient | HarnessError) -> Finding:
+    """How the engine would give a container the first GPU."""
     gpus = gpu.inventory().gpus
     if not gpus:
-        return Finding(name="gpu access", level="ok", found="nothing to hand out")
+        return Finding(name="gpu access", level="ok", found="there is no GPU to give to containers")
     try:
-        request = gpu.routed(engine.connect(timeout_s=10), GpuRequest(uuids=(gpus[0].uuid,), chosen_by="doctor"))
+        if isinstance(client, HarnessError):
+            raise client
+        request = gpu.routed(client, GpuRequest(uuids=(gpus[0].uuid,), chosen_by="doctor"))
     except HarnessError as error:
         return Finding(name="gpu access", level="warning", found=error.problem, remedy=error.remedy)
-    found = {"cdi": "the engine hands out GPUs by CDI", "nvidia": "the engine hands out GPUs by the toolkit's hook"}
+    found = {
+        "cdi": "containers get GPUs through CDI",
+        "nvidia": "containers get GPUs through the NVIDIA toolkit's hook",
+    }
     return Finding(name="gpu access", level="ok", found=found[request.route or "nvidia"])
 
 

@@ -1,4 +1,4 @@
-"""Collecting garbage: what nothing refers to is listed, measured and removed: in the cache, in `runs/`, in the engine.
+"""Garbage collection: lists, measures and removes what nothing refers to, in the cache, `runs/` and the engine.
 
 A folder is first renamed to where nobody looks for it and then deleted, so that an interruption at any moment leaves
 nothing that looks whole and is not. No link is followed, and nothing else on the machine is touched.
@@ -132,8 +132,8 @@ def collect(
         pieces = list(_images(client, known, repository, moment)) if client else []
         measure = Measure()
         pieces += [*_runs(roots, measure, moment), *_cache(store, known, measure, moment)]
-        notes = [] if client else ["no engine answers: its images were not looked at"]
-        notes += [f"{one}/runs is a link: it was not looked at" for one in roots if (one / "runs").is_symlink()]
+        notes = [] if client else ["no container engine is running: its images were not checked"]
+        notes += [f"{one}/runs is a link: skipped" for one in roots if (one / "runs").is_symlink()]
         if not dry_run:
             remember_checkout(store, root)
             _remove_all(pieces, progress)
@@ -155,7 +155,7 @@ def _remove_all(pieces: list[_Piece], progress: Progress) -> None:
             failed.append(f"{piece.item.kind} {piece.item.name}: {error.strerror} ({error.filename})")
     if failed:
         problem = f"{len(failed)} of {len(pieces)} could not be removed; {failed[0]}"
-        raise HostError(problem, "everything else is gone; remove the rest as the user that it belongs to")
+        raise HostError(problem, "everything else was removed; remove the rest as its owner")
 
 
 def _cache(store: Store, known: References, measure: Measure, now: float) -> Iterator[_Piece]:

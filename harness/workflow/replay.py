@@ -1,9 +1,9 @@
-"""Replay, readable from top to bottom: an archived certify, its code and locks, one training of today, held together.
+"""Replay: verify an archived certify, train its code and locks once more, and compare.
 
     record -> code -> preflight -> image -> inputs -> prepare -> one straight run -> comparison -> verdict
 
-Nothing of a record is believed before it was verified, and nothing is built before everything can be had. A verdict
-stands on disk from the moment a run id exists.
+Nothing of a record is believed before it is verified, and nothing is built before everything it needs is known to be
+available. A verdict is on disk from the moment a run id exists.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from harness.workflow.results import Result, write_documents
 from harness.workflow.training import SOURCES, Trained, Training
 
 _PATIENCE_S = 10.0
-"""A build takes minutes: slow sources are waited for a little longer than where only the preflight was asked for."""
+"""A build takes minutes, so slow sources get longer than where only the preflight was asked for."""
 
-_OTHER = "take a record of the whole training, or leave --steps out"
+_OTHER = "use a record of the whole training, or leave out --steps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class ReplayRequest:
 
 
 def look_ahead(request: ReplayRequest, store: Store, progress: Progress) -> Preflight:
-    """The preflight alone: whether everything can be had; nothing is run, and nothing is left behind.
+    """The preflight alone: whether everything needed is available. Nothing is run, and nothing is left behind.
 
     Raises:
         HarnessError: there is no such record, or it is not consistent.
@@ -106,13 +106,13 @@ def _opened(request: ReplayRequest, store: Store, progress: Progress) -> Iterato
     """The record that was asked for, verified."""
     root = request.running.root
     place = locate(root, request.record, request.experiment)
-    progress.stage("record", f"{place.shown} is verified")
+    progress.stage("record", f"verifying {place.shown}")
     began = time.monotonic()
     with open_record(place, root, store, progress.note) as record:
         recorded = record.recorded
         if request.experiment is not None and request.experiment != recorded.record.experiment:
             problem = f"{place.shown} is a record of {recorded.record.experiment}, not of {request.experiment}"
-            raise UsageError(problem, "leave the experiment out, or name another record")
+            raise UsageError(problem, "leave out the experiment, or name another record")
         progress.note(record.verification.summary)
         progress.done("record", time.monotonic() - began)
         yield record
@@ -184,7 +184,7 @@ class _Replay:
         )
         with disk_errors("making the replay's folder"):
             self.folder.mkdir(parents=True)
-            self._write_verdict("this replay has not ended", 3)
+            self._write_verdict("this replay has not finished", 3)
 
     def go(self) -> Result:
         """Every stage."""
@@ -214,7 +214,7 @@ class _Replay:
         if wanted is None:
             return None if recorded.scope is None else prefix_of(question.experiment, recorded.scope.steps)
         if wanted > recorded.num_steps:
-            raise UsageError(f"--steps {wanted}: the record has {recorded.num_steps} steps only", _OTHER)
+            raise UsageError(f"--steps {wanted}: the record has only {recorded.num_steps} steps", _OTHER)
         return prefix_of(question.experiment, wanted)
 
     def look_ahead(self, question: Question) -> None:
@@ -223,7 +223,7 @@ class _Replay:
         Raises:
             HostError: it is, with the remedy.
         """
-        self.progress.stage("preflight", "is everything still to be had?")
+        self.progress.stage("preflight", "checking that everything needed is still available")
         found = preflight(question, _PATIENCE_S)
         self.facts = dataclasses.replace(self.facts, preflight=found)
         for line in preflight_lines(found):
@@ -252,7 +252,7 @@ class _Replay:
 
     def judge(self, training: Training, trained: Trained) -> dict[str, Any]:
         """Hold it against the record, and decide."""
-        with training.stage("judge", "bit for bit, against the record"):
+        with training.stage("judge", "comparing with the record, bit for bit"):
             recorded, materials = self.record.recorded, trained.materials
             environment = environment_of(materials, (trained.evidence,))
             today = ManifestEnvironment.model_validate(environment, strict=False).to_json()

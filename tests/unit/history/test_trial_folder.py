@@ -5,7 +5,7 @@ import json
 import pytest
 
 from harness.documents.bisection import FirstDifference, TrialResult
-from harness.history.trial_folder import Trials, trial_key
+from harness.history.trial_folder import TrialFolder, trial_key
 
 QUESTION = {"kind": "commits", "good": "a", "bad": "b"}
 DIFFERENT = TrialResult(answer="different", num_steps=4, where=FirstDifference(phase="step", step=4, stream="data"))
@@ -13,12 +13,12 @@ DIFFERENT = TrialResult(answer="different", num_steps=4, where=FirstDifference(p
 
 @pytest.fixture
 def trials(tmp_path):
-    return Trials.open(tmp_path, QUESTION)
+    return TrialFolder.open(tmp_path, QUESTION)
 
 
 def test_the_same_question_opens_the_same_folder_and_another_another(trials, tmp_path):
-    assert Trials.open(tmp_path, dict(reversed(QUESTION.items()))) == trials
-    assert Trials.open(tmp_path, {**QUESTION, "bad": "c"}) != trials
+    assert TrialFolder.open(tmp_path, dict(reversed(QUESTION.items()))) == trials
+    assert TrialFolder.open(tmp_path, {**QUESTION, "bad": "c"}) != trials
     assert json.loads((trials.folder / "question.json").read_text()) == QUESTION
 
 
@@ -54,6 +54,6 @@ def test_the_evidence_stays_and_the_rest_goes(trials):
     for name in ("code/a.py", "inputs/x", "straight/output/w.safetensors", evidence, "config.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
-    Trials.lighten(folder)
+    TrialFolder.lighten(folder)
     left = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert left == [evidence]

@@ -78,7 +78,7 @@ def test_several_experiments_or_commits_have_to_be_told_apart(tmp_path):
         found(tmp_path, experiment="other")
     assert "plain, tiny" in caught.value.remedy
     add(tmp_path, "runs", "tiny", "r3", commit="aaaa" + "b" * 36)
-    with pytest.raises(UsageError, match="records of 2 commits begin with aaaa"):
+    with pytest.raises(UsageError, match="2 commits with records begin with aaaa"):
         found(tmp_path, "aaaa")
 
 
@@ -94,7 +94,7 @@ def test_a_path_is_taken_as_it_is_and_a_hash_never_is_one(tmp_path, monkeypatch)
 @pytest.mark.parametrize("name", ["x.oci.tar", "runs/tiny/", "a b", "\n", "x" * 300])
 def test_what_is_neither_a_path_nor_a_commit_is_a_clear_error(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="no commit is called so"):
+    with pytest.raises(UsageError, match="no file, folder or commit called"):
         found(tmp_path, name)
 
 
@@ -130,7 +130,7 @@ def test_code_that_is_not_the_records_is_refused(tmp_path):
     Exported(folder=tmp_path / "one", commit=ONE).export(tmp_path / "two")
     check_code(record, tmp_path / "two")
     (tmp_path / "two" / "train.py").write_text("2")
-    with pytest.raises(TamperedError, match="are not those that x names"):
+    with pytest.raises(TamperedError, match="are not those recorded in x"):
         check_code(record, tmp_path / "two")
 
 

@@ -235,7 +235,7 @@ def test_a_run_that_is_a_link_is_left_alone(store, project, tmp_path):
 
 
 def test_without_an_engine_it_is_said_that_images_were_not_looked_at(store, project):
-    assert gc(project, store).notes == ("no engine answers: its images were not looked at",)
+    assert gc(project, store).notes == ("no container engine is running: its images were not checked",)
 
 
 @pytest.mark.parametrize("name", ["lockfiles/tiny.lock", "pipelines/experiments/exp.yaml", "images/tiny/Dockerfile"])
