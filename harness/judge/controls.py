@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from collections import Counter
 from collections.abc import Iterable
 
 from harness.documents.digest import Data, sha256_of
@@ -20,7 +21,7 @@ from harness.evidence.tensor_file import RawTensor
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.evidence.zip_file import read_zip
 from harness.judge.diff import RunComparison, compare_files, compare_run, compare_steps
-from harness.judge.locate import Difference, ledger_of, locate
+from harness.judge.locate import Difference, ledger_of, locate, natural_key, state_tensors
 
 CONTROLS: tuple[ControlName, ...] = ("tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim")
 
@@ -87,12 +88,45 @@ def check_weights_moved(straight: TrajectoryEvidence) -> ControlResult:
     before, after = run.ledger.start.streams.get("param"), run.ledger.steps[-1].streams.get("param")
     if before is None or after is None:
         return _check("weights_moved", False, "the recorder saw no parameters")
-    count = run.ledger.start.counts.get("param", 0)
+    count, last = run.ledger.start.counts.get("param", 0), run.ledger.last_step
     if count == 0:
         return _check("weights_moved", False, "the process has no trainable parameters")
-    moved, last = before != after, run.ledger.last_step
-    detail = f"the {count} trainable tensors {'are others' if moved else 'ARE THE SAME'} after step {last} than before"
-    return _check("weights_moved", moved, detail if moved else f"{detail}: training changed nothing")
+    counted = unchanged_weights(straight)
+    if counted is not None:
+        still, total = counted
+        moved = len(still) < total
+        text = f"{total - len(still)} of {total} trainable tensors changed by step {last}"
+        return _check("weights_moved", moved, text if moved else f"{text}: training changed nothing")
+    if before == after:
+        return _check("weights_moved", False, f"0 of {count} trainable tensors changed by step {last}")
+    return _check("weights_moved", True, f"weights changed by step {last}; which of the {count} was not recorded")
+
+
+def unchanged_weights(straight: TrajectoryEvidence) -> tuple[tuple[str, ...], int] | None:
+    """The trainable tensors that are the same after the last step as at the start, and how many tensors there are.
+
+    None where the digests of single tensors were not recorded. A module that is first called later has another name at
+    the start: its tensors are found by their content.
+    """
+    run = straight.runs[0] if straight.runs else None
+    if run is None or run.ledger is None:
+        return None
+    try:
+        before = state_tensors(run, "start", run.ledger.start.step, "param")
+        after = state_tensors(run, "step", run.ledger.last_step, "param")
+    except EvidenceError:
+        return None
+    if not before or not after:
+        return None
+    renamed = Counter(entry for name, entry in before.items() if name not in after)
+    still = []
+    for name, entry in sorted(after.items()):
+        if name not in before and renamed[entry]:
+            renamed[entry] -= 1
+        elif before.get(name) != entry:
+            continue
+        still.append(name)
+    return tuple(sorted(still, key=natural_key)), len(after)
 
 
 def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, step: int) -> ControlResult:

@@ -160,7 +160,7 @@ def _restored(symptom: Symptom) -> Cause:
 def _restored_words(streams: set[str]) -> tuple[str, str, str]:
     if "frozen" in streams:
         fix = "Make the frozen weights from the same input and seed on a resume, or save them in the checkpoint."
-        return "frozen_weights_not_restored", "The frozen weights are others after the resume", fix
+        return "frozen_weights_not_restored", "The frozen weights are not the same after the resume", fix
     if "param" in streams:
         fix = "Save model.state_dict() and load it with strict=True after the model is built; check that names match."
         return "weights_not_restored", "The trained weights were not restored", fix

@@ -7,6 +7,7 @@ from harness.documents.verdict import Cause, Checks, FirstDivergence, Review, Te
 from harness.evidence.ledger import STREAMS
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.checks import CheckResults
+from harness.judge.controls import unchanged_weights
 from harness.judge.prefix import not_run
 from harness.judge.replay_check import ONE_RUN, difference_in_words
 from harness.judge.verdict_inputs import ReplayInputs, VerdictInputs
@@ -69,7 +70,7 @@ def not_checked(
     lines += _given_up(inputs)
     if inputs.dirty:
         lines.append("the commit: the working tree had uncommitted changes, so this cannot be replayed")
-    lines += _unseen(inputs.straight)
+    lines += [*_unchanged(inputs.straight), *_unseen(inputs.straight)]
     if inputs.straight is not None and not testimony.tensors_on_disk:
         lines.append(
             "whether the outputs are in the ledger: none of them is a safetensors file"
@@ -169,6 +170,15 @@ def _given_up(inputs: VerdictInputs) -> list[str]:
     runs = [run for one in (inputs.straight, inputs.rerun, inputs.resumed) if one is not None for run in one.runs]
     texts = [str(run.record.settings["fallback"]) for run in runs if run.record.settings.get("fallback")]
     return [f"the isolation in full: {text} ({texts.count(text)} of {len(runs)} runs)" for text in sorted(set(texts))]
+
+
+def _unchanged(straight: TrajectoryEvidence | None) -> list[str]:
+    """A warning where only some of the trainable tensors changed: somebody may have meant to train the others."""
+    still, total = (unchanged_weights(straight) if straight is not None else None) or ((), 0)
+    if not 0 < len(still) < total:
+        return []
+    names = f"{', '.join(still[:3])}{f' and {len(still) - 3} more' if len(still) > 3 else ''}"
+    return [f"whether {len(still)} of {total} trainable tensors are meant to be trained: they never changed ({names})"]
 
 
 def _on_one_side(inputs: VerdictInputs) -> list[str]:

@@ -100,7 +100,8 @@ class Files:
 class Quirks:
     """What is wrong with one process; each is a mistake that real pipelines make.
 
-    `forget` names state that a resume does not bring back; `noise` adds one bit at (step, stream).
+    `forget` names state that a resume does not bring back; `noise` adds one bit at (step, stream); `still` names
+    parameters that the optimizer leaves alone.
     """
 
     forget: tuple[str, ...] = ()
@@ -108,6 +109,7 @@ class Quirks:
     unseeded: tuple[str, ...] = ()
     round_to: str | None = None
     learning: float = 0.25
+    still: tuple[str, ...] = ()
     draws: bool = True
     scale: float = 1.0
     flip_param: int | None = None
@@ -194,9 +196,9 @@ class Process:
         for name in state.params:
             moment = state.moments.get(name, np.zeros(4, dtype="<f4"))
             state.moments[name] = (moment / 2 + grads[name] / 2 + np.float32(noise("optim"))).astype("<f4")
-            state.params[name] = (state.params[name] - np.float32(lr) * state.moments[name] * np.float32(0.01)).astype(
-                "<f4"
-            )
+            rate = np.float32(0.0 if name in quirks.still else lr)
+            change = rate * state.moments[name] * np.float32(0.01)
+            state.params[name] = (state.params[name] - change).astype("<f4")
         if noise("param") or quirks.flip_param == number:
             first = min(state.params)
             state.params[first] = state.params[first].copy()

@@ -13,7 +13,7 @@ from harness.judge.controls import (
     judge_flip_optim,
     judge_flip_param,
 )
-from tests.made.synthetic import Quirks, resumed, safetensors, straight
+from tests.made.synthetic import NAMES, Quirks, resumed, safetensors, straight
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "torch"
 STOP = Fault(kind="stop", step=6)
@@ -75,7 +75,19 @@ def test_a_trajectory_without_a_ledger_is_no_control():
 def test_weights_that_moved_are_seen_and_weights_that_did_not_too():
     assert check_weights_moved(straight()).detected
     still = check_weights_moved(straight(quirks=Quirks(learning=0.0)))
-    assert not still.detected and "ARE THE SAME" in still.detail
+    assert not still.detected and still.detail.startswith("0 of 3 trainable tensors changed")
+
+
+def test_weights_are_counted_tensor_by_tensor():
+    assert check_weights_moved(straight()).detail == "3 of 3 trainable tensors changed by step 8"
+    one = check_weights_moved(straight(quirks=Quirks(still=NAMES[:2])))
+    assert one.detected and one.detail == "1 of 3 trainable tensors changed by step 8"
+
+
+def test_without_the_digests_of_single_tensors_the_roots_tell_whether_weights_moved():
+    trajectory = straight()
+    bare = replace(trajectory, runs=(replace(trajectory.runs[0], sidecar=None),))
+    assert check_weights_moved(bare).detected and "which of the 3" in check_weights_moved(bare).detail
 
 
 def test_a_training_without_parameters_moves_nothing():

@@ -10,7 +10,7 @@ from harness.documents.verdict import ControlResult
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Rebuild, VerdictInputs
 from harness.review.judged import reviewer_of
-from tests.made.synthetic import STEPS, UNSEEDED, UNSEEDED_BASIS, Quirks, case, good_controls, resumed, straight
+from tests.made.synthetic import NAMES, STEPS, UNSEEDED, UNSEEDED_BASIS, Quirks, case, good_controls, resumed, straight
 
 WRITE = Fault(kind="in_write", step=6, byte=40)
 
@@ -423,6 +423,16 @@ def test_a_problem_before_any_run_is_a_verdict_too():
 def test_a_problem_outside_of_the_evidence_wins_over_any_bits():
     assert_inconclusive(judged(problems=("the GPU was lost",)), "the GPU was lost")
     assert_inconclusive(judged(problems=("the GPU was lost",), resumed=resumed(quirks=BROKEN)), "the GPU was lost")
+
+
+def test_trainable_tensors_that_never_changed_are_a_warning():
+    still = NAMES[:2]
+    whole = {name: straight(name, Quirks(still=still)) for name in ("straight", "rerun")}
+    document = judged(**whole, resumed=resumed(quirks=Quirks(still=still), first=Quirks(still=still)))
+    assert document["verdict"] == "CERTIFIED"
+    warning = "whether 2 of 3 trainable tensors are meant to be trained: they never changed "
+    assert any(line.startswith(warning) and still[0] in line for line in document["not_checked"])
+    assert not any("never changed" in line for line in judged()["not_checked"])
 
 
 def test_a_veto_is_a_veto():
