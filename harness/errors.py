@@ -5,8 +5,8 @@
     +-- EvidenceError      3   what a run left behind is missing, torn or malformed
     +-- VetoError          4   the review forbids the run
     +-- TamperedError      5   something signed or hashed is not what it was
-    +-- HostError  6   this machine lacks something: an engine, a GPU, disk, a package source
-    +-- Interrupted  130 somebody pressed Ctrl-C, or sent SIGTERM or SIGHUP
+    +-- HostError          6   this machine lacks something: an engine, a GPU, disk, a package source
+    +-- Interrupted      130   somebody pressed Ctrl-C, or sent SIGTERM or SIGHUP
 
 A run that is not reproducible is a verdict, never an exception.
 """

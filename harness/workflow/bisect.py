@@ -26,13 +26,12 @@ from harness.report.console import Progress
 from harness.runs.campaign import STRAIGHT
 from harness.runs.certify_folder import tree_digest, write_json
 from harness.runs.divergence_monitor import DivergenceMonitor
-from harness.runs.request import Request as Request
+from harness.runs.request import Request
 from harness.runs.runtime import Runner
 from harness.runs.sandbox import HostSandbox
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported
-from harness.system.project import read_experiment as read_experiment
-from harness.system.project import remember_checkout
+from harness.system.project import read_experiment, remember_checkout
 from harness.system.store import Store, disk_errors, write_atomically
 from harness.workflow.training import RECORDER, Trained, Training
 

@@ -12,18 +12,18 @@ from harness.history.search import interval, most_trials, next_state
 from harness.history.trial_folder import load_straight
 from harness.report.console import Progress
 from harness.runs.certify_folder import tree_digest
+from harness.runs.request import Request
 from harness.runs.runtime import Runner
 from harness.system import git
+from harness.system.project import read_experiment
 from harness.system.store import Store
 from harness.workflow.bisect import (
     Bisector,
     Candidate,
-    Request,
     answers_of,
     check_bad,
     check_good,
     opened_bisection,
-    read_experiment,
     write_result,
 )
 from harness.workflow.training import RECORDER

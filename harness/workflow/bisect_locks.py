@@ -11,17 +11,16 @@ from harness.history.lock_changes import Fit
 from harness.history.mixed_locks import LockPair, cost, read_fit, read_pair, write_mix
 from harness.history.search import ddmin, in_order, interval, most_trials, next_state
 from harness.report.console import Progress
+from harness.runs.request import Request
 from harness.system import git
-from harness.system.project import read_text
+from harness.system.project import read_experiment, read_text
 from harness.system.store import Store
 from harness.workflow.bisect import (
     Bisector,
     Candidate,
-    Request,
     check_bad,
     check_good,
     opened_bisection,
-    read_experiment,
     write_result,
 )
 

@@ -24,10 +24,8 @@ from harness.runs import campaign, controls
 from harness.runs.certify_folder import point_latest, write_json
 from harness.runs.container import ContainerSandbox
 from harness.runs.load_tracking import load_run_files
-from harness.runs.request import Request as Request
 from harness.runs.runtime import Runtime
 from harness.runs.trajectory import RunContext
-from harness.system.project import read_experiment as read_experiment
 from harness.system.store import disk_errors
 from harness.workflow.results import Result, write_documents
 from harness.workflow.training import Training

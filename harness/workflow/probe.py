@@ -11,11 +11,11 @@ from harness.errors import EvidenceError, HostError, UsageError
 from harness.report.console import Progress
 from harness.review.evidence.vram import MAX_PROBE_BYTES, Probe, parse_probe
 from harness.runs.preparation import last_lines
-from harness.runs.request import Request as Request
+from harness.runs.request import Request
 from harness.runs.sandbox import Mount, ProcessSpec, describe_exit, owner
 from harness.runs.trajectory import RunContext
 from harness.system.git import read_checkout
-from harness.system.project import read_experiment as read_experiment
+from harness.system.project import read_experiment
 from harness.system.safe_read import safe_read
 from harness.system.store import Store, disk_errors
 from harness.workflow.training import Training
