@@ -22,7 +22,7 @@ MAX_BYTES = 1 << 20
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)($|_)", re.IGNORECASE)
 
-OracleName = Literal["rerun", "resume", "rebuild"]
+RequiredCheck = Literal["rerun", "resume", "rebuild"]
 Count = Annotated[StrictInt, Field(ge=1)]
 Argv = Annotated[tuple[StrictStr, ...], Field(min_length=1)]
 
@@ -59,7 +59,9 @@ class Interruption(_Block):
 class Policy(_Block):
     """What a certificate of this experiment must have shown."""
 
-    required: tuple[OracleName, ...] = Field(default=("rerun", "resume", "rebuild"), description="Oracles required.")
+    required: tuple[RequiredCheck, ...] = Field(
+        default=("rerun", "resume", "rebuild"), description="Checks that must hold."
+    )
     rerun: Literal["second_run", "prefix"] = Field(
         default="second_run",
         description="How rerun is judged: by a second straight run, or by the steps before the first kill.",

@@ -8,7 +8,7 @@ device requests, https://github.com/cncf-tags/container-device-interface/blob/ma
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ _UUID = re.compile(r"(GPU|MIG)-[0-9A-Za-z/-]{1,80}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU as NVML describes it; `used_bytes` of its `memory_bytes` were taken when it was looked at.
+    """One GPU as NVML describes it; `used_bytes` of its `memory_bytes` were in use when NVML was asked.
 
     `capability` is its compute capability, `8.9`; "" where the driver does not say.
     """
@@ -95,23 +95,23 @@ def describe(gpus: tuple[Gpu, ...]) -> str:
 
 
 def route_of(
-    info: Mapping[str, Any], cdi_devices: frozenset[str], uuids: tuple[str, ...], *, has_hook: bool
+    runtimes: Collection[str], cdi_devices: frozenset[str], uuids: tuple[str, ...], *, has_hook: bool
 ) -> Route | None:
     """How an engine hands out these GPUs: by CDI where a specification names them all, else by the toolkit's hook.
 
-    `info` is its answer to `GET /info`, which does not tell whether the hook is on this machine.
+    `runtimes` are those that the engine lists; it does not say whether the hook is on this machine.
 
     Returns:
         None if it hands out none.
     """
     if {f"{CDI_KIND}={uuid}" for uuid in uuids} <= cdi_devices:
         return "cdi"
-    if has_hook or "nvidia" in (info.get("Runtimes") or {}):
+    if has_hook or "nvidia" in runtimes:
         return "nvidia"
     return None
 
 
-def discovered_devices(info: Mapping[str, Any]) -> frozenset[str]:
+def discovered_devices(info: Mapping[str, object]) -> frozenset[str]:
     """The CDI devices that an engine says it found: `DiscoveredDevices` of `GET /info`, API 1.50 and newer."""
     listed = info.get("DiscoveredDevices")
     rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []

@@ -172,7 +172,7 @@ def parse_base_lock(text: str, source: str) -> BaseLock:
     """Read a base lock: `name version architecture size sha256 pool-path` on each line.
 
     Raises:
-        UsageError: naming the line and the field that is not as it must be.
+        UsageError: naming the line and the field that is malformed.
     """
     packages: dict[str, BasePackage] = {}
     for number, line in enumerate(text.splitlines(), start=1):

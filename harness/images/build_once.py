@@ -40,7 +40,7 @@ from harness.system.store import Progress, Store, disk_errors
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is built, in which engine, from which cache, and who is told of it."""
+    """What is built, in which engine, from which cache, and who hears of its progress."""
 
     client: docker.DockerClient
     recipe: Recipe
@@ -152,14 +152,14 @@ def _container(client: docker.DockerClient, tag: str, remember: Remember) -> Ite
 
 def _canonical_image(job: Job, tag: str, tree: Path, base: Base) -> CanonicalImage:
     """The base as it is, unless the Dockerfile's last stage does not stand on it, and one layer of what differs."""
-    told = job.client.api.inspect_image(tag)  # type: ignore[no-untyped-call]
+    found = job.client.api.inspect_image(tag)  # type: ignore[no-untyped-call]
     digests = [layer.digest for layer in base.image.layers]
-    stands_on_base = (told.get("RootFS", {}).get("Layers") or [])[: len(digests)] == digests
+    stands_on_base = (found.get("RootFS", {}).get("Layers") or [])[: len(digests)] == digests
     kept = base.image.layers if stands_on_base else ()
     below = [entry for layer in kept for entry in layer.entries]
     entries = changes(below, read_layer(tree), _have_same_contents)
     layers = (*kept, CanonicalLayer(entries, layer_digest(entries))) if entries else kept
-    config = {"architecture": told.get("Architecture"), "os": told.get("Os"), "config": told.get("Config")}
+    config = {"architecture": found.get("Architecture"), "os": found.get("Os"), "config": found.get("Config")}
     text = canonical_config(config, tuple(layer.digest for layer in layers), job.recipe.labels)
     return CanonicalImage(digest_of(text), text, layers)
 

@@ -221,8 +221,8 @@ def _materials(job: Job) -> Materials:
 
 def _refuse(findings: tuple[Finding, ...]) -> None:
     if findings:
-        told = "\n  ".join(f"{finding.where}: {finding.problem}" for finding in findings[:8])
-        raise UsageError(f"the lock contradicts itself:\n  {told}", findings[0].remedy)
+        listed = "\n  ".join(f"{finding.where}: {finding.problem}" for finding in findings[:8])
+        raise UsageError(f"the lock contradicts itself:\n  {listed}", findings[0].remedy)
 
 
 def _engine_name(client: docker.DockerClient) -> str:

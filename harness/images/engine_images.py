@@ -1,4 +1,4 @@
-"""Images in the engine: build one from a context, save, load and remove, with the engine's faults told apart.
+"""Images in the engine: build one from a context, save, load and remove, and what the engine's faults mean.
 
 The classic builder of the Engine API is used (1.41 and newer have it), so nothing has to be installed
 beside the engine and a remote `DOCKER_HOST` works: everything goes through the API as streams.
@@ -12,12 +12,13 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import docker
 import docker.errors
 import requests
+from pydantic import ValidationError
 
+from harness.documents.document import Model
 from harness.errors import HostError, UsageError
 from harness.images.layer_tar import CHUNK
 from harness.images.saved_image import CanonicalImage, load_stream
@@ -38,6 +39,13 @@ _OFFLINE = (
     "no such host",
     "network is unreachable",
 )
+
+
+class EngineMessage(Model):
+    """One line of what an engine says while it builds."""
+
+    stream: str = ""
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ def load_image(client: docker.DockerClient, image: CanonicalImage, tag: str) -> 
         return found
     with patience(client):
         for message in client.api.load_image(load_stream(image, tag)):  # type: ignore[no-untyped-call]
-            _raise_error(message, "loading the image")
+            _raise_error(message.get("error"), "loading the image")
     found = find_image(client, tag)
     if found is None or found.diff_ids != wanted:
         problem = f"the engine loaded {tag} with other layers than it was given"
@@ -91,7 +99,7 @@ def run_dockerfile(
 
     Whatever happens, the containers and intermediate images of this build are gone afterwards, if the engine lives.
 
-    `remember` is told what the engine makes on the way, as soon as it says so.
+    `remember` gets the name of everything that the engine makes on the way, as soon as the engine says it.
 
     Raises:
         UsageError: a step of the Dockerfile failed; the end of its output is in the problem.
@@ -105,7 +113,7 @@ def run_dockerfile(
     try:
         with contextlib.closing(_build_messages(client, context, base, tag)) as messages:
             for message in messages:
-                text = str(message.get("stream", ""))
+                text = message.stream
                 for name in _CONTAINER_LINE.findall(text):
                     remember(f"container {name}")
                 for name in _LAYER_LINE.findall(text):
@@ -116,7 +124,7 @@ def run_dockerfile(
                 if text.startswith("Step "):
                     output = [text]
                     progress(text.strip().splitlines()[0][:110])
-                _raise_error(message, "building the image", "".join(output))
+                _raise_error(message.error, "building the image", "".join(output))
     finally:
         _remove_intermediate(client, intermediate, tag)
 
@@ -182,7 +190,7 @@ def patience(client: docker.DockerClient) -> Iterator[None]:
 
 def _build_messages(
     client: docker.DockerClient, context: Iterable[bytes], base: str, tag: str
-) -> Generator[dict[str, Any], None, None]:
+) -> Generator[EngineMessage, None, None]:
     """What the engine tells while it builds; leaving the loop early closes the connection, which ends the build.
 
     The request is made here because the Docker client's own `build` keeps the connection to itself, and sends this
@@ -206,14 +214,11 @@ def _build_messages(
                 yield _decoded(line)
 
 
-def _decoded(line: bytes) -> dict[str, Any]:
+def _decoded(line: bytes) -> EngineMessage:
     try:
-        value = json.loads(line)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise HostError("the engine stopped in the middle of an answer", _AGAIN)
-    return value
+        return EngineMessage.model_validate_json(line)
+    except ValidationError as error:
+        raise HostError("the engine stopped in the middle of an answer", _AGAIN) from error
 
 
 def _remove_intermediate(client: docker.DockerClient, names: Iterable[str], tag: str) -> None:
@@ -227,9 +232,8 @@ def _remove_intermediate(client: docker.DockerClient, names: Iterable[str], tag:
         time.sleep(0.2)
 
 
-def _raise_error(message: dict[str, Any], doing: str, output: str = "") -> None:
+def _raise_error(error: str | None, doing: str, output: str = "") -> None:
     """Raise what a message tells of, if it does; `output` is what the step that failed has written."""
-    error = message.get("error")
     if not error:
         return
     if any(sign in error.lower() for sign in _FULL):

@@ -1,8 +1,7 @@
-"""Layer archives on disk: read into entries, written canonically, compared. Contents are streamed, never
-held.
+"""Layer archives on disk: read into entries, written canonically, compared. Contents are streamed, never kept.
 
-A layer of a million files costs memory for its index only; the bytes stay in the file they lie in and are
-copied from there, a mebibyte at a time.
+A layer of a million files costs memory for its index only; the bytes stay in the file they lie in and are copied from
+there, a mebibyte at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import tarfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from harness.errors import HostError, UsageError
 from harness.images.image import FileDifference
@@ -42,9 +41,8 @@ def read_layer(archive: Path) -> list[Entry]:
     """
     size = archive.stat().st_size
     entries = []
-    options: dict[str, Any] = {"mode": "r:", "encoding": "utf-8", "errors": "surrogateescape"}
     try:
-        with archive.open("rb", 0) as raw, tarfile.open(fileobj=_Archive(raw, size), **options) as members:
+        with archive.open("rb", 0) as raw, _open(_Archive(raw, size)) as members:
             for member in members:
                 members.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every one it has seen
                 entry = _entry(member, archive)
@@ -123,6 +121,10 @@ def differences(first: Iterable[Entry], second: Iterable[Entry]) -> tuple[FileDi
     return tuple(found)
 
 
+def _open(archive: _Archive) -> tarfile.TarFile:
+    return tarfile.open(fileobj=archive, mode="r:", encoding="utf-8", errors="surrogateescape")
+
+
 def _entry(member: tarfile.TarInfo, archive: Path) -> Entry:
     kind = _KINDS.get(member.type)
     if kind is None:
@@ -153,7 +155,7 @@ def _entry(member: tarfile.TarInfo, archive: Path) -> Entry:
 
 
 def _extents(member: tarfile.TarInfo) -> tuple[tuple[int, int], ...]:
-    """The parts of a sparse file; for one that is a single hole an empty part, so that it can be told from others."""
+    """The parts of a sparse file; a single hole has an empty part, so that it is not taken for another file."""
     if not member.issparse():
         return ()
     parts = cast("list[tuple[int, int]]", member.sparse)  # what the type stubs call bytes

@@ -34,7 +34,7 @@ def unfinished(client: docker.DockerClient, store: Store) -> Iterator[Remember]:
     """Remove what earlier builds left in this engine, and remember what this one makes until that is gone.
 
     Yields:
-        What is told of all that this build makes in the engine and will remove: `image <id or tag>`, `container <id>`.
+        What takes the name of all that this build makes in the engine and will remove: `image <id>`, `container <id>`.
     """
     info = client.info()
     if Path(str(info.get("DockerRootDir") or "/")).is_relative_to(store.root / "scratch"):

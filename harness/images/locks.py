@@ -1,4 +1,4 @@
-"""The project's locks, looked at from the command line: checked, and exported in other tools' words."""
+"""The project's locks, checked and exported in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lock_names(root: Path) -> tuple[str, ...]:
 def check_locks(root: Path, names: tuple[str, ...], store: Store, progress: Progress) -> tuple[Finding, ...]:
     """What is wrong with locks.
 
-    The lock of an image is linted, and held against what its wheels say they need where these are in the cache. Of any
+    The lock of an image is linted, and compared with what its wheels say they need where these are in the cache. Of any
     other it is checked that it can be read, with everything pinned and hashed.
     """
     found: dict[str, Finding] = {}

@@ -15,7 +15,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
+
+from pydantic import JsonValue
 
 from harness.documents.lockfile import digest_of
 from harness.errors import HostError
@@ -40,10 +42,11 @@ _TORN = (
 
 @dataclass(frozen=True, slots=True)
 class SavedImage:
-    """An image that an engine wrote: its configuration, decoded, and its layers on disk, lowest first."""
+    """An image that an engine wrote: its configuration, and its layers on disk with their digests, lowest first."""
 
-    config: dict[str, Any]
+    config: dict[str, JsonValue]
     layers: tuple[Path, ...]
+    diff_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def spool(stream: Iterable[bytes], folder: Path) -> SavedImage:
         raise HostError(f"the engine's archive of the image is torn: {error!r}", "build again") from error
     if len(diff_ids) != len(layers):
         raise HostError("the engine's archive of the image names other layers than it holds", "build again")
-    return SavedImage(config, layers)
+    return SavedImage(config, layers, diff_ids)
 
 
 def reread(saved: SavedImage) -> CanonicalImage:
@@ -99,7 +102,7 @@ def reread(saved: SavedImage) -> CanonicalImage:
     """
     layers = tuple(CanonicalLayer(entries, layer_digest(entries)) for entries in map(_canonical_entries, saved.layers))
     digests = tuple(layer.digest for layer in layers)
-    if digests != tuple(saved.config["rootfs"]["diff_ids"]):
+    if digests != saved.diff_ids:
         raise HostError("the engine saved other layers than it was given", "remove the image, build it again")
     config = canonical_config(saved.config, digests)
     return CanonicalImage(digest_of(config), config, layers)
@@ -152,7 +155,7 @@ def _resolve(path: str, target: str, *, is_symbolic: bool) -> str:
     return "/".join(parts)
 
 
-def _write(content: Any, path: Path) -> None:
+def _write(content: IO[bytes] | gzip.GzipFile, path: Path) -> None:
     with path.open("wb") as output:
         while chunk := content.read(CHUNK):
             output.write(chunk)

@@ -75,8 +75,8 @@ def _state_folder(data: Path) -> Iterator[Path]:
     """A folder for sockets, held by a lock, that names the data that belong to it."""
     # A socket's path may have 108 characters, and containerd's lie deep below the state folder.
     state = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_RUN))
-    with (state / _LOCK).open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with (state / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         (state / _DATA).symlink_to(data)
         try:
             yield state
@@ -143,7 +143,7 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
 
 
 def _processes(state: Path) -> list[int]:
-    """The programs of an engine that were told a state folder, and all that they have started."""
+    """The programs of an engine with a state folder among their arguments, and all that they have started."""
     parents: dict[int, int] = {}
     found = set()
     for path in Path("/proc").glob("[0-9]*"):

@@ -17,9 +17,10 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -39,11 +40,39 @@ class _RefusedError(Exception):
         self.kind = kind
 
 
+class Place(TypedDict):
+    """A repository at a commit, as huggingface_hub's functions name it."""
+
+    repo_id: str
+    revision: str
+    repo_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is downloaded: the files that fit `patterns`, all where there are none, into the folder `tree`."""
+
+    repository: str
+    revision: str
+    repo_type: str
+    patterns: list[str]
+    endpoint: str | None
+    tree: str
+    answer: str
+    max_files: int
+    max_bytes: int
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return {"repo_id": self.repository, "revision": self.revision, "repo_type": self.repo_type}
+
+
 def main() -> None:
     """Read the request, download, write the answer."""
-    request = json.loads(sys.stdin.readline())
+    request = Request(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_the_harness, daemon=True).start()
-    answer = Path(request["answer"])
+    answer = Path(request.answer)
     try:
         _download(request, answer.with_name("listed.json"))
         result = {"kind": "done", "detail": ""}
@@ -62,31 +91,30 @@ def _end_with_the_harness() -> None:
     os._exit(1)
 
 
-def _download(request: dict[str, Any], listed: Path) -> None:
-    place = {"repo_id": request["repository"], "revision": request["revision"], "repo_type": request["repo_type"]}
+def _download(request: Request, listed: Path) -> None:
     token = os.environ.get("HF_TOKEN") or False
-    api = HfApi(endpoint=request["endpoint"], token=token)
-    found = _asked(api, place)
-    if found != request["revision"]:
+    api = HfApi(endpoint=request.endpoint, token=token)
+    found = _asked(api, request.place)
+    if found != request.revision:
         raise _RefusedError("revision", f"it answers with the commit {found}")
-    sizes = {file.path: file.size for file in _files(api, place, request["max_files"])}
-    patterns = list(request["patterns"]) or None
+    sizes = {file.path: file.size for file in _files(api, request.place, request.max_files)}
+    patterns = request.patterns or None
     wanted = list(filter_repo_objects(sizes, allow_patterns=patterns))
     if not wanted:
         raise _RefusedError("nothing", ", ".join(sorted(sizes)[:5]) or "it is empty")
     total = sum(sizes[name] for name in wanted)
     _write(listed, {"num_files": len(wanted), "size_bytes": total})
-    if total > request["max_bytes"]:
-        raise _RefusedError("size", f"{total} bytes, {request['max_bytes']} are allowed")
+    if total > request.max_bytes:
+        raise _RefusedError("size", f"{total} bytes, {request.max_bytes} are allowed")
     # A server that sends more than it listed is stopped by the kernel.
     largest = max(_LARGEST_RECORD, *(sizes[name] for name in wanted))
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     snapshot_download(
-        **place, endpoint=request["endpoint"], token=token, allow_patterns=patterns, local_dir=request["tree"]
+        **request.place, endpoint=request.endpoint, token=token, allow_patterns=patterns, local_dir=request.tree
     )
 
 
-def _asked(api: HfApi, place: dict[str, Any]) -> str | None:
+def _asked(api: HfApi, place: Place) -> str | None:
     """The commit that the hub has under this revision.
 
     Asked before anything else, for the library would try a hub that cannot be reached for half a minute.
@@ -102,7 +130,7 @@ def _asked(api: HfApi, place: dict[str, Any]) -> str | None:
     return None
 
 
-def _files(api: HfApi, place: dict[str, Any], max_files: int) -> Iterator[RepoFile]:
+def _files(api: HfApi, place: Place, max_files: int) -> Iterator[RepoFile]:
     for number, entry in enumerate(api.list_repo_tree(**place, recursive=True)):
         if number >= max_files:
             raise _RefusedError("size", f"more than {max_files} files and folders")
@@ -150,7 +178,7 @@ def _kind(error: BaseException) -> str:
     return ""
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
+def _write(path: Path, value: Mapping[str, object]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value), encoding="utf-8")
     temporary.replace(path)

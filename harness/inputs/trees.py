@@ -113,7 +113,7 @@ def listed(text: str) -> Iterator[tuple[str, str]]:
 
 
 def link_blob(blob: Path, path: Path) -> None:
-    """Give a blob a second name, read-only and without a time; a copy where links are not to be had."""
+    """Give a blob a second name, read-only and without a time; a copy where the file system has no links."""
     _freeze(blob)
     try:
         path.hardlink_to(blob)

@@ -1,4 +1,4 @@
-"""pip, run as a program of the harness's own interpreter, with its failures told apart.
+"""pip, run as a program of the harness's own interpreter, and what its failures mean.
 
 A machine's own index, mirror, proxy and credentials are those that pip is configured with; nothing here names a host
 but that of PyTorch's own wheel index, where builds with a local version (`torch==2.13.0+cpu`) come from when the
@@ -40,17 +40,23 @@ def download(lines: Iterable[str], folder: Path, label: str = "") -> tuple[str, 
     requirements = folder / "requirements.txt"
     requirements.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     options = ("-q", "--no-cache-dir", "-d", str(folder), "--no-deps", "--only-binary", ":all:")
-    command = ("-m", "pip", "download", *options, *_target_options(), "-r", str(requirements))
+    command = ("download", *options, *_target_options(), "-r", str(requirements))
     try:
-        said = run_python(*command)
-    except HostError:
-        if not label:
-            raise
-        said = run_python(*command, "--index-url", f"{LABEL_INDEX}{label}")
+        said = run_pip(command, label)
     finally:
         requirements.unlink()
     found = _YANKED.findall(re.sub(r"\s+", " ", said).strip())
     return tuple(f"{name} {version} is yanked: {reason}" for name, version, reason in found)
+
+
+def run_pip(arguments: tuple[str, ...], label: str) -> str:
+    """Run pip with its own sources, and where these fail, for builds with a local version, with PyTorch's index."""
+    try:
+        return run_python("-m", "pip", *arguments)
+    except HostError:
+        if not label:
+            raise
+        return run_python("-m", "pip", *arguments, "--index-url", f"{LABEL_INDEX}{label}")
 
 
 def run_python(*arguments: str, environment: dict[str, str] | None = None) -> str:

@@ -7,10 +7,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from harness.documents.lockfile import LABEL_INDEX, Lockfile, Pin, render_pins
+from harness.documents.lockfile import Lockfile, Pin, render_pins
 from harness.documents.platform import IMAGE_TARGET
 from harness.errors import HostError
-from harness.packages.pip import STRICT, host_target, run_python
+from harness.packages.pip import STRICT, host_target, run_pip, run_python
 from harness.packages.wheels import fetch_wheels, link_wheels
 from harness.system.project import read_lock
 from harness.system.store import Progress, Store, disk_errors
@@ -67,16 +67,11 @@ def _install_from_index(lock: Lockfile, python: Path, scratch: Path) -> None:
     for pin in lock.pins:
         groups.setdefault(pin.local_label, []).append(pin)
     for label, pins in sorted(groups.items()):
-        try:
-            _install(tuple(pins), python, scratch)
-        except HostError:
-            if not label:
-                raise
-            _install(tuple(pins), python, scratch, "--index-url", f"{LABEL_INDEX}{label}")
+        _install(tuple(pins), python, scratch, label=label)
 
 
-def _install(pins: tuple[Pin, ...], python: Path, scratch: Path, *sources: str) -> None:
+def _install(pins: tuple[Pin, ...], python: Path, scratch: Path, *sources: str, label: str = "") -> None:
     requirements = scratch / "requirements.txt"
     requirements.write_text(render_pins(pins), encoding="utf-8")
     options = ("--no-cache-dir", "--no-compile", *STRICT, "-r", str(requirements), *sources)
-    run_python("-m", "pip", "--python", str(python), "install", "-q", *options)
+    run_pip(("--python", str(python), "install", "-q", *options), label)

@@ -65,15 +65,15 @@ def signals_as_ctrl_c() -> Iterator[None]:
         yield
         return
     kept = {number: signal.getsignal(number) for number in _ASKED}
-    heard = [number for number in _ASKED if kept[number] is not signal.SIG_IGN]
+    caught = [number for number in _ASKED if kept[number] is not signal.SIG_IGN]
     found = _signals = _Signals()
-    for number in heard:
+    for number in caught:
         signal.signal(number, found.come)
     try:
         with interruption_named("start again"):
             yield
     finally:
-        for number in heard:
+        for number in caught:
             # What comes now finds nothing to clean up; until the process has ended it must not hide the answer.
             signal.signal(number, kept[number] if found.first_at is None else signal.SIG_IGN)
         _signals = None

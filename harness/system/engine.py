@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import docker
 from docker.errors import DockerException
@@ -73,7 +73,7 @@ def ensure(wanted: Wanted, tell: Callable[[str], None]) -> docker.DockerClient:
     return connect()
 
 
-def identity(info: Mapping[str, Any]) -> str:
+def identity(info: Mapping[str, object]) -> str:
     """The digest that tells an engine from others, of what it says of itself (`client.info()`).
 
     Engines before 25 take their ID from a key of the machine, so the data root is what tells two of them apart.

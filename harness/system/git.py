@@ -118,11 +118,6 @@ def clean_commit(root: Path) -> str:
     return "" if checkout.is_dirty else checkout.commit
 
 
-def export(source: Source, target: Path) -> None:
-    """Write the code of a source to `target`, which is not there yet."""
-    source.export(target)
-
-
 def find_commit(root: Path, name: str) -> Commit:
     """The commit that a name means: the first digits of its hash, at least 4, or whatever git knows a commit by.
 

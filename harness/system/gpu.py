@@ -146,7 +146,7 @@ def routed(client: docker.DockerClient, request: GpuRequest) -> GpuRequest:
     except (DockerException, OSError) as error:
         raise HostError(f"the engine does not answer: {error}", "start it again") from error
     devices = cdi_devices(info)
-    route = route_of(info, devices, request.uuids, has_hook=hook_path() is not None)
+    route = route_of(info.get("Runtimes") or {}, devices, request.uuids, has_hook=hook_path() is not None)
     if route is not None:
         return dataclasses.replace(request, route=route)
     known = sorted(name for name in devices if name.startswith(f"{CDI_KIND}="))
@@ -158,7 +158,7 @@ def routed(client: docker.DockerClient, request: GpuRequest) -> GpuRequest:
     raise HostError(problem, HAND_OUT_REMEDY)
 
 
-def cdi_devices(info: Mapping[str, Any]) -> frozenset[str]:
+def cdi_devices(info: Mapping[str, object]) -> frozenset[str]:
     """The CDI devices that an engine can hand out: those it lists, or those of the specifications it reads.
 
     Engines from API 1.50 on list them; from 1.44 on they name the folders, if CDI is switched on at all.
@@ -166,7 +166,8 @@ def cdi_devices(info: Mapping[str, Any]) -> frozenset[str]:
     if "DiscoveredDevices" in info:
         return discovered_devices(info)
     names: set[str] = set()
-    for folder in info.get("CDISpecDirs") or ():
+    folders = info.get("CDISpecDirs")
+    for folder in folders if isinstance(folders, list) else ():
         with contextlib.suppress(OSError):
             for path in sorted(Path(str(folder)).iterdir())[:_MAX_SPECS]:
                 names |= _devices_of(path)

@@ -30,7 +30,7 @@ _LOCK = ".lock"
 _USE = "use.lock"
 
 
-def _tell_nobody(_text: str) -> None:
+def _do_nothing(*_: str) -> None:
     pass
 
 
@@ -40,12 +40,12 @@ class Store:
 
     Attributes:
         archives: folders with blobs laid out alike, only read.
-        tell: told, once for each, of a blob in an archive that is not what its name says.
+        tell: called, once for each, for a blob in an archive that is not what its name says.
     """
 
     root: Path
     archives: tuple[Path, ...] = ()
-    tell: Progress = field(default=_tell_nobody, compare=False)
+    tell: Progress = field(default=_do_nothing, compare=False)
     _passed_over: set[Path] = field(default_factory=set, init=False, compare=False, repr=False)
 
     def blob(self, digest: str) -> Path:
@@ -128,48 +128,26 @@ class Store:
     def _record(self, kind: str, key: str) -> Path:
         return self.root / kind / f"{key.removeprefix('sha256:')}.json"
 
-    @contextlib.contextmanager
-    def locked(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    def locked(self, name: str, waiting: Callable[[], None] | None = None) -> contextlib.AbstractContextManager[None]:
         """Hold the lock `name` (one holder among all processes); `waiting` is called when somebody else has it."""
-        with (self.folder("locks") / f"{name}.lock").open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting:
-                    waiting()
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(stream, fcntl.LOCK_UN)  # closing alone leaves it to a child that was forked meanwhile
+        return _locked(self.folder("locks") / f"{name}.lock", fcntl.LOCK_EX, waiting or _do_nothing)
 
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
+    def in_use(self) -> contextlib.AbstractContextManager[None]:
         """Work with the cache: nothing is collected from it meanwhile. Any number of processes may at once."""
-        with (self.folder("locks") / _USE).open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH)
-            try:
-                yield
-            finally:
-                fcntl.flock(stream, fcntl.LOCK_UN)
+        return _locked(self.folder("locks") / _USE, fcntl.LOCK_SH, _do_nothing)
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> contextlib.AbstractContextManager[None]:
         """Have the cache for oneself.
 
         Raises:
-            HostError: somebody works with it.
+            HostError: another process works with it.
         """
-        with (self.folder("locks") / _USE).open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                problem = f"another process works with the cache {self.root}"
-                raise HostError(problem, "wait until every certify and build has ended") from error
-            try:
-                yield
-            finally:
-                fcntl.flock(stream, fcntl.LOCK_UN)
+
+        def refuse() -> None:
+            problem = f"another process works with the cache {self.root}"
+            raise HostError(problem, "wait until every certify and build has ended")
+
+        return _locked(self.folder("locks") / _USE, fcntl.LOCK_EX, refuse)
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -178,16 +156,30 @@ class Store:
         with self.locked("scratch"):
             _sweep(parent)
             path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
-            held = (path / _LOCK).open("w")
-            fcntl.flock(held, fcntl.LOCK_EX)
+            lock = (path / _LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            with held:
+            with lock:
                 yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def open_store(path: Path | None, environment: Mapping[str, str], tell: Progress = _tell_nobody) -> Store:
+@contextlib.contextmanager
+def _locked(path: Path, kind: int, waiting: Callable[[], None]) -> Iterator[None]:
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(stream, kind)
+        try:
+            yield
+        finally:
+            fcntl.flock(stream, fcntl.LOCK_UN)  # closing alone leaves it to a child that was forked meanwhile
+
+
+def open_store(path: Path | None, environment: Mapping[str, str], tell: Progress = _do_nothing) -> Store:
     """The cache in a given folder, else in `$HARNESS_CACHE`, else in the user's own cache folder.
 
     Raises:

@@ -24,7 +24,7 @@ from harness.runs.preparation import preparation_key, prepare
 from harness.runs.runtime import RuntimeRequest, make_runtime
 from harness.runs.sandbox import Mount
 from harness.runs.trajectory import RunContext, run_straight
-from harness.system.git import export, read_checkout
+from harness.system.git import read_checkout
 from harness.system.project import read_experiment
 from harness.workflow.training import RECORDER
 
@@ -107,7 +107,7 @@ class Trainings:
         self.experiment = experiment
         folder.mkdir(parents=True)
         checkout = read_checkout(root)
-        export(checkout, folder / "code")
+        checkout.export(folder / "code")
         (folder / "config.json").write_bytes(canonical_json(experiment.config) + b"\n")
         with _Teller() as progress:
             wish = RuntimeRequest(

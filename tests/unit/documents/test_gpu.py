@@ -88,7 +88,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(HostError) as caught:
         chosen(1, wanted="5")
     assert all(uuid in caught.value.problem for uuid in (A, B, C))
-    with pytest.raises(HostError, match="no GPU of this machine"):
+    with pytest.raises(HostError, match="not a GPU of this machine"):
         chosen(1, wanted="all; rm -rf /")
 
 
@@ -119,18 +119,18 @@ def test_a_device_request_names_uuids_and_never_all():
 
 def test_cdi_is_taken_where_it_names_every_gpu():
     both = frozenset({f"nvidia.com/gpu={A}", f"nvidia.com/gpu={B}", "nvidia.com/gpu=all"})
-    assert route_of({"Runtimes": {"nvidia": {}}}, both, (A, B), has_hook=True) == "cdi"
-    assert route_of({"Runtimes": {"nvidia": {}}}, both, (A, C), has_hook=False) == "nvidia"
+    assert route_of({"nvidia"}, both, (A, B), has_hook=True) == "cdi"
+    assert route_of({"nvidia"}, both, (A, C), has_hook=False) == "nvidia"
 
 
 def test_the_hook_or_the_runtime_serves_without_cdi():
-    assert route_of({"Runtimes": {"runc": {}}}, frozenset(), (A,), has_hook=True) == "nvidia"
-    assert route_of({"Runtimes": {"runc": {}, "nvidia": {}}}, frozenset(), (A,), has_hook=False) == "nvidia"
+    assert route_of({"runc"}, frozenset(), (A,), has_hook=True) == "nvidia"
+    assert route_of({"runc", "nvidia"}, frozenset(), (A,), has_hook=False) == "nvidia"
 
 
 def test_an_engine_with_neither_hands_out_none():
-    assert route_of({"Runtimes": {"runc": {}}}, frozenset({"vendor.com/net=eth0"}), (A,), has_hook=False) is None
-    assert route_of({}, frozenset({"nvidia.com/gpu=0"}), (A,), has_hook=False) is None
+    assert route_of({"runc"}, frozenset({"vendor.com/net=eth0"}), (A,), has_hook=False) is None
+    assert route_of((), frozenset({"nvidia.com/gpu=0"}), (A,), has_hook=False) is None
 
 
 def test_devices_that_an_engine_discovered_are_read_whatever_else_stands_there():

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from harness.errors import HostError, UsageError
-from harness.system.git import Exported, export, find_commit, read_checkout
+from harness.system.git import Exported, find_commit, read_checkout
 
 
 def git(root, *arguments):
@@ -49,10 +49,10 @@ def test_ignored_files_do_not_make_it_dirty(repository):
 
 
 def test_a_clean_tree_exports_the_commit_and_a_dirty_one_the_working_tree(repository, tmp_path):
-    export(read_checkout(repository), tmp_path / "clean")
+    read_checkout(repository).export(tmp_path / "clean")
     assert (tmp_path / "clean" / "train.py").read_text() == "print(1)\n"
     (repository / "train.py").write_text("print(2)\n")
-    export(read_checkout(repository), tmp_path / "dirty")
+    read_checkout(repository).export(tmp_path / "dirty")
     assert (tmp_path / "dirty" / "train.py").read_text() == "print(2)\n"
     assert not list(tmp_path.glob("*.tar"))
 
@@ -121,7 +121,7 @@ def test_names_that_are_no_utf8_are_exported_as_they_are(repository, tmp_path):
     (repository / os.fsdecode(name)).write_text("x")
     checkout = read_checkout(repository)
     assert [os.fsencode(path) for path in checkout.changed] == [name]
-    export(checkout, tmp_path / "dirty")
+    checkout.export(tmp_path / "dirty")
     assert name in os.listdir(os.fsencode(tmp_path / "dirty"))
 
 
@@ -130,7 +130,7 @@ def test_a_link_out_of_the_tree_is_a_clear_error(repository, tmp_path):
     git(repository, "add", ".")
     git(repository, "commit", "-qm", "link")
     with pytest.raises(UsageError, match="'link' is a link to an absolute path"):
-        export(read_checkout(repository), tmp_path / "code")
+        read_checkout(repository).export(tmp_path / "code")
     assert not list(tmp_path.glob("*.tar"))
 
 
@@ -141,7 +141,7 @@ def test_a_commit_is_not_asked_of_a_folder_that_is_no_repository(tmp_path):
 
 def test_code_that_was_exported_already_is_copied_once(repository, tmp_path):
     folder = tmp_path / "code"
-    export(read_checkout(repository), folder)
+    read_checkout(repository).export(folder)
     source = Exported(folder=folder, commit="a" * 40)
     source.export(folder)
     source.export(tmp_path / "copy")
