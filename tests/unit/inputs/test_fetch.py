@@ -200,7 +200,7 @@ def test_a_cached_package_that_was_changed_is_not_used(store, tmp_path, monkeypa
     monkeypatch.setenv("HARNESS_DEBIAN_MIRROR", (tmp_path / "no-mirror").as_uri())
     value = cached(store, "deb", deb("x1", member("./a", b"a")))
     store.blob(value.sha256).write_bytes(b"changed")
-    with pytest.raises(HostError, match="no mirror gave"):
+    with pytest.raises(HostError, match="no mirror has"):
         fetch_input(value, store, tmp_path, silent)
 
 

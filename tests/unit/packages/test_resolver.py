@@ -147,7 +147,7 @@ def test_a_lock_whose_requirements_are_not_there_is_named(project, tmp_path, nam
 
 
 def test_a_name_that_climbs_is_refused(project, tmp_path):
-    with pytest.raises(UsageError, match="no name"):
+    with pytest.raises(UsageError, match="not a name"):
         write_lock(project, "../tiny", Store(tmp_path / "cache"), silent)
 
 

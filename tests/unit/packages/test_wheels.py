@@ -109,7 +109,7 @@ def test_a_local_build_that_pip_does_not_find_is_looked_for_in_the_index_of_its_
 
 def test_a_lock_that_names_no_wheels_is_refused_with_the_command_that_writes_them(store):
     lock = parse_lock(f"tiny-thing==1.0 --hash={digest_of(b'')}", "x.lock")
-    with pytest.raises(UsageError, match="which wheel of tiny-thing") as caught:
+    with pytest.raises(UsageError, match="does not name a wheel of tiny-thing") as caught:
         fetch_wheels(lock, store, silent)
     assert "harness lock" in caught.value.remedy
 
