@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Literal, cast
 
 from harness.documents.digest import Digest
-from harness.documents.verdict import Testimony
+from harness.documents.verdict import Restored, Testimony
 from harness.errors import EvidenceError
-from harness.evidence.trajectory import TrajectoryEvidence
+from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors
 
 _STREAMS = ("param", "buffer", "frozen")
@@ -63,9 +63,8 @@ def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> tuple[Testimo
     for trajectory in trajectories:
         if trajectory is None or any(run.record.was_stopped_early for run in trajectory.runs):
             continue
-        files = [file for file in trajectory.files if file.role == "checkpoint" and file.content is not None]
-        held = {file.path: {str(t.digest) for t in file.content.tensors} for file in files if file.content is not None}
-        held = {path: digests for path, digests in held.items() if digests}
+        files = {file.path: tensor_digests(file) for file in trajectory.files if file.role == "checkpoint"}
+        held = {path: digests for path, digests in files.items() if digests}
         try:
             states = list(_weights(trajectory)) if held else []
         except EvidenceError as error:
@@ -80,6 +79,55 @@ def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> tuple[Testimo
             missing += [f"{trajectory.name}: {names}: no recorded step's weights are in it"] * states[0][1]
     found_in_ledger, first = total - len(missing), tuple(missing[:1])
     return Testimony(tensors_on_disk=total, found_in_ledger=found_in_ledger, missing=first), tuple(problems)
+
+
+def with_checkpoints(resumed: TrajectoryEvidence | None, restored: tuple[Restored, ...]) -> tuple[Restored, ...]:
+    """What each resume brought back, with the checkpoint that was read, where it is still what it was."""
+    return tuple(_with_file(resumed, one) for one in restored) if resumed is not None else ()
+
+
+def _with_file(resumed: TrajectoryEvidence, restored: Restored) -> Restored:
+    run = resumed.runs[restored.run - 1]
+    read = [e.fields.get("path") for e in run.events if e.kind == "restore" and e.fields.get("ok") is True]
+    paths = [path for path in read if isinstance(path, str)]
+    path = next((path for path in reversed(paths) if resumed.file(path) is not None), paths[-1] if paths else None)
+    file = resumed.file(path) if path is not None else None
+    num = None
+    if file is not None and file.content is not None:
+        digests = tensor_digests(file)
+        if _is_still_of_step(resumed, restored, digests):
+            num = _num_in_file(run, digests)
+    return restored.model_copy(update={"file": path, "num_in_file": num})
+
+
+def _is_still_of_step(resumed: TrajectoryEvidence, restored: Restored, digests: frozenset[str]) -> bool:
+    """Whether the file holds the weights that an earlier run had after that step: it was not written again later."""
+    for run in reversed(resumed.runs[: restored.run - 1]):
+        try:
+            tensors = state_tensors(run, "step", restored.after_step, "param") if run.ledger is not None else None
+        except EvidenceError:
+            return False
+        if tensors:
+            return all(tensor.digest in digests for tensor in tensors.values())
+    return False
+
+
+def _num_in_file(run: RunEvidence, digests: frozenset[str]) -> int | None:
+    """How many of the parameters, moments and generators that the process began with are in the checkpoint."""
+    if run.ledger is None:
+        return None
+    try:
+        found = [
+            state_tensors(run, "start", run.ledger.start.step, s) or {} for s in ("param", "optim", "rng", "buffer")
+        ]
+    except EvidenceError:
+        return None
+    return sum(entry.digest in digests for tensors in found for entry in tensors.values())
+
+
+def tensor_digests(file: FileEvidence) -> frozenset[str]:
+    """The digests of the tensors in a file; empty where it could not be read."""
+    return frozenset(str(tensor.digest) for tensor in file.content.tensors) if file.content is not None else frozenset()
 
 
 def _weights(trajectory: TrajectoryEvidence) -> Iterator[tuple[frozenset[str], int]]:

@@ -28,7 +28,6 @@ from harness.documents.verdict import (
     Word,
 )
 from harness.evidence.trajectory import RunEvidence
-from harness.judge.checkpoints import with_checkpoints
 from harness.judge.checks import CheckResult, CheckResults, check_certify
 from harness.judge.controls import CONTROLS, check_weights_moved
 from harness.judge.diagnosis import checkpoint_ignored, diagnose, image_differs
@@ -39,7 +38,7 @@ from harness.judge.replay_check import check_replay, replay_cause
 from harness.judge.sentences import not_checked, summary_of
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE, gpu_problems, has_landed
 from harness.judge.symptom import Symptom
-from harness.judge.testimony import match_checkpoints, match_ledger
+from harness.judge.testimony import match_checkpoints, match_ledger, with_checkpoints
 from harness.judge.verdict_inputs import Measured, ReplayInputs, VerdictInputs
 
 _STATIC_CONTROLS = ("tensor_bit", "ledger_digit")
