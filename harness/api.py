@@ -75,7 +75,7 @@ def certify(
         steps=steps,
         allow_dirty=allow_dirty,
     )
-    with Console(cast("TextIO", _Lines(progress)), is_live=False) as console:
+    with Console(cast("TextIO", _Lines(progress))) as console:
         return certified(request, _store(progress), console)
 
 
@@ -141,6 +141,9 @@ class _Lines:
 
     def flush(self) -> None:
         pass
+
+    def isatty(self) -> bool:
+        return False
 
 
 def _store(progress: Progress | None) -> Store:

@@ -70,5 +70,5 @@ def certify(
     if as_json:
         click.echo((result.folder / "verdict.json").read_text(encoding="utf-8"), nl=False)
     else:
-        print_summary(result.verdict.to_json(), result.manifest.to_json(), result.documents)
+        print_summary(result.verdict, result.manifest, result.documents)
     return result.exit_code

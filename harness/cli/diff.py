@@ -25,11 +25,11 @@ def diff(a: Path, b: Path, as_json: bool) -> int:
     Exit codes: 0 equal, 1 different, 2 usage, 3 a file cannot be read.
     """
     from harness import api
-    from harness.report.difference import print_difference
+    from harness.report.results import print_difference
 
     result = api.diff(a, b)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=1, sort_keys=True))
     else:
-        print_difference(result.to_json())
+        print_difference(result)
     return 0 if result.is_equal else errors.EXIT_DIVERGED

@@ -35,7 +35,7 @@ def history(root: Path, experiment: str, as_json: bool) -> int:
     if as_json:
         click.echo(found.write(), nl=False)
     else:
-        print_history(found.to_json())
+        print_history(found)
     return 0
 
 
@@ -72,8 +72,8 @@ def bisect(
     Exit codes: 0 the change was found, 2 both sides give the same bits, 3 the good side does not repeat itself, or only
     a range could be found.
     """
-    from harness.report.bisection import print_bisection
     from harness.report.console import Progress
+    from harness.report.history import print_bisection
     from harness.runs.request import Request
     from harness.workflow.bisect_commits import bisect_commits
     from harness.workflow.bisect_locks import bisect_locks
@@ -90,7 +90,7 @@ def bisect(
     if as_json:
         click.echo(found.write(), nl=False)
     else:
-        print_bisection(found.to_json())
+        print_bisection(found)
     return 0 if found.outcome == "found" else errors.EvidenceError.exit_code
 
 

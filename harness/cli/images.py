@@ -42,7 +42,7 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
     Exit codes: 0 built, 1 two builds differ, 2 usage, 6 there is no engine, or a package is not available.
     """
     from harness.images import builder, oci
-    from harness.report.build import print_build
+    from harness.report.results import print_build
     from harness.system import engine, git, project
 
     if other and not check:

@@ -77,19 +77,18 @@ def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) ->
     from harness.report.sarif import render_sarif
     from harness.review.checklist import review_to_json
 
-    document = review_to_json(found.review)
     # Code scanning and annotations want paths as they are seen from the folder that the command was given in.
     here = Path.cwd()
     base = f"{found.root.relative_to(here)}/" if found.root != here and found.root.is_relative_to(here) else ""
     if kind == "table":
         with output.open("w", encoding="utf-8") if output else contextlib.nullcontext(sys.stdout) as stream:
-            print_review(document, name, stream=stream)
+            print_review(found.review, name, stream=stream)
         return
     text = {
-        "sarif": lambda: render_sarif(document, version=harness.__version__, base=base),
-        "junit": lambda: render_review_junit(document, name),
-        "github": lambda: render_annotations(document, base=base),
-        "json": lambda: json.dumps(document, indent=1, sort_keys=True) + "\n",
+        "sarif": lambda: render_sarif(found.review, version=harness.__version__, base=base),
+        "junit": lambda: render_review_junit(found.review, name),
+        "github": lambda: render_annotations(found.review, base=base),
+        "json": lambda: json.dumps(review_to_json(found.review), indent=1, sort_keys=True) + "\n",
     }[kind]()
     if output:
         output.write_text(text, encoding="utf-8")

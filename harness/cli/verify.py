@@ -25,11 +25,11 @@ def verify(root: Path, path: Path, as_json: bool) -> int:
     2 if there is nothing to verify.
     """
     from harness import api
-    from harness.report.verification import print_verification
+    from harness.report.results import print_verification
 
     result = api.verify(path, root=root, progress=None if as_json else tell)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=1, sort_keys=True))
     else:
-        print_verification(result.to_json())
+        print_verification(result)
     return result.exit_code

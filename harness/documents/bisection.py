@@ -27,7 +27,8 @@ class FirstDifference(Model):
             return f"the file {self.tensor}"
         at = f"step {self.step}" if self.phase == "step" else f"the {self.phase} at step {self.step}"
         tensor = f", tensor {self.tensor}" if self.tensor else ""
-        return f"{at}, stream {self.stream}{tensor}" + (f" ({self.note})" if self.note else "")
+        micro_batch = f", micro-batch {self.micro_batch}" if self.micro_batch else ""
+        return f"{at}{micro_batch}, stream {self.stream}{tensor}" + (f" ({self.note})" if self.note else "")
 
 
 class _Answered(Model):

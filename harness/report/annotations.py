@@ -5,40 +5,39 @@ Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workf
 
 from __future__ import annotations
 
-from typing import Any
+from harness.documents.verdict import Review
+from harness.report.review import FindingView, ReviewView
+from harness.report.tables import Tone
+from harness.report.text import line, safe
 
-from harness.report.fields import bounded
-from harness.report.review import finding_rows, unread_rows
-
-_COMMANDS = {"bad": "error", "unsure": "warning", "none": "notice"}
+_COMMANDS: dict[Tone, str] = {"bad": "error", "unsure": "warning", "none": "notice"}
 _MAX_ROWS = 1000
 
 
-def render_annotations(review: dict[str, Any], *, base: str = "") -> str:
+def render_annotations(review: Review, *, base: str = "") -> str:
     """One line for each finding and each file that was not read.
 
     Args:
-        review: as `harness review --format json` has it.
+        review: what was found.
         base: what stands before every path, so that it is seen from the repository's top.
     """
-    shown = bounded(review if isinstance(review, dict) else {}, max_rows=_MAX_ROWS)
-    lines = [_finding(one, base) for one in finding_rows(shown)]
-    lines += [_finding(one, base) for one in finding_rows(shown, "allowed")]
-    lines += [_command("notice", {"file": base + path, "title": "not read"}, why) for path, why in unread_rows(shown)]
+    view = ReviewView(safe(review, max_rows=_MAX_ROWS))
+    lines = [_finding(one, base) for one in (*view.findings, *view.allowed)]
+    lines += [_command("notice", {"file": base + path, "title": "not read"}, why) for path, why in view.unread]
     return "".join(f"{one}\n" for one in lines)
 
 
-def _finding(one: dict[str, Any], base: str) -> str:
-    title = f"{one['rule']} {one['name']} ({one['items']})"
-    message = f"{one['message']}. {one['why']} Fix: {one['fix']}"
-    if one["allowed"]:
-        message = f"{message} Allowed: {one['allowed']}"
-    properties = {"title": title}
-    if one["path"]:
-        properties = {"file": base + one["path"], **properties}
-        if one["line"] > 0:
-            properties |= {"line": str(one["line"]), "col": str(max(1, one["column"]))}
-    return _command(_COMMANDS[one["tone"]], properties, message)
+def _finding(one: FindingView, base: str) -> str:
+    finding = one.finding
+    message = f"{line(finding.message)}. {line(finding.why)} Fix: {line(finding.fix)}"
+    if finding.allowed:
+        message = f"{message} Allowed: {line(finding.allowed)}"
+    properties = {"title": f"{finding.rule} {finding.name} ({one.items})"}
+    if finding.path:
+        properties = {"file": base + finding.path, **properties}
+        if finding.line:
+            properties |= {"line": str(finding.line), "col": str(finding.column or 1)}
+    return _command(_COMMANDS[one.tone], properties, message)
 
 
 def _command(name: str, properties: dict[str, str], message: str) -> str:

@@ -9,31 +9,25 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, TextIO
 
-from harness.report import sections, wording
-from harness.report.fields import clean, document, duration, line, table, text, texts
-from harness.report.replay import condensed, environment_rows, facts, preflight_rows, preflight_sentence
-from harness.report.review import finding_rows, review_rows, review_sentence
-from harness.report.text_table import can_draw, text_table
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
+from harness.report.printer import STYLES, Printer, rich_console
+from harness.report.review import FindingView
+from harness.report.tables import Cell, Kind, Table, table
+from harness.report.text import clean, duration, few, line
+from harness.report.text_table import can_draw
+from harness.report.view import View, place_text
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-_COLOURS = {
-    "CERTIFIED": "green",
-    "DIVERGED": "red",
-    "VETOED": "red",
-    "TAMPERED": "red",
-    "INCONCLUSIVE": "yellow",
-    wording.NOT_CHECKED: "bright_black",
-}
 _MAX_ROWS = 40
 _MAX_CHARS = 600
-_MAX_SHOWN = 100
 _MAX_NAMED = 5
 _MIN_INTERVAL_S = 1.0
 _SHARES = 10
@@ -45,174 +39,84 @@ _LABEL_STYLES = {
     "veto": "red",
     "fix": "green",
 }
-_Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 
 def print_summary(
-    verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[str, object], *, stream: TextIO | None = None
+    verdict: Verdict, manifest: Manifest | None, paths: Mapping[str, object], *, stream: TextIO | None = None
 ) -> None:
     """The verdict for a person, on stdout; the last line is `VERDICT: CERTIFIED` or another word.
 
     That of a prefix has its extent behind it, so that nobody takes it for that of the experiment.
 
     Args:
-        verdict: `verdict.json`, in whatever state it is.
-        manifest: `manifest.json`.
+        verdict: of a certify or a replay.
+        manifest: that of the same run.
         paths: what was written, name to path, such as `{"report": ".../report.html"}`.
         stream: where to write instead of stdout.
     """
-    stream = stream or sys.stdout
-    verdict, manifest = (
-        document(condensed(value) if isinstance(value, dict) else {}, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)
-        for value in (verdict, manifest)
-    )
-    word = wording.overall(verdict)
-    tables = _tables(verdict)
-    closing = _closing(verdict, manifest, paths)
-    if can_draw(stream):
-        _print_rich(_rich_console(stream), verdict, tables, closing)
-    else:
-        _print_plain(stream, verdict, tables, closing)
-    scope = wording.scope_of(verdict)
-    _write(stream, f"VERDICT: {word}" + (f" ({scope})" if scope else ""))
-    stream.flush()
+    printer = Printer(stream)
+    view = View(verdict, manifest, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)
+    printer.line(f"{view.title}: {view.word}", f"bold {STYLES[view.word.tone]}")
+    printer.line(line(view.verdict.summary))
+    for one in _tables(view):
+        printer.table(one)
+    printer.line()
+    printer.pairs([*_closing(view), *((clean(name), clean(str(path))) for name, path in paths.items())], _LABEL_STYLES)
+    printer.line(f"VERDICT: {view.word}" + (f" ({view.scope})" if view.scope else ""))
 
 
-def _rich_console(stream: TextIO) -> Console:
-    from rich.console import Console
-
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
-
-
-def _write(stream: TextIO, shown: str) -> None:
-    """One line, whatever the stream's encoding: what it cannot show is written as an escape."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(shown.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-
-
-def _tables(verdict: dict[str, Any]) -> list[_Table]:
-    """Title, header and rows of what is worth a table; tables without rows are left out."""
-    oracles: list[tuple[str, ...]] = [
-        (oracle.title, wording.words(oracle.verdict), oracle.compared, oracle.reason or oracle.how)
-        for oracle in wording.oracle_texts(verdict)
-    ]
-    kills: list[tuple[str, ...]] = [
-        (row["number"], row["place"], row["ending"], row["landed"], row["resumed"])
-        for row in sections.interruptions(verdict)
-    ]
-    controls: list[tuple[str, ...]] = [
-        (row["title"], row["outcome"], row["detail"]) for row in sections.controls(verdict)
-    ]
-    missing: list[tuple[str, ...]] = [
-        (row["kind"], row["name"], row["state"], row["detail"], row["remedy"])
-        for row in preflight_rows(verdict)
-        if row["state"] == "gone" or (row["state"] != "present" and wording.overall(verdict) != "CERTIFIED")
-    ]
-    changed: list[tuple[str, ...]] = [*environment_rows(verdict)]
-    found: list[_Table] = [
-        ("Oracles", ("oracle", "verdict", "compared", "how"), oracles),
-        ("What differs of the environment", ("", "archived", "today"), changed),
-        ("Preflight", ("kind", "name", "state", "detail", "remedy"), missing),
-        ("Interruptions", ("no.", "where", "how it ended", "as planned", "resumed"), kills),
-        ("Controls", ("what was changed", "outcome", "detail"), controls),
-        ("Review", ("item", "", "state", "shown by"), _open_items(verdict)),
-    ]
-    return [(title, header, rows) for title, header, rows in found if rows]
+def _tables(view: View) -> Iterator[Table]:
+    columns: dict[str, Kind] = {"Check": "key", "Verdict": "text", "Compared": "text", "How": "long"}
+    rows: list[tuple[Cell, ...]] = [(one.title, one.state, one.compared, one.reason or one.how) for one in view.checks]
+    yield table("Checks", columns, rows)
+    if view.replay:
+        yield view.replay.environment
+        # Where there is a certificate, what could be fetched was fetched.
+        yield view.replay.needs("gone", *(() if view.word.tone == "good" else ("unknown", "fetchable")))
+    yield view.kills
+    yield view.controls
+    if view.review:
+        yield view.review.open_items
 
 
-def _open_items(verdict: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The items of the checklist that neither hold nor do not apply; the reports have all."""
-    rows = [row for row in review_rows(verdict.get("review")) if row["state"] not in ("holds", "does not apply")]
-    shown = [(row, row["shown"][0] if row["shown"] else "") for row in rows]
-    return [
-        (row["id"], row["title"], row["state"], first if len(first) <= _MAX_SHOWN else f"{first[:_MAX_SHOWN]} ...")
-        for row, first in shown
-    ]
+def _closing(view: View) -> Iterator[tuple[str, str]]:
+    """(label, text) after the tables: where it differs and why, what went wrong, what was not checked."""
+    verdict = view.verdict
+    if view.replay:
+        yield from view.replay.facts
+        yield "preflight", view.replay.preflight
+    yield "environment", _environment(view)
+    yield "differs", view.divergence
+    if cause := verdict.cause:
+        yield "cause", f"{cause.title} ({cause.kind})"
+        yield from (("evidence", entry) for entry in cause.evidence)
+        yield from (("ruled out", entry) for entry in cause.ruled_out)
+        yield "fix", cause.fix
+    if review := view.review:
+        yield "review", review.sentence
+        yield from (("veto", _finding(one)) for one in review.findings if one.tone == "bad")
+        yield from (("allowed", _finding(one)) for one in review.allowed)
+    yield from (("problem", problem) for problem in view.problems)
+    yield from (("not checked", entry) for entry in view.not_checked)
+    yield "compared", view.compared
+    yield "commit", view.commit
+    yield "took", view.ground.took
 
 
-def _closing(verdict: dict[str, Any], manifest: dict[str, Any], paths: Mapping[str, object]) -> list[tuple[str, str]]:
-    """(label, text) after the tables: where it differs and why, what kept it from a certificate, what was written."""
-    cause = table(verdict.get("cause"))
-    found = [*facts(verdict), ("preflight", preflight_sentence(verdict))]
-    found += [("environment", _environment(verdict)), ("differs", wording.divergence_sentence(verdict))]
-    if cause:
-        name = line(cause.get("class"))
-        found.append(("cause", line(cause.get("title")) + (f" ({name})" if name else "")))
-        found += [("evidence", line(entry)) for entry in texts(cause.get("evidence"))]
-        found += [("ruled out", line(entry)) for entry in texts(cause.get("ruled_out"))]
-        found.append(("fix", line(cause.get("fix"))))
-    found.append(("review", review_sentence(verdict.get("review"))))
-    found += [("veto", _finding(one)) for one in finding_rows(verdict.get("review")) if one["tone"] == "bad"]
-    found += [("allowed", _finding(one)) for one in finding_rows(verdict.get("review"), "allowed")]
-    found += [("problem", line(problem)) for problem in texts(verdict.get("problems"))]
-    found += [("not checked", line(entry)) for entry in texts(verdict.get("not_checked"))]
-    found.append(("compared", wording.compared_text(verdict.get("compared"))))
-    found.append(("commit", line(wording.commit_of(verdict))))
-    found.append(("took", duration(sections.total_seconds(manifest) or None)))
-    found += [(clean(str(name)), clean(str(path))) for name, path in paths.items()]
-    return [(label, shown) for label, shown in found if shown]
-
-
-def _finding(one: dict[str, Any]) -> str:
+def _finding(one: FindingView) -> str:
     """A finding on one line, with what to do, or with the reason why it was allowed."""
-    more = f"allowed: {one['allowed']}" if one["allowed"] else f"fix: {one['fix']}"
-    return f"{one['place']}: {one['rule']} {one['message']}; {more}"
+    finding = one.finding
+    more = f"allowed: {finding.allowed}" if finding.allowed else f"fix: {finding.fix}"
+    return f"{one.place}: {finding.rule} {finding.message}; {more}"
 
 
-def _environment(verdict: dict[str, Any]) -> str:
-    """The difference to the lock, with the first of the packages by name."""
-    found = wording.environment_rows(verdict)
-    named = [f"{kind} {name}" + (f" {before} -> {now}" if before and now else "") for kind, name, before, now in found]
-    more = f" and {len(named) - _MAX_NAMED} more" if len(named) > _MAX_NAMED else ""
-    sentence = wording.environment_sentence(verdict)
-    return f"{sentence} ({', '.join(named[:_MAX_NAMED])}{more})" if sentence else ""
-
-
-def _print_plain(stream: TextIO, verdict: dict[str, Any], tables: list[_Table], closing: list[tuple[str, str]]) -> None:
-    _write(stream, line(wording.summary_of(verdict)))
-    for title, header, rows in tables:
-        _write(stream, f"\n{title}")
-        _write(stream, text_table(rows, header))
-    _write(stream, "")
-    width = max((len(label) for label, _ in closing), default=0)
-    for label, shown in closing:
-        _write(stream, f"{label:<{width}}  {shown}")
-
-
-def _print_rich(
-    console: Console, verdict: dict[str, Any], tables: list[_Table], closing: list[tuple[str, str]]
-) -> None:
-    from rich import box
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    word = wording.overall(verdict)
-    console.print()
-    console.print(
-        Text(f" {word} ", style=f"bold reverse {_COLOURS[word]}"), Text(wording.title_of(verdict), style="bold")
-    )
-    console.print(Padding(Text(text(wording.summary_of(verdict))), (1, 2)))
-    for title, header, rows in tables:
-        shown = Table(
-            *header, title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False
-        )
-        for row in rows:
-            shown.add_row(*(Text(cell, style=_cell_style(cell)) for cell in row))
-        console.print(shown)
-    grid = Table.grid(padding=(0, 2))
-    for label, value in closing:
-        style = _LABEL_STYLES.get(label, "")
-        grid.add_row(Text(label, style="bright_black"), Text(value, style=style, overflow="fold"))
-    console.print(grid)
-    console.print()
-
-
-def _cell_style(cell: str) -> str:
-    if cell in {wording.words(word) for word in _COLOURS}:
-        return _COLOURS[cell.replace(" ", "_").upper()]
-    styles = {"did not land": "red", "did not fail": "red", "warning": "yellow", "could not tell": "yellow"}
-    return styles.get(cell, "")
+def _environment(view: View) -> str:
+    """How the packages differ from the lock, with the first of them by name."""
+    named = [
+        f"{kind} {name}" + (f" {before} -> {now}" if before and now else "")
+        for kind, name, before, now in view.packages.rows
+    ]
+    return f"{view.packages_warning} ({few(named, _MAX_NAMED)})" if named else ""
 
 
 class Progress:
@@ -222,22 +126,15 @@ class Progress:
     between, at most one a second.
     """
 
-    def __init__(
-        self,
-        stream: TextIO | None = None,
-        *,
-        is_live: bool | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Write to `stream` (stderr if None); draw live if `is_live`, or if None where the stream is a terminal."""
-        self._stream = stream or sys.stderr
+    def __init__(self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Write to `stream`, stderr if None; draw live where that is a terminal."""
+        stream = stream or sys.stderr
+        self._printer = Printer(stream)
         self._clock = clock
         self._lock = threading.RLock()
         self._tasks: dict[tuple[str, int], TaskID] = {}
         self._last: dict[tuple[str, int], tuple[int, float]] = {}
-        self._bars: Bars | None = None
-        if can_draw(self._stream) if is_live is None else is_live:
-            self._bars = _bars(_rich_console(self._stream))
+        self._bars: Bars | None = _bars(rich_console(stream)) if can_draw(stream) else None
 
     def __enter__(self) -> Progress:
         return self
@@ -271,7 +168,7 @@ class Progress:
 
     def kill(self, trajectory: str, run: int, kind: str, step: int | None) -> None:
         """A run was killed where it was to be."""
-        where = wording.place({"kind": kind, "step": step})
+        where = place_text(kind, step)
         with self._lock:
             self._end_bar((trajectory, run))
             self._line(f"  {trajectory} run {run}: killed {where}", "red")
@@ -290,8 +187,7 @@ class Progress:
         shown = clean(shown.replace("\n", " "))
         with self._lock:
             if self._bars is None:
-                _write(self._stream, shown)
-                self._stream.flush()
+                self._printer.line(shown)
             else:
                 from rich.text import Text
 

@@ -1,22 +1,19 @@
-"""Curves: what one run reported at each step, for plots only; no oracle looks at them.
+"""Curves: what one run reported at each step, for plots only; no check looks at them.
 
-Rows come from a run's `progress.jsonl` and, for validation losses, from the `eval` records of its `ledger.jsonl`.
-Both were written by the training process, so nothing in them is trusted.
+They come from a run's `progress.jsonl`, and validation losses from the `eval` records of its `ledger.jsonl`.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from harness.report.fields import integer, number
+from harness.evidence.ledger import Ledger, Progress
+from harness.evidence.trajectory import TrajectoryEvidence
 
 MAX_STEPS = 1_000_000
-_LARGEST_STEP = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,76 +47,57 @@ class Curve:
     recorder_seconds: tuple[float, ...] = ()
 
 
-def curve_from_rows(
-    trajectory: str, run: int, progress: Iterable[Mapping[str, Any]], ledger: Iterable[Mapping[str, Any]] = ()
-) -> Curve:
-    """The curve of a run from the rows of its progress and, for validation losses, of its ledger.
+def curve_of(trajectory: str, number: int, ledger: Ledger | None, progress: Iterable[Progress]) -> Curve:
+    """What one run reported; of a run whose progress was not kept, losses and learning rates are the ledger's.
 
-    Rows without a usable step are left out; of rows of the same step the last one counts.
+    Of rows of the same step the last one counts.
     """
-    by_step: dict[int, Mapping[str, Any]] = {}
-    for row in progress:
-        step = _step(row)
-        if step is not None and (step in by_step or len(by_step) < MAX_STEPS):
-            by_step[step] = row
-    steps = tuple(sorted(by_step))
-    validations = _validations(ledger)
+    rows = {row.step: row for row in progress} or _ledger_rows(ledger)
+    kept = [rows[step] for step in sorted(rows)[:MAX_STEPS]]
+    evals = {one.step: _sum(one.loss) / len(one.loss) for one in (ledger.evals if ledger else ()) if one.loss}
     return Curve(
         trajectory=trajectory,
-        run=run,
-        steps=steps,
-        losses=tuple(_value(by_step[step].get("loss")) for step in steps),
-        learning_rates=tuple(_value(by_step[step].get("lr")) for step in steps),
-        seconds=tuple(_value(by_step[step].get("seconds")) for step in steps),
-        rss_bytes=tuple(integer(by_step[step].get("rss_bytes")) for step in steps),
-        vram_bytes=tuple(integer(by_step[step].get("vram_bytes")) for step in steps),
-        eval_steps=tuple(sorted(validations)),
-        eval_losses=tuple(validations[step] for step in sorted(validations)),
-        recorder_seconds=tuple(_value(by_step[step].get("recorder_seconds")) for step in steps),
+        run=number,
+        steps=tuple(row.step for row in kept),
+        losses=tuple(_known(row.loss) for row in kept),
+        learning_rates=tuple(_known(row.lr) for row in kept),
+        seconds=tuple(_known(row.seconds) for row in kept),
+        rss_bytes=tuple(row.rss_bytes for row in kept),
+        vram_bytes=tuple(row.vram_bytes for row in kept),
+        eval_steps=tuple(sorted(evals)),
+        eval_losses=tuple(evals[step] for step in sorted(evals)),
+        recorder_seconds=tuple(_known(row.recorder_seconds) for row in kept),
     )
 
 
-def curve_from_bytes(trajectory: str, run: int, progress: bytes, ledger: bytes = b"") -> Curve:
-    """`curve_from_rows` for the files' contents; lines that are not JSON tables (a torn last one) are left out."""
-    return curve_from_rows(trajectory, run, _json_lines(progress), _json_lines(ledger, only=b'"eval"'))
+def curves_of(trajectories: Iterable[TrajectoryEvidence]) -> tuple[Curve, ...]:
+    """What each run reported at each step, for plots."""
+    return tuple(
+        curve_of(trajectory.name, run.record.number, run.ledger, run.progress)
+        for trajectory in trajectories
+        for run in trajectory.runs
+    )
 
 
-def _json_lines(content: bytes, only: bytes = b"") -> Iterable[Mapping[str, Any]]:
-    for raw in content.splitlines():
-        if only not in raw:
-            continue
-        try:
-            row = json.loads(raw)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            yield row
+def _ledger_rows(ledger: Ledger | None) -> dict[int, Progress]:
+    """Step, loss and learning rate as a ledger has them; the recorder's progress adds up micro-batches as well."""
+    unknown = {"seconds": None, "rss_bytes": None, "vram_bytes": None, "recorder_seconds": None}
+    return {
+        one.step: Progress(step=one.step, loss=_sum(one.loss), lr=_sum(one.lr[:1]), **unknown)
+        for one in (ledger.steps if ledger else ())
+    }
 
 
-def _step(row: Mapping[str, Any]) -> int | None:
-    step = integer(row.get("step"))
-    return step if step is not None and 0 <= step <= _LARGEST_STEP else None
+def _sum(numbers: Sequence[str]) -> float:
+    """The sum of hexadecimal floats; NaN where one is not finite, or there is none."""
+    try:
+        return _known(math.fsum(float.fromhex(number) for number in numbers) if numbers else None)
+    except (ValueError, OverflowError):
+        return math.nan
 
 
-def _value(value: object) -> float:
-    """A number, or what the ledger writes (`0x1.8p+1`), or NaN."""
-    if isinstance(value, str):
-        try:
-            value = float.fromhex(value)
-        except (ValueError, OverflowError):
-            return math.nan
-    found = number(value)
-    return math.nan if found is None else found
-
-
-def _validations(ledger: Iterable[Mapping[str, Any]]) -> dict[int, float]:
-    """Step -> mean validation loss, from the records of kind `eval`."""
-    found: dict[int, float] = {}
-    for row in ledger:
-        step, losses = _step(row), row.get("loss")
-        if row.get("kind") == "eval" and step is not None and isinstance(losses, list) and losses:
-            found[step] = math.fsum(_value(loss) for loss in losses) / len(losses)
-    return found
+def _known(value: float | None) -> float:
+    return math.nan if value is None or not math.isfinite(value) else value
 
 
 def thinned(steps: Sequence[int], values: Sequence[float], width: int) -> tuple[list[int], list[float]]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Check, CheckName, StreamDifference, Verdict
+from harness.evidence.ledger import STREAMS
 from harness.report.curves import Curve
-from harness.report.fields import integer, line, rows, table
 
 State = Literal["equal", "differs", "mixed", "unknown"]
-STREAMS = ("data", "rng", "lr", "loss", "grad", "optim", "param", "buffer")
 MAX_CELLS = 96
-_ORACLES = ("replay", "rerun", "resume")
 _JUDGED = ("CERTIFIED", "DIVERGED")
 
 
@@ -39,105 +39,95 @@ class StreamRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualityMap:
-    """One oracle's map over steps 1 to `num_steps`."""
+    """One check's map over steps 1 to `num_steps`."""
 
-    oracle: str
+    check: CheckName
     num_steps: int
     rows: tuple[StreamRow, ...]
 
 
-def num_steps(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]) -> int:
+def num_steps(verdict: Verdict, manifest: Manifest | None, curves: Sequence[Curve]) -> int:
     """The length of the training: the largest step that anything in the report names."""
-    found = [integer(table(manifest.get("experiment")).get("steps")) or 0]
+    declared = manifest.experiment.get("steps") if manifest else None
+    found = [declared if isinstance(declared, int) else 0]
     found += [curve.steps[-1] for curve in curves if curve.steps and not curve.trajectory.startswith("control")]
-    for key in _ORACLES:
-        found.append(integer(table(verdict, "checks", key, "compared").get("steps")) or 0)
-    for row in rows(verdict.get("streams_that_differ")):
-        found.append(integer(row.get("first_step")) or 0)
-    return max(found)
+    found += [check.compared.steps for _, check in _trained(verdict)]
+    return max(found + [one.first_step for one in verdict.streams_that_differ])
 
 
-def equality_maps(
-    verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]
-) -> tuple[EqualityMap, ...]:
+def equality_maps(verdict: Verdict, manifest: Manifest | None, curves: Sequence[Curve]) -> tuple[EqualityMap, ...]:
     """A map for each of replay, rerun and resume of which any step was compared.
 
     Replay and rerun compare from step 1 on, a resume from the first step after the first resume: what comes before it
-    is the rerun's. The streams that differ belong to the oracle of the first divergence, or to the one that is
-    DIVERGED.
+    is the rerun's. The streams that differ belong to the check of the first divergence, or to the one that is DIVERGED.
     """
     total = num_steps(verdict, manifest, curves)
-    if total < 1:
-        return ()
-    guilty = _guilty(verdict)
     maps = []
-    for key in _ORACLES:
-        oracle = table(verdict, "checks", key)
-        differing = rows(verdict.get("streams_that_differ")) if key == guilty else []
+    for name, check in _trained(verdict) if total >= 1 else ():
+        differing = _differing(verdict, name)
         # A difference on other hardware is seen as well, though it decides nothing.
-        judged = oracle.get("verdict") in _JUDGED or (key == "replay" and differing)
-        compared = _compared(verdict, key, differing, total) if judged else range(1, 1)
+        judged = check.verdict in _JUDGED or (name == "replay" and differing)
+        compared = _compared(verdict, name, check, total) if judged else range(1, 1)
         if compared or differing:
-            maps.append(EqualityMap(oracle=key, num_steps=total, rows=_rows(differing, compared, total)))
+            maps.append(EqualityMap(check=name, num_steps=total, rows=_rows(differing, compared, total)))
     return tuple(maps)
 
 
-def stream_note(
-    verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve], stream: str, oracle: str
-) -> str:
-    """`same bits at 24 of 24 steps`, or where it differs, or that it was not compared."""
-    judged = table(verdict, "checks", oracle)
-    differing = rows(verdict.get("streams_that_differ")) if oracle == _guilty(verdict) else []
-    compared = _compared(verdict, oracle, differing, num_steps(verdict, manifest, curves))
-    if judged.get("verdict") not in _JUDGED or not compared:
-        return "not compared"
-    return _row(stream, differing, compared, compared[-1]).note
+def stream_notes(
+    verdict: Verdict, manifest: Manifest | None, curves: Sequence[Curve], stream: str
+) -> tuple[tuple[CheckName, str], ...]:
+    """By check: `same bits at 24 of 24 steps`, or where the stream differs, or that it was not compared."""
+    total = num_steps(verdict, manifest, curves)
+    notes = []
+    for name, check in _trained(verdict):
+        compared = _compared(verdict, name, check, total) if check.verdict in _JUDGED else range(1, 1)
+        note = _row(stream, _differing(verdict, name), compared, compared[-1]).note if compared else "not compared"
+        notes.append((name, note))
+    return tuple(notes)
 
 
-def _guilty(verdict: dict[str, Any]) -> str:
-    named = line(table(verdict.get("first_divergence")).get("check"))
-    if named:
-        return named
-    return next((key for key in _ORACLES if table(verdict, "checks", key).get("verdict") == "DIVERGED"), "")
+def _trained(verdict: Verdict) -> list[tuple[CheckName, Check]]:
+    """The checks that compare steps."""
+    return [(name, check) for name, check in verdict.checks.items() if name != "rebuild"]
 
 
-def _compared(verdict: dict[str, Any], key: str, differing: list[dict[str, Any]], total: int) -> range:
-    """Which steps an oracle compared.
+def _differing(verdict: Verdict, name: CheckName) -> tuple[StreamDifference, ...]:
+    """The streams that differ, where it was this check that found them."""
+    found = verdict.first_divergence.check if verdict.first_divergence else None
+    found = found or next((one for one, check in _trained(verdict) if check.verdict == "DIVERGED"), None)
+    return verdict.streams_that_differ if found == name else ()
+
+
+def _compared(verdict: Verdict, name: CheckName, check: Check, total: int) -> range:
+    """Which steps a check compared.
 
     The verdict has their number alone. Steps that two resumed runs did count twice in a resume's, so where these end
     is known from the end of the training, of the prefix, or from the difference that stopped it.
     """
-    judged = table(verdict, "checks", key)
-    amount = integer(table(judged.get("compared")).get("steps")) or 0
-    if key != "resume":
+    amount = check.compared.steps
+    if name != "resume":
         return range(1, max(min(amount, total), 0) + 1)
-    begins = [integer(row.get("started_after_step")) or 0 for row in rows(judged.get("resumes"))]
-    first = max(min(begins, default=0), 0) + 1
-    end = min(integer(table(verdict.get("scope")).get("steps")) or total, total)
-    if (stopped := integer(table(verdict.get("stopped_at")).get("step"))) is not None:
-        seen = [_first(row) + (integer(row.get("num_steps")) or 1) - 1 for row in differing]
-        end = min(max((stopped, *seen)), end)
+    first = max(min((point.started_after_step for point in check.resumes), default=0), 0) + 1
+    end = min(verdict.scope.steps if verdict.scope else total, total)
+    if verdict.stopped_at:
+        seen = [one.first_step + one.num_steps - 1 for one in _differing(verdict, name)]
+        end = min(max((verdict.stopped_at.step, *seen)), end)
     return range(first, max(min(first + amount - 1, end), first - 1) + 1)
 
 
-def _first(row: dict[str, Any]) -> int:
-    return max(integer(row.get("first_step")) or 1, 1)
-
-
-def _rows(differing: list[dict[str, Any]], compared: range, total: int) -> tuple[StreamRow, ...]:
-    more = [line(row.get("stream")) for row in differing]
-    names = [*STREAMS, *sorted({name for name in more if name and name not in STREAMS})]
+def _rows(differing: Sequence[StreamDifference], compared: range, total: int) -> tuple[StreamRow, ...]:
+    names = [*STREAMS, *sorted({one.stream for one in differing} - set(STREAMS))]
     return tuple(_row(name, differing, compared, total) for name in names)
 
 
-def _row(stream: str, differing: list[dict[str, Any]], compared: range, total: int) -> StreamRow:
-    found = next((row for row in differing if line(row.get("stream")) == stream), None)
+def _row(stream: str, differing: Sequence[StreamDifference], compared: range, total: int) -> StreamRow:
+    found = next((one for one in differing if one.stream == stream), None)
     begin, last = compared.start, compared.stop - 1
     spans: list[Span] = []
     if found is None:
         note, equal = _same(begin, last), last
     else:
-        first, amount = _first(found), integer(found.get("num_steps")) or 1
+        first, amount = max(found.first_step, 1), found.num_steps
         begin, equal = min(begin, first), first - 1
         note = f"differs from step {first:,}, at {amount:,} of {last - begin + 1:,} steps"
         if last < first:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any, TextIO
+from collections.abc import Iterator, Sequence
+from typing import TextIO
 
-from harness.report.fields import bounded, duration, line, number, rows, short, text, texts
-from harness.report.text_table import text_table
+from harness.documents.bisection import CommitBisection, LockBisection, Trial
+from harness.documents.history import Change, FileChange, History, PastRun, PinChange
+from harness.report.printer import Printer
+from harness.report.tables import Cell, Kind, State, table
+from harness.report.text import count, duration, few, line, safe, short
 
-_HEADER = ("", "date (UTC)", "commit", "verdict", "runner", "image", "steps", "last loss", "seconds", "numbers")
-_NUMBERS = {True: "same", False: "CHANGED", None: ""}
+_MAX_ROWS = 1000
 _MAX_LISTED = 12
-_UNEXPLAINED = "!! the numbers changed, and nothing that they are known to depend on did"
 _KINDS = {
     "code": "code of the experiment",
     "lock": "pinned packages",
@@ -26,113 +27,143 @@ _KINDS = {
 }
 
 
-def print_history(document: dict[str, Any], stream: TextIO | None = None) -> None:
-    """A table of the records, and below it what changed between neighbours.
-
-    Args:
-        document: what `harness history --json` prints.
-        stream: where to write instead of stdout.
-    """
-    shown = bounded(document, max_rows=1000)
-    changes = {change["after"]: change for change in rows(shown["changes"])}
-    table = [
-        (str(place), *_row(record, changes.get(record["run_id"])))
-        for place, record in enumerate(rows(shown["records"]), start=1)
-    ]
-    lines = [f"{shown['experiment']}: {len(table)} records", ""]
-    lines.append(text_table(table, _HEADER))
-    places = {record["run_id"]: place for place, record in enumerate(rows(shown["records"]), start=1)}
-    for change in rows(shown["changes"]):
-        lines += ["", f"{places[change['before']]} -> {places[change['after']]}: {_headline(change)}"]
-        lines += [f"  {one}" for one in _details(change)]
-    lines += [f"left out: {one['path']}: {one['problem']}" for one in rows(shown["left_out"])]
-    _write(lines, stream)
+def print_history(history: History, stream: TextIO | None = None) -> None:
+    """A table of the records, and below it what changed between neighbours."""
+    printer = Printer(stream)
+    shown = safe(history, max_rows=_MAX_ROWS)
+    changes = {change.after: change for change in shown.changes}
+    rows = [_row(place, one, changes.get(one.run_id)) for place, one in enumerate(shown.records, start=1)]
+    columns: dict[str, Kind] = {"": "key", "Date (UTC)": "text", "Commit": "code", "Verdict": "text", "Runner": "text"}
+    columns |= {"Image": "code", "Steps": "amount", "Last loss": "amount", "Time": "amount", "Numbers": "text"}
+    printer.line(f"{shown.experiment}: {count(len(history.records), 'record')}")
+    printer.table(table("", columns, rows, of=history.records))
+    places = {record.run_id: place for place, record in enumerate(shown.records, start=1)}
+    for change in shown.changes:
+        printer.line(f"\n{places.get(change.before, '?')} -> {places.get(change.after, '?')}: {_headline(change)}")
+        for detail in _details(change):
+            printer.line(f"  {detail}")
+    for one in shown.left_out:
+        printer.line(f"left out: {line(one.path)}: {line(one.problem)}")
 
 
-def _row(record: dict[str, Any], change: dict[str, Any] | None) -> tuple[str, ...]:
-    marks = [*(["replay"] if record["kind"] == "replay" else []), *([record["scope"]] if record["scope"] else [])]
-    verdict = record["verdict"] + (f" ({', '.join(marks)})" if marks else "")
-    figures = record["figures"]
-    loss = number(figures["last_loss"])
-    mark = "" if change is None else _NUMBERS[change["numbers_equal"]] + (" (!)" if change["is_unexplained"] else "")
+def _row(place: int, record: PastRun, change: Change | None) -> tuple[Cell, ...]:
+    marks = [mark for mark in ("replay" if record.kind == "replay" else "", record.scope) if mark]
+    figures = record.figures
+    numbers = State("", "none")
+    if change is not None and change.numbers_equal is not None:
+        mark = " (!)" if change.is_unexplained else ""
+        numbers = State("same", "good") if change.numbers_equal else State(f"CHANGED{mark}", "bad")
     return (
-        record["date"].replace("T", " ").removesuffix("Z"),
-        record["commit"][:12] + ("+" if record["dirty"] else ""),
-        verdict,
-        record["runner"],
-        short(record["image_id"]).removeprefix("sha256:"),
-        text(figures["steps"]),
-        "" if loss is None else f"{loss:.9g}",
-        duration(figures["seconds"]),
-        mark,
+        str(place),
+        record.date.replace("T", " ").removesuffix("Z"),
+        record.commit[:12] + ("+" if record.dirty else ""),
+        line(record.verdict) + (f" ({', '.join(marks)})" if marks else ""),
+        line(record.runner),
+        short(record.image_id).removeprefix("sha256:"),
+        "" if figures.steps is None else str(figures.steps),
+        "" if figures.last_loss is None else f"{figures.last_loss:.9g}",
+        duration(figures.seconds),
+        numbers,
     )
 
 
-def _headline(change: dict[str, Any]) -> str:
-    if change["is_unexplained"]:
-        return _UNEXPLAINED
-    causes = ", ".join(_KINDS.get(kind, kind) for kind in texts(change["causes"]))
+def _headline(change: Change) -> str:
+    if change.is_unexplained:
+        return "!! the numbers changed, and nothing that they are known to depend on did"
+    causes = ", ".join(_KINDS.get(kind, kind) for kind in change.causes)
     what = {True: "the numbers are the same", False: "the numbers changed", None: "no numbers to compare"}
-    return f"{what[change['numbers_equal']]}; changed: {causes or 'nothing'}"
+    return f"{what[change.numbers_equal]}; changed: {causes or 'nothing'}"
 
 
-def _details(change: dict[str, Any]) -> list[str]:
-    found = []
-    first = change["first_difference"]
+def _details(change: Change) -> Iterator[str]:
+    first = change.first_difference
     if first:
-        found.append(f"first difference: {first['phase']} {first['step']}, stream {first['stream']}")
-    if change["different_outputs"]:
-        found.append(f"outputs that differ: {_few(texts(change['different_outputs']))}")
-    if change["num_steps"] and not first:
-        found.append(f"{change['num_steps']} steps of both ledgers are equal")
-    if (num := change["num_commits"]) is None:
-        found.append("the repository does not have both commits")
-    elif num or change["is_backwards"]:
-        back = " (not an ancestor: another branch, or an older commit)" if change["is_backwards"] else ""
-        subjects = texts(change["subjects"])
-        found.append(f"{num} commit{'' if num == 1 else 's'} in between{back}{': ' if subjects else ''}")
-        found += [f"  {subject}" for subject in subjects[:_MAX_LISTED]]
-        found += [f"  ... and {num - _MAX_LISTED} more"] if num > _MAX_LISTED else []
-    found += _file_lines(change)
-    pins = rows(change["pins"])
-    found += [f"lock: {_pin(pin)}" for pin in pins[:_MAX_LISTED]]
-    found += [f"lock: ... and {len(pins) - _MAX_LISTED} more"] if len(pins) > _MAX_LISTED else []
-    if change["image"]:
-        found.append(f"image: {' -> '.join(short(one) or 'none' for one in change['image'])}")
-    values = rows(change["values"])
-    found += [f"{one['path']}: {_value(one['before'])} -> {_value(one['after'])}" for one in values[:_MAX_LISTED]]
-    found += [f"... and {len(values) - _MAX_LISTED} more values"] if len(values) > _MAX_LISTED else []
-    return found
+        yield f"first difference: {first.phase} {first.step}, stream {first.stream}"
+    if change.different_outputs:
+        yield f"outputs that differ: {few(change.different_outputs, 3)}"
+    if change.num_steps and not first:
+        yield f"{change.num_steps} steps of both ledgers are equal"
+    if change.num_commits is None:
+        yield "the repository does not have both commits"
+    elif change.num_commits or change.is_backwards:
+        back = " (not an ancestor: another branch, or an older commit)" if change.is_backwards else ""
+        yield f"{count(change.num_commits, 'commit')} in between{back}{': ' if change.subjects else ''}"
+        yield from _first([f"  {line(subject)}" for subject in change.subjects], change.num_commits, "  ...")
+    yield from _first([f"file: {_file(one)}" for one in change.files], len(change.files), "file:")
+    if change.num_other_files:
+        yield f"{count(change.num_other_files, 'other file')} that it is not known to use"
+    pins = change.pins or ()
+    yield from _first([f"lock: {_pin(one)}" for one in pins], len(pins), "lock:")
+    if change.image:
+        yield f"image: {' -> '.join(short(one) or 'none' for one in change.image)}"
+    values = [f"{line(one.path)}: {_value(one.before)} -> {_value(one.after)}" for one in change.values]
+    yield from _first(values, len(values), "...")
 
 
-def _file_lines(change: dict[str, Any]) -> list[str]:
-    files = rows(change["files"])
-    found = [f"file: {file['path']} {_counts(file)}" for file in files[:_MAX_LISTED]]
-    found += [f"file: ... and {len(files) - _MAX_LISTED} more"] if len(files) > _MAX_LISTED else []
-    if other := change["num_other_files"]:
-        found.append(f"{other} other file{'' if other == 1 else 's'} that it is not known to use")
-    return found
+def _first(shown: Sequence[str], num: int, label: str) -> list[str]:
+    """The first of many lines, and how many more there are."""
+    more = num - _MAX_LISTED
+    return [*shown[:_MAX_LISTED], *([f"{label} and {more} more"] if more > 0 else [])]
 
 
-def _counts(file: dict[str, Any]) -> str:
-    return "(binary)" if file["added"] is None else f"+{file['added']} -{file['removed']}"
+def _file(one: FileChange) -> str:
+    return f"{line(one.path)} " + ("(binary)" if one.added is None else f"+{one.added} -{one.removed}")
 
 
-def _pin(pin: dict[str, Any]) -> str:
-    return f"{pin['name']} {pin['before'] or 'not locked'} -> {pin['after'] or 'not locked'}"
+def _pin(one: PinChange) -> str:
+    return f"{line(one.name)} {one.before or 'not locked'} -> {one.after or 'not locked'}"
 
 
-def _value(value: object) -> str:
+def _value(value: str | None) -> str:
     return "(none)" if value is None else line(short(value))[:100]
 
 
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+def print_bisection(found: CommitBisection | LockBisection, stream: TextIO | None = None) -> None:
+    """A table of the trials, the answer, and as the last line `FOUND: ...` or `RANGE: ...`."""
+    printer = Printer(stream)
+    shown = safe(found)
+    rows = [
+        (str(place), line(one.label)[:80], one.answer + ("" if one.folder else " (kept)"), _trial(one))
+        for place, one in enumerate(shown.trials, start=1)
+    ]
+    columns: dict[str, Kind] = {"": "key", "Tried": "text", "Answer": "text", "Where": "text"}
+    printer.table(table("", columns, rows, of=found.trials))
+    printer.line(f"\nreference: {line(shown.reference.source)}, {shown.reference.steps} steps")
+    for text in _of_commits(shown) if isinstance(shown, CommitBisection) else [_of_locks(shown)]:
+        printer.line(text)
+    if shown.first_difference:
+        printer.line(f"first difference: {line(str(shown.first_difference))}")
+    for note in shown.notes:
+        printer.line(f"note: {line(note)}")
+    printer.line(f"{shown.num_trials} trainings beside the reference; all is kept in {line(shown.folder)}")
+    printer.line(_answer(shown))
 
 
-def _write(lines: list[str], stream: TextIO | None) -> None:
-    stream = stream or sys.stdout
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    for one in lines:
-        stream.write(one.rstrip().encode(encoding, "backslashreplace").decode(encoding) + "\n")
+def _trial(one: Trial) -> str:
+    return line(str(one.where)) if one.where else line(one.reason)[:100] or f"{one.num_steps} steps equal"
+
+
+def _of_commits(shown: CommitBisection) -> list[str]:
+    found = _first([f"file: {_file(one)}" for one in shown.files], shown.num_files, "file: ...")
+    if shown.outcome == "range":
+        found += [f"may be it: {one.commit[:12]} {line(one.subject)}" for one in shown.candidates]
+    return found
+
+
+def _of_locks(shown: LockBisection) -> str:
+    tried = f"{shown.num_changes} pins differ"
+    if shown.num_inconsistent:
+        tried += f"; {shown.num_inconsistent} mixes were not tried: they lack what their wheels need"
+    if shown.num_unresolved:
+        tried += f"; {shown.num_unresolved} could not be built or run"
+    return tried
+
+
+def _answer(shown: CommitBisection | LockBisection) -> str:
+    word = "FOUND" if shown.outcome == "found" else "RANGE"
+    if isinstance(shown, LockBisection):
+        return f"{word}: {', '.join(map(_pin, shown.responsible))}"
+    first = shown.first_bad
+    if shown.outcome == "found":
+        return f"FOUND: {first.commit[:12]} {line(first.subject)}"
+    return f"RANGE: one of {len(shown.candidates)} commits up to {first.commit[:12]}"

@@ -1,198 +1,176 @@
-"""junit.xml: one test suite per oracle, one for the controls, one for the verdict, so that CI shows what failed.
+"""junit.xml: one test suite a check, one for the negative controls, one for the verdict, so that CI shows what failed.
 
 DIVERGED is a failure, INCONCLUSIVE an error (nothing was decided), NOT_CHECKED is skipped.
 """
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET  # only written here, never parsed
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-from harness.report import sections, wording
-from harness.report.fields import bounded, document, line, table, texts
-from harness.report.replay import condensed, preflight_rows, preflight_sentence
-from harness.report.review import finding_rows, review_groups, unread_rows
+from markupsafe import Markup
 
-_OUTCOMES = {
-    "CERTIFIED": "",
-    "DIVERGED": "failure",
-    "VETOED": "failure",
-    "TAMPERED": "failure",
-    "INCONCLUSIVE": "error",
-    wording.NOT_CHECKED: "skipped",
-}
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Review, Verdict
+from harness.report.replay import ReplayView
+from harness.report.review import ReviewView
+from harness.report.tables import Cell, State, Tone
+from harness.report.templates import environment
+from harness.report.text import clean, line, safe
+from harness.report.view import CheckView, View
+
+Outcome = Literal["", "failure", "error", "skipped"]
+_OUTCOMES: Mapping[Tone, Outcome] = {"good": "", "bad": "failure", "unsure": "error", "none": "skipped"}
+# Where a difference decides nothing.
+_UNDECIDED: Mapping[Tone, Outcome] = {**_OUTCOMES, "bad": "error"}
+_ITEMS: Mapping[str, Outcome] = {"vetoed": "failure", "could not tell": "skipped", "does not apply": "skipped"}
+_NEEDS: Mapping[str, Outcome] = {"gone": "error", "unknown": "skipped"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
-    """One test case; `outcome` is empty, `failure`, `error` or `skipped`; `type` is that of a failure."""
+class Case:
+    """One test case; `outcome` is empty for one that passed, `kind` is the type of a failure."""
 
     name: str
-    outcome: str
+    outcome: Outcome
     message: str
     details: str = ""
-    type: str = ""
+    kind: str = ""
+
+    @property
+    def type(self) -> str:
+        """What failed, in one word."""
+        return self.kind or ("DIVERGED" if self.outcome == "failure" else "INCONCLUSIVE")
 
 
-def render_junit(verdict: dict[str, Any], manifest: dict[str, Any]) -> str:
-    """The XML of any verdict; every text in it is escaped and has only characters that XML allows."""
-    verdict = condensed(verdict) if isinstance(verdict, dict) else {}
-    verdict, manifest = (document(value) for value in (verdict, manifest))
-    experiment = wording.title_of(verdict)
-    title = f"harness {wording.kind_of(verdict)} {experiment}"
-    return _document(title, experiment, sections.total_seconds(manifest), _suites(verdict))
+Suite = tuple[str, list[Case]]
 
 
-def render_review_junit(review: dict[str, Any], name: str) -> str:
-    """The XML of a review by itself: one suite for each group of the checklist."""
-    shown = bounded(review) if isinstance(review, dict) else {}
-    return _document(f"harness review {line(name)}", line(name) or "review", 0.0, iter(_review_suites(shown)))
+def render_junit(verdict: Verdict, manifest: Manifest | None) -> str:
+    """The XML of a verdict."""
+    view = View(verdict, manifest)
+    return _render(f"harness {verdict.kind} {view.title}", view.title, view.ground.seconds, list(_suites(view)))
 
 
-def _document(title: str, experiment: str, seconds: float, suites: Iterator[tuple[str, list[_Case]]]) -> str:
-    root = ET.Element("testsuites", {"name": title, "time": f"{seconds:.3f}"})
-    totals = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
-    for name, cases in suites:
-        suite = ET.SubElement(root, "testsuite", {"name": f"{experiment}.{name}"})
-        counts = _fill(suite, f"{experiment}.{name}", cases)
-        for key, amount in counts.items():
-            suite.set(key, str(amount))
-            totals[key] += amount
-        suite.set("time", "0")
-    for key, amount in totals.items():
-        root.set(key, str(amount))
-    ET.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+def render_review_junit(review: Review, name: str) -> str:
+    """The XML of a review by itself: one suite a group of the checklist."""
+    name = line(clean(name))
+    return _render(f"harness review {name}", name or "review", 0.0, _review_suites(ReviewView(safe(review))))
 
 
-def _fill(suite: ET.Element, class_name: str, cases: list[_Case]) -> dict[str, int]:
-    counts = {"tests": len(cases), "failures": 0, "errors": 0, "skipped": 0}
-    plural = {"failure": "failures", "error": "errors", "skipped": "skipped"}
-    for case in cases:
-        element = ET.SubElement(suite, "testcase", {"classname": class_name, "name": case.name, "time": "0"})
-        if case.outcome:
-            counts[plural[case.outcome]] += 1
-            child = ET.SubElement(element, case.outcome, {"message": case.message})
-            if case.outcome != "skipped":
-                child.set("type", case.type or ("DIVERGED" if case.outcome == "failure" else "INCONCLUSIVE"))
-            child.text = case.details or None
-        elif case.message:
-            ET.SubElement(element, "system-out").text = case.message
-    return counts
+def _render(title: str, prefix: str, seconds: float, suites: Sequence[Suite]) -> str:
+    every = [case for _, cases in suites for case in cases]
+    template = environment().get_template("junit.xml")
+    return template.render(title=title, prefix=prefix, seconds=seconds, suites=suites, cases=every, counts=_counts)
 
 
-def _suites(verdict: dict[str, Any]) -> Iterator[tuple[str, list[_Case]]]:
-    for oracle in wording.oracle_texts(verdict):
-        cases = [_oracle_case(verdict, oracle)]
-        if oracle.key == "resume":
-            cases += _resume_cases(verdict, oracle)
-        yield oracle.key, cases
-    if preflight := _preflight_cases(verdict):
-        yield "preflight", preflight
-    if controls := _control_cases(verdict):
-        yield "controls", controls
-    if review := table(verdict.get("review")):
-        yield from _review_suites(review)
-    yield "verdict", [_verdict_case(verdict)]
+def _counts(cases: Sequence[Case]) -> Markup:
+    found = Counter(case.outcome for case in cases)
+    named = {"failures": found["failure"], "errors": found["error"], "skipped": found["skipped"]}
+    return Markup("".join(f' {key}="{amount}"' for key, amount in {"tests": len(cases), **named}.items()))
 
 
-def _oracle_case(verdict: dict[str, Any], oracle: wording.CheckText) -> _Case:
-    name = oracle.question or oracle.title
-    outcome = _OUTCOMES[oracle.verdict]
-    message = oracle.reason or f"{wording.words(oracle.verdict)}, compared: {oracle.compared}"
-    is_guilty = line(table(verdict.get("first_divergence")).get("check")) == oracle.key
-    return _Case(name, outcome, message, _divergence(verdict) if outcome == "failure" and is_guilty else "")
-
-
-def _divergence(verdict: dict[str, Any]) -> str:
-    """The first divergence, the cause and the fix as lines."""
-    cause = table(verdict.get("cause"))
-    lines = [wording.divergence_sentence(verdict)]
-    lines += [f"{label}: {value}" for label, value in wording.divergence_rows(verdict)]
-    if cause:
-        lines.append(f"cause: {line(cause.get('title')) or line(cause.get('class'))}")
-        lines += [f"evidence: {entry}" for entry in texts(cause.get("evidence"))]
-        lines += [f"ruled out: {entry}" for entry in texts(cause.get("ruled_out"))]
-        lines.append(f"fix: {line(cause.get('fix'))}")
-    return "\n".join(entry for entry in lines if entry)
-
-
-def _resume_cases(verdict: dict[str, Any], oracle: wording.CheckText) -> list[_Case]:
-    """Kills that landed, states that came back, files that are equal.
-
-    A difference is a failure only where the oracle says DIVERGED: elsewhere nobody knows whose fault it is.
-    """
-    outcomes = {"good": "", "bad": "failure" if oracle.verdict == "DIVERGED" else "error", "none": "skipped"}
-    cases = []
-    for row in sections.interruptions(verdict):
-        # A kill that missed decided nothing: an error, not a failure.
-        outcome = {"good": "", "bad": "error", "none": "skipped"}[row["tone"]]
-        cases.append(_Case(f"kill {row['number']} lands {row['place']}", outcome, row["ending"]))
-    for row in sections.restored(verdict):
-        message = f"{row['equal']} tensors equal"
-        details = "\n".join(row["different"])
-        name = f"run {row['run']} has the state of its checkpoint"
-        cases.append(_Case(name, outcomes[row["tone"]], message, details))
-    for row in sections.files(verdict):
-        cases.append(_Case(f"{row['path']} is equal", outcomes[row["tone"]], f"{row['outcome']} {row['content']}"))
-    return cases
-
-
-def _control_cases(verdict: dict[str, Any]) -> list[_Case]:
-    outcomes = {"good": "", "bad": "error", "none": "skipped"}
-    return [
-        _Case(f"{row['title']}: seen", outcomes[row["tone"]], row["detail"] or row["outcome"])
-        for row in sections.controls(verdict)
-    ]
-
-
-def _preflight_cases(verdict: dict[str, Any]) -> list[_Case]:
-    """What a replay needs and this machine has not; what is gone is an error, for nothing could be decided."""
-    outcomes = {"gone": "error", "unknown": "skipped"}
-    sentence = preflight_sentence(verdict)
-    cases = [_Case("What the replay needs", "", sentence)] if sentence else []
-    return cases + [
-        _Case(
-            f"{row['kind']} {row['name']} can be had",
-            outcomes.get(row["state"], ""),
-            f"{row['state']}: {row['detail']}",
-            f"remedy: {row['remedy']}" if row["remedy"] else "",
+def _suites(view: View) -> Iterator[Suite]:
+    for check in view.checks:
+        yield check.name, [_check_case(view, check), *(_resume_cases(view, check) if check.name == "resume" else ())]
+    if view.replay and view.replay.preflight:
+        yield "preflight", _preflight_cases(view.replay)
+    if view.controls.rows:
+        yield (
+            "controls",
+            [
+                _case(f"{title}: detected", _UNDECIDED, outcome, str(detail or outcome))
+                for title, outcome, detail in view.controls.rows
+            ],
         )
-        for row in preflight_rows(verdict)
-        if row["state"] != "present"
+    if view.review:
+        yield from _review_suites(view.review)
+    kind = "VETOED" if view.word.words == "VETOED" else ""
+    problems = "\n".join(view.problems)
+    name, outcome = f"{view.title} is certified", _OUTCOMES[view.word.tone]
+    yield "verdict", [Case(name, outcome, view.verdict.summary, problems, kind)]
+
+
+def _case(name: str, outcomes: Mapping[Tone, Outcome], state: Cell, message: str, details: str = "") -> Case:
+    return Case(name, outcomes[state.tone] if isinstance(state, State) else "", message, details)
+
+
+def _check_case(view: View, check: CheckView) -> Case:
+    message = check.reason or f"{check.state.words}, compared: {check.compared}"
+    first = view.verdict.first_divergence
+    is_found_here = check.state.tone == "bad" and first is not None and first.check == check.name
+    return _case(check.question, _OUTCOMES, check.state, message, _divergence(view) if is_found_here else "")
+
+
+def _divergence(view: View) -> str:
+    """The first difference, the cause and the fix as lines."""
+    lines = [view.divergence, *(f"{label}: {value}" for label, value in view.divergence_facts)]
+    if cause := view.verdict.cause:
+        lines.append(f"cause: {line(cause.title)}")
+        lines += [f"evidence: {entry}" for entry in cause.evidence]
+        lines += [f"ruled out: {entry}" for entry in cause.ruled_out]
+        lines.append(f"fix: {line(cause.fix)}")
+    return "\n".join(lines)
+
+
+def _resume_cases(view: View, check: CheckView) -> list[Case]:
+    """Kills as planned, states that came back, files that are equal.
+
+    A difference is a failure only where the check says DIVERGED: elsewhere nobody knows what it comes from.
+    """
+    outcomes = _OUTCOMES if check.state.words == "DIVERGED" else _UNDECIDED
+    cases = [
+        _case(f"kill {number}: {where}", _OUTCOMES, state, str(ending))
+        for number, _, where, ending, state, _ in view.kills.rows
+    ]
+    cases += [
+        _case(
+            f"run {run} has the state of its checkpoint", outcomes, equal, f"{equal} tensors are equal", str(different)
+        )
+        for run, _, _, equal, _, different in view.restored.rows
+    ]
+    return cases + [
+        _case(f"{path} is equal", outcomes, state, f"{state} {content}")
+        for path, _, _, state, content in view.files.rows
     ]
 
 
-def _review_suites(review: dict[str, Any]) -> list[tuple[str, list[_Case]]]:
-    """One suite for each group of the checklist; what could not be told is skipped: it decides nothing by itself."""
-    outcomes = {"vetoed": "failure", "could not tell": "skipped", "does not apply": "skipped"}
-    by_rule: dict[str, list[str]] = {}
-    for one in finding_rows(review):
-        text = f"{one['place']}: {one['rule']} {one['message']}\nwhy: {one['why']}\nfix: {one['fix']}"
-        for item in one["items"].split(", "):
-            by_rule.setdefault(item, []).append(f"{text}\nsource: {one['source']}")
-    suites = []
-    for group, items in review_groups(review):
+def _preflight_cases(replay: ReplayView) -> list[Case]:
+    """What a replay needs and this machine has not; what is gone is an error, for nothing could be decided."""
+    return [Case("What the replay needs", "", replay.preflight)] + [
+        Case(
+            f"{kind} {name} can be had",
+            _NEEDS.get(str(state), ""),
+            f"{state}: {detail}",
+            f"remedy: {remedy}" if remedy else "",
+        )
+        for kind, name, state, detail, remedy in replay.needs("gone", "unknown", "fetchable").rows
+    ]
+
+
+def _review_suites(review: ReviewView) -> list[Suite]:
+    """One suite a group of the checklist; what could not be told is skipped: it decides nothing by itself."""
+    by_item: dict[str, list[str]] = {}
+    for one in review.findings:
+        lines = [one.headline, *(f"{label}: {text}" for label, text in one.facts)]
+        for item in one.finding.items:
+            by_item.setdefault(item, []).append("\n".join(lines))
+    suites: list[Suite] = []
+    for group in review.groups():
         cases = [
-            _Case(
-                f"{row['id']} {row['title']}",
-                outcomes.get(row["state"], ""),
-                f"{row['state']}: {'; '.join(row['shown'])}",
-                "\n\n".join(by_rule.get(row["id"], ())) if row["state"] == "vetoed" else "",
+            Case(
+                f"{item} {title}",
+                _ITEMS.get(str(state), ""),
+                f"{state}: {shown}",
+                "\n\n".join(by_item.get(str(item), ())) if str(state) == "vetoed" else "",
                 "VETOED",
             )
-            for row in items
+            for item, title, state, shown in group.rows
         ]
-        suites.append((f"review.{group.lower()}", cases))
-    if unread := unread_rows(review):
-        suites.append(("review.unread", [_Case(line(path), "skipped", f"not read: {why}") for path, why in unread]))
+        suites.append((f"review.{group.title.lower()}", cases))
+    if review.unread:
+        unread = [Case(line(path), "skipped", f"not read: {why}") for path, why in review.unread]
+        suites.append(("review.unread", unread))
     return suites
-
-
-def _verdict_case(verdict: dict[str, Any]) -> _Case:
-    word = wording.overall(verdict)
-    details = "\n".join(texts(verdict.get("problems")))
-    name = f"{wording.title_of(verdict)} is certified"
-    return _Case(name, _OUTCOMES[word], wording.summary_of(verdict), details, "VETOED" if word == "VETOED" else "")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.documents.verdict import Verdict
 from harness.report.curves import Curve, thinned, thinning_width
-from harness.report.fields import integer, line, rows
 from harness.report.svg import KILL, NARROW, PAPER, RERUN, RESUMED, RULE, STRAIGHT, WIDE, Size, svg
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ FEW_STEPS = 64
 MARKERS = ("o", "s", "^", "D", "v", "p")
 RESUMED_TRAJECTORY = "resumed"
 _LARGEST_VALUE = 1e30
+_LARGEST_STEP = 2**53
 _BEFORE_STEP = ("micro_batch", "before_step")
 
 
@@ -44,15 +45,13 @@ class Kill:
     position: float
 
 
-def kills(verdict: dict[str, Any]) -> tuple[Kill, ...]:
-    """The interruptions of a verdict that have a step and landed; numbered from 1 in the verdict's order."""
-    found = []
-    for number, row in enumerate(rows(verdict.get("interruptions"))[:MAX_KILLS], start=1):
-        step, run = integer(row.get("step")), integer(row.get("run"))
-        if step is not None and abs(step) < 2**53 and row.get("landed") is not False:
-            position = step - 0.5 if line(row.get("kind")) in _BEFORE_STEP else step + 0.5
-            found.append(Kill(number, run if run is not None else number, position))
-    return tuple(found)
+def kills(verdict: Verdict) -> tuple[Kill, ...]:
+    """The interruptions of a verdict that landed; numbered from 1 in the verdict's order."""
+    return tuple(
+        Kill(number, one.run, one.step - 0.5 if one.kind in _BEFORE_STEP else one.step + 0.5)
+        for number, one in enumerate(verdict.interruptions[:MAX_KILLS], start=1)
+        if one.landed and abs(one.step) < _LARGEST_STEP
+    )
 
 
 def drawing(name: str, heights: tuple[int, ...], draw: Callable[[Figure, Size], None]) -> tuple[str, str]:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
-from harness.report import sections, wording
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
 from harness.report.curves import Curve
-from harness.report.fields import document, integer, line, rows, short, size, table, texts
+from harness.report.manifest import highest
+from harness.report.templates import environment
+from harness.report.text import leaves, line, short, size
+from harness.report.view import View
 
 PREFIX = "Repro"
 ABSENT = "n/a"
+_MAX_ROWS = 100_000  # they are counted
 _MAX_CHARS = 600
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -36,28 +40,25 @@ _SPECIAL = {
     '"': r"\char34{}",
     "`": r"\`{}",
 }
+_ENVIRONMENT = (
+    *("Image", "ImageShort", "ImageName", "Cpu", "Gpu", "Threads", "System"),
+    *("Python", "Torch", "Seed", "Took", "Harness"),
+)
 # Two of these in a row become one character: `--` a dash, `''` a quotation mark, `,,` one in T1.
 _LIGATURES = "-',"
 
 
-def render_macros(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve] = ()) -> str:
+def render_macros(verdict: Verdict, manifest: Manifest | None, curves: Sequence[Curve] = ()) -> str:
     r"""`\ReproVerdict`, `\ReproCommit` and the others, one a line, always the same names in the same order."""
-    verdict, manifest = (document(value, max_chars=_MAX_CHARS) for value in (verdict, manifest))
-    lines = [
-        "% Made from verdict.json and manifest.json by the harness; docs/guide/report.md lists the macros.",
-        r"% \input this file. In a group ({\input{a/macros} ...}) several runs can be quoted side by side.",
-    ]
-    for name, value in macros(verdict, manifest, curves).items():
-        command = rf"\{PREFIX}{name}"
-        lines.append(rf"\providecommand{{{command}}}{{}}\renewcommand{{{command}}}{{{escaped(value) or ABSENT}}}")
-    return "\n".join(lines) + "\n"
+    template = environment(escaped).get_template("macros.tex")
+    return template.render(macros=macros(verdict, manifest, curves), absent=ABSENT)
 
 
-def escaped(value: object) -> str:
-    """Any value as one line that LaTeX sets as it reads, whatever the font encoding; ASCII only."""
+def escaped(text: str) -> str:
+    """A text as one line that LaTeX sets as it reads, whatever the font encoding; ASCII only."""
     found: list[str] = []
     previous = ""
-    for char in line(value):
+    for char in line(text):
         if char == previous and char in _LIGATURES:
             found.append("{}")
         found.append(_SPECIAL.get(char) or (char if " " <= char <= "~" else f"[U+{ord(char):04X}]"))
@@ -65,63 +66,59 @@ def escaped(value: object) -> str:
     return "".join(found)
 
 
-def macros(verdict: dict[str, Any], manifest: dict[str, Any], curves: Sequence[Curve]) -> dict[str, str]:
+def macros(verdict: Verdict, manifest: Manifest | None, curves: Sequence[Curve] = ()) -> dict[str, str]:
     """Name without its prefix -> value, not yet escaped; empty where nothing is known."""
-    return _identity(verdict, manifest) | _amounts(verdict, manifest) | _training(curves) | _ground(manifest)
+    view = View(verdict, manifest, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)
+    return _identity(view) | _compared(view) | _training(curves) | _environment(view)
 
 
-def _identity(verdict: dict[str, Any], manifest: dict[str, Any]) -> dict[str, str]:
-    commit = line(verdict.get("commit"))
-    oracles = table(verdict.get("checks"))
-    words = {oracle.key: oracle.verdict.replace("_", " ") for oracle in wording.oracle_texts(verdict)}
+def _identity(view: View) -> dict[str, str]:
+    verdict = view.verdict
+    words = {check.title: check.state.words for check in view.checks}
     return {
-        "Verdict": wording.overall(verdict),
-        "Summary": wording.summary_of(verdict),
-        "Experiment": line(verdict.get("experiment")),
-        "Scope": wording.scope_of(verdict) or "the whole training",
-        "RunId": line(verdict.get("run_id")),
-        "Date": line(table(manifest.get("volatile")).get("finished"))[:10],
-        "Commit": commit,
-        "CommitShort": commit[:7],
-        "Dirty": "with uncommitted changes" if verdict.get("dirty") is True else "clean",
-        **{key.capitalize(): words[key] if key in oracles else "" for key in ("rerun", "resume", "rebuild")},
-        "Replay": words.get("replay", ""),
+        "Verdict": verdict.verdict,
+        "Summary": verdict.summary,
+        "Experiment": verdict.experiment,
+        "Scope": view.scope or "the whole training",
+        "RunId": verdict.run_id,
+        "Date": view.manifest.volatile.finished[:10] if view.manifest else "",
+        "Commit": verdict.commit,
+        "CommitShort": verdict.commit[:7],
+        "Dirty": "with uncommitted changes" if verdict.dirty else "clean",
+        **{name: words.get(name, "") for name in ("Rerun", "Resume", "Rebuild", "Replay")},
     }
 
 
-def _amounts(verdict: dict[str, Any], manifest: dict[str, Any]) -> dict[str, str]:
+def _compared(view: View) -> dict[str, str]:
     """What was trained and compared; a number is grouped by thousands."""
-    compared = table(verdict.get("compared"))
-    scope, whole = table(verdict.get("scope")), table(manifest.get("experiment")).get("steps")
-    landed = [row for row in rows(verdict.get("interruptions")) if row.get("landed") is True]
-    checklist = [line(row.get("state")) for row in rows(table(verdict.get("review")).get("checklist"))]
+    verdict, compared = view.verdict, view.verdict.compared
+    steps = verdict.scope.steps if verdict.scope else view.manifest.experiment.get("steps") if view.manifest else None
+    landed = [kill for kill in verdict.interruptions if kill.landed]
+    states = [item.state for item in verdict.review.checklist] if verdict.review else []
     return {
-        "Steps": _grouped(scope.get("steps", whole)),
-        "ComparedSteps": _grouped(compared.get("steps")),
-        "Tensors": _grouped(compared.get("tensors")),
-        "Bytes": _grouped(compared.get("bytes")),
-        "Size": size(compared.get("bytes")),
-        "Files": _grouped(compared.get("files")),
-        "Kills": str(len(landed)) if "interruptions" in verdict else "",
-        "KillSteps": ", ".join(line(row.get("step")) for row in landed),
-        "ItemsHeld": f"{checklist.count('holds')} of {len(checklist)}" if checklist else "",
-        "NotChecked": str(len(texts(verdict.get("not_checked")))) if "not_checked" in verdict else "",
+        "Steps": f"{steps:,}" if isinstance(steps, int) else "",
+        "ComparedSteps": f"{compared.steps:,}",
+        "Tensors": f"{compared.tensors:,}",
+        "Bytes": f"{compared.bytes:,}",
+        "Size": size(compared.bytes),
+        "Files": f"{compared.files:,}",
+        "Kills": str(len(landed)),
+        "KillSteps": ", ".join(str(kill.step) for kill in landed),
+        "ItemsHeld": f"{states.count('holds')} of {len(states)}" if states else "",
+        "NotChecked": str(len(verdict.not_checked)),
     }
 
 
 def _training(curves: Sequence[Curve]) -> dict[str, str]:
     """What the straight run reported of itself."""
     curve = next((one for one in curves if one.trajectory == "straight" and one.steps), None)
-    losses = (math.nan,) if curve is None else curve.losses
-    seconds = [] if curve is None else [value for value in curve.seconds if not math.isnan(value)]
-    memory = [value for value in curve.rss_bytes if value is not None] if curve else []
-    on_gpu = [value for value in curve.vram_bytes if value is not None] if curve else []
+    seconds = [value for value in curve.seconds if not math.isnan(value)] if curve else []
     return {
-        "LossFirst": _loss(losses[0]),
-        "LossFinal": _loss(losses[-1]),
+        "LossFirst": _loss(curve.losses[0]) if curve else "",
+        "LossFinal": _loss(curve.losses[-1]) if curve else "",
         "StepTime": f"{statistics.median(seconds):.3g} s" if seconds else "",
-        "PeakMemory": size(max(memory)) if memory else "",
-        "PeakGpuMemory": size(max(on_gpu)) if on_gpu else "",
+        "PeakMemory": size(highest(curve.rss_bytes)) if curve else "",
+        "PeakGpuMemory": size(highest(curve.vram_bytes)) if curve else "",
     }
 
 
@@ -132,28 +129,20 @@ def _loss(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
-def _ground(manifest: dict[str, Any]) -> dict[str, str]:
+def _environment(view: View) -> dict[str, str]:
     """What it ran on."""
-    image, environment = table(manifest.get("image")), table(manifest.get("environment"))
-    host, process = table(environment.get("host")), table(environment.get("process"))
-    versions = table(process.get("versions"))
-    gpus = sections.gpus(manifest)
-    return {
-        "Image": line(image.get("id")),
-        "ImageShort": short(image.get("id")),
-        "ImageName": line(image.get("name")),
-        "Cpu": line(host.get("cpu")),
-        "Gpu": ", ".join(dict.fromkeys(gpus)) or ("none" if environment else ""),
-        "Threads": line(process.get("threads")),
-        "System": line(host.get("system")),
-        "Python": line(versions.get("python")),
-        "Torch": line(versions.get("torch")),
-        "Seed": line(table(manifest, "experiment", "config").get("seed")),
-        "Took": sections.took(manifest),
-        "Harness": line(table(manifest.get("harness")).get("version")),
-    }
-
-
-def _grouped(value: object) -> str:
-    amount = integer(value)
-    return "" if amount is None else f"{amount:,}"
+    manifest = view.manifest
+    if manifest is None:
+        return dict.fromkeys(_ENVIRONMENT, "")
+    image, host, process = manifest.image, manifest.environment.host, manifest.environment.process
+    known = dict(leaves(process))
+    config = dict(leaves(manifest.experiment.get("config")))
+    names = {gpu.uuid: gpu.name for gpu in host.gpus}
+    gpus = dict.fromkeys(names.get(uuid) or uuid for uuid in manifest.environment.gpu.uuids)
+    values = (
+        *(image.id or "", short(image.id), image.name or ""),
+        *(host.cpu, ", ".join(gpus) or "none", known.get("threads", ""), host.system),
+        *(known.get("versions.python", ""), known.get("versions.torch", "")),
+        *(config.get("seed", ""), view.ground.took, manifest.harness.version),
+    )
+    return dict(zip(_ENVIRONMENT, values, strict=True))

@@ -1,15 +1,16 @@
-"""What a replay's verdict has beyond a certify's: the record, the tier, the environment then and now, the preflight."""
+"""What a replay's verdict says beyond that of a certify: the record, the hardware, what changed, the preflight."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
 
-from harness.report.fields import flag, integer, line, moment, rows, short, table, text, texts
+from harness.documents.verdict import Replay
+from harness.report.tables import Facts, Kind, State, Table, Tone, listed, named, table
+from harness.report.text import line, moment, safe, short
 
-STATES = ("gone", "unknown", "fetchable", "present")
-TONES = {"gone": "bad", "unknown": "unsure", "fetchable": "none", "present": "good"}
-_COUNTS = "preflight_counts"
+NEED_STATES = ("gone", "unknown", "fetchable", "present")
+_NEEDS: Mapping[str, Tone] = {"gone": "bad", "unknown": "unsure", "fetchable": "none", "present": "good"}
 _TIERS = {
     "same machine": "on the same machine",
     "same model": "on another machine with the same model of processor",
@@ -18,96 +19,69 @@ _TIERS = {
 }
 
 
-def condensed(verdict: dict[str, Any]) -> dict[str, Any]:
-    """The verdict with its preflight sorted, what is gone first, and counted, before a presenter cuts the list."""
-    replay = table(verdict.get("replay"))
-    found = rows(replay.get("preflight"))
-    if not found:
-        return verdict
-    found.sort(key=lambda row: (STATES.index(_state(row)), line(row.get("kind")), line(row.get("name"))))
-    counts = Counter(_state(row) for row in found)
-    return {**verdict, "replay": {**replay, "preflight": found, _COUNTS: dict(counts)}}
+class ReplayView:
+    """What was replayed and where, and what is not as it was."""
 
+    def __init__(self, replay: Replay, *, max_rows: int, max_chars: int) -> None:
+        needs = sorted(replay.preflight, key=lambda one: (NEED_STATES.index(one.state), one.kind, one.name))
+        self._full = replay.model_copy(update={"preflight": tuple(needs)})
+        self.replay = safe(self._full, max_rows=max_rows, max_chars=max_chars)
 
-def replay_section(verdict: dict[str, Any]) -> dict[str, Any] | None:
-    """Everything that a page shows of a replay, as texts; None for the verdict of a certify."""
-    replay = table(verdict.get("replay"))
-    if not replay:
-        return None
-    return {
-        "facts": facts(verdict),
-        "tier": tier_sentence(verdict),
-        "tier_detail": texts(replay.get("tier_detail")),
-        "code_changes": texts(replay.get("code_changes")),
-        "environment": environment_rows(verdict),
-        "preflight_sentence": preflight_sentence(verdict),
-        "was_trained": bool(integer(table(verdict, "checks", "replay", "compared").get("steps"))),
-        "missing": [row for row in preflight_rows(verdict) if row["state"] != "present"],
-        "present": [row for row in preflight_rows(verdict) if row["state"] == "present"],
-    }
+    @property
+    def tier(self) -> str:
+        """The hardware, compared with the record's."""
+        return _TIERS.get(self.replay.tier, f"on hardware of the kind {line(self.replay.tier)}")
 
-
-def facts(verdict: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was replayed, as (label, value), without what is absent."""
-    replay = table(verdict.get("replay"))
-    record, image = table(replay.get("record")), table(replay.get("image"))
-    equal = {True: "the same id", False: "another id", None: ""}[flag(image, "equal")]
-    ids = [short(image.get(key)) for key in ("archived", "today")]
-    shown = [
-        ("archived run", record.get("run_id")),
-        ("experiment", record.get("experiment")),
-        ("archived commit", record.get("commit")),
-        ("archived verdict", record.get("verdict")),
-        ("archived on", moment(record.get("finished"))),
-        ("taken from", record.get("source")),
-        ("signed by", record.get("key")),
-        ("against commit", replay.get("against")),
-        ("tier", replay.get("tier")),
-        ("image", f"{equal}: {ids[0]} then, {ids[1]} today" if equal else ""),
-    ]
-    return [(label, line(value)) for label, value in shown if line(value)]
-
-
-def tier_sentence(verdict: dict[str, Any]) -> str:
-    """Where it was run again, compared with where the record was made; empty if the verdict does not say."""
-    tier = line(table(verdict.get("replay")).get("tier"))
-    return f"Replayed {_TIERS.get(tier, f'at the tier {tier}')}" if tier else ""
-
-
-def environment_rows(verdict: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """What differs of the environment: (path, then, today)."""
-    found = rows(table(verdict.get("replay")).get("environment"))
-    return [
-        (line(row.get("path")) or "?", text(row.get("archived")) or "absent", text(row.get("today")) or "absent")
-        for row in found
-    ]
-
-
-def preflight_sentence(verdict: dict[str, Any]) -> str:
-    """`1 gone, 2 fetchable, 74 present`; empty without a preflight."""
-    replay = table(verdict.get("replay"))
-    counts = table(replay.get(_COUNTS)) or Counter(_state(row) for row in rows(replay.get("preflight")))
-    return ", ".join(f"{counts[state]} {state}" for state in STATES if counts.get(state))
-
-
-def preflight_rows(verdict: dict[str, Any]) -> list[dict[str, str]]:
-    """One row for everything that a replay needs, what is gone first."""
-    found = []
-    for row in rows(table(verdict.get("replay")).get("preflight")):
-        state = _state(row)
-        found.append(
-            {
-                "kind": line(row.get("kind")),
-                "name": line(row.get("name")) or "?",
-                "state": state,
-                "tone": TONES[state],
-                "detail": line(row.get("detail")),
-                "remedy": line(row.get("remedy")),
-            }
+    @property
+    def facts(self) -> Facts:
+        """What was replayed."""
+        replay, record, image = self.replay, self.replay.record, self.replay.image
+        same = "the same id" if image.equal else "another id"
+        return named(
+            [
+                ("archived run", record.run_id),
+                ("experiment", record.experiment),
+                ("archived commit", record.commit),
+                ("archived verdict", record.verdict),
+                ("archived on", moment(record.finished)),
+                ("taken from", record.source),
+                ("signed by", record.key or ""),
+                ("against commit", replay.against or ""),
+                ("hardware", replay.tier),
+                ("image", f"{same}: {short(image.archived) or 'none'} then, {short(image.today) or 'none'} today"),
+            ]
         )
-    return found
 
+    @property
+    def where(self) -> str:
+        """Where it was run again, compared with where the record was made."""
+        return f"Replayed {self.tier}"
 
-def _state(row: dict[str, Any]) -> str:
-    state = line(row.get("state"))
-    return state if state in STATES else "unknown"
+    @property
+    def code_changes(self) -> tuple[str, ...]:
+        """What differs of the code."""
+        return listed(self.replay.code_changes, self._full.code_changes)
+
+    @property
+    def environment(self) -> Table:
+        """What differs of the environment."""
+        rows = [(line(one.path), one.archived or "absent", one.today or "absent") for one in self.replay.environment]
+        columns: dict[str, Kind] = {"What": "code", "Archived": "long", "Today": "long"}
+        return table("What differs of the environment", columns, rows, of=self._full.environment)
+
+    @property
+    def preflight(self) -> str:
+        """`1 gone, 2 fetchable, 74 present`; empty where nothing was asked for."""
+        counts = Counter[str](one.state for one in self._full.preflight)
+        return ", ".join(f"{counts[state]} {state}" for state in NEED_STATES if counts[state])
+
+    def needs(self, *states: str) -> Table:
+        """What a replay needs and is in one of these states."""
+        rows = [
+            (line(one.kind), line(one.name), State(one.state, _NEEDS[one.state]), line(one.detail), line(one.remedy))
+            for one in self.replay.preflight
+            if one.state in states
+        ]
+        every = [one for one in self._full.preflight if one.state in states]
+        columns: dict[str, Kind] = {"Kind": "text", "Name": "code", "State": "text", "Detail": "long", "Remedy": "long"}
+        return table("", columns, rows, of=every)

@@ -12,7 +12,7 @@ from harness.errors import EvidenceError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.diff import compare_files, compare_run, spliced
 from harness.judge.elementwise import FileDiff, diff_files
-from harness.judge.locate import locate
+from harness.judge.locate import Difference, locate
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.trajectory import read_record
 from harness.system.safe_read import safe_read
@@ -21,19 +21,37 @@ _MAX_BYTES = 1 << 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Located(Difference):
+    """The first difference of a stream, and the tensor it is in."""
+
+    tensor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResult:
+    """A file on both sides; `equal` is None where it could not be compared."""
+
+    path: str
+    equal: bool | None
+    different: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FolderDiff:
-    """Two trajectories: the first difference of every run and stream, and every file that both have."""
+    """Two trajectories: the first difference of every run and stream, and every file that one of them has."""
 
-    document: dict[str, Any]
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether everything that was compared is equal, and something was."""
-        return bool(self.document["equal"])
+    left: str
+    right: str
+    is_equal: bool
+    num_steps: int
+    differences: tuple[Located, ...]
+    files: tuple[FileResult, ...]
+    problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As `harness diff --json` prints it."""
-        return self.document
+        fields = dataclasses.asdict(self)
+        return {"kind": "trajectories", "equal": fields.pop("is_equal"), **fields}
 
 
 def compare_paths(a: Path, b: Path) -> FileDiff | FolderDiff:
@@ -81,7 +99,7 @@ def _compare_folders(left: TrajectoryEvidence, right: TrajectoryEvidence) -> Fol
     straight = left.runs[0]
     if straight.ledger is None:
         raise EvidenceError(f"{straight.name}: {straight.problem or 'there is no ledger'}", "compare finished runs")
-    differences: list[dict[str, Any]] = []
+    differences: list[Located] = []
     problems: list[str] = []
     num_steps = 0
     for number, run in enumerate(right.runs, start=1):
@@ -95,19 +113,15 @@ def _compare_folders(left: TrajectoryEvidence, right: TrajectoryEvidence) -> Fol
         for found in compared.differences:
             if found.stream not in seen:
                 seen.add(found.stream)
-                tensor = locate(found, straight, run).tensor
-                differences.append({**dataclasses.asdict(found), "tensor": tensor})
+                differences.append(Located(**dataclasses.asdict(found), tensor=locate(found, straight, run).tensor))
     files = compare_files(left.files, right.files)
     unequal = [file for file in files if file.is_equal is False and file.left and file.right]
     return FolderDiff(
-        document={
-            "kind": "trajectories",
-            "left": left.name,
-            "right": right.name,
-            "equal": not differences and not problems and not unequal and num_steps > 0,
-            "num_steps": num_steps,
-            "differences": differences,
-            "files": [{"path": file.path, "equal": file.is_equal, "different": list(file.different)} for file in files],
-            "problems": problems,
-        }
+        left=left.name,
+        right=right.name,
+        is_equal=not differences and not problems and not unequal and num_steps > 0,
+        num_steps=num_steps,
+        differences=tuple(differences),
+        files=tuple(FileResult(path=one.path, equal=one.is_equal, different=one.different) for one in files),
+        problems=tuple(problems),
     )

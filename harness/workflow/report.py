@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from harness.documents.digest import sha256
-from harness.documents.document import MAX_BYTES, read_json
+from harness.documents.document import MAX_BYTES
 from harness.documents.manifest import Manifest, RunFacts
 from harness.documents.names import NAME
-from harness.documents.verdict import upgraded
+from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError, UsageError
 from harness.evidence.ledger import MAX_FILE_BYTES, Ledger, parse_ledger, parse_progress
 from harness.evidence.ledger import Progress as LoggedStep
-from harness.report.documents import NAMES, curve_of, render_documents
+from harness.report.curves import curve_of
+from harness.report.documents import NAMES, render_documents
 from harness.system.files import Files, FolderFiles
 from harness.system.store import Progress, disk_errors
 
@@ -46,13 +47,13 @@ class Recorded:
     """Everything that documents are rendered from.
 
     Attributes:
-        manifest: empty for a run that never came to write one.
+        manifest: None for a run that never came to write one.
         runs: those that the manifest names, in its order.
         digests: sha256 of the documents that lie beside them already, by name.
     """
 
-    verdict: dict[str, Any]
-    manifest: dict[str, Any]
+    verdict: Verdict
+    manifest: Manifest | None
     runs: tuple[RecordedRun, ...]
     digests: dict[str, str]
 
@@ -99,7 +100,7 @@ def report(root: Path, name: str, output: Path | None, progress: Progress) -> Re
     recorded = read_recorded(find_run(root, name), NAMES, progress)
     curves = tuple(curve_of(run.trajectory, run.number, run.ledger, run.progress) for run in recorded.runs)
     rendered = render_documents(recorded.verdict, recorded.manifest, curves)
-    run_id = str(recorded.verdict.get("run_id", ""))
+    run_id = recorded.verdict.run_id
     folder = output or Path(f"report-{''.join(char for char in run_id[:80] if char.isalnum() or char == '-') or 'run'}")
     if (folder / "verdict.json").exists():
         raise UsageError(f"{folder} is a run's folder, whose certificate names its documents", "give another --output")
@@ -111,7 +112,7 @@ def report(root: Path, name: str, output: Path | None, progress: Progress) -> Re
     before = recorded.digests
     return Rendered(
         run_id=run_id,
-        verdict=str(recorded.verdict.get("verdict", "")),
+        verdict=recorded.verdict.verdict,
         documents={title: folder / title for title in rendered},
         digests=digests,
         is_same={title: digests[title] == before[title] if title in before else None for title in rendered},
@@ -150,13 +151,15 @@ def read_recorded(path: Path, documents: tuple[str, ...], progress: Progress) ->
     with _opened(path, progress) as files:
         if not files.exists("verdict.json"):
             raise UsageError(f"{path} holds no verdict.json", _REMEDY)
-        verdict = upgraded(_document(files, "verdict.json"), "verdict.json")
-        manifest = _document(files, "manifest.json") if files.exists("manifest.json") else {}
+        verdict = Verdict.load(bytes(files.read("verdict.json", max_bytes=MAX_BYTES)), "verdict.json")
+        manifest = None
+        if files.exists("manifest.json"):
+            manifest = Manifest.load(bytes(files.read("manifest.json", max_bytes=MAX_BYTES)), "manifest.json")
         digests = {}
         for name in documents:
             with contextlib.suppress(EvidenceError):
                 digests[name] = str(sha256(bytes(files.read(name, max_bytes=MAX_BYTES))))
-        runs = _runs(files, Manifest.from_json(manifest, "manifest.json")) if manifest else ()
+        runs = _runs(files, manifest) if manifest else ()
         return Recorded(verdict=verdict, manifest=manifest, runs=runs, digests=digests)
 
 
@@ -169,10 +172,6 @@ def _opened(path: Path, progress: Progress) -> Iterator[Files]:
 
     with open_archive(path, progress) as archive:
         yield archive.files
-
-
-def _document(files: Files, name: str) -> dict[str, Any]:
-    return read_json(bytes(files.read(name, max_bytes=MAX_BYTES)), name)
 
 
 def _runs(files: Files, manifest: Manifest) -> tuple[RecordedRun, ...]:

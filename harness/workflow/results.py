@@ -14,7 +14,8 @@ from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.manifest import Materials, build_manifest
-from harness.report.documents import curves_of, write_reports
+from harness.report.curves import curves_of
+from harness.report.documents import write_reports
 from harness.runs.certify_folder import tree_digest, write_json
 from harness.signing.certificate import build_certificate
 from harness.system.store import disk_errors
@@ -85,12 +86,12 @@ def write_documents(
     with disk_errors("writing the verdict"):
         write_json(training.folder / "manifest.json", manifest)
         write_json(training.folder / "verdict.json", document)
-        write_reports(training.folder, document, manifest, curves_of(evidence))
         result = Result(
             folder=training.folder,
             verdict=Verdict.from_json(document, "verdict.json"),
             manifest=Manifest.from_json(manifest, "manifest.json"),
         )
+        write_reports(training.folder, result.verdict, result.manifest, curves_of(evidence))
         write_crate(training.folder, result.verdict, result.manifest)
         note_left_out(training.folder)
         digests = {name: str(digest) for name, digest in list_evidence(training.folder).items()}

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.report.documents import curves_of, render_documents
+from harness.report.curves import curves_of
+from harness.report.documents import render_documents
 from harness.system.store import Progress, Store
 from harness.verify.verification import Verification
 from harness.verify.verify import verify as verify_evidence
@@ -19,10 +22,12 @@ def verify(path: Path, root: Path | None, store: Store | None, progress: Progres
     Raises:
         UsageError: there is nothing that could be verified.
     """
-    return verify_evidence(path, root, store, progress, _rendered)
+    return verify_evidence(path, root, store, progress, rendered_again)
 
 
-def _rendered(
+def rendered_again(
     verdict: dict[str, Any], manifest: dict[str, Any], evidence: tuple[TrajectoryEvidence, ...]
 ) -> Mapping[str, bytes]:
-    return render_documents(verdict, manifest, curves_of(evidence))
+    """The reports of a verdict, by their names."""
+    known = Verdict.from_json(verdict, "verdict.json"), Manifest.from_json(manifest, "manifest.json")
+    return render_documents(*known, curves_of(evidence))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
+from collections.abc import Iterable
 from typing import Any
 
-from harness.report.curves import Curve, curve_from_rows
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
+from harness.evidence.ledger import Progress
+from harness.report.curves import Curve, curve_of
 
 DIGEST = "sha256:" + "3f9a1c77" * 8
 NUM_STEPS = 24
 
 
-def oracle(verdict: str = "CERTIFIED", **fields: Any) -> dict[str, Any]:
+def check(verdict: str = "CERTIFIED", **fields: Any) -> dict[str, Any]:
     compared = {"steps": 24, "tensors": 4608, "bytes": 302_055_424, "files": 5}
     return {"verdict": verdict, "required": True, "how": "", "reason": "", "compared": compared, "bound": None} | fields
 
@@ -34,7 +39,7 @@ def interruption(kind: str, step: int, run: int, resumed_after: int, **fields: A
 
 
 CERTIFIED: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "experiment": "tiny",
     "run_id": "20261123T052000Z-1a2b3c4",
     "commit": "1a2b3c4d5e6f70819203a4b5c6d7e8f901234567",
@@ -45,10 +50,8 @@ CERTIFIED: dict[str, Any] = {
     "summary": "tiny gives the same bits when it is run again, when it is killed three times and resumed, and on a "
     "rebuilt image.",
     "checks": {
-        "rerun": oracle(
-            how="second straight run", bound="1 of 1 held: with 95 % confidence fewer than 95.0 % of reruns differ"
-        ),
-        "resume": oracle(
+        "rerun": check(how="second straight run", bound="one rerun: no statistical claim"),
+        "resume": check(
             how="3 kills, each resumed from the newest complete checkpoint",
             resumes=[
                 {"run": 2, "started_after_step": 6, "checkpoint_step": 6, "step_source": "content"},
@@ -56,7 +59,7 @@ CERTIFIED: dict[str, Any] = {
                 {"run": 4, "started_after_step": 18, "checkpoint_step": 18, "step_source": "content"},
             ],
         ),
-        "rebuild": oracle(how="built again from nothing", compared={"files": 2}, image_ids=[DIGEST, DIGEST]),
+        "rebuild": check(how="built again from nothing", compared={"files": 2}, image_ids=[DIGEST, DIGEST]),
     },
     "interruptions": [
         interruption("micro_batch", 9, 1, 6, micro_batch=2),
@@ -171,7 +174,7 @@ DIVERGED["files"][0] |= {"equal": False}
 DIVERGED["files"][4] |= {"equal": None}
 
 INCONCLUSIVE: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "experiment": "tiny",
     "run_id": "20261123T061500Z-1a2b3c4",
     "commit": "1a2b3c4d5e6f70819203a4b5c6d7e8f901234567",
@@ -181,17 +184,45 @@ INCONCLUSIVE: dict[str, Any] = {
     "exit_code": 3,
     "summary": "Nothing could be compared: the engine stopped answering while the straight run was at step 5.",
     "checks": {
-        "rerun": oracle("INCONCLUSIVE", compared={"steps": 0}, reason="the straight run did not finish"),
-        "resume": oracle("INCONCLUSIVE", compared={"steps": 0}, reason="the straight run did not finish"),
-        "rebuild": oracle("NOT_CHECKED", required=False, compared={}),
+        "rerun": check("INCONCLUSIVE", compared={"steps": 0}, reason="the straight run did not finish"),
+        "resume": check("INCONCLUSIVE", compared={"steps": 0}, reason="the straight run did not finish"),
+        "rebuild": check("NOT_CHECKED", required=False, compared={}),
     },
+    "compared": {},
+    "control": {"failed_as_it_must": False, "controls": []},
+    "testimony": {"tensors_on_disk": 0, "found_in_ledger": 0, "missing": []},
     "problems": ["straight, run 1: the engine stopped answering", "no control was run"],
     "not_checked": ["rebuild", "replay"],
 }
 
+
+def run(trajectory: str, number: int, exit_code: int = 0, killed_by: str | None = None) -> dict[str, Any]:
+    return {
+        "trajectory": trajectory,
+        "number": number,
+        "mode": "resume" if trajectory == "resumed" and number > 1 else "run",
+        "argv": ["python", "train.py"],
+        "faults": [],
+        "exit_code": exit_code,
+        "oom_killed": False,
+        "killed_by": killed_by,
+        "error": None,
+        "settings": {},
+    }
+
+
+SECONDS = {
+    "straight/1": 41.2,
+    "rerun/1": 40.7,
+    "resumed/1": 18.3,
+    "resumed/2": 24.9,
+    "resumed/3": 17.0,
+    "resumed/4": 15.1,
+}
 MANIFEST: dict[str, Any] = {
     "schema": 1,
-    "harness": {"version": "0.1.0"},
+    "harness": {"version": "0.1.0", "recorder": DIGEST, "sources": DIGEST},
+    "name": "tiny",
     "experiment": {
         "schema": 1,
         "image": "cpu",
@@ -199,113 +230,102 @@ MANIFEST: dict[str, Any] = {
         "run": ["python", "lora/train.py", "--config", "{config}"],
         "config": {"seed": 1234, "lora_rank": 8, "learning_rate": 0.001, "micro_batches": 2},
     },
+    "experiment_digest": DIGEST,
+    "scope": None,
+    "runner": "docker",
+    "commit": "1a2b3c4d5e6f70819203a4b5c6d7e8f901234567",
+    "dirty": False,
+    "code": {"sha256": DIGEST},
     "image": {
         "name": "cpu",
         "id": DIGEST,
         "rebuild": {"id": DIGEST, "cache": "none"},
         "locks": {"lockfiles/base.lock": DIGEST, "lockfiles/cpu.lock": DIGEST},
     },
-    "inputs": {"text": {"reference": "deb:miscfiles", "version": "1.5+dfsg-4", "sha256": "ab" * 32}},
+    "inputs": {"text": {"deb": "miscfiles", "version": "1.5+dfsg-4", "sha256": "ab" * 32}},
     "environment": {
         "host": {
-            "cpu_model": "Intel Xeon Processor",
-            "num_cores": 2,
+            "cpu": "Intel Xeon Processor",
+            "cores": 2,
             "memory_bytes": 25_200_000_000,
             "kernel": "6.1.0",
-            "os": "Debian 12",
+            "system": "Debian 12",
+            "gpus": [],
         },
-        "process": {"python": "3.11.2", "torch": "2.13.0+cpu", "numpy": "2.4.1", "num_threads": 1},
-        "gpu": None,
+        "process": {"versions": {"python": "3.11.2", "torch": "2.13.0+cpu", "numpy": "2.4.1"}, "threads": 1},
+        "gpu": {},
     },
     "runs": [
-        {
-            "trajectory": "straight",
-            "number": 1,
-            "mode": "run",
-            "exit_code": 0,
-            "seconds": 41.2,
-            "killed_by": None,
-            "error": None,
-        },
-        {
-            "trajectory": "rerun",
-            "number": 1,
-            "mode": "run",
-            "exit_code": 0,
-            "seconds": 40.7,
-            "killed_by": None,
-            "error": None,
-        },
-        {
-            "trajectory": "resumed",
-            "number": 1,
-            "mode": "run",
-            "exit_code": 137,
-            "seconds": 18.3,
-            "killed_by": "self",
-            "error": None,
-        },
-        {
-            "trajectory": "resumed",
-            "number": 2,
-            "mode": "resume",
-            "exit_code": 153,
-            "seconds": 24.9,
-            "killed_by": "self",
-            "error": None,
-        },
-        {
-            "trajectory": "resumed",
-            "number": 3,
-            "mode": "resume",
-            "exit_code": 137,
-            "seconds": 17.0,
-            "killed_by": "outside",
-            "error": None,
-        },
-        {
-            "trajectory": "resumed",
-            "number": 4,
-            "mode": "resume",
-            "exit_code": 0,
-            "seconds": 15.1,
-            "killed_by": None,
-            "error": None,
-        },
+        run("straight", 1),
+        run("rerun", 1),
+        run("resumed", 1, 137, "self"),
+        run("resumed", 2, 153, "self"),
+        run("resumed", 3, 137, "outside"),
+        run("resumed", 4),
     ],
+    "trajectories": {},
     "volatile": {
+        "run_id": "20261123T052000Z-1a2b3c4",
         "started": "2026-11-23T05:20:00Z",
         "finished": "2026-11-23T05:24:12Z",
         "seconds": {"image": 3.1, "straight": 41.2, "resumed": 75.3},
+        "runs": [{"run": name, "seconds": seconds} for name, seconds in SECONDS.items()],
     },
 }
+
+
+def verdict(document: dict[str, Any] = CERTIFIED, **changes: Any) -> Verdict:
+    """The verdict of a document, some of its keys replaced."""
+    return Verdict.from_json({**document, **changes}, "verdict.json")
+
+
+def checks(document: dict[str, Any], name: str, **changes: Any) -> dict[str, Any]:
+    """The checks of a document, one of them changed."""
+    return {**document["checks"], name: document["checks"][name] | changes}
+
+
+def manifest(document: dict[str, Any] = MANIFEST, **changes: Any) -> Manifest:
+    """The manifest of a document, some of its keys replaced."""
+    return Manifest.from_json({**document, **changes}, "manifest.json")
 
 
 def loss_at(step: int) -> float:
     return 2.1 + 1.9 * math.exp(-step / 9) + 0.08 * math.sin(step * 1.7)
 
 
-def rows(first: int, last: int, shift: float = 0.0) -> list[dict[str, Any]]:
+def progress(first: int, last: int, shift: float = 0.0) -> list[Progress]:
     return [
-        {
-            "step": step,
-            "loss": loss_at(step) + shift * math.sin(step * 2.3) * (step - first + 1) ** 0.5,
-            "lr": 1e-3 * min(step / 4, (NUM_STEPS - step) / (NUM_STEPS - 4)),
-            "seconds": 1.1 + 0.12 * math.sin(step * 3.1) + (0.6 if step == first else 0),
-            "rss_bytes": 910_000_000 + 400_000 * (step - first),
-            "vram_bytes": None,
-        }
+        Progress(
+            step=step,
+            loss=loss_at(step) + shift * math.sin(step * 2.3) * (step - first + 1) ** 0.5,
+            lr=1e-3 * min(step / 4, (NUM_STEPS - step) / (NUM_STEPS - 4)),
+            seconds=1.1 + 0.12 * math.sin(step * 3.1) + (0.6 if step == first else 0),
+            rss_bytes=910_000_000 + 400_000 * (step - first),
+            vram_bytes=None,
+            recorder_seconds=None,
+        )
         for step in range(first, last + 1)
     ]
 
 
+def curve(name: str, number: int, rows: Iterable[Progress], *evals: int) -> Curve:
+    """A run's curve, with validations after some of its steps."""
+    found = curve_of(name, number, None, rows)
+    return dataclasses.replace(found, eval_steps=evals, eval_losses=tuple(loss_at(step) + 0.2 for step in evals))
+
+
+def curve_of_losses(name: str, losses: Iterable[float | None]) -> Curve:
+    """The curve of a run that reported nothing but losses."""
+    unknown = {"lr": None, "seconds": None, "rss_bytes": None, "vram_bytes": None, "recorder_seconds": None}
+    return curve_of(name, 1, None, [Progress(step=n, loss=loss, **unknown) for n, loss in enumerate(losses, start=1)])
+
+
 def curves(shift: float = 0.0) -> list[Curve]:
-    evals = [{"kind": "eval", "step": step, "loss": [(loss_at(step) + 0.2).hex()]} for step in (6, 12, 18, 24)]
     return [
-        curve_from_rows("straight", 1, rows(1, 24), evals),
-        curve_from_rows("rerun", 1, rows(1, 24)),
-        curve_from_rows("resumed", 1, rows(1, 8), evals[:1]),
-        curve_from_rows("resumed", 2, rows(7, 18, shift), evals[1:3]),
-        curve_from_rows("resumed", 3, rows(13, 20, shift)),
-        curve_from_rows("resumed", 4, rows(19, 24, shift), evals[3:]),
+        curve("straight", 1, progress(1, 24), 6, 12, 18, 24),
+        curve("rerun", 1, progress(1, 24)),
+        curve("resumed", 1, progress(1, 8), 6),
+        curve("resumed", 2, progress(7, 18, shift), 12, 18),
+        curve("resumed", 3, progress(13, 20, shift)),
+        curve("resumed", 4, progress(19, 24, shift), 24),
     ]

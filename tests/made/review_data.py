@@ -1,11 +1,11 @@
-"""A review as verdict.json has it, with one of everything in it."""
+"""A review with one of everything in it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from harness.documents.verdict import UnreadFile
-from harness.review.checklist import judge_checklist, review_to_json
+from harness.review.checklist import Review, judge_checklist
 from harness.review.finding import Finding, Place, Showing, StaticReview
 from harness.review.rules import RULES, severities_of
 
@@ -47,14 +47,14 @@ MEASURED: dict[str, Any] = {
 }
 
 
-def review(*findings: Finding, measured: dict[str, Any] | None = None) -> dict[str, Any]:
+def review(*findings: Finding, measured: dict[str, Any] | None = None) -> Review:
     static = StaticReview(
         findings=findings or FINDINGS,
         showings=SHOWINGS,
         unread=(UnreadFile(path="big.py", reason="one line of 50 MB"),),
         num_files=4,
     )
-    return review_to_json(judge_checklist(static, RULES, severities_of(RULES, {}), measured=measured))
+    return judge_checklist(static, RULES, severities_of(RULES, {}), measured=measured)
 
 
 REVIEW = review(measured=MEASURED)

@@ -18,13 +18,13 @@ from harness.documents.document import read_json
 from harness.images import oci_documents
 from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
 from harness.judge.recorded import read_record
-from harness.report.documents import curves_of, render_documents
 from harness.runs.certify_folder import write_json
 from harness.signing.certificate import build_certificate
 from harness.signing.keys import Signing, create_key, load_signer
 from harness.system.files import FolderFiles
 from harness.verify.judge_again import read_evidence
 from harness.verify.written_again import manifest_again
+from harness.workflow.verify import rendered_again
 from tests.made.documents import read_documents
 from tests.tamper.made_run import WHOLE, Plan, make_run
 
@@ -125,7 +125,7 @@ def derive_again(folder: Path) -> None:
     evidence = read_evidence(record, FolderFiles(folder)).trajectories
     manifest = manifest_again(record, manifest, verdict, evidence)
     write_json(folder / "manifest.json", manifest)
-    for name, data in render_documents(verdict, manifest, curves_of(evidence.values())).items():
+    for name, data in rendered_again(verdict, manifest, tuple(evidence.values())).items():
         (folder / name).write_bytes(data)
 
 

@@ -169,7 +169,7 @@ def begin(project: Path, plan: Plan) -> CertifySession:
     )
     clean = project.parent / "clean"
     shutil.copytree(project, clean, ignore=shutil.ignore_patterns("runs"))
-    progress = Progress(io.StringIO(), is_live=False)
+    progress = Progress(io.StringIO())
     store = Store(project.parent / "cache")
     return CertifySession(
         request=request,

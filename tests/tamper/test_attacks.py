@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.report.documents import curves_of, render_documents
 from harness.verify.verify import verify
+from harness.workflow.verify import rendered_again
 from tests.tamper.attacks import ATTACKS
 from tests.tamper.made_archive import silent
 
@@ -15,12 +15,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "verify.md"
 
 def answer(path, root=None):
     """The exit code and what is said: that of the command line, without its process."""
-
-    def render(verdict, manifest, evidence):
-        return render_documents(verdict, manifest, curves_of(evidence))
-
     try:
-        found = verify(path, root, None, silent, render)
+        found = verify(path, root, None, silent, rendered_again)
     except HarnessError as error:
         return error.exit_code, error.problem
     return found.exit_code, found.problem or found.word

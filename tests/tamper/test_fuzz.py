@@ -8,9 +8,9 @@ import random
 import pytest
 
 from harness.errors import HarnessError
-from harness.report.documents import curves_of, render_documents
 from harness.signing.certificate import build_certificate
 from harness.verify.verify import verify
+from harness.workflow.verify import rendered_again
 from tests.made.documents import manifest_of, read_documents, verdict_of
 from tests.tamper.made_archive import BUNDLE, KEY, documents, silent
 
@@ -46,12 +46,8 @@ def garbled(value, rng):
 
 def verified(honest, titles):
     """The word, or the error's exit code; anything but an error of ours is a failure of the test."""
-
-    def render(verdict, manifest, evidence):
-        return render_documents(verdict, manifest, curves_of(evidence))
-
     try:
-        return verify(honest.rewritten(titles), None, None, silent, render).word
+        return verify(honest.rewritten(titles), None, None, silent, rendered_again).word
     except HarnessError as error:
         assert error.exit_code in (2, 3, 5), error
         return error.exit_code

@@ -25,18 +25,18 @@ from tests.tools import chromium
 NO_BROWSER = "no Chromium in PATH (Debian: apt-get install chromium)"
 pytestmark = pytest.mark.skipif(chromium.find() is None, reason=NO_BROWSER)
 LOCK = ROOT / "lockfiles" / "browser.lock"
-REVIEWED = {"review": review_data.REVIEW}
-NOTHING = {key: data.oracle("NOT_CHECKED", compared={}) for key in ("rerun", "resume", "rebuild")}
+REVIEWED = {"review": review_data.REVIEW.to_json()}
+NOTHING = {key: data.check("NOT_CHECKED", compared={}) for key in ("rerun", "resume", "rebuild")}
 FAILED = {"controls": [data.CERTIFIED["control"]["controls"][0] | {"detected": False}], "failed_as_it_must": False}
 DOCUMENTS = {
-    "certified": (data.CERTIFIED | REVIEWED, data.MANIFEST, data.curves()),
-    "diverged": (data.DIVERGED | REVIEWED, data.MANIFEST, data.curves(0.02)),
-    "inconclusive": (data.INCONCLUSIVE, data.MANIFEST, data.curves()[:1]),
-    "vetoed": (data.INCONCLUSIVE | REVIEWED | {"verdict": "VETOED", "checks": NOTHING}, {}, []),
-    "planted": (data.DIVERGED | {"control": FAILED}, data.MANIFEST, data.curves()[:1]),
-    "prefix": (data.CERTIFIED | {"scope": {"steps": 20, "of": 60}}, data.MANIFEST, data.curves()),
-    "replay": (replay_data.CERTIFIED, data.MANIFEST, data.curves()[:1]),
-    "replay diverged": (replay_data.DIVERGED, data.MANIFEST, data.curves()[:1]),
+    "certified": (data.verdict(**REVIEWED), data.manifest(), data.curves()),
+    "diverged": (data.verdict(data.DIVERGED, **REVIEWED), data.manifest(), data.curves(0.02)),
+    "inconclusive": (data.verdict(data.INCONCLUSIVE), data.manifest(), data.curves()[:1]),
+    "vetoed": (data.verdict(data.INCONCLUSIVE, verdict="VETOED", checks=NOTHING, **REVIEWED), None, []),
+    "planted": (data.verdict(data.DIVERGED, control=FAILED), data.manifest(), data.curves()[:1]),
+    "prefix": (data.verdict(scope={"steps": 20, "of": 60}), data.manifest(), data.curves()),
+    "replay": (data.verdict(replay_data.CERTIFIED), data.manifest(), data.curves()[:1]),
+    "replay diverged": (data.verdict(replay_data.DIVERGED), data.manifest(), data.curves()[:1]),
 }
 PHONE, DESK = 360, 1280
 VIEWS = [(name, *view) for name in DOCUMENTS for view in ((PHONE, False), (DESK, True))]
@@ -186,13 +186,13 @@ def test_on_paper_the_verdict_is_on_page_one_folds_are_open_and_no_page_is_blank
     page.print(tmp_path / "report.pdf")
     pages = pdf_pages(tools, tmp_path / "report.pdf")
     verdict, manifest, _ = DOCUMENTS[name]
-    assert verdict["verdict"] in pages[0][0] and verdict["summary"][:40] in " ".join(pages[0][0].split())
+    assert verdict.verdict in pages[0][0] and verdict.summary[:40] in " ".join(pages[0][0].split())
     assert [number for number, (text, ink, _) in enumerate(pages, 1) if len(text) < 60 or ink < 0.005] == []
     assert all(dark < 0.12 for _, _, dark in pages)
     whole = " ".join(" ".join(text.split()) for text, _, _ in pages)
     for fold, shown in (("review", "seeded generator"), ("replay", "cached")):
-        assert (shown in whole) == (fold in verdict)
-    assert ('"lora_rank"' in whole) == bool(manifest)
+        assert (shown in whole) == (getattr(verdict, fold) is not None)
+    assert ("lora_rank:" in whole) == (manifest is not None)
     assert f"1 / {len(pages)}" in pages[0][0]
 
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from harness.documents.verdict import Review
 from harness.report.annotations import render_annotations
 from tests.made import hostile
 from tests.made.review_data import NASTY, REVIEW
@@ -13,7 +14,7 @@ from tests.made.review_data import NASTY, REVIEW
 COMMAND = re.compile(r"::(error|warning|notice) ((?:[a-zA-Z]+=[^,:\n\r]*,?)+)::([^\n\r]*)")
 
 
-def commands(review: dict = REVIEW, **options: str) -> list[tuple[str, dict[str, str], str]]:
+def commands(review: Review = REVIEW, **options: str) -> list[tuple[str, dict[str, str], str]]:
     """Read the commands as the runner does."""
     found = []
     for line in render_annotations(review, **options).splitlines():
@@ -63,7 +64,7 @@ def test_a_hostile_path_comes_back_as_it_is() -> None:
 
 @pytest.mark.parametrize("attack", [*hostile.ATTACKS, "a\r\n::error::b", "%0A::set-env name=x::y"])
 def test_no_text_begins_a_command_of_its_own(attack: str) -> None:
-    review = hostile.with_texts(REVIEW, attack, keep=("severity", "certainty"))
+    review = hostile.with_texts(REVIEW, attack)
     lines = render_annotations(review).splitlines()
     assert len(lines) == 6
     assert all(COMMAND.fullmatch(line) for line in lines)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from typing import get_args
 
 import pytest
 
+from harness.documents.verdict import Word
 from harness.report.badge import COLOURS, HEIGHT, LABEL_COLOUR, render_badge
-from harness.report.wording import VERDICTS
+from harness.report.view import TONES
 from tests.made import hostile, replay_data
 from tests.made import report_data as data
 
+VERDICTS = get_args(Word)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -25,16 +28,16 @@ def contrast_with_white(colour: str) -> float:
 
 @pytest.mark.parametrize("word", VERDICTS)
 def test_a_badge_says_its_verdict_in_its_colour_and_in_its_name(word: str) -> None:
-    svg = render_badge(data.CERTIFIED | {"verdict": word})
+    svg = render_badge(data.verdict(verdict=word))
     root = ET.fromstring(svg)
     assert texts(svg) == ["reproducibility", word]
     assert root.get("role") == "img" and root.get("aria-label") == root.findtext(f"{SVG}title")
     assert word in (root.findtext(f"{SVG}title") or "")
-    assert [rect.get("fill") for rect in root.iter(f"{SVG}rect")][1:] == [LABEL_COLOUR, COLOURS[word]]
+    assert [rect.get("fill") for rect in root.iter(f"{SVG}rect")][1:] == [LABEL_COLOUR, COLOURS[TONES[word]]]
 
 
 def test_only_certified_is_green() -> None:
-    assert [word for word, colour in COLOURS.items() if colour == COLOURS["CERTIFIED"]] == ["CERTIFIED"]
+    assert [word for word in VERDICTS if COLOURS[TONES[word]] == COLOURS["good"]] == ["CERTIFIED"]
 
 
 @pytest.mark.parametrize("colour", [LABEL_COLOUR, *COLOURS.values()])
@@ -43,21 +46,16 @@ def test_white_can_be_read_on_every_colour(colour: str) -> None:
 
 
 def test_a_badge_of_a_prefix_or_of_uncommitted_code_says_so() -> None:
-    svg = render_badge(data.CERTIFIED | {"scope": {"steps": 20, "of": 60}, "dirty": True})
+    svg = render_badge(data.verdict(scope={"steps": 20, "of": 60}, dirty=True))
     assert texts(svg)[1] == "CERTIFIED (20 of 60 steps, uncommitted code)"
 
 
 def test_a_badge_of_a_replay_says_that_it_is_one() -> None:
-    assert texts(render_badge(replay_data.DIVERGED)) == ["replay", "DIVERGED"]
-
-
-def test_the_order_of_a_verdicts_keys_does_not_matter() -> None:
-    many = {f"a{number}": number for number in range(50)} | data.CERTIFIED
-    assert texts(render_badge(many))[1] == "CERTIFIED"
+    assert texts(render_badge(data.verdict(replay_data.DIVERGED))) == ["replay", "DIVERGED"]
 
 
 def test_every_text_has_room_and_its_length_is_given() -> None:
-    root = ET.fromstring(render_badge(data.CERTIFIED | {"scope": {"steps": "9" * 500, "of": 60}}))
+    root = ET.fromstring(render_badge(data.verdict(scope={"steps": 10**300, "of": 60})))
     boxes = [rect for rect in root.iter(f"{SVG}rect") if rect.get("fill")]
     for box, text in zip(boxes, root.iter(f"{SVG}text"), strict=True):
         left, width = float(box.get("x", 0)), float(box.get("width", 0))
@@ -68,11 +66,6 @@ def test_every_text_has_room_and_its_length_is_given() -> None:
 
 @pytest.mark.parametrize("attack", hostile.ATTACKS)
 def test_hostile_texts_are_only_text(attack: str) -> None:
-    svg = render_badge(hostile.with_texts(data.CERTIFIED, attack) | {"scope": {"steps": attack, "of": attack}})
+    svg = render_badge(hostile.with_texts(data.verdict(), attack))
     tags = {found.tag.removeprefix(SVG) for found in ET.fromstring(svg).iter()}
     assert tags == {"svg", "title", "clipPath", "rect", "g", "text"}
-
-
-@pytest.mark.parametrize("value", [{}, [], None, {"verdict": 3, "scope": [], "experiment": {}}])
-def test_anything_else_is_inconclusive(value: object) -> None:
-    assert texts(render_badge(value)) == ["reproducibility", "INCONCLUSIVE"]  # type: ignore[arg-type]

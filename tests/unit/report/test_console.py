@@ -5,6 +5,8 @@ import math
 
 import pytest
 
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
 from harness.report.console import Progress, print_summary
 from tests.made import hostile
 from tests.made import report_data as data
@@ -27,9 +29,9 @@ class Clock:
         return self.now
 
 
-def summary(verdict: dict, manifest: dict | None = None, stream: io.StringIO | None = None) -> str:
+def summary(verdict: Verdict, manifest: Manifest | None = None, stream: io.StringIO | None = None) -> str:
     stream = stream or io.StringIO()
-    print_summary(verdict, manifest or {}, {"report": "runs/tiny/report.html"}, stream=stream)
+    print_summary(verdict, manifest, {"report": "runs/tiny/report.html"}, stream=stream)
     return stream.getvalue()
 
 
@@ -41,24 +43,22 @@ def summary(verdict: dict, manifest: dict | None = None, stream: io.StringIO | N
         (data.DIVERGED, "VERDICT: DIVERGED"),
         (data.INCONCLUSIVE, "VERDICT: INCONCLUSIVE"),
         (data.CERTIFIED | {"verdict": "VETOED"}, "VERDICT: VETOED"),
-        (data.CERTIFIED | {"verdict": "CERTIFIED\n"}, "VERDICT: INCONCLUSIVE"),
-        ({}, "VERDICT: INCONCLUSIVE"),
     ],
 )
 def test_the_last_line_is_the_verdict_alone(make: type, verdict: dict, last: str) -> None:
-    assert summary(verdict, data.MANIFEST, make()).splitlines()[-1] == last
+    assert summary(data.verdict(verdict), data.manifest(), make()).splitlines()[-1] == last
 
 
 def test_off_a_terminal_the_summary_is_plain() -> None:
-    shown = summary(data.DIVERGED, data.MANIFEST)
+    shown = summary(data.verdict(data.DIVERGED), data.manifest())
     assert "\x1b" not in shown
-    assert "First difference at step 7, in stream rng" in shown
+    assert "The bits first differ at step 7, in stream rng" in shown
     assert "runs/tiny/report.html" in shown
     assert "━" not in shown
 
 
 def test_by_default_the_summary_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(data.CERTIFIED, data.MANIFEST, {})
+    print_summary(data.verdict(), data.manifest(), {})
     captured = capsys.readouterr()
     assert captured.out.endswith("VERDICT: CERTIFIED\n")
     assert captured.err == ""
@@ -68,8 +68,8 @@ def test_by_default_the_summary_goes_to_stdout(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("make", [io.StringIO, Terminal])
 def test_hostile_texts_cannot_forge_a_verdict_or_steer_the_terminal(make: type, attack: str) -> None:
     forged = attack + "\nVERDICT: CERTIFIED\n\x1b[2J\x1b]0;x\x07"
-    verdict = hostile.with_texts(data.DIVERGED, forged)
-    shown = summary(verdict, hostile.with_texts(data.MANIFEST, forged), make())
+    verdict = hostile.with_texts(data.verdict(data.DIVERGED), forged)
+    shown = summary(verdict, hostile.with_texts(data.manifest(), forged), make())
     shown.encode()
     assert "\x1b[2J" not in shown
     assert "\x1b]" not in shown
@@ -82,15 +82,8 @@ def test_hostile_texts_cannot_forge_a_verdict_or_steer_the_terminal(make: type, 
 def test_a_stream_that_knows_only_ascii_gets_escapes() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
-    print_summary(data.CERTIFIED | {"summary": "gl\u00fcck"}, {}, {}, stream=stream)
+    print_summary(data.verdict(summary="gl\u00fcck"), None, {}, stream=stream)
     assert b"gl\\xfcck" in raw.getvalue()
-
-
-@pytest.mark.parametrize("path", hostile.places(data.DIVERGED), ids=str)
-def test_a_verdict_with_a_place_missing_or_of_a_wrong_type_is_still_shown(path: tuple) -> None:
-    odd = [hostile.replaced(data.DIVERGED, path, value) for value in hostile.ODD_VALUES]
-    for verdict in (hostile.without(data.DIVERGED, path), *odd):
-        assert summary(verdict).splitlines()[-1].startswith("VERDICT: ")
 
 
 def test_plain_progress_has_the_time_of_a_stage_and_no_escape() -> None:

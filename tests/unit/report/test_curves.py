@@ -1,57 +1,49 @@
 from __future__ import annotations
 
-import json
 import math
 
-from harness.report.curves import curve_from_bytes, curve_from_rows, thinned, thinning_width
+import pytest
+
+from harness.documents.digest import sha256
+from harness.evidence.ledger import EvalRecord, Ledger, Progress, StateRecord
+from harness.report.curves import curve_of, thinned, thinning_width
 from tests.made import report_data as data
 
 
-def jsonl(rows: list[dict]) -> bytes:
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+def row(step: int, loss: float | None) -> Progress:
+    unknown = {"lr": None, "seconds": None, "rss_bytes": None, "vram_bytes": None, "recorder_seconds": None}
+    return Progress(step=step, loss=loss, **unknown)
 
 
 def test_a_curve_has_a_value_per_step() -> None:
-    curve = curve_from_bytes("straight", 1, jsonl(data.rows(1, 24)))
+    curve = data.curve("straight", 1, data.progress(1, 24))
     assert curve.steps == tuple(range(1, 25))
     assert curve.losses == tuple(data.loss_at(step) for step in range(1, 25))
     assert curve.rss_bytes[0] == 910_000_000
     assert curve.vram_bytes == (None,) * 24
 
 
-def test_a_torn_last_line_is_left_out() -> None:
-    assert curve_from_bytes("straight", 1, jsonl(data.rows(1, 4))[:-20]).steps == (1, 2, 3)
-
-
-def test_lines_that_are_no_rows_are_left_out() -> None:
-    content = b'null\n[1]\n"x"\n{"step":true}\n{"step":-1}\n\xff\n' + b"[" * 100_000 + b"\n" + b'{"step":3,"loss":1}\n'
-    assert curve_from_bytes("straight", 1, content).steps == (3,)
-
-
-def test_what_is_no_number_is_nan() -> None:
-    losses = [None, "x", [], True, math.inf, 10**400, "0x1p99999", "0x1.8p+1", 2]
-    curve = curve_from_rows("straight", 1, [{"step": step, "loss": loss} for step, loss in enumerate(losses)])
-    assert [math.isnan(loss) for loss in curve.losses] == [True] * 7 + [False] * 2
-    assert curve.losses[-2:] == (3.0, 2.0)
+def test_what_is_not_finite_or_was_not_reported_is_nan() -> None:
+    curve = data.curve_of_losses("straight", [None, math.inf, -math.inf, math.nan, 2.0])
+    assert [math.isnan(loss) for loss in curve.losses] == [True] * 4 + [False]
     assert all(math.isnan(rate) for rate in curve.learning_rates)
 
 
 def test_steps_come_in_order_and_the_last_row_of_a_step_counts() -> None:
-    rows = [{"step": 2, "loss": 1.0}, {"step": 1, "loss": 5.0}, {"step": 2, "loss": 3.0}]
-    curve = curve_from_rows("resumed", 2, rows)
+    curve = data.curve("resumed", 2, [row(2, 1.0), row(1, 5.0), row(2, 3.0)])
     assert (curve.steps, curve.losses) == ((1, 2), (5.0, 3.0))
 
 
-def test_validation_losses_are_the_means_of_eval_records() -> None:
-    ledger = jsonl(
-        [
-            {"kind": "step", "step": 1, "loss": ["0x1p+1"]},
-            {"kind": "eval", "step": 1, "loss": ["0x1p+1", "0x1p+2"]},
-            {"kind": "eval", "step": 2, "loss": []},
-        ]
-    )
-    curve = curve_from_bytes("straight", 1, b"", ledger)
-    assert (curve.eval_steps, curve.eval_losses) == ((1,), (3.0,))
+@pytest.mark.parametrize(
+    ("losses", "mean"), [(("0x1p+1", "0x1p+2"), 3.0), (("inf", "-inf"), None), (("0x1p99999",), None), (("x",), None)]
+)
+def test_a_validation_loss_is_the_mean_of_its_record(losses: tuple[str, ...], mean: float | None) -> None:
+    evals = (EvalRecord(step=1, loss=losses, streams={}), EvalRecord(step=2, loss=(), streams={}))
+    state = StateRecord(step=0, streams={}, counts={}, source="fresh")
+    ledger = Ledger(name="x", start=state, steps=(), evals=evals, end=None, torn=False, head=sha256(b""))
+    curve = curve_of("straight", 1, ledger, ())
+    assert curve.eval_steps == (1,)
+    assert curve.eval_losses == (mean,) if mean else math.isnan(curve.eval_losses[0])
 
 
 def test_thinning_keeps_both_ends_and_a_lone_spike() -> None:

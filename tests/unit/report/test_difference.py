@@ -1,54 +1,47 @@
 """What `harness diff` prints."""
 
+import dataclasses
 import io
 
-from harness.report.difference import print_difference
+from harness.judge.elementwise import FileDiff, TensorDiff
+from harness.report.results import print_difference
+from harness.runs.diff_folders import FileResult, FolderDiff, Located
 
-FILES = {
-    "kind": "files",
-    "left": "a",
-    "right": "b",
-    "equal": False,
-    "num_tensors": 3,
-    "num_equal": 2,
-    "values": [],
-    "tensors": [
-        {
-            "name": "lora_A",
-            "kind": "differs",
-            "num_elements": 1536,
-            "num_different": 1,
-            "max_ulp": 128,
-            "max_abs": 2e-7,
-            "first_index": [6, 152],
-            "left": "-0.1",
-            "right": "-0.2",
-        }
-    ],
-}
-FOLDERS = {
-    "kind": "trajectories",
-    "left": "straight",
-    "right": "resumed",
-    "equal": False,
-    "num_steps": 6,
-    "differences": [
-        {
-            "run": 2,
-            "stream": "optim",
-            "phase": "restore",
-            "step": 3,
-            "tensor": "w.exp_avg",
-            "left": "sha256:aa",
-            "right": "sha256:bb",
-        }
-    ],
-    "files": [
-        {"path": "latest.pt", "equal": False, "different": ["a", "b", "c", "d"]},
-        {"path": "same.pt", "equal": True, "different": []},
-    ],
-    "problems": ["resumed/3: there is no ledger"],
-}
+TENSOR = TensorDiff(
+    name="lora_A",
+    kind="differs",
+    num_elements=1536,
+    num_different=1,
+    max_ulp=128,
+    max_abs=2e-7,
+    first_index=(6, 152),
+    left="-0.1",
+    right="-0.2",
+)
+FILES = FileDiff(left="a", right="b", num_tensors=3, num_equal=2, tensors=(TENSOR,), values=())
+FOLDERS = FolderDiff(
+    left="straight",
+    right="resumed",
+    is_equal=False,
+    num_steps=6,
+    differences=(
+        Located(
+            trajectory="resumed",
+            run=2,
+            stream="optim",
+            phase="restore",
+            step=3,
+            tensor="w.exp_avg",
+            left="sha256:aa",
+            right="sha256:bb",
+        ),
+    ),
+    files=(
+        FileResult(path="latest.pt", equal=False, different=("a", "b", "c", "d")),
+        FileResult(path="same.pt", equal=True, different=()),
+    ),
+    problems=("resumed/3: there is no ledger",),
+)
 
 
 def shown(document):
@@ -72,4 +65,4 @@ def test_runs_files_and_problems_are_shown_and_long_lists_cut():
 
 
 def test_equal_sides_end_with_equal():
-    assert shown({**FILES, "equal": True, "tensors": [], "num_equal": 3}).endswith("EQUAL\n")
+    assert shown(dataclasses.replace(FILES, tensors=(), num_equal=3)).endswith("EQUAL\n")

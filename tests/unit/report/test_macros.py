@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from harness.report.curves import Curve, curve_from_rows
+from harness.report.curves import Curve
 from harness.report.macros import ABSENT, PREFIX, escaped, macros, render_macros
 from tests import ROOT
 from tests.made import hostile, replay_data
@@ -66,13 +66,16 @@ def test_every_printable_character_is_plain_or_spelled_out() -> None:
 
 @pytest.mark.parametrize("attack", [*hostile.ATTACKS, r"\input{/etc/passwd}", "}\\write18{ls}{", "%", "^^5cinput"])
 def test_hostile_texts_cannot_leave_their_macro(attack: str) -> None:
-    verdict, manifest = hostile.with_texts(data.DIVERGED, attack), hostile.with_texts(data.MANIFEST, attack)
+    verdict, manifest = (
+        hostile.with_texts(data.verdict(data.DIVERGED), attack),
+        hostile.with_texts(data.manifest(), attack),
+    )
     for name, value in values(render_macros(verdict, manifest)).items():
         assert HARMLESS.fullmatch(value), (name, value)
 
 
 def test_the_figures_are_those_of_the_verdict() -> None:
-    found = values(render_macros(data.CERTIFIED, data.MANIFEST, data.curves()))
+    found = values(render_macros(data.verdict(), data.manifest(), data.curves()))
     expected = {
         "Verdict": "CERTIFIED",
         "Commit": data.CERTIFIED["commit"],
@@ -96,41 +99,38 @@ def test_the_figures_are_those_of_the_verdict() -> None:
 
 
 def test_a_prefix_is_never_quoted_as_the_whole() -> None:
-    found = values(render_macros(data.CERTIFIED | {"scope": {"steps": 20, "of": 60}}, data.MANIFEST))
+    found = values(render_macros(data.verdict(scope={"steps": 20, "of": 60}), data.manifest()))
     assert (found["ReproScope"], found["ReproSteps"]) == ("the first 20 of 60 steps", "20")
 
 
-def test_a_replay_has_the_word_of_its_oracle() -> None:
-    found = values(render_macros(replay_data.DIVERGED, data.MANIFEST))
+def test_a_replay_has_the_word_of_its_check() -> None:
+    found = values(render_macros(data.verdict(replay_data.DIVERGED), data.manifest()))
     assert (found["ReproReplay"], found["ReproResume"]) == ("DIVERGED", "NOT CHECKED")
 
 
 def test_the_gpu_is_the_one_the_runs_were_given() -> None:
-    gpus = [{"uuid": "GPU-1", "name": "NVIDIA One"}, {"uuid": "GPU-2", "name": "NVIDIA Two"}]
-    environment = {"host": {"gpus": gpus}, "gpu": {"uuids": ["GPU-2"], "route": "x"}}
+    gpu = {"memory_bytes": 24 << 30, "driver": "580.65.06", "cuda": "13.0"}
+    gpus = [{"uuid": "GPU-1", "name": "NVIDIA One", **gpu}, {"uuid": "GPU-2", "name": "NVIDIA Two", **gpu}]
+    environment = {"host": {"gpus": gpus}, "process": {}, "gpu": {"uuids": ["GPU-2"], "route": "x"}}
     curve = Curve("straight", 1, (1, 2), (2.0, 1.5), (0.1, 0.1), (0.5, 0.7), (1 << 30, 2 << 30), (3 << 30, 1 << 30))
-    found = values(render_macros({}, {"environment": environment}, [curve]))
+    found = values(render_macros(data.verdict(), data.manifest(environment=environment), [curve]))
     assert (found["ReproGpu"], found["ReproPeakGpuMemory"]) == ("NVIDIA Two", "3.0 GiB")
     assert (found["ReproStepTime"], found["ReproPeakMemory"]) == ("0.6 s", "2.0 GiB")
 
 
 def test_the_macros_are_the_same_whatever_the_verdict_and_absent_ones_say_so() -> None:
-    full, empty = (values(render_macros(*given)) for given in ((data.CERTIFIED, data.MANIFEST), ({}, {})))
+    full, empty = (
+        values(render_macros(*given))
+        for given in ((data.verdict(), data.manifest()), (data.verdict(data.INCONCLUSIVE), None))
+    )
     assert list(full) == list(empty)
-    assert empty["ReproVerdict"] == "INCONCLUSIVE" and empty["ReproCommit"] == ABSENT
+    assert empty["ReproVerdict"] == "INCONCLUSIVE" and empty["ReproImage"] == empty["ReproItemsHeld"] == ABSENT
     assert all(re.fullmatch("[A-Za-z]+", name) for name in full), "TeX takes letters only"
-
-
-@pytest.mark.parametrize("path", hostile.places(data.MANIFEST), ids=str)
-def test_a_place_that_is_missing_or_of_a_wrong_type_is_absent(path: tuple) -> None:
-    for odd in hostile.ODD_VALUES[::3]:
-        values(render_macros({}, hostile.replaced(data.MANIFEST, path, odd)))
-    values(render_macros({}, hostile.without(data.MANIFEST, path)))
 
 
 def test_the_guide_names_every_macro() -> None:
     named = set(re.findall(r"\\Repro([A-Za-z]+)", GUIDE.read_text()))
-    assert named == set(macros({}, {}, ()))
+    assert named == set(macros(data.verdict(), None))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,5 @@ def test_the_guide_names_every_macro() -> None:
     ],
 )
 def test_a_loss_is_that_of_its_step_or_not_known(losses: list[float], first: str, final: str) -> None:
-    rows = [{"step": step, "loss": loss} for step, loss in enumerate(losses, start=1)]
-    found = values(render_macros({}, {}, [curve_from_rows("straight", 1, rows, [])]))
+    found = values(render_macros(data.verdict(), None, [data.curve_of_losses("straight", losses)]))
     assert (found["ReproLossFirst"], found["ReproLossFinal"]) == (first, final)

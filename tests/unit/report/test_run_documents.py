@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.documents.digest import sha256
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
 from harness.evidence.ledger import Progress, parse_ledger, rechain
-from harness.report.documents import NAMES, curve_of, render_documents, write_reports
+from harness.report.curves import curve_of
+from harness.report.documents import NAMES, render_documents, write_reports
 from harness.report.html import render_report
 from harness.report.junit import render_junit
 from harness.report.lines import kills
@@ -42,21 +45,21 @@ def ledger_bytes(*losses: float) -> bytes:
 
 
 def test_a_run_folder_gets_every_document(tmp_path: Path) -> None:
-    write_reports(tmp_path, data.CERTIFIED, data.MANIFEST, data.curves())
+    write_reports(tmp_path, data.verdict(), data.manifest(), data.curves())
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
 
 
 def test_documents_do_not_depend_on_the_order_of_keys() -> None:
-    given = (data.DIVERGED, data.MANIFEST)
-    verdict, manifest = (json.loads(json.dumps(value, sort_keys=True)) for value in given)
-    assert render_documents(*given, data.curves()) == render_documents(verdict, manifest, data.curves())
+    verdict, manifest = data.verdict(data.DIVERGED), data.manifest()
+    read_back = Verdict.load(verdict.write(), "verdict.json"), Manifest.load(manifest.write(), "manifest.json")
+    assert render_documents(verdict, manifest, data.curves()) == render_documents(*read_back, data.curves())
 
 
 def test_another_process_with_another_hash_seed_and_locale_writes_the_same_bytes() -> None:
     code = (
         "import hashlib; from tests.made import report_data as d;"
         "from harness.report.documents import render_documents as r;"
-        "print(hashlib.sha256(b''.join(r(d.DIVERGED, d.MANIFEST, d.curves(0.02)).values())).hexdigest())"
+        "print(hashlib.sha256(b''.join(r(d.verdict(d.DIVERGED), d.manifest(), d.curves(0.02)).values())).hexdigest())"
     )
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "unit" / "report")])
     found = {
@@ -70,7 +73,7 @@ def test_another_process_with_another_hash_seed_and_locale_writes_the_same_bytes
         ).stdout
         for seed, locale, zone in (("1", "C", "UTC"), ("2", "C.UTF-8", "Asia/Tokyo"))
     }
-    here = b"".join(render_documents(data.DIVERGED, data.MANIFEST, data.curves(0.02)).values())
+    here = b"".join(render_documents(data.verdict(data.DIVERGED), data.manifest(), data.curves(0.02)).values())
     assert found == {str(sha256(here)).removeprefix("sha256:") + "\n"}
 
 
@@ -79,7 +82,7 @@ def test_a_run_without_progress_is_drawn_from_its_ledger() -> None:
     curve = curve_of("straight", 1, ledger, ())
     assert (curve.steps, curve.losses, curve.learning_rates) == ((1, 2), (3.0, 2.5), (0.5, 0.5))
     assert all(math.isnan(value) for value in curve.seconds) and curve.rss_bytes == (None, None)
-    page = Page(render_report(data.CERTIFIED, {}, [curve]))
+    page = Page(render_report(data.verdict(), None, [curve]))
     assert "Training loss by optimizer step" in page.text and page.problems == []
 
 
@@ -90,10 +93,8 @@ def test_what_a_run_reported_goes_before_its_ledger() -> None:
 
 
 def test_memory_and_step_time_of_every_run_stand_in_the_page() -> None:
-    manifest = data.MANIFEST | {
-        "runs": [{"trajectory": "straight", "number": 1, "mode": "run", "exit_code": 0}],
-        "volatile": {"runs": [{"run": "straight/1", "seconds": 83.4}]},
-    }
+    volatile = {"run_id": "x", "runs": [{"run": "straight/1", "seconds": 83.4}]}
+    manifest = data.manifest(runs=data.MANIFEST["runs"][:1], volatile=volatile)
     rows = [
         Progress(
             step=step,
@@ -106,24 +107,16 @@ def test_memory_and_step_time_of_every_run_stand_in_the_page() -> None:
         )
         for step in (1, 2, 3)
     ]
-    text = Page(render_report(data.CERTIFIED, manifest, [curve_of("straight", 1, None, rows)])).text
+    text = Page(render_report(data.verdict(), manifest, [curve_of("straight", 1, None, rows)])).text
     assert "straight 1 run by itself 0 1 min 23 s 3 500 ms 750 ms 10% 1.0 GiB 6.0 GiB" in text
     assert "Step time, s, Memory, GiB, GPU memory, GiB, Learning rate" in text
 
 
 def test_a_vetoed_experiment_that_was_never_run_says_so_in_one_place() -> None:
-    verdict = {"verdict": "VETOED", "checks": {}, "review": None}
-    text = Page(render_report(verdict, {})).text
+    verdict = data.verdict(data.INCONCLUSIVE, verdict="VETOED")
+    text = Page(render_report(verdict, None)).text
     assert "Nothing was run" in text and "Map of equality" not in text
-    assert "Nothing was run" not in Page(render_report(replay_data.CERTIFIED, {})).text
-
-
-def test_no_key_of_a_verdict_is_lost_when_a_page_must_be_cut() -> None:
-    large = data.DIVERGED | {"aaa": 1, "files": [{"path": "x" * 3000, "equal": True}] * 3000}
-    large["problems"] = ["<&\"'" * 2000] * 3000
-    page = render_report(dict(sorted(large.items())), data.MANIFEST)
-    assert "DIVERGED" in Page(page).text and "INCONCLUSIVE" not in Page(page).text
-    assert len(page.encode()) < 2_000_000
+    assert "Nothing was run" not in Page(render_report(data.verdict(replay_data.CERTIFIED), None)).text
 
 
 NEVER_CAME = [
@@ -134,32 +127,25 @@ NEVER_CAME = [
 
 @pytest.mark.parametrize(("word", "heading"), [("VETOED", "Nothing was run"), ("INCONCLUSIVE", "Nothing was compared")])
 def test_kills_and_controls_that_were_only_planned_are_not_shown_as_missed(word: str, heading: str) -> None:
-    verdict = data.INCONCLUSIVE | {
-        "verdict": word,
-        "checks": {},
-        "interruptions": NEVER_CAME,
-        "control": {"controls": [], "failed_as_it_must": False},
-        "testimony": {"tensors_on_disk": 0, "found_in_ledger": 0, "missing": []},
-    }
-    page = Page(render_report(verdict, {})).text
+    verdict = data.verdict(data.INCONCLUSIVE, verdict=word, interruptions=NEVER_CAME)
+    page = Page(render_report(verdict, None)).text
     assert heading in page
-    for untrue in ("did not land", "no signal", "did not fail", "The host read"):
-        assert untrue not in page + render_summary(verdict, {}) + render_junit(verdict, {})
+    for untrue in ("no signal", "not detected", "The host read"):
+        assert untrue not in page + render_summary(verdict, None) + render_junit(verdict, None)
 
 
 def test_a_kill_that_a_failed_run_kept_from_its_turn_is_told_apart_from_one_that_missed() -> None:
     missed = data.interruption("micro_batch", 9, 1, 6) | {"landed": False, "signal": None, "exit_code": 1}
-    verdict = data.CERTIFIED | {"interruptions": [missed, NEVER_CAME[1]]}
-    text = Page(render_report(verdict, data.MANIFEST, data.curves())).text
-    assert "no signal, exit code 1 did not land" in text and "no such process had no turn" in text
+    verdict = data.verdict(interruptions=[missed, NEVER_CAME[1]])
+    text = Page(render_report(verdict, data.manifest(), data.curves())).text
+    assert "no signal, exit code 1 no after step 6" in text and "there was no such process not reached" in text
     assert kills(verdict) == ()
 
 
-def test_a_control_that_was_not_made_is_told_apart_from_one_that_did_not_fail() -> None:
-    check = data.CERTIFIED["control"]["controls"][0]
-    missing = data.CERTIFIED | {"control": {"controls": [check], "failed_as_it_must": False}}
-    not_failed = [check | {"detected": False}]
-    failed = data.CERTIFIED | {"control": {"controls": not_failed, "failed_as_it_must": False}}
-    one, two = (Page(render_report(verdict, {})).text for verdict in (missing, failed))
-    assert "Not every control was made" in one and "At least one control did not fail" not in one
-    assert "At least one control did not fail" in two
+def test_a_control_that_was_not_made_is_told_apart_from_one_that_was_not_detected() -> None:
+    made = data.CERTIFIED["control"]["controls"][0]
+    missing = data.verdict(control={"controls": [made], "failed_as_it_must": False})
+    missed = data.verdict(control={"controls": [made | {"detected": False}], "failed_as_it_must": False})
+    one, two = (Page(render_report(verdict, None)).text for verdict in (missing, missed))
+    assert "Not every control was made" in one and "At least one planted difference was not detected" not in one
+    assert "At least one planted difference was not detected" in two

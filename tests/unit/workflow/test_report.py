@@ -13,8 +13,11 @@ from click.testing import CliRunner
 from harness.archive.writing import publish
 from harness.cli import cli
 from harness.documents.digest import sha256
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError, TamperedError, UsageError
-from harness.report.documents import NAMES, curves_of, write_reports
+from harness.report.curves import curves_of
+from harness.report.documents import NAMES, write_reports
 from harness.workflow.report import find_run, read_recorded, report
 from tests.made.finished_run import RUN_ID, load, make_run, recertify, signer, silent, write
 
@@ -23,7 +26,8 @@ from tests.made.finished_run import RUN_ID, load, make_run, recertify, signer, s
 def run(tmp_path):
     """A finished run with its documents, as a certify leaves it."""
     folder = make_run(tmp_path / "checkout")[0]
-    verdict, manifest = (json.loads((folder / name).read_text()) for name in ("verdict.json", "manifest.json"))
+    verdict = Verdict.load((folder / "verdict.json").read_bytes(), "verdict.json")
+    manifest = Manifest.load((folder / "manifest.json").read_bytes(), "manifest.json")
     write_reports(folder, verdict, manifest, curves_of((load(folder / "straight"),)))
     recertify(folder)
     (folder.parent / "latest").symlink_to(folder.name)

@@ -1,0 +1,426 @@
+"""The view: what a verdict says, as sentences and tables. Every presenter shows this one, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.documents.manifest import Manifest
+from harness.documents.verdict import Check, CheckName, Compared, Interruption, ResumePoint, Verdict
+from harness.report.curves import Curve
+from harness.report.manifest import ManifestView
+from harness.report.replay import ReplayView
+from harness.report.review import ReviewView
+from harness.report.tables import Cell, Facts, Kind, State, Table, Tone, listed, named, table
+from harness.report.text import MAX_CHARS, MAX_ROWS, count, line, moment, safe, short, size
+
+TONES: Mapping[str, Tone] = {
+    "CERTIFIED": "good",
+    "DIVERGED": "bad",
+    "TAMPERED": "bad",
+    "VETOED": "bad",
+    "INCONCLUSIVE": "unsure",
+    "NOT_CHECKED": "none",
+}
+_QUESTIONS: Mapping[CheckName, str] = {
+    "rerun": "Trained again, does it give the same bits?",
+    "resume": "Killed and resumed, does it give the same bits?",
+    "rebuild": "Built again from nothing, is the image the same?",
+    "replay": "Run again from the archived commit, does it give the same bits?",
+}
+_PLACES = {
+    "micro_batch": "after the backward pass of micro-batch {micro_batch} of step {step}",
+    "before_step": "before the first forward pass of step {step}",
+    "after_step": "right after step {step}",
+    "before_write": "before a checkpoint was written, after step {step}",
+    "in_write": "while a checkpoint was written, at byte {byte}, after step {step}",
+    "after_write": "right after a checkpoint was written, after step {step}",
+    "stop": "after step {step}, where a shortened copy ends",
+    "first_difference": "at the first difference, step {step}",
+}
+_PLANTED = {
+    "tensor_bit": "One bit, in a copy of a tensor",
+    "ledger_digit": "One digit, in a copy of the ledger",
+    "weights_moved": "The training itself, which has to change the weights",
+    "flip_param": "One bit of a parameter, during training",
+    "flip_optim": "One bit of the optimizer's state, in a checkpoint",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckView:
+    """One check in words; a text that says nothing is empty, `details` say where resumed runs started and the like."""
+
+    name: CheckName
+    title: str
+    question: str
+    state: State
+    required: bool
+    how: str
+    reason: str
+    compared: str
+    bound: str
+    details: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything that explains the answer."""
+        return tuple(note for note in (self.reason, self.how, *self.details, self.bound) if note)
+
+
+class View:
+    """A verdict and its manifest in the words of a report: harmless texts, cut to what a presenter can show.
+
+    Attributes:
+        verdict: the verdict itself, safe to show.
+        manifest: the manifest, likewise; None for a run that ended before it wrote one.
+    """
+
+    def __init__(
+        self,
+        verdict: Verdict,
+        manifest: Manifest | None,
+        curves: Sequence[Curve] = (),
+        *,
+        max_rows: int = MAX_ROWS,
+        max_chars: int = MAX_CHARS,
+    ) -> None:
+        """Show at most `max_rows` entries of a list and `max_chars` characters of a text."""
+        self._full = verdict
+        self.verdict = safe(verdict, max_rows=max_rows, max_chars=max_chars)
+        self.ground = ManifestView(manifest, curves, max_rows=max_rows, max_chars=max_chars)
+        self.manifest = self.ground.manifest
+        self.review = ReviewView(self.verdict.review) if self.verdict.review else None
+        self.replay = ReplayView(verdict.replay, max_rows=max_rows, max_chars=max_chars) if verdict.replay else None
+
+    # Which run it was.
+
+    @property
+    def title(self) -> str:
+        """The experiment's name, and which prefix was run where it was not the whole."""
+        name = line(self.verdict.experiment)
+        return f"{name} ({self.scope})" if self.scope else name
+
+    @property
+    def scope(self) -> str:
+        """`the first 20 of 60 steps`; empty for the whole training."""
+        return self.verdict.scope.text if self.verdict.scope else ""
+
+    @property
+    def commit(self) -> str:
+        """The commit, and whether there were changes that are not in it."""
+        return self.verdict.commit + (" with uncommitted changes" if self.verdict.dirty else "")
+
+    @property
+    def facts(self) -> Facts:
+        """The line under the verdict."""
+        verdict, manifest = self.verdict, self.manifest
+        facts = [
+            ("Scope", self.scope),
+            ("Run", verdict.run_id),
+            ("Commit", verdict.commit),
+            ("Working tree", "with uncommitted changes" if verdict.dirty else ""),
+            ("Runner", verdict.runner),
+            ("Image", (manifest.image.name or "") if manifest else ""),
+            ("Started", moment(manifest.volatile.started) if manifest else ""),
+            ("Took", self.ground.took),
+            ("Exit code", str(verdict.exit_code)),
+            ("Harness", manifest.harness.version if manifest else ""),
+        ]
+        return named(facts)
+
+    # What was found.
+
+    @property
+    def word(self) -> State:
+        """The verdict."""
+        return State(self.verdict.verdict, TONES[self.verdict.verdict])
+
+    @property
+    def compared(self) -> str:
+        """How much was compared."""
+        return compared_text(self.verdict.compared)
+
+    @property
+    def final_state(self) -> str:
+        """Whether the final states are equal; empty where that is not known."""
+        return {True: "equal", False: "different", None: ""}[self.verdict.final_state_equal]
+
+    @property
+    def checks(self) -> tuple[CheckView, ...]:
+        """Every check, in the order in which people read them."""
+        return tuple(_check(name, check) for name, check in self.verdict.checks.items())
+
+    @property
+    def amounts(self) -> Table:
+        """How much each check compared, and all together."""
+        rows: list[tuple[Cell, ...]] = []
+        for view, (_, check) in zip(self.checks, self.verdict.checks.items(), strict=True):
+            files = f"{len(check.image_ids)} image ids" if check.image_ids else _amount(check.compared.files)
+            rows.append((view.title, view.state, *_amounts(check.compared), files))
+        whole = self.verdict.compared
+        rows.append(("Together", "", *_amounts(whole), _amount(whole.files)))
+        return table(
+            "",
+            {
+                "Check": "key",
+                "Answer": "text",
+                "Steps": "amount",
+                "Tensors": "amount",
+                "Size": "amount",
+                "Files": "amount",
+            },
+            rows,
+        )
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong."""
+        return listed(self.verdict.problems, self._full.problems)
+
+    @property
+    def not_checked(self) -> tuple[str, ...]:
+        """What nobody looked at in this run."""
+        return listed(self.verdict.not_checked, self._full.not_checked)
+
+    @property
+    def divergence(self) -> str:
+        """One sentence: where the bits first differ; empty if they do not, or nobody knows where."""
+        found = self.verdict.first_divergence
+        if found is None:
+            return ""
+        micro_batch = "" if found.micro_batch is None else f", micro-batch {found.micro_batch}"
+        parts = [f"at step {found.step}{micro_batch}", f"in stream {line(found.stream)}"]
+        parts += [f"tensor {line(found.tensor)}"] if found.tensor else []
+        parts += [f"operator {line(found.operator)}"] if found.operator else []
+        parts.append(f"in run {found.run} of the {line(found.trajectory)} trajectory")
+        return f"The bits first differ {', '.join(parts)}"
+
+    @property
+    def divergence_facts(self) -> Facts:
+        """The same as labels and values."""
+        found = self.verdict.first_divergence
+        values = found.model_dump().items() if found else ()
+        return named((label.replace("_", "-"), "" if value is None else str(value)) for label, value in values)
+
+    @property
+    def kills(self) -> Table:
+        """One row a kill; none where none of those planned had its turn."""
+        rows = [
+            (str(number), str(one.run), place(one), _ending(one), _landed(one), _resumed(one))
+            for number, one in enumerate(self.verdict.interruptions, start=1)
+        ]
+        columns: dict[str, Kind] = {"Kill": "number", "Run": "number", "Where": "text", "How it ended": "text"}
+        columns |= {"As planned": "short", "Resumed": "short"}
+        came = any(map(_came, self._full.interruptions))
+        return table("Kills", columns, rows if came else (), of=self._full.interruptions if came else ())
+
+    @property
+    def restored(self) -> Table:
+        """One row a resumed run: what it held in memory, compared with its checkpoint."""
+        rows = [
+            (
+                str(one.run),
+                str(one.after_step),
+                line(one.file or ""),
+                State(
+                    f"{one.num_equal} of {one.num_tensors}",
+                    "good" if one.num_equal == one.num_tensors and not one.different else "bad",
+                ),
+                "" if one.num_in_file is None else str(one.num_in_file),
+                ", ".join(one.different),
+            )
+            for one in self.verdict.restored
+        ]
+        columns: dict[str, Kind] = {"Run": "number", "After step": "number", "Checkpoint": "code"}
+        columns |= {"Tensors equal": "text", "In the file": "number", "Different": "code"}
+        title = "Restored state: in memory before the first batch, compared with the checkpoint"
+        return table(title, columns, rows, of=self._full.restored)
+
+    @property
+    def on_disk(self) -> str:
+        """How many of the tensors on disk the ledger has; empty where nothing was read."""
+        told = self.verdict.testimony
+        if not told.tensors_on_disk and not told.missing:
+            return ""
+        found = count(told.tensors_on_disk, "tensor")
+        return f"The host read {found} from disk and found {told.found_in_ledger} of them in the ledger."
+
+    @property
+    def controls(self) -> Table:
+        """One row a negative control: what was planted, and whether the comparison detected it."""
+        rows = [
+            (
+                _PLANTED[one.name],
+                State("detected", "good") if one.detected else State("not detected", "bad"),
+                line(one.detail),
+            )
+            for one in self.verdict.control.controls
+        ]
+        return table("", {"Planted difference": "key", "Outcome": "text", "Detail": "long"}, rows)
+
+    @property
+    def controls_warning(self) -> State | None:
+        """That the controls prove nothing, or not enough."""
+        if any(not one.detected for one in self.verdict.control.controls):
+            return State("At least one planted difference was not detected: this run proves nothing.", "bad")
+        if not self.verdict.control.failed_as_it_must:
+            return State("Not every control was made: whether differences are detected is not known.", "unsure")
+        return None
+
+    @property
+    def files(self) -> Table:
+        """One row a declared file that both sides have."""
+        states = {True: State("equal", "good"), False: State("different", "bad"), None: State("not compared", "none")}
+        rows = [
+            (line(one.path), line(one.role), str(one.num_tensors), states[one.equal], short(one.content))
+            for one in self.verdict.files
+        ]
+        columns: dict[str, Kind] = {"Path": "code", "Role": "short", "Tensors": "number", "Bits": "short"}
+        return table("", columns | {"Content": "code"}, rows, of=self._full.files)
+
+    # What is claimed.
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """What this verdict claims, one sentence a check that passed."""
+        passed = {check.name: check for check in self.checks if check.state.words == "CERTIFIED"}
+        only = f"Only for {self.scope}: " if self.scope else ""
+        found = []
+        if "rerun" in passed:
+            found.append(
+                f"{only}Rerun: trained again with the same commit, image and inputs on the same kind of hardware, it"
+                f" gave the same bits ({passed['rerun'].how or 'see the check'})."
+            )
+        if "resume" in passed:
+            found.append(
+                f"{only}Resume: killed at the points listed here and resumed from its own checkpoints, it gave the same"
+                " bits as without a kill, and every resumed run continued right after its checkpoint's step."
+            )
+        if "rebuild" in passed:
+            found.append("Rebuild: built again from nothing but its lockfiles, the image has the same id.")
+        if "replay" in passed and self.replay:
+            where = f"{self.replay.tier} with the archived code and locks"
+            found.append(f"Replay: trained again {where}, it gave the same bits.")
+        return tuple(found)
+
+    @property
+    def non_claims(self) -> tuple[str, ...]:
+        """What no certificate claims, whatever the verdict."""
+        kills = "That it survives a kill at any other point: for points picked by hand there is no bound."
+        if self.verdict.kind == "replay":
+            kills = "That it survives a kill: a replay trains straight through and kills nothing."
+        return (
+            "That another CPU or GPU model, driver or number of threads gives these bits: nothing was run there.",
+            kills,
+            "That the model is good, the data are right or the loss is low: bits were compared, not quality.",
+            "That nobody forged the evidence: digests of tensors detect accidents. sha256 pins the files.",
+        )
+
+    # What it stood on.
+
+    @property
+    def packages_warning(self) -> str:
+        """That the runs had other packages than the locked ones; empty if they had those."""
+        facts = self.verdict.environment
+        if facts is None or not self.packages.rows:
+            return ""
+        amounts = [f"{facts.counts[kind]} {kind}" for kind in ("missing", "changed", "added") if facts.counts.get(kind)]
+        python, lock = line(facts.python), line(facts.lock) or "the image's lock"
+        differences = ", ".join(amounts) or "another Python"
+        return f"This is NOT the locked environment: Python {python}, compared with {lock}: {differences}"
+
+    @property
+    def packages(self) -> Table:
+        """What differs from the lock; nothing in a container."""
+        rows: list[tuple[str, str, str, str]] = []
+        if facts := self.verdict.environment:
+            difference = facts.difference
+            if python := difference.python:
+                rows.append(("changed", "python", line(python.locked), line(python.found)))
+            rows += [("missing", line(one.name), line(one.locked), "") for one in difference.missing]
+            rows += [("changed", line(one.name), line(one.locked), line(one.found)) for one in difference.changed]
+            rows += [("added", line(one.name), "", line(one.found)) for one in difference.added]
+        return table("", {"Kind": "text", "Package": "code", "Locked": "code", "Found": "code"}, rows)
+
+
+def compared_text(amount: Compared) -> str:
+    """`24 steps, 2,304 tensors, 1.2 GiB, 5 files`: what is zero is left out."""
+    nouns = {"step": amount.steps, "tensor": amount.tensors, "": amount.bytes, "file": amount.files}
+    parts = [count(value, noun) if noun else size(value) for noun, value in nouns.items() if value]
+    return ", ".join(parts) or "nothing"
+
+
+def place(kill: Interruption) -> str:
+    """Where a run was interrupted, in words."""
+    return place_text(kill.kind, kill.step, kill.micro_batch, kill.byte)
+
+
+def place_text(kind: str, step: int | None, micro_batch: int | None = None, byte: int | None = None) -> str:
+    """The same of a kill that was just made; its step may not be known."""
+    at = "?" if step is None else step
+    if kind == "micro_batch" and micro_batch is None:
+        return f"in the middle of step {at}"
+    if kind == "in_write" and byte is None:
+        return f"while a checkpoint was written, after step {at}"
+    pattern = _PLACES.get(kind)
+    return pattern.format(step=at, micro_batch=micro_batch, byte=byte) if pattern else f"{line(kind)} at step {at}"
+
+
+def _check(name: CheckName, check: Check) -> CheckView:
+    ids = check.image_ids
+    if len(ids) > 1 and len(set(ids)) == 1:
+        images = [f"{len(ids)} builds, each {short(ids[0])}"]
+    else:
+        images = [f"image {short(one)}" for one in ids]
+    return CheckView(
+        name=name,
+        title=name.capitalize(),
+        question=_QUESTIONS[name],
+        state=State(check.verdict.replace("_", " "), TONES[check.verdict]),
+        required=check.required,
+        how=line(check.how),
+        reason=line(check.reason),
+        compared=count(len(ids), "image id") if ids else compared_text(check.compared),
+        bound=line(check.bound or ""),
+        details=(*map(_resume_text, check.resumes), *images),
+    )
+
+
+def _resume_text(point: ResumePoint) -> str:
+    source = "" if point.step_source in ("", "content") else f" (known by {line(point.step_source)})"
+    held = "?" if point.checkpoint_step is None else point.checkpoint_step
+    return f"run {point.run}: checkpoint of step {held}, first step {point.started_after_step + 1}{source}"
+
+
+def _amounts(amount: Compared) -> tuple[str, str, str]:
+    return _amount(amount.steps), _amount(amount.tensors), size(amount.bytes) if amount.bytes else "none"
+
+
+def _amount(value: int) -> str:
+    return f"{value:,}" if value else "none"
+
+
+def _came(kill: Interruption) -> bool:
+    """Whether a process ended that was to be killed here: what comes first may have ended the whole training."""
+    return kill.exit_code is not None or bool(kill.signal) or kill.landed
+
+
+def _ending(kill: Interruption) -> str:
+    if not _came(kill):
+        return "there was no such process"
+    origin = {"outside": " from outside", "self": " to itself"}.get(kill.by, "")
+    parts = [f"{line(kill.signal)}{origin}" if kill.signal else "no signal"]
+    parts += [] if kill.exit_code is None else [f"exit code {kill.exit_code}"]
+    return ", ".join(parts + (["out of memory"] if kill.oom_killed else []))
+
+
+def _landed(kill: Interruption) -> State:
+    if not _came(kill):
+        return State("not reached", "none")
+    return State("yes", "good") if kill.landed else State("no", "unsure")
+
+
+def _resumed(kill: Interruption) -> str:
+    after = kill.resumed_after_step
+    return "not known" if after is None else f"after step {after}" if after else "from the start"
