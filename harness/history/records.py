@@ -106,9 +106,9 @@ def _numbers_equal(before: Record, after: Record, between: Between, outputs: tup
 
 
 def _different_outputs(before: PastRun, after: PastRun) -> tuple[str, ...] | None:
-    """Paths of outputs that differ; None where one side has none."""
+    """Paths of outputs that differ; None where one side has none, or stopped elsewhere on purpose."""
     one, two = before.outputs, after.outputs
-    if not one or not two:
+    if not one or not two or before.scope != after.scope:
         return None
     return tuple(path for path in sorted(one.keys() | two.keys()) if one.get(path) != two.get(path))
 
