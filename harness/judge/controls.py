@@ -1,4 +1,4 @@
-"""Controls: comparisons that must fail. A judge that cannot see a planted bit may not certify anything.
+"""Negative controls: planted differences that must be detected; a judge that misses a planted bit certifies nothing.
 
 Every control goes through the same functions as the verdict: `read_content` and `compare_files` for files,
 `parse_ledger` and `compare_steps` for ledgers, `compare_run` for runs.
@@ -46,7 +46,7 @@ def check_tensor_bit(path: str, data: Data, volatile: Iterable[str] = ()) -> Con
     except EvidenceError as error:
         return _check("tensor_bit", False, f"{path} could not be compared with a copy of itself: {error.problem}")
     found = compared.is_equal is False and tensor.name in compared.different
-    what = "was found" if found else f"was not found as it must (found: {', '.join(compared.different) or 'nothing'})"
+    what = "was found" if found else f"was not found (found instead: {', '.join(compared.different) or 'nothing'})"
     return _check("tensor_bit", found, f"one bit changed in {tensor.name} of a copy of {path} {what}")
 
 

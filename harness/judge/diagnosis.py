@@ -74,7 +74,7 @@ def image_differs(image_ids: tuple[str, ...]) -> Cause:
     """An image that was built twice and came out differently."""
     return Cause(
         kind="image_not_reproducible",
-        title="The image built again is another one",
+        title="The image built again has another id",
         evidence=tuple(f"build {n}: {image_id}" for n, image_id in enumerate(image_ids, start=1)),
         ruled_out=(),
         fix="Run `harness build --check`: it names the files of the image that differ.",
@@ -233,7 +233,7 @@ def _data(symptom: Symptom) -> Cause:
             fix=_RNG_FIX,
         )
     else:
-        evidence.append("no step of the straight run was given this batch: its order is another one")
+        evidence.append("no step of the straight run was given this batch: the order is not the same")
     return Cause(
         kind="data_position_not_restored",
         title="The place in the data was not restored",

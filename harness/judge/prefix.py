@@ -65,7 +65,7 @@ def not_run(inputs: VerdictInputs) -> list[str]:
     if (at := inputs.stopped_at) is not None:
         where = f"step {at.step} of {at.trajectory}/{at.run}"
         lines.append(f"everything behind the first difference: what still ran was stopped at {where}")
-    lines += [f"the control {name}: what it needs was not there, or it was stopped" for name in unmade(inputs)]
+    lines += [f"the negative control {name}: what it needs was not there, or it was stopped" for name in unmade(inputs)]
     return lines
 
 

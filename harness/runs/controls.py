@@ -1,4 +1,4 @@
-"""The controls of one certify: comparisons that must fail. Those with runs of their own are kept per state of code."""
+"""The negative controls of one certify; those with runs of their own are kept for each state of the code."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read(store: Store, key: Digest) -> tuple[ControlResult, ...] | None:
 
 
 def keep(store: Store, key: Digest, checks: tuple[ControlResult, ...]) -> None:
-    """Keep the controls that needed runs, when every one of them failed as it must."""
+    """Keep the controls that needed runs, when every one of them was detected."""
     ran = [check for check in checks if check.name in {"flip_param", "flip_optim"}]
     if ran and all(check.detected for check in ran):
         store.write_record(_KIND, key.hex, {"checks": [check.to_json() for check in ran]})

@@ -51,7 +51,7 @@ def test_a_replayed_batch_is_found_again_in_the_straight_run():
 def test_an_order_that_nothing_explains_says_so():
     found = cause(resumed=resumed(quirks=Quirks(noise=(5, "data"))))
     assert found.kind == "data_position_not_restored"
-    assert "no step of the straight run was given this batch: its order is another one" in said(found)
+    assert "no step of the straight run was given this batch: the order is not the same" in said(found)
 
 
 def test_an_order_that_is_drawn_from_a_lost_generator_is_the_generators_fault():

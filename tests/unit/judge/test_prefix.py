@@ -160,7 +160,7 @@ def test_without_a_checkpoint_nothing_is_said_of_files_and_their_control_is_not_
     )
     assert document["verdict"] == "CERTIFIED", document["problems"]
     lines = " ".join(document["not_checked"])
-    assert "the control tensor_bit" in lines and "whether the checkpoints are in the ledger" in lines
+    assert "the negative control tensor_bit" in lines and "whether the checkpoints are in the ledger" in lines
 
 
 def test_where_there_are_checkpoints_their_control_is_missed():
@@ -185,7 +185,7 @@ def test_a_second_run_that_differs_leaves_the_verdict_and_its_cause_when_all_was
     assert document["control"]["failed_as_it_must"] is True and document["interruptions"] == []
     assert document["stopped_at"] == {"trajectory": "rerun", "run": 1, "step": 1}
     lines = " ".join(document["not_checked"])
-    for words in ("the kill micro_batch at step 6", "behind the first difference", "the control flip_param"):
+    for words in ("the kill micro_batch at step 6", "behind the first difference", "the negative control flip_param"):
         assert words in lines
 
 
