@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.unit.recorder.comparison import assert_chain_holds, content, first_divergence
-from tests.unit.recorder.conftest import CONFIG, INJECT, LOOP, PLAIN, SCRIPTS
+from tests.unit.recorder.conftest import CONFIG, LOOP, PLAIN, SCRIPTS
 
 KILLS = {
     "micro_batch": ({"kind": "micro_batch", "step": 6, "micro_batch": 1}, 5, 4),
@@ -83,41 +82,29 @@ def test_a_resumed_process_says_what_it_restored(new_trajectory):
     ]
 
 
-def _start_waiting(trajectory, script: list) -> tuple[subprocess.Popen, Path]:
-    folder, config = trajectory.folder / "runs" / "1", trajectory.folder / "config.json"
-    folder.mkdir(parents=True)
-    config.write_text(json.dumps(CONFIG))
-    fault = {"kind": "after_step", "step": 3, "by": "outside"}
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(INJECT),
-        "HARNESS_RUN_DIR": str(folder),
-        "HARNESS_FAULTS": json.dumps([fault]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    command = [trajectory.python, *script, LOOP, "--config", config, "--output", trajectory.output]
-    return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL), folder
+OUTSIDE = {"kind": "after_step", "step": 3, "by": "outside"}
 
 
 def test_a_kill_from_outside_is_waited_for_at_the_exact_point(new_trajectory):
-    process, folder = _start_waiting(new_trajectory(), [])
+    trajectory = new_trajectory()
+    pid, folder = trajectory.start_training(LOOP, CONFIG, faults=(OUTSIDE,))
     deadline = time.monotonic() + 120
     events = folder / "events.jsonl"
     while time.monotonic() < deadline and not (events.exists() and '"waiting":true' in events.read_text()):
         time.sleep(0.1)
     time.sleep(0.5)
     ledger = (folder / "ledger.jsonl").read_text().splitlines()
-    assert process.poll() is None and json.loads(ledger[-1])["step"] == 3
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert json.loads(ledger[-1])["step"] == 3
+    os.kill(pid, signal.SIGKILL)
+    assert trajectory.server.wait(pid) == -signal.SIGKILL
     assert (folder / "ledger.jsonl").read_text().splitlines() == ledger
 
 
 def test_a_kill_from_outside_that_never_comes_ends_with_86(new_trajectory):
-    process, folder = _start_waiting(new_trajectory(), [SCRIPTS / "short_wait.py"])
-    assert process.wait(timeout=120) == 86
-    assert '"waiting":true' in (folder / "events.jsonl").read_text()
+    trajectory = new_trajectory()
+    run = trajectory.train(SCRIPTS / "short_wait.py", CONFIG, faults=(OUTSIDE,))
+    assert run.returncode == 86
+    assert [event["waiting"] for event in run.events("fault")] == [True]
 
 
 def test_a_flipped_parameter_bit_is_found_at_its_step_in_param(straight, new_trajectory):

@@ -214,7 +214,7 @@ def test_the_order_of_imports_does_not_matter(order, new_trajectory):
             pytest.skip("no transformers")
     script = trajectory.folder / "script.py"
     script.write_text(IMPORTS[order] + TRAIN.format(path=str(trajectory.output / "model.safetensors")))
-    run = trajectory.run(script)
+    run = trajectory.run_anew(script)
     assert run.returncode == 0, run.stderr
     assert [record["kind"] for record in run.ledger()] == ["start", "step", "step", "end"]
     saves = [event["path"] for event in run.events("save_end")]
@@ -225,7 +225,7 @@ def test_a_process_without_torch_leaves_nothing(new_trajectory):
     trajectory = new_trajectory()
     script = trajectory.folder / "script.py"
     script.write_text("import sys, json\nprint('torch' in sys.modules, 'numpy' in sys.modules)")
-    run = trajectory.run(script)
+    run = trajectory.run_anew(script)
     assert (run.stdout, list(run.folder.iterdir())) == ("False False\n", [])
 
 
@@ -237,7 +237,7 @@ def test_a_sitecustomize_that_is_hidden_runs_all_the_same(new_trajectory):
     script = trajectory.folder / "script.py"
     script.write_text("import sitecustomize\nprint(hidden_one_ran, sitecustomize.__file__)")
     for recorded in (True, False):
-        run = trajectory.run(script, recorded=recorded, environment={"PYTHONPATH": f"{INJECT}:{hidden}"})
+        run = trajectory.run_anew(script, recorded=recorded, PYTHONPATH=f"{INJECT}:{hidden}")
         assert run.stdout == f"sitecustomize {hidden}/sitecustomize.py\n", run.stderr
 
 

@@ -135,6 +135,6 @@ def test_a_run_that_raises_has_no_end_and_says_what_was_raised(new_trajectory):
 @pytest.mark.parametrize("faults", ['{"kind":"stop"}', '[{"kind":"explode","step":1}]', "[1]", "not json"])
 def test_malformed_faults_leave_the_training_alone_and_no_ledger(straight, new_trajectory, faults):
     trajectory = new_trajectory()
-    run = trajectory.train(LOOP, {**CONFIG, "steps": 1}, environment={"HARNESS_FAULTS": faults})
+    run = trajectory.train(LOOP, {**CONFIG, "steps": 1}, HARNESS_FAULTS=faults)
     assert run.returncode == 0 and "recorder: not recording" in run.stderr
     assert list(run.folder.iterdir()) == []

@@ -1,9 +1,8 @@
-"""Run the script in the arguments with a recorder that waits a second only for the kill from outside."""
+"""Train the complete loop with a recorder that waits a second only for the kill from outside."""
 
 import runpy
 import sys
+from pathlib import Path
 
 sys.modules["_harness_recorder.faults"].WAIT_S = 1
-sys.argv = sys.argv[1:]
-sys.path[0] = ""
-runpy.run_path(sys.argv[0], run_name="__main__")
+runpy.run_path(str(Path(__file__).with_name("complete_loop.py")), run_name="__main__")
