@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.archive.licences import licence_of
-from harness.documents.manifest import FileFacts, Manifest, RunFacts, Volatile, VolatileRun
+from harness.documents.manifest import FileFacts, Manifest, Volatile, VolatileRun
+from harness.documents.run import RunFacts
 from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError
 from harness.signing.certificate import hex_of

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from harness.documents.document import Document, Model
 from harness.documents.environment import EnvironmentFacts
+from harness.documents.run import RunFacts
 from harness.documents.scope import Prefix
 from harness.documents.verdict import ReviewFinding
 
@@ -100,31 +101,6 @@ class InputFacts(Open):
     https: str | None = None
     version: str = ""
     revision: str | None = None
-
-
-class FaultFacts(Model):
-    """A planned fault point, as pipelines/README.md defines it."""
-
-    kind: str
-    step: int
-    micro_batch: int | None = None
-    byte: int | None = None
-    by: str = "self"
-
-
-class RunFacts(Model):
-    """One run without what depends on the clock or on chance."""
-
-    trajectory: str
-    number: int
-    mode: str
-    argv: tuple[str, ...]
-    faults: tuple[FaultFacts, ...]
-    exit_code: int
-    oom_killed: bool
-    killed_by: str | None
-    error: str | None
-    settings: dict[str, JsonValue]
 
 
 class FileFacts(Model):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from pydantic import JsonValue
+
+from harness.documents.document import Document, Model
 
 SIGKILL_EXIT_CODE = 137
 FIRST_DIFFERENCE = "at the first difference"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Model):
     """A fault point as pipelines/README.md defines it; steps are numbered over the whole training."""
 
     kind: str
@@ -21,17 +23,11 @@ class Fault:
 
     def to_json(self) -> dict[str, Any]:
         """The form that the recorder reads from HARNESS_FAULTS."""
-        fields: dict[str, Any] = {"kind": self.kind, "step": self.step, "by": self.by}
-        if self.micro_batch is not None:
-            fields["micro_batch"] = self.micro_batch
-        if self.byte is not None:
-            fields["byte"] = self.byte
-        return fields
+        return self.model_dump(mode="json", exclude_none=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """What the host saw of one run; its evidence lies in `runs/<number>` of the trajectory's folder.
+class RunFacts(Model):
+    """A run without what depends on the clock or on chance, as the manifest has it.
 
     Attributes:
         trajectory: `straight`, `rerun`, `resumed`, or a control's name.
@@ -43,8 +39,7 @@ class RunRecord:
         killed_by: `outside` if the host sent the signal at the fault, `self` if the process died at its fault,
             FIRST_DIFFERENCE if the host ended the run because some training differed already, else None.
         error: why the run says nothing (engine died, time-out), or None.
-        settings: the flags in force, read back from the engine (volatile ids are kept apart under `volatile`).
-        seconds: wall time of the process.
+        settings: the flags in force, read back from the engine.
     """
 
     trajectory: str
@@ -56,9 +51,7 @@ class RunRecord:
     oom_killed: bool
     killed_by: str | None
     error: str | None
-    settings: dict[str, Any]
-    volatile: dict[str, Any]
-    seconds: float
+    settings: dict[str, JsonValue]
 
     @property
     def is_planned_kill(self) -> bool:
@@ -69,3 +62,15 @@ class RunRecord:
     def was_stopped_early(self) -> bool:
         """Whether the host ended this run for a difference; it says nothing beyond its last step."""
         return self.killed_by == FIRST_DIFFERENCE
+
+
+class RunRecord(RunFacts, Document):
+    """`run-<number>.json`: what the host saw of a run, whose evidence lies in `runs/<number>` beside it.
+
+    Attributes:
+        volatile: ids that the engine gave.
+        seconds: wall time of the process.
+    """
+
+    volatile: dict[str, JsonValue]
+    seconds: float

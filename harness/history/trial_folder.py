@@ -18,11 +18,11 @@ from typing import Any
 from harness.documents.bisection import TrialResult
 from harness.documents.digest import canonical_json, sha256
 from harness.documents.experiment import Experiment
-from harness.errors import EvidenceError, HarnessError
+from harness.documents.run import RunRecord
+from harness.errors import EvidenceError, HarnessError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.runs.certify_folder import write_json
 from harness.runs.load_evidence import load_trajectory
-from harness.runs.trajectory import read_record
 from harness.system.store import disk_errors, write_atomically
 
 _HEAVY = ("code", "inputs", "prepare", "straight/output", "config.json")
@@ -90,8 +90,8 @@ def load_straight(folder: Path, experiment: Experiment) -> TrajectoryEvidence:
         EvidenceError: there is none, or what the host saw of it is malformed.
     """
     try:
-        record = read_record(folder / "straight" / "run-1.json")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = RunRecord.load((folder / "straight" / "run-1.json").read_bytes(), "run-1.json")
+    except (OSError, TamperedError) as error:
         problem = f"{folder.name}/straight/run-1.json cannot be read: {str(error)[:100]}"
         raise EvidenceError(problem, "train it again") from error
     policy = experiment.policy

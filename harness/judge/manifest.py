@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,7 +77,7 @@ def build_manifest(
         "prepared": dict(sorted(materials.prepared.items())),
         "environment": environment_of(materials, trajectories),
         "review": _review(review),
-        "runs": [_run(dataclasses.asdict(record)) for record in runs],
+        "runs": [record.model_dump(mode="json", exclude={"volatile", "seconds"}) for record in runs],
         "trajectories": {trajectory.name: _trajectory(trajectory) for trajectory in trajectories},
         "volatile": {
             "run_id": run_id,
@@ -103,11 +102,6 @@ def _review(review: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "allowed": list(review["allowed"]),
         "num_files": review["num_files"],
     }
-
-
-def _run(record: dict[str, Any]) -> dict[str, Any]:
-    """A run without its volatile fields."""
-    return {key: value for key, value in record.items() if key not in {"volatile", "seconds"}}
 
 
 def _trajectory(trajectory: TrajectoryEvidence) -> dict[str, Any]:

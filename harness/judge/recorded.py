@@ -17,7 +17,7 @@ from harness.documents.document import REMEDY, read_json
 from harness.documents.environment import EnvironmentFacts
 from harness.documents.experiment import Experiment
 from harness.documents.manifest import Manifest
-from harness.documents.run import Fault, RunRecord
+from harness.documents.run import RunRecord
 from harness.documents.scope import Prefix, prefix_of, scope_of, shortened
 from harness.documents.verdict import ControlResult, ReplayedRecord, StoppedAt, Verdict, upgraded
 from harness.errors import TamperedError, UsageError
@@ -212,14 +212,7 @@ def _records(manifest: Manifest) -> dict[str, tuple[RunRecord, ...]]:
         is_next = run.number == len(runs) + 1 and next(reversed(found)) == name
         if not _TRAJECTORY.fullmatch(name) or not is_next or more.run != f"{name}/{run.number}":
             raise _tampered(f"manifest.json: run {name[:40]}/{run.number} is out of place")
-        runs.append(
-            RunRecord(
-                **{key: value for key, value in run if key != "faults"},
-                faults=tuple(Fault(**fault.model_dump()) for fault in run.faults),
-                volatile=more.model_extra or {},
-                seconds=more.seconds,
-            )
-        )
+        runs.append(RunRecord(**dict(run), volatile=more.model_extra or {}, seconds=more.seconds))
     if found.keys() != manifest.trajectories.keys():
         raise _tampered("manifest.json: `runs` and `trajectories` do not name the same trajectories")
     return {name: tuple(runs) for name, runs in found.items()}

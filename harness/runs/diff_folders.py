@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EvidenceError, UsageError
+from harness.documents.run import RunRecord
+from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.diff import compare_files, compare_run, spliced
 from harness.judge.elementwise import FileDiff, diff_files
 from harness.judge.locate import Difference, locate
 from harness.runs.load_evidence import load_trajectory
-from harness.runs.trajectory import read_record
 from harness.system.safe_read import safe_read
 
 _MAX_BYTES = 1 << 40
@@ -75,10 +75,9 @@ def _load(folder: Path) -> TrajectoryEvidence:
         remedy = "give a folder such as runs/tiny/latest/straight"
         raise UsageError(f"{folder} is no trajectory: it has no run-1.json", remedy)
     try:
-        runs = tuple(read_record(path) for path in records)
-    except (ValueError, KeyError, TypeError) as error:
-        problem = f"{folder}: a run's record is malformed: {error}"
-        raise EvidenceError(problem, "compare folders of a certify") from error
+        runs = tuple(RunRecord.load(path.read_bytes(), path.name) for path in records)
+    except TamperedError as error:
+        raise EvidenceError(f"{folder}: {error.problem}", "compare folders of a certify") from error
     outputs, checkpoints, volatile = _declared(folder.resolve().parent / "manifest.json")
     return load_trajectory(folder, folder.name, runs, outputs, checkpoints, volatile)
 

@@ -8,7 +8,6 @@ is writable to it.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -157,8 +156,9 @@ def run_interrupted(setting: RunContext, name: str, after_first: Any = None) -> 
 
 def run_resume_of_copy(setting: RunContext, name: str, faults: tuple[Fault, ...]) -> tuple[RunRecord, ...]:
     """Resume once from a copy of another trajectory's folder as `copy_trajectory` left it."""
-    first = read_record(setting.folder / name / "run-1.json")
-    return (dataclasses.replace(first, trajectory=name), _run(setting, name, 2, "resume", faults))
+    path = setting.folder / name / "run-1.json"
+    first = RunRecord.load(path.read_bytes(), path.name)
+    return (first.model_copy(update={"trajectory": name}), _run(setting, name, 2, "resume", faults))
 
 
 def copy_trajectory(setting: RunContext, source: str, name: str) -> None:
@@ -175,13 +175,6 @@ def copy_trajectory(setting: RunContext, source: str, name: str) -> None:
     _give_away(setting.folder / name / "output")
 
 
-def read_record(path: Path) -> RunRecord:
-    """Read back what `_run` wrote; the host wrote it, so it is trusted."""
-    fields = json.loads(path.read_text())
-    faults = tuple(Fault(**fault) for fault in fields.pop("faults"))
-    return RunRecord(**{**fields, "faults": faults, "argv": tuple(fields["argv"])})
-
-
 def _run(setting: RunContext, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
     faults = tuple(dict.fromkeys((*faults, *setting.stops)))
     folder = setting.folder / trajectory
@@ -195,10 +188,9 @@ def _run(setting: RunContext, trajectory: str, number: int, mode: str, faults: t
     watch.finish()
     record = _record(trajectory, number, mode, render(order, setting.sandbox), faults, outcome)
     if watch.has_stopped_it and record.is_planned_kill:
-        record = dataclasses.replace(record, killed_by=FIRST_DIFFERENCE)
+        record = record.model_copy(update={"killed_by": FIRST_DIFFERENCE})
     _tell_kill(setting, record)
-    path = folder / f"run-{number}.json"
-    path.write_text(json.dumps(dataclasses.asdict(record), indent=1, sort_keys=True) + "\n")
+    (folder / f"run-{number}.json").write_bytes(record.write())
     return record
 
 

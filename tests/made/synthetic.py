@@ -348,7 +348,7 @@ def record_of(trajectory: str, number: int, kill: Fault | None, **changes: objec
         volatile={},
         seconds=1.0,
     )
-    return replace(record, **changes)
+    return record.model_copy(update=changes)
 
 
 def run_evidence(process: Process, record: RunRecord, *, torn: bytes = b"") -> RunEvidence:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -215,9 +214,9 @@ def straight(
     process.train(start_state(quirks), stop)
     record = record_of(name, 1, stop, settings={})
     if exit_code:
-        record = dataclasses.replace(record, exit_code=exit_code)
+        record = record.model_copy(update={"exit_code": exit_code})
     if faults:
-        record = dataclasses.replace(record, faults=faults)
+        record = record.model_copy(update={"faults": faults})
     write_run(folder / name, record, process)
     write_files(folder / name, files)
     return (record,)
@@ -235,7 +234,7 @@ def interrupted(
     second.train(restore(files, quirks), stop)
     resumed = record_of(name, 2, stop)
     if is_copy:
-        resumed = dataclasses.replace(resumed, faults=(Fault(kind="flip_optim", step=6), stop))
+        resumed = resumed.model_copy(update={"faults": (Fault(kind="flip_optim", step=6), stop)})
     write_run(folder / name, resumed, second)
     write_files(folder / name, files)
     return killed, resumed
@@ -249,8 +248,8 @@ def write_run(folder: Path, record: RunRecord, process: Process, shown: str | No
     (own / "tensors.jsonl").write_bytes(b"".join(canonical(line) + b"\n" for line in process.sidecar))
     rows = [{"step": row["step"], "loss": 1.5} for row in process.ledger if row["kind"] == "step"]
     (own / "progress.jsonl").write_bytes(b"".join(canonical(row) + b"\n" for row in rows))
-    told = dataclasses.replace(record, trajectory=shown or record.trajectory)
-    write(folder / f"run-{record.number}.json", json.dumps(dataclasses.asdict(told), indent=1, sort_keys=True) + "\n")
+    told = record.model_copy(update={"trajectory": shown or record.trajectory})
+    write(folder / f"run-{record.number}.json", told.write().decode())
     write(folder / f"log-{record.number}.txt", f"step 1\nended \x1b[31m{record.exit_code}\n")
 
 

@@ -74,7 +74,7 @@ def test_what_the_program_said_last_is_part_of_the_reason(reference):
 def test_what_did_not_come_from_the_program_is_tried_again(reference, steps, happened, is_lasting):
     trial = cut(straight(), steps) if steps else without_ledger(straight())
     (run,) = trial.runs
-    trial = replace(trial, runs=(replace(run, record=replace(run.record, **happened)),))
+    trial = replace(trial, runs=(replace(run, record=run.record.model_copy(update=happened)),))
     found = judge_trial(reference, trial, ("it failed",))
     assert (found.answer, found.is_lasting) == ("unresolved", is_lasting)
 

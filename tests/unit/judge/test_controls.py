@@ -129,7 +129,7 @@ def test_a_control_whose_flip_never_took_place_shows_nothing():
 @pytest.mark.parametrize("change", [{"exit_code": 1}, {"oom_killed": True}, {"error": "the engine stopped answering"}])
 def test_a_control_that_did_not_run_as_planned_shows_nothing(change):
     trajectory = flipped()
-    run = replace(trajectory.runs[0], record=replace(trajectory.runs[0].record, **change))
+    run = replace(trajectory.runs[0], record=trajectory.runs[0].record.model_copy(update=change))
     check = judge_flip_param(straight(), replace(trajectory, runs=(run,)), 3)
     assert not check.detected and "did not run as planned" in check.detail
     assert not judge_flip_param(straight(), replace(trajectory, runs=()), 3).detected

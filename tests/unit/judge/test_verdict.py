@@ -35,7 +35,7 @@ def with_run(trajectory, number, **changes):
     runs = list(trajectory.runs)
     record = {key.removeprefix("record_"): value for key, value in changes.items() if key.startswith("record_")}
     other = {key: value for key, value in changes.items() if not key.startswith("record_")}
-    runs[number - 1] = replace(runs[number - 1], record=replace(runs[number - 1].record, **record), **other)
+    runs[number - 1] = replace(runs[number - 1], record=runs[number - 1].record.model_copy(update=record), **other)
     return replace(trajectory, runs=tuple(runs))
 
 

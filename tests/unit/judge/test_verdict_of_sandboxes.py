@@ -19,7 +19,7 @@ def with_runs(trajectory, **changes):
 
 
 def with_records(trajectory, **changes):
-    runs = tuple(replace(run, record=replace(run.record, **changes)) for run in trajectory.runs)
+    runs = tuple(replace(run, record=run.record.model_copy(update=changes)) for run in trajectory.runs)
     return replace(trajectory, runs=runs)
 
 

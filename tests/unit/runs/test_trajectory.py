@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.documents.experiment import parse_experiment
+from harness.documents.run import RunRecord
 from harness.errors import EvidenceError, Interrupted
 from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign, run_campaign
 from harness.runs.sandbox import HostSandbox
-from harness.runs.trajectory import RunContext, copy_trajectory, read_record, run_interrupted, run_straight
+from harness.runs.trajectory import RunContext, copy_trajectory, run_interrupted, run_straight
 
 EXPERIMENT = """
 schema: 1
@@ -81,7 +82,7 @@ def test_a_trajectory_is_killed_and_resumed_in_order_and_each_record_is_kept(tmp
         ("resume", 137, "outside"),
         ("resume", 0, None),
     ]
-    assert read_record(tmp_path / "resumed" / "run-2.json") == records[1]
+    assert RunRecord.load((tmp_path / "resumed" / "run-2.json").read_bytes(), "run-2.json") == records[1]
     assert sorted(path.name for path in (tmp_path / "resumed" / "output").iterdir()) == ["1.txt", "2.txt", "3.txt"]
     assert [told for told in setting.listener.told if told[0] == "kill"] == [
         ("kill", "resumed", 1, "after_step", 2),

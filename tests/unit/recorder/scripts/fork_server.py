@@ -12,7 +12,7 @@ import sys
 
 import numpy  # noqa: F401
 import safetensors.torch  # noqa: F401
-import torch  # noqa: F401
+import torch._dynamo  # noqa: F401 -- an optimizer would import it at its first step
 
 
 def serve() -> dict:
