@@ -46,7 +46,7 @@ def say(text):
     print(f"  {text}", file=sys.stderr)
 
 
-def setting_of(name, changes, store, sandbox, folder):
+def context_of(name, changes, store, sandbox, folder):
     """An experiment with a changed configuration, ready to run from this working tree."""
     experiment = read_experiment(ROOT, name)
     experiment = experiment.model_copy(update={"config": {**experiment.config, **changes}})
@@ -54,7 +54,7 @@ def setting_of(name, changes, store, sandbox, folder):
     config = folder / "config.json"
     config.write_bytes(canonical_json(experiment.config))
     inputs = {key: fetch_input(value.named(key), store, ROOT, say) for key, value in experiment.inputs.items()}
-    setting = RunContext(
+    context = RunContext(
         experiment=experiment,
         name=name,
         run_id="bench",
@@ -70,24 +70,24 @@ def setting_of(name, changes, store, sandbox, folder):
         cancel=threading.Event(),
     )
     if experiment.prepare:
-        tree, _ = prepare(setting, store, sha256(canonical_json(["bench", experiment.to_json()])))
-        setting = dataclasses.replace(setting, prepared=tree)
-    return setting
+        tree, _ = prepare(context, store, sha256(canonical_json(["bench", experiment.to_json()])))
+        context = dataclasses.replace(context, prepared=tree)
+    return context
 
 
-def measure(label, setting):
+def measure(label, context):
     """One row: medians over rounds of a bare and a recorded run."""
-    nothing = setting.folder / "nothing"
+    nothing = context.folder / "nothing"
     nothing.mkdir()
-    bare_setting = dataclasses.replace(setting, recorder=nothing)  # nothing is injected from an empty folder
+    bare_setting = dataclasses.replace(context, recorder=nothing)  # nothing is injected from an empty folder
     bare, recorded, steps, shares = [], [], [], []
     for number in range(NUM_ROUNDS):
-        for chosen, kind, seconds in ((bare_setting, "bare", bare), (setting, "recorded", recorded)):
+        for chosen, kind, seconds in ((bare_setting, "bare", bare), (context, "recorded", recorded)):
             record = run_straight(chosen, f"{kind}-{number}")[0]
-            assert record.exit_code == 0, (setting.folder / f"{kind}-{number}" / "log-1.txt").read_text()
+            assert record.exit_code == 0, (context.folder / f"{kind}-{number}" / "log-1.txt").read_text()
             seconds.append(record.seconds)
-        assert not (setting.folder / f"bare-{number}" / "runs" / "1" / "ledger.jsonl").exists()
-        rows = (setting.folder / f"recorded-{number}" / "runs" / "1" / "progress.jsonl").read_text().splitlines()
+        assert not (context.folder / f"bare-{number}" / "runs" / "1" / "ledger.jsonl").exists()
+        rows = (context.folder / f"recorded-{number}" / "runs" / "1" / "progress.jsonl").read_text().splitlines()
         steps += [1000 * json.loads(row)["seconds"] for row in rows]
         shares += [1000 * json.loads(row)["recorder_seconds"] for row in rows]
     plain, full = statistics.median(bare), statistics.median(recorded)
@@ -102,7 +102,7 @@ def main():
         Path(scratch).chmod(0o755)
         for label, name, changes in (("plain", "plain", {}), ("plain, 300 steps", "plain", LONG), ("tiny", "tiny", {})):
             say(f"measuring {label}")
-            rows.append(measure(label, setting_of(name, changes, store, sandbox, Path(scratch) / label)))
+            rows.append(measure(label, context_of(name, changes, store, sandbox, Path(scratch) / label)))
     if "--json" in sys.argv:
         print(json.dumps([dict(zip(HEADER, row, strict=True)) for row in rows]))
     else:

@@ -45,7 +45,7 @@ def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) ->
     )
 
 
-def run_campaign(setting: RunContext, campaign: Campaign) -> Records:
+def run_campaign(context: RunContext, campaign: Campaign) -> Records:
     """Run every trajectory of the campaign; those that a failed straight run made pointless are missing.
 
     So are those of a prefix that a first difference made pointless before they began.
@@ -58,30 +58,30 @@ def run_campaign(setting: RunContext, campaign: Campaign) -> Records:
 
         def submit(name: str, work: Callable[[], tuple[RunRecord, ...]]) -> None:
             if name in campaign.trajectories:
-                futures[name] = pool.submit(lambda: () if setting.is_over(name) else work())
+                futures[name] = pool.submit(lambda: () if context.is_over(name) else work())
 
         def branch_off() -> None:
             # The control resumes from what the first kill left, so it is copied before the resume changes it.
             if CONTROL_OPTIM in campaign.trajectories:
-                copy_trajectory(setting, RESUMED, CONTROL_OPTIM)
-                submit(CONTROL_OPTIM, lambda: _control_optim(setting))
+                copy_trajectory(context, RESUMED, CONTROL_OPTIM)
+                submit(CONTROL_OPTIM, lambda: _control_optim(context))
 
         # The longest first; in a prefix the shortest: a pipeline that does not repeat itself need not be interrupted.
-        first, second = (RESUMED, RERUN) if setting.scope is None else (RERUN, RESUMED)
+        first, second = (RESUMED, RERUN) if context.scope is None else (RERUN, RESUMED)
         works = {
-            RERUN: lambda: run_straight(setting, RERUN),
-            RESUMED: lambda: run_interrupted(setting, RESUMED, branch_off),
+            RERUN: lambda: run_straight(context, RERUN),
+            RESUMED: lambda: run_interrupted(context, RESUMED, branch_off),
         }
         is_whole = False
         try:
-            submit(STRAIGHT, lambda: run_straight(setting, STRAIGHT))
+            submit(STRAIGHT, lambda: run_straight(context, STRAIGHT))
             submit(first, works[first])
             submit(second, works[second])
-            submit(CONTROL_PARAM, lambda: _control_param(setting, campaign.flip_step))
+            submit(CONTROL_PARAM, lambda: _control_param(context, campaign.flip_step))
             is_whole = _drain(futures)
         finally:
             if not is_whole:
-                setting.cancel.set()
+                context.cancel.set()
                 for future in futures.values():
                     future.cancel()
     finished = {name: future for name, future in futures.items() if not future.cancelled() and not future.exception()}
@@ -108,16 +108,16 @@ def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> bool:
             return True
 
 
-def _control_param(setting: RunContext, step: int) -> tuple[RunRecord, ...]:
-    stop = min(step + 1, setting.experiment.steps)
-    return run_straight(setting, CONTROL_PARAM, (Fault(kind="flip_param", step=step), Fault(kind="stop", step=stop)))
+def _control_param(context: RunContext, step: int) -> tuple[RunRecord, ...]:
+    stop = min(step + 1, context.experiment.steps)
+    return run_straight(context, CONTROL_PARAM, (Fault(kind="flip_param", step=step), Fault(kind="stop", step=stop)))
 
 
-def _control_optim(setting: RunContext) -> tuple[RunRecord, ...]:
-    first_kill = setting.experiment.interruptions[0].step
-    stop = min(first_kill + 1, setting.experiment.steps)
+def _control_optim(context: RunContext) -> tuple[RunRecord, ...]:
+    first_kill = context.experiment.interruptions[0].step
+    stop = min(first_kill + 1, context.experiment.steps)
     faults = (Fault(kind="flip_optim", step=first_kill), Fault(kind="stop", step=stop))
-    return run_resume_of_copy(setting, CONTROL_OPTIM, faults)
+    return run_resume_of_copy(context, CONTROL_OPTIM, faults)
 
 
 def _threads(experiment: Experiment, cores: int) -> int:

@@ -1,4 +1,4 @@
-"""The sandbox that is a container: hardened, one for each order, with the flags in force read back from the engine.
+"""Runs one process in a fresh, hardened container; the flags in force are read back from the engine.
 
 A container has no network, a read-only root, no capabilities, no new privileges, an unprivileged user, an init process
 and bounds on memory and processes. GPUs are asked for by UUID. Where NVIDIA's toolkit does not start a GPU container
@@ -36,7 +36,7 @@ WRITABLE_ROOT = "a writable root file system: NVIDIA's toolkit started no GPU co
 
 
 class ContainerSandbox:
-    """One fresh container an order."""
+    """Runs each process in a fresh container."""
 
     kind = "docker"
 
@@ -44,28 +44,28 @@ class ContainerSandbox:
         self._image_id = image_id
         self._gpus = gpus
 
-    def path(self, place: Mount) -> str:
-        """The path by which the process sees a place."""
-        return place.inside
+    def path(self, mount: Mount) -> str:
+        """The path under which the process sees a mount."""
+        return mount.target
 
-    def execute(self, order: ProcessSpec, watch: Watch) -> Outcome:
-        """Run the order in a container that is removed afterwards."""
-        # A client of its own: orders run side by side, and a connection serves one of them at a time.
+    def execute(self, spec: ProcessSpec, watch: Watch) -> Outcome:
+        """Run the process in a container that is removed afterwards."""
+        # A client of its own: runs go on side by side, and a connection serves one of them at a time.
         try:
             client = docker.from_env(timeout=120)
         except (DockerException, OSError) as failure:
             raise HostError(f"the engine does not answer: {failure}", "start it again") from failure
         started = time.monotonic()
         try:
-            return self._execute(client, order, watch, started)
+            return self._execute(client, spec, watch, started)
         finally:
             client.close()
 
-    def _execute(self, client: docker.DockerClient, order: ProcessSpec, watch: Watch, started: float) -> Outcome:
+    def _execute(self, client: docker.DockerClient, spec: ProcessSpec, watch: Watch, started: float) -> Outcome:
         container, fallback = None, None
         try:
             with deferred():
-                container = self._create(client, order, is_root_read_only=True)
+                container = self._create(client, spec, is_root_read_only=True)
             try:
                 container.start()
             except DockerException as failure:
@@ -73,14 +73,14 @@ class ContainerSandbox:
                     raise
                 container.remove(force=True, v=True)
                 with deferred():
-                    container, fallback = self._create(client, order, is_root_read_only=False), WRITABLE_ROOT
+                    container, fallback = self._create(client, spec, is_root_read_only=False), WRITABLE_ROOT
                 container.start()
-            was_killed, error = _wait(container, order, watch, started)
+            was_killed, error = _wait(container, spec, watch, started)
             seconds = time.monotonic() - started
             container.reload()
-            _write_log(container, order.log)
+            _write_log(container, spec.log)
             outcome = _outcome(container.attrs, was_killed=was_killed, error=error, seconds=seconds, fallback=fallback)
-            return outcome if self._gpus is None else with_gpu_fault(outcome, order.log)
+            return outcome if self._gpus is None else with_gpu_fault(outcome, spec.log)
         except (DockerException, requests.RequestException, OSError) as failure:
             return self._failed(failure, time.monotonic() - started)
         finally:
@@ -95,8 +95,8 @@ class ContainerSandbox:
             exit_code=-1, oom_killed=False, was_killed_outside=False, error=reason, seconds=seconds, settings={}
         )
 
-    def _create(self, client: docker.DockerClient, order: ProcessSpec, *, is_root_read_only: bool) -> Any:
-        options = container_options(order, render(order, self), self._gpus, is_root_read_only=is_root_read_only)
+    def _create(self, client: docker.DockerClient, spec: ProcessSpec, *, is_root_read_only: bool) -> Any:
+        options = container_options(spec, render(spec, self), self._gpus, is_root_read_only=is_root_read_only)
         container = client.containers.create(self._image_id, **options)
         asked = [] if self._gpus is None else device_request(self._gpus)["device_ids"]
         taken = _device_ids(container.attrs["HostConfig"])
@@ -113,22 +113,22 @@ def _words(failure: Exception) -> str:
 
 
 def container_options(
-    order: ProcessSpec, argv: tuple[str, ...], gpus: GpuRequest | None = None, *, is_root_read_only: bool = True
+    spec: ProcessSpec, argv: tuple[str, ...], gpus: GpuRequest | None = None, *, is_root_read_only: bool = True
 ) -> dict[str, Any]:
     """What the engine is asked for, as docker-py's `containers.create` takes it."""
     toolkit = {} if gpus is None else {"NVIDIA_DRIVER_CAPABILITIES": DRIVER_CAPABILITIES}
     devices = {} if gpus is None else {"device_requests": [DeviceRequest(**device_request(gpus))]}
     mounts = [
-        DockerMount(target=place.inside, source=str(place.outside), type="bind", read_only=not place.is_writable)
-        for place in order.places.values()
-        if place.is_mounted
+        DockerMount(target=mount.target, source=str(mount.source), type="bind", read_only=not mount.is_writable)
+        for mount in spec.mounts.values()
+        if mount.is_mounted
     ]
     uid, gid = owner()
     return {
         "command": list(argv),
         "entrypoint": [],
-        "working_dir": order.places["code"].inside,
-        "environment": {"HOME": "/tmp", **gpu_defaults(gpus), **order.environment, **toolkit},
+        "working_dir": spec.mounts["code"].target,
+        "environment": {"HOME": "/tmp", **gpu_defaults(gpus), **spec.environment, **toolkit},
         "mounts": mounts,
         "user": f"{uid}:{gid}",
         "network_mode": "none",
@@ -137,13 +137,13 @@ def container_options(
         "security_opt": ["no-new-privileges"],
         "init": True,
         "pids_limit": PIDS_LIMIT,
-        "mem_limit": order.memory_bytes,
-        "memswap_limit": order.memory_bytes,
+        "mem_limit": spec.memory_bytes,
+        "memswap_limit": spec.memory_bytes,
         "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={TMP_BYTES}"},
         "shm_size": 1 << 30,
         "ipc_mode": "private",
         "log_config": LogConfig(type="json-file", config={"max-size": str(LOG_BYTES), "max-file": "1"}),
-        "labels": {LABEL: order.name},
+        "labels": {LABEL: spec.name},
         "hostname": "trainer",
         **devices,
     }
@@ -153,7 +153,7 @@ def _device_ids(host: Mapping[str, Any]) -> list[str]:
     return [name for request in host.get("DeviceRequests") or () for name in request.get("DeviceIDs") or ()]
 
 
-def _wait(container: Any, order: ProcessSpec, watch: Watch, started: float) -> tuple[bool, str | None]:
+def _wait(container: Any, spec: ProcessSpec, watch: Watch, started: float) -> tuple[bool, str | None]:
     """Watch until the container has ended: whether it was killed from outside, and why it cannot be judged."""
     was_killed = False
     while True:
@@ -163,9 +163,9 @@ def _wait(container: Any, order: ProcessSpec, watch: Watch, started: float) -> t
         if not was_killed and watch():
             was_killed = True
             _kill(container)
-        if time.monotonic() - started > order.timeout_s:
+        if time.monotonic() - started > spec.timeout_s:
             _kill(container)
-            return was_killed, f"it ran longer than timeout_s: {order.timeout_s}"
+            return was_killed, f"it ran longer than timeout_s: {spec.timeout_s}"
         time.sleep(POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""The lookout: follows the ledgers of trainings that run side by side, and says when one of them is to be stopped.
+"""Follows the ledgers of trainings that run side by side, and says when one of them can stop.
 
 A line that is not whole yet is not there yet; steps that are repeated after a resume are compared again; whichever of
 two trainings is ahead waits in memory for the other.
@@ -17,7 +17,7 @@ _MAX_WAITING = 100_000
 
 
 class DivergenceMonitor:
-    """What is known of the steps of one certify so far; safe to call from several threads.
+    """Compares the steps of the trainings of one certify as they come; safe to call from several threads.
 
     A difference in the first run of a trajectory shows that the pipeline does not repeat itself: everything is over. A
     difference after a resume is the resume's only if a second straight run holds, so that one goes on until it has
@@ -40,8 +40,8 @@ class DivergenceMonitor:
         with self._lock:
             return self._found.get(False) or self._found.get(True)
 
-    def tell(self, trajectory: str, run: int, row: Mapping[str, Any]) -> None:
-        """A line was added to a run's ledger."""
+    def observe(self, trajectory: str, run: int, row: Mapping[str, Any]) -> None:
+        """Compare a line that was added to a run's ledger."""
         step = row.get("step")
         if row.get("kind") != "step" or type(step) is not int:
             return

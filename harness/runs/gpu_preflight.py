@@ -38,17 +38,17 @@ def check_seen(sandbox: Sandbox, request: GpuRequest) -> str | None:
     """
     with tempfile.TemporaryDirectory(prefix="repro-harness-gpu-") as folder:
         Path(folder).chmod(0o755)
-        order = ProcessSpec(
+        spec = ProcessSpec(
             name="preflight/gpu/1",
             argv=("python", "-c", _SEEN),
-            places={"code": Mount(outside=Path(folder), inside="/code")},
+            mounts={"code": Mount(source=Path(folder), target="/code")},
             environment={},
             memory_bytes=4 << 30,
             timeout_s=_PROBE_TIMEOUT_S,
             log=Path(folder) / "log.txt",
         )
-        outcome = sandbox.execute(order, lambda: False)
-        log = order.log.read_text(errors="replace")[-2000:] if order.log.exists() else ""
+        outcome = sandbox.execute(spec, lambda: False)
+        log = spec.log.read_text(errors="replace")[-2000:] if spec.log.exists() else ""
     if outcome.error is not None:
         raise HostError(f"a process with a GPU does not start: {outcome.error}", HAND_OUT_REMEDY)
     seen = [line.removeprefix("device ") for line in log.splitlines() if line.startswith("device ")]

@@ -18,11 +18,11 @@ _TIMEOUT_S = 3600
 _TAIL_BYTES = 8192
 
 
-def prepare(setting: RunContext, store: Store, key: Digest) -> tuple[Path, dict[str, str]]:
+def prepare(context: RunContext, store: Store, key: Digest) -> tuple[Path, dict[str, str]]:
     """The prepared folder and the sha256 of each of its files; the second side is made only when the cache has none.
 
     Args:
-        setting: the experiment and where it runs.
+        context: the experiment and where it runs.
         store: the cache.
         key: the digest of everything that the conversion depends on.
 
@@ -35,13 +35,13 @@ def prepare(setting: RunContext, store: Store, key: Digest) -> tuple[Path, dict[
     if marker.is_file():
         os.utime(marker)  # what was not used for long is collected
         return kept / "tree", dict(json.loads(marker.read_text()))
-    workspace = setting.folder / "prepare"
+    workspace = context.folder / "prepare"
     with Pool(2) as pool:
         try:
-            sides = [pool.submit(_convert, setting, workspace / side) for side in ("1", "2")]
+            sides = [pool.submit(_convert, context, workspace / side) for side in ("1", "2")]
             wait_for(sides)
         except KeyboardInterrupt:
-            setting.cancel.set()
+            context.cancel.set()
             raise
         digests = [side.result() for side in sides]
     if digests[0] != digests[1]:
@@ -54,12 +54,12 @@ def prepare(setting: RunContext, store: Store, key: Digest) -> tuple[Path, dict[
     return _keep(workspace, kept, digests[0]), digests[0]
 
 
-def preparation_key(setting: RunContext, image_id: str, code: Digest) -> Digest:
+def preparation_key(context: RunContext, image_id: str, code: Digest) -> Digest:
     """The digest of what a conversion depends on: inputs, code, image, command, configuration, environment."""
-    experiment = setting.experiment
+    experiment = context.experiment
     declared = experiment.to_json()
     parts = {name: declared[name] for name in ("inputs", "prepare", "config", "environment")}
-    return sha256(canonical_json({**parts, "image": image_id, "code": str(code), "sandbox": setting.sandbox.kind}))
+    return sha256(canonical_json({**parts, "image": image_id, "code": str(code), "sandbox": context.sandbox.kind}))
 
 
 def _keep(workspace: Path, kept: Path, digests: dict[str, str]) -> Path:
@@ -77,33 +77,33 @@ def _keep(workspace: Path, kept: Path, digests: dict[str, str]) -> Path:
     return kept / "tree"
 
 
-def _convert(setting: RunContext, folder: Path) -> dict[str, str]:
+def _convert(context: RunContext, folder: Path) -> dict[str, str]:
     output = folder / "output"
     output.mkdir(parents=True)
     if os.geteuid() == 0:
         os.chown(output, *owner())
-    places = setting.places()
-    places["prepared"] = Mount(outside=output, inside="/prepared", is_writable=True)
-    places["output"] = places["prepared"]
-    order = ProcessSpec(
-        name=f"{setting.run_id}/prepare/{folder.name}",
-        argv=setting.experiment.prepare or (),
-        places={key: place for key, place in places.items() if key not in {"recorder", "output"}},
-        environment=setting.environment(),
-        memory_bytes=int(setting.experiment.memory_gib * (1 << 30)),
+    mounts = context.mounts()
+    mounts["prepared"] = Mount(source=output, target="/prepared", is_writable=True)
+    mounts["output"] = mounts["prepared"]
+    spec = ProcessSpec(
+        name=f"{context.run_id}/prepare/{folder.name}",
+        argv=context.experiment.prepare or (),
+        mounts={key: mount for key, mount in mounts.items() if key not in {"recorder", "output"}},
+        environment=context.environment(),
+        memory_bytes=int(context.experiment.memory_gib * (1 << 30)),
         timeout_s=_TIMEOUT_S,
         log=folder / "log.txt",
     )
-    outcome = setting.sandbox.execute(order, lambda: _check_cancel(setting))
-    _check(outcome, order.log)
+    outcome = context.sandbox.execute(spec, lambda: _check_cancel(context))
+    _check(outcome, spec.log)
     files = sorted(path for path in output.rglob("*") if path.is_file() and not path.is_symlink())
     if not files:
         raise EvidenceError("`prepare` wrote no file", "it must write below {prepared}")
     return {str(path.relative_to(output)): file_digest(path) for path in files}
 
 
-def _check_cancel(setting: RunContext) -> bool:
-    setting.cancel_if_asked()
+def _check_cancel(context: RunContext) -> bool:
+    context.cancel_if_asked()
     return False
 
 

@@ -1,4 +1,4 @@
-"""Makes ready what runs processes: containers of the built image, or the host's own interpreter, and their GPUs."""
+"""Sets up where trainings run: containers of the built image or an interpreter of this machine, and their GPUs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from harness.system.store import Store, file_digest
 Runner = Literal["auto", "docker", "host"]
 
 
-class Teller(Protocol):
-    """Who is told of stages, and of what a person should look at."""
+class Reporter(Protocol):
+    """Is told of stages and of what a person should look at."""
 
     def stage(self, name: str, detail: str) -> AbstractContextManager[None]:
         """A stage begins; leaving the context ends it."""
@@ -38,7 +38,7 @@ class Teller(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeRequest:
-    """What is to be made ready.
+    """What trainings need to run.
 
     Attributes:
         root: the project's checkout.
@@ -80,84 +80,88 @@ class Runtime:
     environment: EnvironmentFacts | None = None
 
 
-def make_runtime(wish: RuntimeRequest, store: Store, teller: Teller) -> Runtime:
+def make_runtime(request: RuntimeRequest, store: Store, reporter: Reporter) -> Runtime:
     """Containers of the built image, or, where no engine can be had and none was asked for, the host.
 
     Raises:
-        UsageError: the wish contradicts itself, or what it names is malformed.
+        UsageError: the request contradicts itself, or what it names is malformed.
         HostError: this machine lacks an engine, a driver, a GPU, disk, or a source of packages.
     """
-    gpus = _choose_gpus(wish, teller)
-    if wish.runner == "host":
-        why = "RUNNER=host was asked for" if wish.python is None else "an interpreter was given"
-        return _on_the_host(wish, gpus, why, store, teller)
+    gpus = _choose_gpus(request, reporter)
+    if request.runner == "host":
+        why = "RUNNER=host was asked for" if request.python is None else "an interpreter was given"
+        return _on_the_host(request, gpus, why, store, reporter)
     try:
-        client = engine.ensure(wish.engine, teller.note)
+        client = engine.ensure(request.engine, reporter.note)
     except HostError as error:
-        if wish.runner == "docker":
+        if request.runner == "docker":
             raise
-        teller.warn(f"{error.problem}: certifying WITHOUT containers, on this host; the verdict says so")
-        return _on_the_host(wish, gpus, error.problem, store, teller)
+        reporter.warn(f"{error.problem}: certifying WITHOUT containers, on this host; the verdict says so")
+        return _on_the_host(request, gpus, error.problem, store, reporter)
     gpus = None if gpus is None else gpu.routed(client, gpus)
-    with teller.stage("image", f"{wish.image}: locked base, locked wheels, no network"):
+    with reporter.stage("image", f"{request.image}: locked base, locked wheels, no network"):
         built = build_for_certificate(
-            client, wish.image, wish.root, store, teller.note, rebuild_required=wish.is_rebuild_required
+            client, request.image, request.root, store, reporter.note, rebuild_required=request.is_rebuild_required
         )
     client.close()
     sandbox = ContainerSandbox(built.engine_id, gpus)
-    facts = {"name": wish.image, "id": built.image_id, "key": built.key, "size_bytes": built.size_bytes}
+    facts = {"name": request.image, "id": built.image_id, "key": built.key, "size_bytes": built.size_bytes}
     return Runtime(
         sandbox=sandbox,
         image_id=built.image_id,
-        facts={**facts, "locks": _locks(wish.root)},
+        facts={**facts, "locks": _locks(request.root)},
         rebuild=Rebuild(image_ids=built.rebuild.image_ids, source=built.rebuild.summary) if built.rebuild else None,
         gpus=gpus.uuids if gpus else (),
-        gpu=_check_gpus(sandbox, gpus, teller),
+        gpu=_check_gpus(sandbox, gpus, reporter),
     )
 
 
-def _on_the_host(wish: RuntimeRequest, gpus: GpuRequest | None, why: str, store: Store, teller: Teller) -> Runtime:
-    lock = _lock_path(wish)
+def _on_the_host(
+    request: RuntimeRequest, gpus: GpuRequest | None, why: str, store: Store, reporter: Reporter
+) -> Runtime:
+    lock = _lock_path(request)
     made = f"a virtual environment from {lock.name}"
-    with teller.stage("environment", made if wish.python is None else f"{wish.python}, compared with {lock.name}"):
-        python = host_python(lock, wish.python, store, teller.note)
+    with reporter.stage(
+        "environment", made if request.python is None else f"{request.python}, compared with {lock.name}"
+    ):
+        python = host_python(lock, request.python, store, reporter.note)
     if not python.facts.is_locked:
-        teller.warn(f"{python.facts.sentence()}; the verdict says so")
+        reporter.warn(f"{python.facts.sentence()}; the verdict says so")
     sandbox = HostSandbox(python.path, gpus)
     return Runtime(
         sandbox=sandbox,
         image_id=f"host:{python.identity}",
-        facts={"name": None, "id": None, "why_no_container": why, "locks": _locks(wish.root)},
+        facts={"name": None, "id": None, "why_no_container": why, "locks": _locks(request.root)},
         gpus=gpus.uuids if gpus else (),
-        gpu=_check_gpus(sandbox, gpus, teller),
+        gpu=_check_gpus(sandbox, gpus, reporter),
         environment=python.facts,
     )
 
 
-def _choose_gpus(wish: RuntimeRequest, teller: Teller) -> GpuRequest | None:
+def _choose_gpus(request: RuntimeRequest, reporter: Reporter) -> GpuRequest | None:
     """The GPUs that processes get, before anything long begins."""
-    if wish.num_gpus == 0:
+    if request.num_gpus == 0:
         return None
-    with teller.stage("gpu", f"{wish.num_gpus} asked for: driver, CUDA of the image {wish.image}, choice"):
+    with reporter.stage("gpu", f"{request.num_gpus} asked for: driver, CUDA of the image {request.image}, choice"):
         found = gpu.inventory()
-        chosen = gpu.request_gpus(wish.num_gpus, wish.image, read_lock(_lock_path(wish)), wish.gpu, found)
-        teller.note(f"{gpu.in_use(chosen, found)}; chosen by: {chosen.chosen_by}")
+        chosen = gpu.request_gpus(request.num_gpus, request.image, read_lock(_lock_path(request)), request.gpu, found)
+        reporter.note(f"{gpu.in_use(chosen, found)}; chosen by: {chosen.chosen_by}")
     return chosen
 
 
-def _check_gpus(sandbox: Sandbox, gpus: GpuRequest | None, teller: Teller) -> dict[str, Any]:
+def _check_gpus(sandbox: Sandbox, gpus: GpuRequest | None, reporter: Reporter) -> dict[str, Any]:
     """Start one process as the runs will be, and see that it sees its GPUs; what the manifest says of them."""
     if gpus is None:
         return {}
-    with teller.stage("gpu check", f"a process sees {', '.join(gpus.uuids)} and no other"):
+    with reporter.stage("gpu check", f"a process sees {', '.join(gpus.uuids)} and no other"):
         if fallback := check_seen(sandbox, gpus):
-            teller.warn(f"the runs have {fallback}; the verdict says so")
+            reporter.warn(f"the runs have {fallback}; the verdict says so")
     how = {"uuids": list(gpus.uuids), "chosen_by": gpus.chosen_by, "route": gpus.route or "CUDA_VISIBLE_DEVICES"}
     return {**how, "toolkit": gpu.toolkit_version() if gpus.route else None}
 
 
-def _lock_path(wish: RuntimeRequest) -> Path:
-    return wish.root / "lockfiles" / f"{wish.image}.lock"
+def _lock_path(request: RuntimeRequest) -> Path:
+    return request.root / "lockfiles" / f"{request.image}.lock"
 
 
 def _locks(root: Path) -> dict[str, str]:

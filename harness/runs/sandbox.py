@@ -1,6 +1,6 @@
-"""Where one process runs: what every sandbox takes and gives, and the one that is a process of the host.
+"""Runs one process: what every sandbox takes and returns, and `HostSandbox`, which starts a process of this machine.
 
-`container` has the other one, a hardened container. Both take the same order and give one outcome.
+`container.ContainerSandbox` starts a hardened container instead, from the same specification.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _TAIL_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A folder or file that the process sees. `inside` is its path in a container.
+    """A folder or file of this machine (`source`) that the process sees, in a container under the path `target`.
 
-    A place that is not mounted is only a name for what others are mounted below.
+    One with `is_mounted` false is only a name for the path that others are mounted below.
     """
 
-    outside: Path
-    inside: str
+    source: Path
+    target: str
     is_writable: bool = False
     is_mounted: bool = True
 
@@ -47,16 +47,16 @@ class ProcessSpec:
 
     Attributes:
         name: for people and for the container's label: `<run id>/<trajectory>/<n>`.
-        argv: in which `{key}` of `places` stands for that place's path.
-        places: what the process sees, by key.
-        environment: the whole environment but for what the sandbox itself must set.
+        argv: in which `{key}` of `mounts` stands for that mount's path.
+        mounts: what the process sees, by key.
+        environment: all variables but those that the sandbox itself sets.
         memory_bytes: bound of memory; swap is not given.
         log: where stdout and stderr go.
     """
 
     name: str
     argv: tuple[str, ...]
-    places: Mapping[str, Mount]
+    mounts: Mapping[str, Mount]
     environment: Mapping[str, str]
     memory_bytes: int
     timeout_s: int
@@ -85,21 +85,21 @@ class Sandbox(Protocol):
 
     kind: str
 
-    def path(self, place: Mount) -> str:
-        """The path by which the process sees a place."""
+    def path(self, mount: Mount) -> str:
+        """The path under which the process sees a mount."""
         ...
 
-    def execute(self, order: ProcessSpec, watch: Watch) -> Outcome:
+    def execute(self, spec: ProcessSpec, watch: Watch) -> Outcome:
         """Run the process, calling `watch` while it runs. Leaves nothing behind, also after Ctrl-C."""
         ...
 
 
-def render(order: ProcessSpec, sandbox: Sandbox) -> tuple[str, ...]:
-    """The argument list with every `{key}` replaced by the path of that place."""
+def render(spec: ProcessSpec, sandbox: Sandbox) -> tuple[str, ...]:
+    """The argument list with every `{key}` replaced by the path of that mount."""
     rendered = []
-    for argument in order.argv:
-        for key, place in order.places.items():
-            argument = argument.replace("{" + key + "}", sandbox.path(place))
+    for argument in spec.argv:
+        for key, mount in spec.mounts.items():
+            argument = argument.replace("{" + key + "}", sandbox.path(mount))
         rendered.append(argument)
     return tuple(rendered)
 
@@ -129,15 +129,15 @@ def with_gpu_fault(outcome: Outcome, log: Path) -> Outcome:
 
 @contextlib.contextmanager
 def _process_group(
-    argv: Sequence[str], order: ProcessSpec, environment: Mapping[str, str]
+    argv: Sequence[str], spec: ProcessSpec, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a group of its own, of which nothing is left afterwards, whatever ends the waiting."""
     process = None
     try:
-        with order.log.open("wb") as log, deferred():
+        with spec.log.open("wb") as log, deferred():
             process = subprocess.Popen(
                 argv,
-                cwd=order.places["code"].outside,
+                cwd=spec.mounts["code"].source,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -161,27 +161,27 @@ class HostSandbox:
         self._python = python
         self._gpus = gpus
 
-    def path(self, place: Mount) -> str:
-        """The path by which the process sees a place."""
-        return str(place.outside)
+    def path(self, mount: Mount) -> str:
+        """The path under which the process sees a mount."""
+        return str(mount.source)
 
-    def execute(self, order: ProcessSpec, watch: Watch) -> Outcome:
-        """Run the order as a process group that is ended afterwards."""
-        argv = render(order, self)
+    def execute(self, spec: ProcessSpec, watch: Watch) -> Outcome:
+        """Run the process in a group of its own, which is ended afterwards."""
+        argv = render(spec, self)
         program = str(self._python) if argv[0] in {"python", "python3"} else argv[0]
-        home = order.log.parent / f".home-{order.log.stem}"
+        home = spec.log.parent / f".home-{spec.log.stem}"
         home.mkdir()
-        environment = self._environment(order, home)
+        environment = self._environment(spec, home)
         started = time.monotonic()
         was_killed, error = False, None
         try:
-            with _process_group((program, *argv[1:]), order, environment) as process:
+            with _process_group((program, *argv[1:]), spec, environment) as process:
                 while process.poll() is None:
                     if not was_killed and watch():
                         was_killed = True
                         os.killpg(process.pid, signal.SIGKILL)
-                    if time.monotonic() - started > order.timeout_s:
-                        error = f"it ran longer than timeout_s: {order.timeout_s}"
+                    if time.monotonic() - started > spec.timeout_s:
+                        error = f"it ran longer than timeout_s: {spec.timeout_s}"
                         os.killpg(process.pid, signal.SIGKILL)
                     time.sleep(POLL_S)
         finally:
@@ -197,19 +197,19 @@ class HostSandbox:
             settings=self._settings(),
             volatile={"pid": process.pid},
         )
-        return outcome if self._gpus is None else with_gpu_fault(outcome, order.log)
+        return outcome if self._gpus is None else with_gpu_fault(outcome, spec.log)
 
     def _settings(self) -> dict[str, Any]:
         gpus = [] if self._gpus is None else list(self._gpus.uuids)
         return {"isolation": "none", "python": str(self._python.name), "gpus": gpus}
 
-    def _environment(self, order: ProcessSpec, home: Path) -> dict[str, str]:
+    def _environment(self, spec: ProcessSpec, home: Path) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
         path = f"{self._python.parent}:/usr/local/bin:/usr/bin:/bin"
         own = {**kept, "PATH": path, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8"}
         # Empty hides every GPU: a process that asked for none sees none, as in a container.
         visible = "" if self._gpus is None else ",".join(self._gpus.uuids)
-        return {**own, **gpu_defaults(self._gpus), **order.environment, "CUDA_VISIBLE_DEVICES": visible}
+        return {**own, **gpu_defaults(self._gpus), **spec.environment, "CUDA_VISIBLE_DEVICES": visible}
 
 
 def describe_exit(exit_code: int) -> str:

@@ -30,7 +30,7 @@ _MAX_READS = 4096
 
 
 class Listener(Protocol):
-    """Who is told of steps and kills while they happen."""
+    """Is told of steps and kills while they happen."""
 
     def step(self, trajectory: str, run: int, step: int, total: int, loss: float) -> None:
         """A step was recorded."""
@@ -48,7 +48,7 @@ class RunContext:
         experiment: as far as it is run.
         inputs: where each input lies, by name.
         scope: which prefix is run; None for the whole training.
-        lookout: told of every step of a prefix; it says which trajectories need no more.
+        monitor: sees every step of a prefix, and says which trajectories may stop.
         cancel: set when somebody pressed Ctrl-C; every run ends and its container is removed.
     """
 
@@ -66,7 +66,7 @@ class RunContext:
     listener: Listener
     cancel: threading.Event
     scope: Prefix | None = None
-    lookout: DivergenceMonitor | None = None
+    monitor: DivergenceMonitor | None = None
 
     @property
     def stops(self) -> tuple[Fault, ...]:
@@ -75,18 +75,18 @@ class RunContext:
 
     def is_over(self, trajectory: str) -> bool:
         """Whether nothing is learned from more steps of a trajectory: another one, or it, has differed."""
-        return self.lookout is not None and self.lookout.is_over(trajectory)
+        return self.monitor is not None and self.monitor.is_over(trajectory)
 
-    def places(self) -> dict[str, Mount]:
-        """What every process sees, read-only."""
-        places = {
-            "code": Mount(outside=self.code, inside="/code"),
-            "config": Mount(outside=self.config, inside="/config/config.json"),
-            "recorder": Mount(outside=self.recorder, inside="/recorder"),
+    def mounts(self) -> dict[str, Mount]:
+        """What every process sees, read-only, by the names that commands use."""
+        mounts = {
+            "code": Mount(source=self.code, target="/code"),
+            "config": Mount(source=self.config, target="/config/config.json"),
+            "recorder": Mount(source=self.recorder, target="/recorder"),
         }
         if self.prepared is not None:
-            places["prepared"] = Mount(outside=self.prepared, inside="/prepared")
-        return places | input_places(self.inputs, self.folder)
+            mounts["prepared"] = Mount(source=self.prepared, target="/prepared")
+        return mounts | input_mounts(self.inputs, self.folder)
 
     def cancel_if_asked(self) -> None:
         """End this run when somebody pressed Ctrl-C.
@@ -108,130 +108,131 @@ def base_environment(experiment: Experiment, commit: str) -> dict[str, str]:
     return {**defaults, **experiment.environment, "HARNESS_COMMIT": commit}
 
 
-def input_places(inputs: Mapping[str, Path], folder: Path) -> dict[str, Mount]:
+def input_mounts(inputs: Mapping[str, Path], folder: Path) -> dict[str, Mount]:
     """The folder `{inputs}` and, below it, each input; on the host they are links in `<folder>/inputs`.
 
     In a container that folder is not mounted: its links would lead to paths that exist on the host only.
     """
     root = folder / "inputs"
     root.mkdir(exist_ok=True)
-    places = {"inputs": Mount(outside=root, inside="/inputs", is_mounted=False)}
+    mounts = {"inputs": Mount(source=root, target="/inputs", is_mounted=False)}
     for name, path in sorted(inputs.items()):
         with contextlib.suppress(FileExistsError):
             (root / name).symlink_to(path)
-        places[f"inputs/{name}"] = Mount(outside=path, inside=f"/inputs/{name}")
-    return places
+        mounts[f"inputs/{name}"] = Mount(source=path, target=f"/inputs/{name}")
+    return mounts
 
 
-def run_straight(setting: RunContext, name: str, faults: tuple[Fault, ...] = ()) -> tuple[RunRecord, ...]:
+def run_straight(context: RunContext, name: str, faults: tuple[Fault, ...] = ()) -> tuple[RunRecord, ...]:
     """A trajectory of one run from nothing; `faults` are those of a control."""
-    return (_run(setting, name, 1, "run", faults),)
+    return (_run(context, name, 1, "run", faults),)
 
 
-def run_interrupted(setting: RunContext, name: str, after_first: Any = None) -> tuple[RunRecord, ...]:
+def run_interrupted(context: RunContext, name: str, after_first: Any = None) -> tuple[RunRecord, ...]:
     """A trajectory that is killed at every interruption of the experiment and resumed after each.
 
     It stops early when a run did not die as planned: nothing after that would answer the question; also when a prefix
     ended before the kill came, or when a first difference was found.
 
     Args:
-        setting: what the runs have in common.
+        context: what the runs have in common.
         name: of the trajectory.
         after_first: called when the first run has died, before the resume; a control copies its folder then.
     """
     records: list[RunRecord] = []
-    kills = [interruption.fault for interruption in setting.experiment.interruptions]
+    kills = [interruption.fault for interruption in context.experiment.interruptions]
     for number, fault in enumerate([*kills, None], start=1):
         mode = "run" if number == 1 else "resume"
-        record = _run(setting, name, number, mode, (fault,) if fault else ())
+        record = _run(context, name, number, mode, (fault,) if fault else ())
         records.append(record)
-        if fault is not None and (not record.is_planned_kill or _died_at(setting, record) != fault):
+        if fault is not None and (not record.is_planned_kill or _died_at(context, record) != fault):
             break
-        if setting.is_over(name):
+        if context.is_over(name):
             break
         if number == 1 and after_first is not None:
             after_first()
     return tuple(records)
 
 
-def run_resume_of_copy(setting: RunContext, name: str, faults: tuple[Fault, ...]) -> tuple[RunRecord, ...]:
+def run_resume_of_copy(context: RunContext, name: str, faults: tuple[Fault, ...]) -> tuple[RunRecord, ...]:
     """Resume once from a copy of another trajectory's folder as `copy_trajectory` left it."""
-    path = setting.folder / name / "run-1.json"
+    path = context.folder / name / "run-1.json"
     first = RunRecord.load(path.read_bytes(), path.name)
-    return (first.model_copy(update={"trajectory": name}), _run(setting, name, 2, "resume", faults))
+    return (first.model_copy(update={"trajectory": name}), _run(context, name, 2, "resume", faults))
 
 
-def copy_trajectory(setting: RunContext, source: str, name: str) -> None:
+def copy_trajectory(context: RunContext, source: str, name: str) -> None:
     """Copy what a killed trajectory has left so far, for a control that resumes from it.
 
     Raises:
         EvidenceError: it left something that is no file, folder or link, or the disk is full.
     """
     try:
-        shutil.copytree(setting.folder / source, setting.folder / name, symlinks=True)
+        shutil.copytree(context.folder / source, context.folder / name, symlinks=True)
     except OSError as error:
         problem = f"what the first run of {source} left cannot be copied: {str(error)[:300]}"
         raise EvidenceError(problem, "a pipeline writes regular files below its output folder") from error
-    _give_away(setting.folder / name / "output")
+    _hand_over(context.folder / name / "output")
 
 
-def _run(setting: RunContext, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
-    faults = tuple(dict.fromkeys((*faults, *setting.stops)))
-    folder = setting.folder / trajectory
+def _run(context: RunContext, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
+    faults = tuple(dict.fromkeys((*faults, *context.stops)))
+    folder = context.folder / trajectory
     own = folder / "runs" / str(number)
     own.mkdir(parents=True)
     (folder / "output").mkdir(exist_ok=True)
-    _give_away(own, folder / "output")
-    order = _order(setting, folder, number, mode, faults)
-    watch = _Watch(setting, trajectory, number, own)
-    outcome = setting.sandbox.execute(order, watch)
+    _hand_over(own, folder / "output")
+    spec = process_spec(context, folder, number, mode, faults)
+    watch = _Watch(context, trajectory, number, own)
+    outcome = context.sandbox.execute(spec, watch)
     watch.finish()
-    record = _record(trajectory, number, mode, render(order, setting.sandbox), faults, outcome)
+    record = _record(trajectory, number, mode, render(spec, context.sandbox), faults, outcome)
     if watch.has_stopped_it and record.is_planned_kill:
         record = record.model_copy(update={"killed_by": FIRST_DIFFERENCE})
-    _tell_kill(setting, record)
+    _report_kill(context, record)
     (folder / f"run-{number}.json").write_bytes(record.write())
     return record
 
 
-def _tell_kill(setting: RunContext, record: RunRecord) -> None:
-    if record.was_stopped_early and setting.lookout is not None and (found := setting.lookout.found) is not None:
-        setting.listener.kill(record.trajectory, record.number, "first_difference", found.step)
+def _report_kill(context: RunContext, record: RunRecord) -> None:
+    if record.was_stopped_early and context.monitor is not None and (found := context.monitor.found) is not None:
+        context.listener.kill(record.trajectory, record.number, "first_difference", found.step)
     elif record.is_planned_kill:
-        fault = _died_at(setting, record)
-        setting.listener.kill(record.trajectory, record.number, fault.kind, fault.step)
+        fault = _died_at(context, record)
+        context.listener.kill(record.trajectory, record.number, fault.kind, fault.step)
 
 
-def _died_at(setting: RunContext, record: RunRecord) -> Fault:
+def _died_at(context: RunContext, record: RunRecord) -> Fault:
     """Which of a run's faults was the last that its process came to: the one it died of, where it was a kill."""
-    events = _Tail(setting.folder / record.trajectory / "runs" / str(record.number) / "events.jsonl")
+    events = _Tail(context.folder / record.trajectory / "runs" / str(record.number) / "events.jsonl")
     rows = [row["fault"] for row in events.all() if row.get("kind") == "fault" and isinstance(row.get("fault"), dict)]
     reached = [(fault.kind, fault.step) for fault in record.faults]
     for row in reversed(rows):
-        if (place := (row.get("kind"), row.get("step"))) in reached:
-            return record.faults[reached.index(place)]
+        if (point := (row.get("kind"), row.get("step"))) in reached:
+            return record.faults[reached.index(point)]
     return record.faults[0]
 
 
-def _order(setting: RunContext, folder: Path, number: int, mode: str, faults: tuple[Fault, ...]) -> ProcessSpec:
-    experiment = setting.experiment
-    places = setting.places()
-    places["output"] = Mount(outside=folder / "output", inside="/out/output", is_writable=True)
+def process_spec(context: RunContext, folder: Path, number: int, mode: str, faults: tuple[Fault, ...]) -> ProcessSpec:
+    """How a run is started: `mode` names the experiment's command, `folder` is the trajectory's."""
+    experiment = context.experiment
+    mounts = context.mounts()
+    mounts["output"] = Mount(source=folder / "output", target="/out/output", is_writable=True)
     for earlier in range(1, number + 1):
-        places[f"runs/{earlier}"] = Mount(
-            outside=folder / "runs" / str(earlier), inside=f"/out/runs/{earlier}", is_writable=earlier == number
+        mounts[f"runs/{earlier}"] = Mount(
+            source=folder / "runs" / str(earlier), target=f"/out/runs/{earlier}", is_writable=earlier == number
         )
-    own = setting.sandbox.path(places[f"runs/{number}"])
-    inject = f"{setting.sandbox.path(places['recorder'])}/inject"
-    environment = setting.environment()
+    own = context.sandbox.path(mounts[f"runs/{number}"])
+    inject = f"{context.sandbox.path(mounts['recorder'])}/inject"
+    environment = context.environment()
     chained = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{inject}:{chained}" if chained else inject
     environment["HARNESS_RUN_DIR"] = own
     environment["HARNESS_FAULTS"] = json.dumps([fault.to_json() for fault in faults])
     return ProcessSpec(
-        name=f"{setting.run_id}/{folder.name}/{number}",
+        name=f"{context.run_id}/{folder.name}/{number}",
         argv=experiment.run if mode == "run" else experiment.resume,
-        places=places,
+        mounts=mounts,
         environment=environment,
         memory_bytes=int(experiment.memory_gib * (1 << 30)),
         timeout_s=experiment.timeout_s,
@@ -261,7 +262,7 @@ def _record(
     )
 
 
-def _give_away(*folders: Path) -> None:
+def _hand_over(*folders: Path) -> None:
     """Make folders, and what lies in them, the unprivileged user's."""
     if os.geteuid() != 0:
         return
@@ -275,8 +276,8 @@ def _give_away(*folders: Path) -> None:
 class _Watch:
     """Follows a run's progress, and says when the host must send the kill."""
 
-    def __init__(self, setting: RunContext, trajectory: str, number: int, folder: Path) -> None:
-        self._setting = setting
+    def __init__(self, context: RunContext, trajectory: str, number: int, folder: Path) -> None:
+        self._context = context
         self._trajectory = trajectory
         self._number = number
         self._progress = _Tail(folder / "progress.jsonl")
@@ -286,34 +287,34 @@ class _Watch:
         self.has_stopped_it = False
 
     def __call__(self) -> bool:
-        self._setting.cancel_if_asked()
-        self._tell_steps()
-        self._tell_lookout()
+        self._context.cancel_if_asked()
+        self._report_steps()
+        self._feed_monitor()
         if any(row.get("kind") == "fault" and row.get("waiting") is True for row in self._events.rows()):
             return True
-        self.has_stopped_it = self._setting.is_over(self._trajectory)
+        self.has_stopped_it = self._context.is_over(self._trajectory)
         # A process that starts behind the prefix never comes to the step at which it is to stop.
-        scope = self._setting.scope
+        scope = self._context.scope
         return self.has_stopped_it or (scope is not None and self._last_step > scope.steps)
 
     def finish(self) -> None:
         """Tell what came between the last look and the end."""
-        self._tell_steps()
-        self._tell_lookout()
+        self._report_steps()
+        self._feed_monitor()
 
-    def _tell_lookout(self) -> None:
-        lookout = self._setting.lookout
-        if lookout is not None and not self._trajectory.startswith("control"):
+    def _feed_monitor(self) -> None:
+        monitor = self._context.monitor
+        if monitor is not None and not self._trajectory.startswith("control"):
             for row in self._ledger.all():
-                lookout.tell(self._trajectory, self._number, row)
+                monitor.observe(self._trajectory, self._number, row)
 
-    def _tell_steps(self) -> None:
+    def _report_steps(self) -> None:
         for row in self._progress.rows():
             step, loss = row.get("step"), row.get("loss")
             if isinstance(step, int) and isinstance(loss, int | float):
                 self._last_step = step
-                total = self._setting.experiment.steps
-                self._setting.listener.step(self._trajectory, self._number, step, total, float(loss))
+                total = self._context.experiment.steps
+                self._context.listener.step(self._trajectory, self._number, step, total, float(loss))
 
 
 class _Tail:

@@ -221,7 +221,7 @@ def _monitor(reference: TrajectoryEvidence) -> DivergenceMonitor:
     monitor = DivergenceMonitor(_REFERENCE, "none")
     for line in reference.runs[0].ledger_bytes.splitlines():
         with contextlib.suppress(ValueError):  # the last line may be torn, where the reference was ended by a kill
-            monitor.tell(_REFERENCE, 1, json.loads(line))
+            monitor.observe(_REFERENCE, 1, json.loads(line))
     return monitor
 
 

@@ -52,10 +52,10 @@ class CertifySession(Training):
             return self.write(vetoed, (), self.materials(code, recorder))
         ready = self.make_sandbox()
         self.write_bill()
-        setting, materials = self.set_up(ready, code, recorder)
+        context, materials = self.set_up(ready, code, recorder)
         key = sha256(canonical_json([str(code), str(recorder), ready.image_id, str(self.experiment.digest)]))
         cached = controls.read(self.store, key)
-        records, planned = self.run(setting, with_controls=cached is None)
+        records, planned = self.run(context, with_controls=cached is None)
         verdict, evidence = self.judge(records, planned, cached, key)
         return self.write(verdict, evidence, materials)
 
@@ -94,11 +94,11 @@ class CertifySession(Training):
                 bill = export_lock(self.code, self.experiment.image, "cyclonedx", self.store, self.note)
                 (self.folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
 
-    def run(self, setting: RunContext, *, with_controls: bool) -> tuple[campaign.Records, campaign.Campaign]:
+    def run(self, context: RunContext, *, with_controls: bool) -> tuple[campaign.Records, campaign.Campaign]:
         """Every trajectory."""
-        planned = campaign_of(setting.experiment, with_controls=with_controls)
+        planned = campaign_of(context.experiment, with_controls=with_controls)
         with self.stage("runs", f"{', '.join(planned.trajectories)}; {planned.num_parallel} side by side"):
-            return campaign.run_campaign(setting, planned), planned
+            return campaign.run_campaign(context, planned), planned
 
     def judge(
         self,

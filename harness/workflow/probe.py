@@ -54,9 +54,9 @@ def probe(request: Request, store: Store, progress: Progress) -> Probe:
             training.warn(f"{error.problem}: the probe runs without a GPU and can only estimate")
             training.experiment = experiment.model_copy(update={"gpus": 0})
             ready = training.make_sandbox()
-        setting, _ = training.set_up(ready, code, recorder)
+        context, _ = training.set_up(ready, code, recorder)
         with training.stage("probe", "the longest batch, for each variant"):
-            return run_probe(setting)
+            return run_probe(context)
 
 
 def command_of(experiment: Experiment, name: str) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def command_of(experiment: Experiment, name: str) -> tuple[str, ...]:
     return experiment.probe
 
 
-def run_probe(setting: RunContext) -> Probe:
+def run_probe(context: RunContext) -> Probe:
     """Run the probe as a run would be, without the recorder, and read its file.
 
     Raises:
@@ -79,30 +79,30 @@ def run_probe(setting: RunContext) -> Probe:
         EvidenceError: the command failed, or its file is missing or malformed.
         Interrupted: Ctrl-C.
     """
-    command = command_of(setting.experiment, setting.name)
-    folder = setting.folder / "probe"
+    command = command_of(context.experiment, context.name)
+    folder = context.folder / "probe"
     output = folder / "output"
     output.mkdir(parents=True)
     if os.geteuid() == 0:
         os.chown(output, *owner())
-    places = {key: place for key, place in setting.places().items() if key != "recorder"}
-    order = ProcessSpec(
-        name=f"{setting.run_id}/probe",
+    mounts = {key: mount for key, mount in context.mounts().items() if key != "recorder"}
+    spec = ProcessSpec(
+        name=f"{context.run_id}/probe",
         argv=command,
-        places={**places, "output": Mount(outside=output, inside="/out/output", is_writable=True)},
-        environment=setting.environment(),
-        memory_bytes=int(setting.experiment.memory_gib * (1 << 30)),
-        timeout_s=setting.experiment.timeout_s,
+        mounts={**mounts, "output": Mount(source=output, target="/out/output", is_writable=True)},
+        environment=context.environment(),
+        memory_bytes=int(context.experiment.memory_gib * (1 << 30)),
+        timeout_s=context.experiment.timeout_s,
         log=folder / "log.txt",
     )
-    outcome = setting.sandbox.execute(order, lambda: _check_cancel(setting))
+    outcome = context.sandbox.execute(spec, lambda: _check_cancel(context))
     if outcome.error is not None or outcome.exit_code != 0:
         why = outcome.error or f"exit code {describe_exit(outcome.exit_code)}"
         memory = ", out of memory (see memory_gib)" if outcome.oom_killed else ""
-        raise EvidenceError(f"the probe failed: {why}{memory}\n{last_lines(order.log)}", "run it by itself to see more")
+        raise EvidenceError(f"the probe failed: {why}{memory}\n{last_lines(spec.log)}", "run it by itself to see more")
     return parse_probe(bytes(safe_read(output, FILE, max_bytes=MAX_PROBE_BYTES)), FILE)
 
 
-def _check_cancel(setting: RunContext) -> bool:
-    setting.cancel_if_asked()
+def _check_cancel(context: RunContext) -> bool:
+    context.cancel_if_asked()
     return False

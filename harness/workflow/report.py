@@ -16,8 +16,9 @@ from typing import Any
 
 from harness.documents.digest import sha256
 from harness.documents.document import MAX_BYTES
-from harness.documents.manifest import Manifest, RunFacts
+from harness.documents.manifest import Manifest
 from harness.documents.names import NAME
+from harness.documents.run import RunFacts
 from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError, UsageError
 from harness.evidence.ledger import MAX_FILE_BYTES, Ledger, parse_ledger, parse_progress

@@ -33,6 +33,7 @@ from harness.runs.certify_folder import tree_digest
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.preparation import last_lines, preparation_key, prepare
+from harness.runs.recorder_check import check_recorder
 from harness.runs.request import Request
 from harness.runs.runtime import Runtime, RuntimeRequest, make_runtime
 from harness.runs.sandbox import describe_exit
@@ -103,13 +104,13 @@ class Training:
         """
         code, recorder = self.export_code()
         ready = self.make_sandbox()
-        setting, materials = self.set_up(ready, code, recorder)
-        with self.stage("run", "one straight training" + (f", {setting.scope.text}" if setting.scope else "")):
-            records = {campaign.STRAIGHT: run_straight(setting, campaign.STRAIGHT)}
+        context, materials = self.set_up(ready, code, recorder)
+        with self.stage("run", "one straight training" + (f", {context.scope.text}" if context.scope else "")):
+            records = {campaign.STRAIGHT: run_straight(context, campaign.STRAIGHT)}
         with self.stage("evidence", "reading the ledger and the declared files"):
             evidence = self.load(campaign.STRAIGHT, records[campaign.STRAIGHT], {})
-        stop = None if setting.scope is None else setting.scope.stop
-        found = trajectory_problems(evidence, steps=setting.experiment.steps, kills=(), stop=stop)
+        stop = None if context.scope is None else context.scope.stop
+        found = trajectory_problems(evidence, steps=context.experiment.steps, kills=(), stop=stop)
         problems = (*found, *gpu_problems(evidence, len(ready.gpus)), *self.log_ends(records))
         return Trained(evidence=evidence, ready=ready, materials=materials, problems=problems)
 
@@ -153,14 +154,19 @@ class Training:
         return make_runtime(wanted, self.store, self)
 
     def set_up(self, ready: Runtime, code: Digest, recorder: Digest) -> tuple[RunContext, Materials]:
-        """Fetch and convert the inputs; what all runs have in common, and what goes into them."""
-        setting = self._setting(ready, self._fetch_inputs())
+        """Fetch and convert the inputs; what all runs have in common, and what goes into them.
+
+        Raises:
+            HostError: trainings would not be recorded.
+        """
+        check_recorder(self._context(ready, {}))
+        context = self._context(ready, self._fetch_inputs())
         prepared: Mapping[str, str] = {}
         if self.experiment.prepare:
             with self.stage("prepare", "inputs are converted twice from scratch and compared, unless nothing changed"):
-                tree, prepared = prepare(setting, self.store, preparation_key(setting, ready.image_id, code))
-            setting = dataclasses.replace(setting, prepared=tree)
-        return setting, self.materials(code, recorder, ready, prepared)
+                tree, prepared = prepare(context, self.store, preparation_key(context, ready.image_id, code))
+            context = dataclasses.replace(context, prepared=tree)
+        return context, self.materials(code, recorder, ready, prepared)
 
     def materials(
         self, code: Digest, recorder: Digest, ready: Runtime | None = None, prepared: Mapping[str, str] | None = None
@@ -211,7 +217,7 @@ class Training:
         """What an input's path is below: the code, or, for a file that is not committed, the checkout."""
         return self.request.root if file is not None and not (self.code / file).is_file() else self.code
 
-    def _setting(self, ready: Runtime, inputs: Mapping[str, Path]) -> RunContext:
+    def _context(self, ready: Runtime, inputs: Mapping[str, Path]) -> RunContext:
         """What all runs have in common."""
         return RunContext(
             experiment=shortened(self.experiment, self.scope),
@@ -228,5 +234,5 @@ class Training:
             listener=self.progress,
             cancel=threading.Event(),
             scope=self.scope,
-            lookout=None if self.scope is None else self.monitor,
+            monitor=None if self.scope is None else self.monitor,
         )

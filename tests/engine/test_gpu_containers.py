@@ -38,13 +38,13 @@ def image(client):
 
 
 @pytest.fixture
-def order(tmp_path):
+def spec(tmp_path):
     (tmp_path / "code").mkdir()
     tmp_path.chmod(0o755)
     return ProcessSpec(
         name="test/gpu/1",
         argv=("python", "-c", "open('/written', 'w')"),
-        places={"code": Mount(outside=tmp_path / "code", inside="/code")},
+        mounts={"code": Mount(source=tmp_path / "code", target="/code")},
         environment={"GREETING": "hello"},
         memory_bytes=1 << 30,
         timeout_s=60,
@@ -52,38 +52,38 @@ def order(tmp_path):
     )
 
 
-def read_back(client, image, order, request):
+def read_back(client, image, spec, request):
     """What the engine says of a container that was created as the harness would, and never started."""
-    container = client.containers.create(image, **container_options(order, order.argv, request))
+    container = client.containers.create(image, **container_options(spec, spec.argv, request))
     try:
         return container.attrs
     finally:
         container.remove(force=True)
 
 
-def execute(image, order, request):
-    return ContainerSandbox(image, request).execute(order, lambda: False)
+def execute(image, spec, request):
+    return ContainerSandbox(image, request).execute(spec, lambda: False)
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
 
 
-def test_gpus_are_asked_for_by_uuid(client, image, order):
-    attrs = read_back(client, image, order, BY_HOOK)
+def test_gpus_are_asked_for_by_uuid(client, image, spec):
+    attrs = read_back(client, image, spec, BY_HOOK)
     (request,) = attrs["HostConfig"]["DeviceRequests"]
     assert (request["Driver"], request["DeviceIDs"], request["Capabilities"]) == ("nvidia", [A, B], [["gpu"]])
     assert request["Count"] == 0, "a count, or -1 for all, would take GPUs that nobody chose"
 
 
-def test_gpus_are_asked_for_by_cdi(client, image, order):
-    (request,) = read_back(client, image, order, BY_CDI)["HostConfig"]["DeviceRequests"]
+def test_gpus_are_asked_for_by_cdi(client, image, spec):
+    (request,) = read_back(client, image, spec, BY_CDI)["HostConfig"]["DeviceRequests"]
     assert (request["Driver"], request["DeviceIDs"], request["Count"]) == ("cdi", [f"nvidia.com/gpu={A}"], 0)
     assert not request["Options"]
 
 
 @pytest.mark.parametrize("request_", [BY_HOOK, BY_CDI], ids=["hook", "cdi"])
-def test_a_container_with_a_gpu_is_hardened_as_any_other(client, image, order, request_):
-    with_gpu, without = (read_back(client, image, order, one) for one in (request_, None))
+def test_a_container_with_a_gpu_is_hardened_as_any_other(client, image, spec, request_):
+    with_gpu, without = (read_back(client, image, spec, one) for one in (request_, None))
     for key in (
         "NetworkMode",
         "ReadonlyRootfs",
@@ -104,15 +104,15 @@ def test_a_container_with_a_gpu_is_hardened_as_any_other(client, image, order, r
     assert with_gpu["Config"]["User"] == without["Config"]["User"]
 
 
-def test_the_toolkit_is_told_to_give_no_more_than_computing_needs(client, image, order):
-    environment = read_back(client, image, order, BY_HOOK)["Config"]["Env"]
+def test_the_toolkit_is_told_to_give_no_more_than_computing_needs(client, image, spec):
+    environment = read_back(client, image, spec, BY_HOOK)["Config"]["Env"]
     assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in environment
     assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in environment and "GREETING=hello" in environment
     assert not any(entry.startswith("NVIDIA_VISIBLE_DEVICES") for entry in environment)
 
 
-def test_a_container_without_a_gpu_has_no_request_and_nothing_for_the_toolkit(client, image, order):
-    attrs = read_back(client, image, order, None)
+def test_a_container_without_a_gpu_has_no_request_and_nothing_for_the_toolkit(client, image, spec):
+    attrs = read_back(client, image, spec, None)
     assert not attrs["HostConfig"]["DeviceRequests"]
     assert not any(entry.startswith("NVIDIA_") for entry in attrs["Config"]["Env"])
 
@@ -122,13 +122,13 @@ def test_a_container_without_a_gpu_has_no_request_and_nothing_for_the_toolkit(cl
 
 @without_gpu
 @pytest.mark.parametrize("request_", [BY_HOOK, BY_CDI], ids=["hook", "cdi"])
-def test_an_engine_without_gpus_says_so_and_the_run_cannot_be_judged(client, image, order, request_):
+def test_an_engine_without_gpus_says_so_and_the_run_cannot_be_judged(client, image, spec, request_):
     before = {container.id for container in client.containers.list(all=True)}
-    outcome = execute(image, order, request_)
+    outcome = execute(image, spec, request_)
     assert outcome.exit_code == -1 and "no driver for GPUs" in outcome.error
     assert "could not select device driver" in outcome.error
     left = [c for c in client.containers.list(all=True) if c.id not in before and c.labels.get("repro-harness.run")]
-    assert not [c for c in left if c.labels["repro-harness.run"] == order.name]
+    assert not [c for c in left if c.labels["repro-harness.run"] == spec.name]
 
 
 @without_gpu
@@ -203,18 +203,18 @@ def front(client, monkeypatch):
         one.close()
 
 
-def test_the_request_in_force_is_recorded_as_the_engine_says_it(image, order, front):
+def test_the_request_in_force_is_recorded_as_the_engine_says_it(image, spec, front):
     front()
-    outcome = execute(image, order, BY_CDI)
+    outcome = execute(image, spec, BY_CDI)
     assert outcome.error is None and outcome.exit_code == 1, "the root is read-only"
     assert outcome.settings["device_requests"][0]["DeviceIDs"] == [f"nvidia.com/gpu={A}"]
     assert outcome.settings["read_only_root"] is True and "fallback" not in outcome.settings
-    assert "Read-only file system" in order.log.read_text()
+    assert "Read-only file system" in spec.log.read_text()
 
 
-def test_where_the_hook_cannot_write_the_root_is_writable_and_that_is_recorded(image, order, front):
+def test_where_the_hook_cannot_write_the_root_is_writable_and_that_is_recorded(image, spec, front):
     engine = front(needs_writable_root=True)
-    outcome = execute(image, order, BY_HOOK)
+    outcome = execute(image, spec, BY_HOOK)
     assert outcome.error is None, outcome.error
     assert outcome.settings["read_only_root"] is False and "writable root" in outcome.settings["fallback"]
     assert [is_read_only for is_read_only, _ in engine.started] == [True, False]
@@ -228,23 +228,23 @@ def test_where_the_hook_cannot_write_the_root_is_writable_and_that_is_recorded(i
     assert outcome.settings["device_requests"][0]["DeviceIDs"] == [A, B]
 
 
-def test_a_container_without_a_gpu_never_gets_a_writable_root(image, order, front):
+def test_a_container_without_a_gpu_never_gets_a_writable_root(image, spec, front):
     engine = front(needs_writable_root=True)
-    outcome = execute(image, order, None)
+    outcome = execute(image, spec, None)
     assert "the engine failed" in outcome.error and "read-only file system" in outcome.error
     assert engine.created == [(True, [])]
 
 
-def test_an_engine_that_drops_the_request_is_not_believed(image, order, front):
+def test_an_engine_that_drops_the_request_is_not_believed(image, spec, front):
     engine = front(forgets_requests=True)
-    outcome = execute(image, order, BY_HOOK)
+    outcome = execute(image, spec, BY_HOOK)
     assert "did not take the request" in outcome.error and A in outcome.error
     assert engine.started == []
 
 
-def test_a_container_that_dies_of_its_gpu_is_not_the_pipelines_fault(image, order, front):
+def test_a_container_that_dies_of_its_gpu_is_not_the_pipelines_fault(image, spec, front):
     front()
     lost = ("python", "-c", "raise RuntimeError('CUDA error: unspecified launch failure')")
-    order = ProcessSpec(**{**{name: getattr(order, name) for name in order.__slots__}, "argv": lost})
-    outcome = execute(image, order, BY_HOOK)
+    spec = ProcessSpec(**{**{name: getattr(spec, name) for name in spec.__slots__}, "argv": lost})
+    outcome = execute(image, spec, BY_HOOK)
     assert outcome.exit_code == 1 and outcome.error.startswith("the GPU was lost: RuntimeError: CUDA error")

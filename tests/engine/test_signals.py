@@ -104,7 +104,7 @@ class Interrupted(ContainerSandbox):
 
 folder = Path(sys.argv[2])
 order = ProcessSpec(
-    name=sys.argv[3], argv=("sleep", "60"), places={"code": Mount(outside=folder, inside="/code")},
+    name=sys.argv[3], argv=("sleep", "60"), mounts={"code": Mount(source=folder, target="/code")},
     environment={}, memory_bytes=1 << 30, timeout_s=60, log=folder / "log.txt",
 )
 try:

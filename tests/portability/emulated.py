@@ -40,18 +40,18 @@ class EmulatedSandbox:
     def __init__(self, inner, model):
         self._inner, self._model = inner, model
 
-    def path(self, place):
-        return self._inner.path(place)
+    def path(self, mount):
+        return self._inner.path(mount)
 
-    def execute(self, order, watch):
-        emulator = Mount(outside=EMULATOR, inside="/emulator/qemu")
-        assert order.argv[0] == "python", "only what starts with the image's interpreter can be emulated here"
+    def execute(self, spec, watch):
+        emulator = Mount(source=EMULATOR, target="/emulator/qemu")
+        assert spec.argv[0] == "python", "only what starts with the image's interpreter can be emulated here"
         return self._inner.execute(
             dataclasses.replace(
-                order,
-                argv=(emulator.inside, "-cpu", self._model, PYTHON, *order.argv[1:]),
-                places={**order.places, "emulator": emulator},
-                memory_bytes=2 * order.memory_bytes,
+                spec,
+                argv=(emulator.target, "-cpu", self._model, PYTHON, *spec.argv[1:]),
+                mounts={**spec.mounts, "emulator": emulator},
+                memory_bytes=2 * spec.memory_bytes,
             ),
             watch,
         )
@@ -110,7 +110,7 @@ class Trainings:
         checkout.export(folder / "code")
         (folder / "config.json").write_bytes(canonical_json(experiment.config) + b"\n")
         with _Teller() as progress:
-            wish = RuntimeRequest(
+            request = RuntimeRequest(
                 root=root,
                 image=experiment.image,
                 num_gpus=0,
@@ -120,13 +120,13 @@ class Trainings:
                 python=None,
                 is_rebuild_required=False,
             )
-            ready = make_runtime(wish, store, progress)
+            ready = make_runtime(request, store, progress)
             self.image_id = ready.sandbox._image_id
             inputs = {
                 key: fetch_input(value.named(key), store, root, progress.note)
                 for key, value in sorted(experiment.inputs.items())
             }
-            setting = RunContext(
+            context = RunContext(
                 experiment=experiment,
                 name=name,
                 run_id=folder.name,
@@ -142,17 +142,17 @@ class Trainings:
                 cancel=threading.Event(),
             )
             if experiment.prepare:
-                key = preparation_key(setting, ready.image_id, tree_digest(folder / "code"))
-                setting = dataclasses.replace(setting, prepared=prepare(setting, store, key)[0])
-        self.setting = setting
+                key = preparation_key(context, ready.image_id, tree_digest(folder / "code"))
+                context = dataclasses.replace(context, prepared=prepare(context, store, key)[0])
+        self.context = context
 
     def train(self, name, model=None):
         """The evidence of a training that stops after so many steps, and the seconds it took; `model` emulates it."""
-        sandbox = self.setting.sandbox if model is None else EmulatedSandbox(self.setting.sandbox, model)
+        sandbox = self.context.sandbox if model is None else EmulatedSandbox(self.context.sandbox, model)
         began = time.monotonic()
         with _Teller() as progress:
-            setting = dataclasses.replace(self.setting, sandbox=sandbox, listener=progress)
-            records = run_straight(setting, name, (Fault(kind="stop", step=self.steps),))
+            context = dataclasses.replace(self.context, sandbox=sandbox, listener=progress)
+            records = run_straight(context, name, (Fault(kind="stop", step=self.steps),))
         seconds = time.monotonic() - began
         declared = self.experiment
         evidence = load_trajectory(

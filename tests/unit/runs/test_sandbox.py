@@ -11,15 +11,15 @@ from harness.runs.sandbox import HostSandbox, Mount, ProcessSpec, describe_exit
 UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
 
 
-def order(tmp_path, code, **changes):
+def spec(tmp_path, code, **changes):
     (tmp_path / "code").mkdir(exist_ok=True)
     (tmp_path / "code" / "job.py").write_text(code)
     fields = {
         "name": "run/straight/1",
         "argv": ("python", "job.py", "{output}"),
         "places": {
-            "code": Mount(outside=tmp_path / "code", inside="/code"),
-            "output": Mount(outside=tmp_path, inside="/out/output", is_writable=True),
+            "code": Mount(source=tmp_path / "code", target="/code"),
+            "output": Mount(source=tmp_path, target="/out/output", is_writable=True),
         },
         "environment": {"GREETING": "hello"},
         "memory_bytes": 1 << 30,
@@ -30,7 +30,7 @@ def order(tmp_path, code, **changes):
 
 
 def run(tmp_path, code, watch=lambda: False, gpus=None, **changes):
-    return HostSandbox(Path(sys.executable), gpus).execute(order(tmp_path, code, **changes), watch)
+    return HostSandbox(Path(sys.executable), gpus).execute(spec(tmp_path, code, **changes), watch)
 
 
 def test_places_environment_and_log_reach_the_process(tmp_path):

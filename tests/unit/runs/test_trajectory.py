@@ -53,7 +53,7 @@ class Listener:
         self.told.append(("kill", *what))
 
 
-def setting_of(tmp_path, code):
+def context_of(tmp_path, code):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "job.py").write_text(code)
     (tmp_path / "config.json").write_text("{}")
@@ -75,8 +75,8 @@ def setting_of(tmp_path, code):
 
 
 def test_a_trajectory_is_killed_and_resumed_in_order_and_each_record_is_kept(tmp_path):
-    setting = setting_of(tmp_path, DIES)
-    records = run_interrupted(setting, "resumed")
+    context = context_of(tmp_path, DIES)
+    records = run_interrupted(context, "resumed")
     assert [(r.mode, r.exit_code, r.killed_by) for r in records] == [
         ("run", 137, "self"),
         ("resume", 137, "outside"),
@@ -84,14 +84,14 @@ def test_a_trajectory_is_killed_and_resumed_in_order_and_each_record_is_kept(tmp
     ]
     assert RunRecord.load((tmp_path / "resumed" / "run-2.json").read_bytes(), "run-2.json") == records[1]
     assert sorted(path.name for path in (tmp_path / "resumed" / "output").iterdir()) == ["1.txt", "2.txt", "3.txt"]
-    assert [told for told in setting.listener.told if told[0] == "kill"] == [
+    assert [told for told in context.listener.told if told[0] == "kill"] == [
         ("kill", "resumed", 1, "after_step", 2),
         ("kill", "resumed", 2, "after_step", 3),
     ]
 
 
 def test_a_run_that_does_not_die_as_planned_ends_the_trajectory(tmp_path):
-    records = run_interrupted(setting_of(tmp_path, WRITES), "resumed")
+    records = run_interrupted(context_of(tmp_path, WRITES), "resumed")
     assert [record.exit_code for record in records] == [0]
 
 
@@ -102,9 +102,9 @@ with open(os.environ['HARNESS_RUN_DIR'] + '/progress.jsonl', 'w') as rows:
     rows.write('{"step": 1, "loss": 2.5}' + chr(10) + 'rubbish' + chr(10) + '[1]' + chr(10) + '{"step": "a"}' + chr(10))
     rows.write('{"step": 2, "loss": 1.5}' + chr(10) + '{"step": 3, "lo')
 """
-    setting = setting_of(tmp_path, code)
-    run_straight(setting, "straight")
-    assert setting.listener.told == [("step", "straight", 1, 1, 4, 2.5), ("step", "straight", 1, 2, 4, 1.5)]
+    context = context_of(tmp_path, code)
+    run_straight(context, "straight")
+    assert context.listener.told == [("step", "straight", 1, 1, 4, 2.5), ("step", "straight", 1, 2, 4, 1.5)]
 
 
 def test_events_that_are_a_pipe_or_a_link_do_not_stop_the_watcher(tmp_path):
@@ -112,29 +112,29 @@ def test_events_that_are_a_pipe_or_a_link_do_not_stop_the_watcher(tmp_path):
         "import os; d = os.environ['HARNESS_RUN_DIR']; os.mkfifo(d + '/events.jsonl'); "
         "os.symlink('/etc/passwd', d + '/progress.jsonl')"
     )
-    setting = setting_of(tmp_path, code)
-    assert run_straight(setting, "straight")[0].exit_code == 0
-    assert setting.listener.told == []
+    context = context_of(tmp_path, code)
+    assert run_straight(context, "straight")[0].exit_code == 0
+    assert context.listener.told == []
 
 
 def test_cancelling_ends_a_run_and_says_interrupted(tmp_path):
-    setting = setting_of(tmp_path, "import time; time.sleep(60)")
-    threading.Timer(0.5, setting.cancel.set).start()
+    context = context_of(tmp_path, "import time; time.sleep(60)")
+    threading.Timer(0.5, context.cancel.set).start()
     with pytest.raises(Interrupted):
-        run_campaign(setting, plan_campaign(setting.experiment, with_controls=False, cores=2))
+        run_campaign(context, plan_campaign(context.experiment, with_controls=False, cores=2))
 
 
 def test_a_pipe_in_the_output_folder_is_an_error_of_the_evidence(tmp_path):
-    setting = setting_of(tmp_path, WRITES)
-    run_straight(setting, RESUMED)
+    context = context_of(tmp_path, WRITES)
+    run_straight(context, RESUMED)
     os.mkfifo(tmp_path / RESUMED / "output" / "pipe")
     with pytest.raises(EvidenceError, match="cannot be copied"):
-        copy_trajectory(setting, RESUMED, CONTROL_OPTIM)
+        copy_trajectory(context, RESUMED, CONTROL_OPTIM)
 
 
 def test_the_control_resumes_from_what_the_first_kill_left(tmp_path):
-    setting = setting_of(tmp_path, DIES)
-    records = run_campaign(setting, plan_campaign(setting.experiment, with_controls=True, cores=2))
+    context = context_of(tmp_path, DIES)
+    records = run_campaign(context, plan_campaign(context.experiment, with_controls=True, cores=2))
     first, second = records[CONTROL_OPTIM]
     assert (first.trajectory, first.mode, second.mode) == (CONTROL_OPTIM, "run", "resume")
     assert [fault.kind for fault in second.faults] == ["flip_optim", "stop"]
@@ -143,8 +143,8 @@ def test_the_control_resumes_from_what_the_first_kill_left(tmp_path):
 
 def test_a_straight_run_that_fails_ends_the_others_at_once(tmp_path):
     code = "import os, sys, time; sys.exit(3) if os.environ['HARNESS_FAULTS'] == '[]' else time.sleep(60)"
-    setting = setting_of(tmp_path, code)
+    context = context_of(tmp_path, code)
     started = time.monotonic()
-    records = run_campaign(setting, plan_campaign(setting.experiment, with_controls=True, cores=2))
+    records = run_campaign(context, plan_campaign(context.experiment, with_controls=True, cores=2))
     assert time.monotonic() - started < 20
     assert {name: [record.exit_code for record in runs] for name, runs in records.items()} == {"straight": [3]}

@@ -153,7 +153,7 @@ class StruckPopen(subprocess.Popen):
 
 folder, started = Path({str(tmp_path)!r}), []
 order = sandbox.ProcessSpec(
-    name="x/1/1", argv=("sleep", "60"), places={{"code": sandbox.Mount(outside=folder, inside="/code")}},
+    name="x/1/1", argv=("sleep", "60"), mounts={{"code": sandbox.Mount(source=folder, target="/code")}},
     environment={{}}, memory_bytes=1 << 30, timeout_s=60, log=folder / "log.txt",
 )
 sandbox.subprocess.Popen = StruckPopen

@@ -36,7 +36,7 @@ with open(sys.argv[2] + "/probe.json", "w") as file:
 """
 
 
-def setting_of(tmp_path, code, text=EXPERIMENT):
+def context_of(tmp_path, code, text=EXPERIMENT):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "probe.py").write_text(code)
     (tmp_path / "config.json").write_text(json.dumps({"name": "as configured"}))
@@ -58,19 +58,19 @@ def setting_of(tmp_path, code, text=EXPERIMENT):
 
 
 def test_a_probe_is_run_without_the_recorder_and_its_file_is_read(tmp_path):
-    probe = run_probe(setting_of(tmp_path, WRITES))
+    probe = run_probe(context_of(tmp_path, WRITES))
     assert (probe.device, probe.configured.name, probe.configured.peak_reserved_bytes) == ("cpu", "as configured", 7)
     assert probe.configured.is_estimate, "what a CPU says of a GPU's memory is an estimate"
 
 
 def test_an_experiment_without_a_probe_says_what_to_do(tmp_path):
     with pytest.raises(UsageError, match="declares no `probe`"):
-        run_probe(setting_of(tmp_path, WRITES, EXPERIMENT.replace("probe: ", "prepare: ")))
+        run_probe(context_of(tmp_path, WRITES, EXPERIMENT.replace("probe: ", "prepare: ")))
 
 
 def test_a_probe_that_fails_shows_the_end_of_its_log(tmp_path):
     with pytest.raises(EvidenceError, match=r"(?s)exit code 3.*\| no GPU here"):
-        run_probe(setting_of(tmp_path, "import sys; print('no GPU here'); sys.exit(3)"))
+        run_probe(context_of(tmp_path, "import sys; print('no GPU here'); sys.exit(3)"))
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_a_probe_that_fails_shows_the_end_of_its_log(tmp_path):
 )
 def test_what_a_probe_leaves_is_not_trusted(tmp_path, code, words):
     with pytest.raises(EvidenceError, match=words):
-        run_probe(setting_of(tmp_path, code))
+        run_probe(context_of(tmp_path, code))
 
 
 def test_ctrl_c_ends_a_probe(tmp_path):
-    setting = setting_of(tmp_path, "import time; time.sleep(60)")
-    threading.Timer(0.5, setting.cancel.set).start()
+    context = context_of(tmp_path, "import time; time.sleep(60)")
+    threading.Timer(0.5, context.cancel.set).start()
     with pytest.raises(Interrupted):
-        run_probe(setting)
+        run_probe(context)
