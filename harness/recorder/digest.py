@@ -8,14 +8,14 @@ scratch memory is bounded (1 MiB on a CPU, about 100 MiB on a GPU) whatever its 
 
 import functools
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
 try:
     import numpy
 except ImportError:  # torch works without numpy, and so does the digest, only slower
-    numpy = None
+    numpy = None  # type: ignore[assignment]
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -41,7 +41,7 @@ JOINABLE = frozenset(
     ]
 )
 
-Value = torch.Tensor | bytes
+Value: TypeAlias = "torch.Tensor | bytes"
 """What can be hashed: a tensor, or the UTF-8 bytes of canonical JSON."""
 
 
@@ -60,12 +60,12 @@ class Pending:
 
     def __init__(self, names: list[str], meta: list[tuple[str, tuple[int, ...], int, bool]]) -> None:
         self.names, self.meta = names, meta
-        self.columns: list[tuple[object, list[int], object]] = []  # device or None, tensor of each column, [2, columns]
+        self.columns: list[tuple[Any, list[int], Any]] = []  # device or None, tensor of each column, [2, columns]
 
     def result(self) -> dict[str, Entry]:
         """Return the digests by name. Sums that are still on a device cross over here, once per device."""
         sums_a, sums_b = [0] * len(self.names), [0] * len(self.names)
-        devices: dict[object, list] = {}
+        devices: dict[Any, list] = {}
         for device, owners, sums in self.columns:
             if device is not None:
                 devices.setdefault(device, []).append((owners, sums))
@@ -116,7 +116,8 @@ def is_supported(tensor: torch.Tensor) -> bool:
 
 def launch(items: dict[str, Value]) -> Pending:
     """Start hashing. Tensors are read as they are now; what happens to them afterwards does not matter."""
-    names, meta = list(items), []
+    names = list(items)
+    meta: list[tuple[str, tuple[int, ...], int, bool]] = []
     packs: dict[tuple, list[tuple[int, torch.Tensor]]] = {}
     texts: list[tuple[int, bytes]] = []
     pending = Pending(names, meta)
@@ -255,7 +256,7 @@ def _scratch_numpy() -> tuple:
     return numpy.empty(CHUNK_WORDS_CPU, numpy.uint64), numpy.empty(CHUNK_WORDS_CPU, numpy.uint64)
 
 
-def _mix_numpy(words: object, offsets: object, first: int) -> tuple:
+def _mix_numpy(words: Any, offsets: Any, first: int) -> tuple:
     """Return x and x * x of the definition in the scratch arrays: valid until the next call."""
     x, y = (scratch[: len(words)] for scratch in _scratch_numpy())
     numpy.add(words, offsets, out=x)

@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 KINDS = frozenset(
     [
@@ -62,9 +63,9 @@ def die(fault: dict, report: Callable[..., None]) -> None:
 class Target:
     """Where a checkpoint is written to: a path, or an open Python file with one."""
 
-    def __init__(self, destination: object) -> None:
+    def __init__(self, destination: Any) -> None:
         self.file = None if isinstance(destination, str | bytes | os.PathLike) else destination
-        self.path: str | None = None
+        self.path = ""  # of a regular file; memory has none
         if self.file is None:
             self.path = os.path.abspath(os.fsdecode(destination))
         else:
@@ -84,7 +85,7 @@ class Target:
 
 
 def die_in_write(
-    fault: dict, write: Callable[[], object], target: Target, serialized: bytes | None, report: Callable[..., None]
+    fault: dict, write: Callable[[], Any], target: Target, serialized: bytes | None, report: Callable[..., None]
 ) -> None:
     """Run `write` so that it ends with this process after `fault["byte"]` bytes of the file. Never returns.
 
@@ -133,7 +134,7 @@ def _fill(folder: Path, content: bytes) -> None:
             continue
 
 
-def flip_bit(torch: object, tensor: object, is_moment: bool) -> None:
+def flip_bit(torch: Any, tensor: Any, is_moment: bool) -> None:
     """Flip one bit of a tensor in place: of a moment the highest mantissa bit of its first non-zero element, else the
     lowest bit of its first element.
     """

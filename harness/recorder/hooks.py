@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from _harness_recorder.imports import Watcher
 from _harness_recorder.steps import TrainingSession
@@ -38,7 +39,7 @@ def install(session: TrainingSession) -> None:
     atexit.register(session.ended)
 
 
-def wrap_torch(session: TrainingSession, torch: ModuleType) -> None:
+def wrap_torch(session: TrainingSession, torch: Any) -> None:
     """Wrap what a training loop calls. `torch` is complete: its own imports are over."""
     session.torch_imported(torch)
     compiling = torch.compiler.is_compiling
@@ -82,7 +83,7 @@ def _hide_from_dynamo(torch: ModuleType, *functions: Callable) -> None:
         pass
 
 
-def wrap_numpy_random(session: TrainingSession, module: ModuleType) -> None:
+def wrap_numpy_random(session: TrainingSession, module: Any) -> None:
     """Note the state of numpy's global generator at birth, and its seeding."""
     if hasattr(session, "torch"):
         session.collect.baseline("numpy", session.streams.numpy_state())
@@ -90,12 +91,12 @@ def wrap_numpy_random(session: TrainingSession, module: ModuleType) -> None:
     _wrap_generator(session, module, "set_state", "set_rng", bool)
 
 
-def wrap_safetensors(session: TrainingSession, module: ModuleType) -> None:
+def wrap_safetensors(session: TrainingSession, module: Any) -> None:
     """Note which safetensors files are opened."""
     module.safe_open = _wrap_restore(session, module.safe_open, "safetensors.safe_open")
 
 
-def wrap_safetensors_torch(session: TrainingSession, module: ModuleType) -> None:
+def wrap_safetensors_torch(session: TrainingSession, module: Any) -> None:
     """Wrap the write and the read of whole safetensors files."""
     module.save_file = _wrap_save(session, module.save_file, 1, "filename", module.save)
     module.load_file = _wrap_restore(session, module.load_file, "safetensors.torch.load_file")
@@ -103,7 +104,7 @@ def wrap_safetensors_torch(session: TrainingSession, module: ModuleType) -> None
 
 def _wrap_call(session: TrainingSession, original: Callable, compiling: Callable[[], bool]) -> Callable:
     @functools.wraps(original)
-    def __call__(self: object, *args: object, **kwargs: object) -> object:
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         # While torch.compile traces, the first condition is a constant: nothing of this ends up in a graph
         if compiling() or session.depth or session.is_busy or not session.is_active:
             return original(self, *args, **kwargs)
@@ -122,7 +123,7 @@ def _wrap_call(session: TrainingSession, original: Callable, compiling: Callable
 
 def _wrap_backward(session: TrainingSession, original: Callable, compiling: Callable[[], bool]) -> Callable:
     @functools.wraps(original)
-    def backward(tensors: object, *args: object, **kwargs: object) -> object:
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         if compiling() or session.is_in_backward or not session.is_active:
             return original(tensors, *args, **kwargs)
         session.before_backward(tensors)
@@ -137,15 +138,15 @@ def _wrap_backward(session: TrainingSession, original: Callable, compiling: Call
     return backward
 
 
-def _wrap_optimizers(session: TrainingSession, torch: ModuleType) -> None:
+def _wrap_optimizers(session: TrainingSession, torch: Any) -> None:
     """Use torch's global hooks for the updates, and see optimizers, schedulers and scalers at work."""
     from torch.optim import lr_scheduler, optimizer
 
-    def before(which: object, args: tuple, kwargs: dict) -> None:
+    def before(which: Any, args: tuple, kwargs: dict) -> None:
         if not torch.compiler.is_compiling():
             session.before_optimizer(which, args, kwargs)
 
-    def after(which: object, _args: tuple, _kwargs: dict) -> None:
+    def after(which: Any, _args: tuple, _kwargs: dict) -> None:
         if not torch.compiler.is_compiling():
             session.after_optimizer(which)
 
@@ -153,7 +154,7 @@ def _wrap_optimizers(session: TrainingSession, torch: ModuleType) -> None:
     optimizer.register_optimizer_step_pre_hook(before)
     optimizer.register_optimizer_step_post_hook(after)
 
-    def made(which: object) -> None:
+    def made(which: Any) -> None:
         session.collect.add_optimizer(which)
         session.event("optimizer", {"class": type(which).__name__, "groups": len(which.param_groups)})
 
@@ -164,7 +165,7 @@ def _wrap_optimizers(session: TrainingSession, torch: ModuleType) -> None:
     scaler_step = torch.amp.GradScaler.step
 
     @functools.wraps(scaler_step)
-    def step(self: object, which: object, *args: object, **kwargs: object) -> object:
+    def step(self: Any, which: Any, *args: Any, **kwargs: Any) -> Any:
         session.num_updates = 0
         result = scaler_step(self, which, *args, **kwargs)
         if not session.num_updates:
@@ -174,9 +175,9 @@ def _wrap_optimizers(session: TrainingSession, torch: ModuleType) -> None:
     torch.amp.GradScaler.step = step
 
 
-def _after_init(original: Callable, made: Callable[[object], None], session: TrainingSession) -> Callable:
+def _after_init(original: Callable, made: Callable[[Any], None], session: TrainingSession) -> Callable:
     @functools.wraps(original)
-    def __init__(self: object, *args: object, **kwargs: object) -> None:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         try:
             made(self)
@@ -186,7 +187,7 @@ def _after_init(original: Callable, made: Callable[[object], None], session: Tra
     return __init__
 
 
-def _wrap_states(session: TrainingSession, torch: ModuleType) -> None:
+def _wrap_states(session: TrainingSession, torch: Any) -> None:
     """Note every `load_state_dict` of modules, optimizers and schedulers, failed ones too."""
     schedulers = [
         item
@@ -206,7 +207,7 @@ def _wrap_states(session: TrainingSession, torch: ModuleType) -> None:
 
 def _wrap_load_state(session: TrainingSession, original: Callable, what: str) -> Callable:
     @functools.wraps(original)
-    def load_state_dict(self: object, *args: object, **kwargs: object) -> object:
+    def load_state_dict(self: Any, *args: Any, **kwargs: Any) -> Any:
         if session.is_loading:  # a subclass that calls its parent
             return original(self, *args, **kwargs)
         is_ok, session.is_loading = False, True
@@ -223,7 +224,7 @@ def _wrap_load_state(session: TrainingSession, original: Callable, what: str) ->
 
 def _before(original: Callable, first: Callable[[], None]) -> Callable:
     @functools.wraps(original)
-    def wrapper(*args: object, **kwargs: object) -> object:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         first()
         return original(*args, **kwargs)
 
@@ -236,7 +237,7 @@ def _wrap_save(
     """Wrap a function that writes its argument number `position`, called `keyword`."""
 
     @functools.wraps(original)
-    def save(*args: object, **kwargs: object) -> object:
+    def save(*args: Any, **kwargs: Any) -> Any:
         destination = kwargs.get(keyword, args[position] if len(args) > position else None)
         content = None
         if serialize is not None:
@@ -250,7 +251,7 @@ def _wrap_save(
 
 def _wrap_restore(session: TrainingSession, original: Callable, name: str) -> Callable:
     @functools.wraps(original)
-    def load(*args: object, **kwargs: object) -> object:
+    def load(*args: Any, **kwargs: Any) -> Any:
         if session.is_restoring or not session.is_active:
             return original(*args, **kwargs)
         source = args[0] if args else kwargs.get("f", kwargs.get("filename"))
@@ -277,7 +278,7 @@ def _wrap_generator(
         return
 
     @functools.wraps(original)
-    def wrapper(*args: object, **kwargs: object) -> object:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not compiling() and not session.is_started:
             value = next(iter((*args, *kwargs.values())), None) if kind == "seed" else None
             plain = value if isinstance(value, int | float | str) else None

@@ -8,6 +8,7 @@ import importlib.abc
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 
 class Watcher(importlib.abc.MetaPathFinder):
@@ -16,17 +17,17 @@ class Watcher(importlib.abc.MetaPathFinder):
     def __init__(self, awaited: dict[str, Callable[[ModuleType], None]]) -> None:
         self.awaited = awaited
 
-    def find_spec(self, name: str, path: object, target: object = None) -> object:
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         """Find the module with the other finders, and hook its execution if it is awaited."""
         if name not in self.awaited:
             return None
         for finder in [finder for finder in sys.meta_path if finder is not self]:
-            spec = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
+            spec: Any = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
             if spec is not None:
                 break
         else:
             return None
-        execute = getattr(spec.loader, "exec_module", None)
+        execute: Any = getattr(spec.loader, "exec_module", None)
 
         def exec_module(module: ModuleType) -> None:
             execute(module)

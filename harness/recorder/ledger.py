@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 SIDECAR_LIMIT_BYTES = 256 << 20
 
 
-def canonical(record: object) -> str:
+def canonical(record: Any) -> str:
     """Return canonical JSON: sorted keys, no spaces, ASCII. Raises ValueError for NaN and infinities."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
@@ -82,7 +83,7 @@ class RunFolder:
         """Say whether a process of this run has files already."""
         return (self.path / "events.jsonl").exists()
 
-    def event(self, kind: str, **fields: object) -> None:
+    def event(self, kind: str, **fields: Any) -> None:
         """Record an event, at once if this process has its files, else when it gets them."""
         record = {"kind": kind, **fields}
         if self.slot:

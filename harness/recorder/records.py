@@ -2,6 +2,7 @@
 
 import math
 import os
+from typing import Any
 
 from _harness_recorder import digest, streams
 from _harness_recorder.ledger import RunFolder, canonical
@@ -12,11 +13,11 @@ STEADY_WORDS = 1 << 16  # buffers from this size on are hashed again only when t
 class Records:
     """Writes what a session gathered. Order in a step: sidecar, ledger, progress."""
 
-    def __init__(self, run: RunFolder, torch: object) -> None:
+    def __init__(self, run: RunFolder, torch: Any) -> None:
         self.run, self.torch = run, torch
         self._steady: dict[str, tuple[tuple, digest.Entry]] = {}
 
-    def whole(self, kind: str, step: int, collect: streams.Collector, **extra: object) -> None:
+    def whole(self, kind: str, step: int, collect: streams.Collector, **extra: Any) -> None:
         """Write the complete state of the process, frozen weights included: a `start` or an `end` record."""
         items = {
             "rng": collect.rng(),
@@ -52,7 +53,7 @@ class Records:
             "steady": steady,
         }
 
-    def step(self, number: int, step: object, after: dict, lap: tuple[float, float]) -> None:
+    def step(self, number: int, step: Any, after: dict, lap: tuple[float, float]) -> None:
         """Write a step's records.
 
         Args:
@@ -88,7 +89,7 @@ class Records:
         )
         self._write_progress(number, values, after["rates"], lap)
 
-    def evaluation(self, step: int, evals: list[tuple[object, object]]) -> None:
+    def evaluation(self, step: int, evals: list[tuple[Any, Any]]) -> None:
         """Write the evaluation forwards that ran after `step`: what they were given, and the losses they returned."""
         entries: dict[str, digest.Entry] = {}
         for number, (pending, _) in enumerate(evals, 1):

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from _harness_recorder import faults as fault_points
 from _harness_recorder import ledger, numbering
@@ -18,7 +19,7 @@ def guarded(method: Callable) -> Callable:
     """Make a method do nothing when not recording, and make its errors end the recording, not the training."""
 
     @functools.wraps(method)
-    def guard(self: "Session", *args: object, **kwargs: object) -> object:
+    def guard(self: "Session", *args: Any, **kwargs: Any) -> Any:
         if not self.is_active or self.is_busy:
             return None
         self.entered_at = time.perf_counter()
@@ -43,14 +44,14 @@ class Session:
         self.is_active, self.is_busy, self.is_started = True, False, False
         self.is_saving = self.is_restoring = self.is_loading = False
         self.completed = 0
-        self.evals: list[tuple[object, object]] = []
+        self.evals: list[tuple[Any, Any]] = []
         self.own_seconds = 0.0
         self.last_record_at = self.entered_at = time.perf_counter()
         self.reported_not_seen: set[str] = set()
 
     # --- life cycle -------------------------------------------------------------------------------------------------
 
-    def torch_imported(self, torch: object) -> None:
+    def torch_imported(self, torch: Any) -> None:
         """Take note that torch is complete: from here on this process may train."""
         from _harness_recorder import digest, records, streams
 
@@ -76,7 +77,7 @@ class Session:
         self.run.event(kind, **fields)
 
     @guarded
-    def restored(self, function: str, source: object, is_ok: bool) -> None:
+    def restored(self, function: str, source: Any, is_ok: bool) -> None:
         """Note the read of a checkpoint or of weights from a file."""
         path = self.run.relative(os.fsdecode(source)) if isinstance(source, str | bytes | os.PathLike) else None
         self.run.event("restore", function=function, path=path, ok=is_ok)
@@ -126,7 +127,7 @@ class Session:
         )
         self.run.claim()
 
-    def _start(self, module: object) -> None:
+    def _start(self, module: Any) -> None:
         self._claim()
         if module is not None:
             self.collect.add_module(module)
@@ -168,14 +169,14 @@ class Session:
 
     # --- writes -----------------------------------------------------------------------------------------------------
 
-    def write(self, destination: object, write: Callable[[], object], serialize: Callable[[], bytes] | None) -> object:
+    def write(self, destination: Any, write: Callable[[], Any], serialize: Callable[[], bytes] | None) -> Any:
         """Run a checkpoint's write between its events, with the faults that are due in it."""
         if not self.is_active or self.is_busy or self.is_saving:
             return write()
         self.is_saving = True
         try:
             target = fault_points.Target(destination)
-            if target.path is None:
+            if not target.path:
                 return write()
             began = time.perf_counter()
             tearing = self._before_write(target)

@@ -5,6 +5,7 @@ With several optimizers it closes when each has stepped once (a *round*); one th
 """
 
 import time
+from typing import Any
 
 from _harness_recorder import faults as fault_points
 from _harness_recorder import ledger
@@ -17,10 +18,10 @@ class OpenStep:
     """What a step has gathered so far. Lists carry the micro-batch first, so that a step can be split."""
 
     def __init__(self) -> None:
-        self.rng: object = None
-        self.data: list[tuple[int, object]] = []
-        self.losses: list[tuple[int, object]] = []
-        self.grads: list[tuple[int, object]] = []
+        self.rng: Any = None
+        self.data: list[tuple[int, Any]] = []
+        self.losses: list[tuple[int, Any]] = []
+        self.grads: list[tuple[int, Any]] = []
         self.num_micro_batches = 0
         self.num_forwards = 0
         self.has_grads = False  # taken since the last backward
@@ -56,7 +57,7 @@ class TrainingSession(Session):
     # --- forwards and backwards -------------------------------------------------------------------------------------
 
     @guarded
-    def before_forward(self, module: object, args: tuple, kwargs: dict) -> bool:
+    def before_forward(self, module: Any, args: tuple, kwargs: dict) -> bool:
         """Take note of the outermost module's call: a training forward if gradients are enabled, else evaluation.
 
         Returns:
@@ -84,7 +85,7 @@ class TrainingSession(Session):
         return False
 
     @guarded
-    def after_evaluation(self, result: object) -> None:
+    def after_evaluation(self, result: Any) -> None:
         """Take the loss that an evaluation forward returned, if it returned one."""
         loss = result
         if isinstance(result, dict) or hasattr(result, "loss"):
@@ -95,7 +96,7 @@ class TrainingSession(Session):
             self.evals[-1] = (self.evals[-1][0], loss.detach().clone())
 
     @guarded
-    def before_backward(self, tensors: object) -> None:
+    def before_backward(self, tensors: Any) -> None:
         """Keep the value handed to backward; it is read only when the step is over."""
         if not self._open(None):
             return
@@ -116,7 +117,7 @@ class TrainingSession(Session):
             if fault["micro_batch"] == self.step.num_micro_batches:
                 fault_points.die(fault, self.run.event)
 
-    def _open(self, module: object) -> bool:
+    def _open(self, module: Any) -> bool:
         """Make sure that a step is open, and that the process has started and knows the module."""
         if not self.is_started:
             if self.torch.utils.data.get_worker_info() is not None:
@@ -138,7 +139,7 @@ class TrainingSession(Session):
     # --- optimizers -------------------------------------------------------------------------------------------------
 
     @guarded
-    def before_optimizer(self, optimizer: object, args: tuple, kwargs: dict) -> None:
+    def before_optimizer(self, optimizer: Any, args: tuple, kwargs: dict) -> None:
         """Take the gradients just before they are applied, unless something will change or has changed them."""
         self.num_updates += 1
         self.nested_steps += 1
@@ -153,7 +154,7 @@ class TrainingSession(Session):
             self._take_grads(optimizer, getattr(optimizer, "grad_scale", None))
 
     @guarded
-    def after_optimizer(self, optimizer: object) -> None:
+    def after_optimizer(self, optimizer: Any) -> None:
         """Close the step, or the optimizer's part of it."""
         self.nested_steps = max(0, self.nested_steps - 1)
         if self.nested_steps or not self._open(None):
@@ -171,20 +172,20 @@ class TrainingSession(Session):
             self._take_grads(None, None)
 
     @guarded
-    def scaler_skipped(self, optimizer: object) -> None:
+    def scaler_skipped(self, optimizer: Any) -> None:
         """Close a step whose update a gradient scaler left out; its gradients are unscaled by now."""
         if self._open(None):
             self._take_grads(optimizer, None)
             self._optimizer_done(optimizer, is_skipped=True)
 
-    def _take_grads(self, optimizer: object, scale: object) -> None:
+    def _take_grads(self, optimizer: Any, scale: Any) -> None:
         if self.step is None or self.step.has_grads:
             return
         self.step.has_grads = optimizer is None or len(self.collect.live_optimizers()) < 2
         only = None if self.step.has_grads else optimizer
         self.step.grads.append((self.step.num_micro_batches, self.digest.launch(self.collect.grads(only, scale))))
 
-    def _optimizer_done(self, optimizer: object, is_skipped: bool) -> None:
+    def _optimizer_done(self, optimizer: Any, is_skipped: bool) -> None:
         self.collect.hold(optimizer)
         self.stepped.append(optimizer)
         self.idle = [other for other in self.idle if other is not optimizer]
@@ -200,6 +201,7 @@ class TrainingSession(Session):
 
     def _split(self) -> None:
         """An optimizer steps again before the others did: its round was over, and the others are idle."""
+        assert self.held is not None
         at, after, rng = self.held
         done = list(self.stepped)
         self.idle = [o for _, o in self.collect.live_optimizers() if all(o is not known for known in done)]

@@ -7,6 +7,7 @@ has no bytes to read (a DTensor, a quantized tensor, an unknown object) is left 
 import sys
 from array import array
 from collections.abc import Mapping
+from typing import Any
 from weakref import ReferenceType, ref
 
 import torch
@@ -34,11 +35,11 @@ def numpy_state() -> bytes | None:
     return _json([name, key.tobytes().hex(), int(position), int(has_gauss), float(gauss).hex()])
 
 
-def _json(value: object) -> bytes:
+def _json(value: Any) -> bytes:
     return canonical(value).encode("ascii")
 
 
-def scalar(value: object) -> object:
+def scalar(value: Any) -> Any:
     """Return a scalar as something that canonical JSON can hold exactly; floats as hex."""
     return value.hex() if isinstance(value, float) else value
 
@@ -78,21 +79,21 @@ class Collector:
                             name = prefix + (f"{path}.{key}" if path else key)
                             target.append((name, own, key))
 
-    def add_optimizer(self, optimizer: object) -> None:
+    def add_optimizer(self, optimizer: Any) -> None:
         """Take note of an optimizer, in the order of construction."""
         if all(known() is not optimizer for known in self.optimizers):
             self.optimizers.append(ref(optimizer))
 
-    def add_scheduler(self, scheduler: object) -> None:
+    def add_scheduler(self, scheduler: Any) -> None:
         """Take note of a learning-rate scheduler, in the order of construction."""
         self.schedulers.append(ref(scheduler))
 
-    def hold(self, optimizer: object) -> None:
+    def hold(self, optimizer: Any) -> None:
         """Keep an optimizer that has stepped alive until the end of the process, when its state is read once more."""
         if all(held is not optimizer for held in self._held):
             self._held.append(optimizer)
 
-    def live_optimizers(self) -> list[tuple[int, object]]:
+    def live_optimizers(self) -> list[tuple[int, Any]]:
         """Return (number, optimizer), numbered in the order of construction."""
         live = (known() for known in self.optimizers)
         return list(enumerate(optimizer for optimizer in live if optimizer is not None))
@@ -115,7 +116,8 @@ class Collector:
         owned = {
             names[id(p)] for _, optimizer in self.live_optimizers() for g in optimizer.param_groups for p in g["params"]
         }
-        trainable, frozen = {}, {}
+        trainable: dict[str, torch.Tensor] = {}
+        frozen: dict[str, torch.Tensor] = {}
         for name, parameter in by_name.items():
             (trainable if parameter.requires_grad or name in owned else frozen)[name] = parameter
         return trainable, frozen
@@ -129,7 +131,7 @@ class Collector:
     def buffer_tensors(self) -> Items:
         return self._tensors({name: own[key] for name, own, key in self.buffers if own.get(key) is not None})
 
-    def grads(self, only: object = None, scale: object = None) -> Items:
+    def grads(self, only: Any = None, scale: Any = None) -> Items:
         """Return the gradients of the trainable parameters, or of one optimizer's.
 
         Args:
@@ -233,7 +235,7 @@ class Collector:
             self._add(items, name, tensor, is_graph_wanted=True)
         return items
 
-    def _add(self, items: Items, name: str, value: object, is_graph_wanted: bool = False) -> None:
+    def _add(self, items: Items, name: str, value: Any, is_graph_wanted: bool = False) -> None:
         """Add a value's leaves under `name`: mappings and sequences are walked, unknown objects are not seen."""
         if isinstance(value, torch.Tensor):
             if value.requires_grad and not is_graph_wanted:
@@ -261,7 +263,7 @@ class Collector:
             self.not_seen.add(f"{name} ({type(value).__name__})")
 
 
-def _is_numeric(value: object) -> bool:
+def _is_numeric(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_numeric(inner) for inner in value)
     return isinstance(value, int | float | torch.Tensor) and not isinstance(value, bool)

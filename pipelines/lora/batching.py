@@ -40,11 +40,11 @@ def cut(items: Sequence[Any], size: int) -> list[list[Any]]:
     return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
-def bucketed(order: list[int], lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[list[int]]:
+def bucketed(order: list[int], lengths: Sequence[int], batch_size: int, generator: torch.Generator) -> list[list[Row]]:
     """Make micro-batches of pairs of like length. There are as many of them as without bucketing."""
     num_batches = -(-len(order) // batch_size)
     in_bucket = max(1, min(MAX_BUCKET_BATCHES, num_batches // MIN_BUCKETS))
-    batches: list[list[int]] = []
+    batches: list[list[Row]] = []
     for bucket in cut(order, in_bucket * batch_size):  # a whole number of micro-batches, so only the last one is short
         batches += cut(sorted(bucket, key=lambda index: lengths[index]), batch_size)  # stable: ties keep their order
     return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
@@ -52,7 +52,7 @@ def bucketed(order: list[int], lengths: Sequence[int], batch_size: int, generato
 
 def packed(
     order: list[int], lengths: Sequence[int], batch_size: int, row_length: int, generator: torch.Generator
-) -> list[list[tuple[int, ...]]]:
+) -> list[list[Row]]:
     """Make micro-batches of packed rows: the longest pair first, each into the fullest row that has room for it.
 
     Best-fit decreasing: it needs at most 11/9 of the fewest possible rows, plus 4 (Johnson et al. 1974, SIAM J.

@@ -157,7 +157,7 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """Return nested plain values (dict, list, str, int, float, bool, None), defaults included."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return dict(json.loads(json.dumps(dataclasses.asdict(self))))
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -220,7 +220,7 @@ def parse_config(document: object) -> Config:
     Raises:
         PipelineError: an unknown or missing key, a wrong type, or a value that is not allowed.
     """
-    config = _parse(Config, document, "")
+    config: Config = _parse(Config, document, "")
     for key, smallest in AT_LEAST.items():
         value = _look_up(config, key)
         if value is not None and not value >= smallest:  # `not >=` also catches NaN

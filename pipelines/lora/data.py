@@ -160,7 +160,7 @@ def make_loader(
     """
     is_packed = sampler.batching == "packed"
     return DataLoader(
-        PackedRows(pairs) if is_packed else pairs,  # type: ignore[arg-type]
+        PackedRows(pairs) if is_packed else pairs,
         batch_sampler=sampler,
         collate_fn=PadTo(pad_token_id, is_packed),
         num_workers=num_workers,

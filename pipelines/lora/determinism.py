@@ -101,7 +101,8 @@ def rng_state() -> dict[str, Any]:
     `torch`: uint8 [n]; `cuda`: one uint8 tensor for each device.
     """
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = numpy_state
     return {
         "python": [version, list(internal), gauss],
         "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(cached)],

@@ -41,7 +41,7 @@ def generate(config: Config, prepared: Path, adapter: Path, prompt: str, max_new
             max_new_tokens=max_new_tokens,
             do_sample=False,
         )
-    return tokenizer.decode(answer[0, input_ids.shape[1] :], skip_special_tokens=True)
+    return str(tokenizer.decode(answer[0, input_ids.shape[1] :], skip_special_tokens=True))
 
 
 def main(arguments: list[str] | None = None) -> int:

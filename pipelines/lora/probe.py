@@ -49,8 +49,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from batching import EpochSampler
 from config import EXIT_USAGE, Config, PipelineError, load_config
-from data import Batch, EpochSampler, PackedRows, PadTo, Pair, num_targets
+from data import Batch, PackedRows, PadTo, Pair, num_targets
 from state import Training, build_training, validation_sampler
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -121,7 +122,7 @@ def longest_batch(pairs: list[Pair], sampler: EpochSampler, epochs: int, pad_tok
 
     largest = max((max(sampler.batches(epoch), key=size) for epoch in range(epochs)), key=size)
     is_packed = sampler.batching == "packed"
-    rows = PackedRows(pairs) if is_packed else pairs
+    rows: Any = PackedRows(pairs) if is_packed else pairs
     return PadTo(pad_token_id, is_packed)([rows[row] for row in largest])
 
 
@@ -307,7 +308,7 @@ def probe(config: Config, prepared: Path, output: Path, start: str | None = None
 
 def _in_a_process(config: Config, prepared: Path, start: str) -> tuple[dict[str, Any] | None, str, str]:
     """Measure one variant; return its entry, or None with the problem and its remedy."""
-    context = multiprocessing.get_context(start)
+    context: Any = multiprocessing.get_context(start)
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
         process = context.Process(target=_measure_into, args=(answer, config, prepared))
@@ -321,7 +322,7 @@ def _in_a_process(config: Config, prepared: Path, start: str) -> tuple[dict[str,
 
 def _measure_into(answer: Path, config: Config, prepared: Path) -> None:
     try:
-        found = {"entry": measure(config, prepared)}
+        found: dict[str, Any] = {"entry": measure(config, prepared)}
     except PipelineError as error:
         found = {"problem": error.problem, "remedy": error.remedy}
     write_json(answer, found)

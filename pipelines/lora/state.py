@@ -12,8 +12,9 @@ from pathlib import Path
 import checkpoint
 import torch
 import tracking
+from batching import EpochSampler
 from config import Config, PipelineError
-from data import EpochSampler, Pair, digest, load_pairs
+from data import Pair, digest, load_pairs
 from determinism import restore_rng, rng_state, seed_everything, set_determinism
 from model import build_model, load_trainable, trainable
 from schedule import learning_rate_factor

@@ -19,6 +19,7 @@ def _load_recorder() -> None:
     spec = importlib.util.spec_from_file_location(
         name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
     )
+    assert spec is not None and spec.loader is not None  # as for every file that ends in .py
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
