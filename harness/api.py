@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from harness.judge.elementwise import FileDiff
     from harness.review.target import Reviewed
-    from harness.runs.diff_folders import FolderDiff
+    from harness.runs.compare_paths import FolderDiff
     from harness.system.store import Store
     from harness.verify.verification import Verification
     from harness.workflow.results import Result
@@ -105,7 +105,7 @@ def diff(a: str | Path, b: str | Path) -> FileDiff | FolderDiff:
         UsageError: one is a file and the other a folder, or a folder is no trajectory.
         EvidenceError: something cannot be read.
     """
-    from harness.runs.diff_folders import compare_paths
+    from harness.runs.compare_paths import compare_paths
 
     return compare_paths(Path(a), Path(b))
 

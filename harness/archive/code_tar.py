@@ -109,7 +109,7 @@ class CodeFiles:
         return CodeFiles(self._data, self._members, f"{self._prefix}{folder}/")
 
     def tree_digest(self) -> Digest:
-        """As `certify_folder.tree_digest` of the folder that it was made of: the manifest's digest of the code."""
+        """As `store.tree_digest` of the folder that it was made of: the manifest's digest of the code."""
         files = {path: Part(self._data, b, b + e.size) for path, (e, b) in self._members.items() if e.kind == "file"}
         return sha256(canonical_json({path: str(sha256_of(part)) for path, part in files.items()}))
 

@@ -21,9 +21,8 @@ from harness.documents.experiment import Experiment
 from harness.documents.run import RunRecord
 from harness.errors import EvidenceError, HarnessError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.runs.certify_folder import write_json
 from harness.runs.load_evidence import load_trajectory
-from harness.system.store import disk_errors, write_atomically
+from harness.system.store import disk_errors, write_atomically, write_json
 
 _HEAVY = ("code", "inputs", "prepare", "straight/output", "config.json")
 

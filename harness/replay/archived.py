@@ -25,11 +25,10 @@ from harness.errors import EvidenceError, HarnessError, TamperedError, UsageErro
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.recorded import Record, read_record, recorded_training
 from harness.judge.verdict_inputs import RecordedTraining
-from harness.runs.certify_folder import tree_digest
 from harness.runs.load_evidence import load_trajectory
 from harness.system.files import Files, FolderFiles
 from harness.system.git import HASH, Exported, Source, find_commit
-from harness.system.store import Progress, Store, file_digest
+from harness.system.store import Progress, Store, file_digest, tree_digest
 from harness.verify.verification import Verification
 from harness.verify.verify import verify
 

@@ -10,7 +10,7 @@ from harness.judge.elementwise import FileDiff
 from harness.report.printer import Printer
 from harness.report.tables import Kind, Table, table
 from harness.report.text import few, line, safe
-from harness.runs.diff_folders import FolderDiff
+from harness.runs.compare_paths import FolderDiff
 from harness.verify.verification import Verification
 
 _MAX_ROWS = 60

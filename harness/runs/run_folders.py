@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.runs.unreferenced import KeptRun
+from harness.runs.garbage import KeptRun
 from harness.system.disk_sizes import delete, walk
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{7}-[0-9a-f]{4}")

@@ -1,8 +1,9 @@
-"""The cache on the host: blobs named by their sha256, small JSON records, scratch folders and locks.
+"""The cache on this machine: blobs named by their sha256, small JSON records, scratch folders and locks.
 
 Everything in it can be deleted at any time and is fetched or built again. Several processes may share it: a
 file is written under a temporary name, verified and renamed, and whoever does long work holds a lock. A
-process that was killed leaves a scratch folder whose lock is free; the next process removes it.
+process that was killed leaves a scratch folder whose lock is free; the next process removes it. At the end stands
+how files are written and digested, in the cache and in the folders of runs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from harness.documents.digest import Digest, canonical_json, sha256
 from harness.errors import HostError, UsageError
 
 Progress = Callable[[str], None]
@@ -243,3 +245,31 @@ def _sweep(parent: Path) -> None:
         except OSError:
             pass
         shutil.rmtree(path, ignore_errors=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a document with sorted keys, in one step."""
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def point_latest(folder: Path) -> None:
+    """`latest` points at the newest run.
+
+    Raises:
+        HostError: the disk is full.
+    """
+    link, temporary = folder.parent / "latest", folder.parent / f".latest.{os.getpid()}"
+    with disk_errors("pointing `latest` at this run"):
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder.name)
+        temporary.replace(link)
+
+
+def tree_digest(folder: Path) -> Digest:
+    """sha256 over the sorted relative paths and contents of the files below a folder."""
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts
+    )
+    return sha256(canonical_json({name: file_digest(folder / name) for name in names}))

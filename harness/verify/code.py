@@ -19,10 +19,9 @@ from harness.judge.recorded import Record
 from harness.review.basis import Basis
 from harness.review.review_tree import review_tree
 from harness.review.target import basis_of, target_of_experiment
-from harness.runs.certify_folder import tree_digest
 from harness.system.files import Files, FolderFiles
 from harness.system.project import EXPERIMENTS
-from harness.system.store import Store
+from harness.system.store import Store, tree_digest
 from harness.verify.material import CODE_TAR, Material
 from harness.verify.rejudge import first_difference
 
@@ -135,6 +134,6 @@ def _read(files: Files, path: str, max_bytes: int) -> bytes:
 
 def with_files(basis: Basis, files: Files) -> Basis:
     """The basis with what the straight run wrote beside its declared files."""
-    from harness.runs.load_tracking import load_run_files
+    from harness.runs.load_metrics import load_run_files
 
     return dataclasses.replace(basis, files=load_run_files(files.below("straight"), "straight"))

@@ -20,10 +20,9 @@ from harness.documents.verdict import Verdict
 from harness.errors import INSTALL, EvidenceError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.recorded import Record, read_record, read_verdict
-from harness.runs.certify_folder import tree_digest
 from harness.runs.load_evidence import load_trajectory
 from harness.signing.certificate import read_certificate
-from harness.system.store import Progress, Store
+from harness.system.store import Progress, Store, tree_digest
 from harness.verify import code as exported
 from harness.verify import judge_again, written_again
 from harness.verify.material import CERTIFICATE, Material, open_material

@@ -24,7 +24,6 @@ from harness.history.trial_folder import TrialFolder, load_straight, trial_key
 from harness.judge.locate import ledger_of
 from harness.report.console import Progress
 from harness.runs.campaign import STRAIGHT
-from harness.runs.certify_folder import tree_digest, write_json
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.request import Request
 from harness.runs.runtime import Runner
@@ -32,7 +31,7 @@ from harness.runs.sandbox import HostSandbox
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported
 from harness.system.project import read_experiment, remember_checkout
-from harness.system.store import Store, disk_errors, write_atomically
+from harness.system.store import Store, disk_errors, tree_digest, write_atomically, write_json
 from harness.workflow.training import RECORDER, Trained, Training
 
 _REFERENCE = "reference"

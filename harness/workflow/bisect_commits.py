@@ -11,12 +11,11 @@ from harness.history.read import find_record, known_use
 from harness.history.search import interval, most_trials, next_state
 from harness.history.trial_folder import load_straight
 from harness.report.console import Progress
-from harness.runs.certify_folder import tree_digest
 from harness.runs.request import Request
 from harness.runs.runtime import Runner
 from harness.system import git
 from harness.system.project import read_experiment
-from harness.system.store import Store
+from harness.system.store import Store, tree_digest
 from harness.workflow.bisect import (
     Bisector,
     Candidate,

@@ -19,13 +19,12 @@ from harness.images.recipe import read_recipe
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import VerdictInputs
 from harness.report.console import Progress
-from harness.runs.certify_folder import point_latest
 from harness.runs.plan import Plan, make_plan
 from harness.runs.request import Request
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Checkout, read_checkout
 from harness.system.project import read_experiment, remember_checkout
-from harness.system.store import Store, disk_errors
+from harness.system.store import Store, disk_errors, point_latest
 from harness.workflow.certify_session import CertifySession, campaign_of
 from harness.workflow.results import Result
 

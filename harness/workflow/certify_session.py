@@ -21,12 +21,11 @@ from harness.review.judged import reviewer_of
 from harness.review.review_tree import review_tree
 from harness.review.target import basis_of, target_of_experiment
 from harness.runs import campaign, controls
-from harness.runs.certify_folder import point_latest, write_json
 from harness.runs.container import ContainerSandbox
-from harness.runs.load_tracking import load_run_files
+from harness.runs.load_metrics import load_run_files
 from harness.runs.runtime import Runtime
 from harness.runs.trajectory import RunContext
-from harness.system.store import disk_errors
+from harness.system.store import disk_errors, point_latest, write_json
 from harness.workflow.results import Result, write_documents
 from harness.workflow.training import Training
 

@@ -21,7 +21,17 @@ import docker
 from harness.errors import HostError
 from harness.images.engine_images import engine_faults, remove_images
 from harness.images.image import REPOSITORY
-from harness.runs.roots import known_checkouts, references
+from harness.runs.garbage import (
+    Kind,
+    References,
+    TaggedImage,
+    Thing,
+    garbage_of_cache,
+    garbage_of_images,
+    garbage_of_runs,
+    is_forgotten,
+)
+from harness.runs.gc_roots import known_checkouts, references
 from harness.runs.run_folders import (
     bisections,
     cited_runs,
@@ -31,16 +41,6 @@ from harness.runs.run_folders import (
     read_run,
     run_folders,
     written_at,
-)
-from harness.runs.unreferenced import (
-    Kind,
-    References,
-    TaggedImage,
-    Thing,
-    garbage_of_cache,
-    garbage_of_images,
-    garbage_of_runs,
-    is_forgotten,
 )
 from harness.system.disk_sizes import Measure, delete
 from harness.system.project import remember_checkout

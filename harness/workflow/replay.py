@@ -35,12 +35,11 @@ from harness.replay.environment_changes import environment_rows
 from harness.replay.preflight import Question, preflight
 from harness.report.console import Progress
 from harness.runs import campaign, controls
-from harness.runs.certify_folder import tree_digest, write_json
 from harness.runs.request import Request
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported, find_commit
 from harness.system.project import read_experiment, remember_checkout
-from harness.system.store import Store, disk_errors
+from harness.system.store import Store, disk_errors, tree_digest, write_json
 from harness.workflow.results import Result, write_documents
 from harness.workflow.training import SOURCES, Trained, Training
 

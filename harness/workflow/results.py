@@ -16,9 +16,8 @@ from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.manifest import Materials, build_manifest
 from harness.report.curves import curves_of
 from harness.report.documents import write_reports
-from harness.runs.certify_folder import tree_digest, write_json
 from harness.signing.certificate import build_certificate
-from harness.system.store import disk_errors
+from harness.system.store import disk_errors, tree_digest, write_json
 from harness.workflow.training import SOURCES, Training
 
 DOCUMENTS = (

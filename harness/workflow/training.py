@@ -29,7 +29,6 @@ from harness.judge.manifest import Materials
 from harness.judge.soundness import gpu_problems, trajectory_problems
 from harness.report.console import Progress
 from harness.runs import campaign
-from harness.runs.certify_folder import tree_digest
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.preparation import last_lines, preparation_key, prepare
@@ -40,7 +39,7 @@ from harness.runs.sandbox import describe_exit
 from harness.runs.trajectory import RunContext, run_straight
 from harness.system import machine
 from harness.system.git import Source
-from harness.system.store import Store, disk_errors
+from harness.system.store import Store, disk_errors, tree_digest
 
 SOURCES = Path(harness.__file__).resolve().parent
 RECORDER = SOURCES / "recorder"

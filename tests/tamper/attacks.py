@@ -13,8 +13,8 @@ from pathlib import Path
 import rfc8785
 
 from harness.evidence.ledger import rechain
-from harness.runs.certify_folder import tree_digest
 from harness.signing.bundle import parse_bundle
+from harness.system.store import tree_digest
 from tests.tamper.made_archive import BUNDLE, KEY, Made, edit_json
 
 

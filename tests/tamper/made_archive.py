@@ -18,10 +18,10 @@ from harness.documents.document import read_json
 from harness.images import oci_documents
 from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
 from harness.judge.recorded import read_record
-from harness.runs.certify_folder import write_json
 from harness.signing.certificate import build_certificate
 from harness.signing.keys import Signing, create_key, load_signer
 from harness.system.files import FolderFiles
+from harness.system.store import write_json
 from harness.verify.judge_again import read_evidence
 from harness.verify.written_again import manifest_again
 from harness.workflow.verify import rendered_again

@@ -10,7 +10,7 @@ import pytest
 from harness.archive.code_tar import code_entries, code_tar, code_tar_digest, code_tar_size, read_code, unpack_code
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
-from harness.runs.certify_folder import tree_digest
+from harness.system.store import tree_digest
 
 LONG = "/".join(["a-rather-long-name-for-a-folder"] * 6) + "/file"
 

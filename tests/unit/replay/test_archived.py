@@ -8,9 +8,9 @@ import pytest
 
 from harness.errors import TamperedError, UsageError
 from harness.replay.archived import BUNDLE, changed_files, check_code, keep_copy, locate
-from harness.runs.certify_folder import tree_digest
 from harness.system.files import FolderFiles
 from harness.system.git import Exported
+from harness.system.store import tree_digest
 
 ONE, TWO = "a" * 40, "abc" + "0" * 37
 

@@ -5,7 +5,7 @@ import io
 
 from harness.judge.elementwise import FileDiff, TensorDiff
 from harness.report.results import print_difference
-from harness.runs.diff_folders import FileResult, FolderDiff, Located
+from harness.runs.compare_paths import FileResult, FolderDiff, Located
 
 TENSOR = TensorDiff(
     name="lora_A",

@@ -10,10 +10,10 @@ import rfc8785
 
 from harness.archive.writing import publish, write_archive
 from harness.errors import HostError, UsageError
-from harness.runs.certify_folder import tree_digest
 from harness.signing.bundle import parse_bundle
 from harness.signing.keys import create_key, load_signer
 from harness.signing.known_keys import trust_key
+from harness.system.store import tree_digest
 from harness.verify.verify import own_sources
 from harness.workflow.verify import verify
 from tests.tamper.made_archive import certify_again, derive_again, edit_json, silent

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from harness.runs.unreferenced import (
+from harness.runs.garbage import (
     GRACE_S,
     PATIENCE_S,
     KeptRun,

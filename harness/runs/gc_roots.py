@@ -14,7 +14,7 @@ from harness.errors import HostError, UsageError
 from harness.images.base import base_key
 from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
-from harness.runs.unreferenced import References
+from harness.runs.garbage import References
 from harness.system.project import KIND, checkout_key, read_text
 from harness.system.store import Store
 

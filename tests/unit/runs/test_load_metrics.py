@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from harness.runs import load_tracking
-from harness.runs.load_tracking import kind_of, load_run_files
+from harness.runs import load_metrics
+from harness.runs.load_metrics import kind_of, load_run_files
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def test_links_and_pipes_are_not_opened(output, tmp_path):
 
 
 def test_sizes_and_numbers_are_bounded(output, monkeypatch):
-    monkeypatch.setattr(load_tracking, "MAX_DOCUMENT_BYTES", 100)
-    monkeypatch.setattr(load_tracking, "MAX_FILES", 3)
+    monkeypatch.setattr(load_metrics, "MAX_DOCUMENT_BYTES", 100)
+    monkeypatch.setattr(load_metrics, "MAX_FILES", 3)
     (output / "metrics.jsonl").write_text("{}\n")
     (output / "big.json").write_text(json.dumps("x" * 200))
     for number in range(9):
@@ -75,7 +75,7 @@ def test_sizes_and_numbers_are_bounded(output, monkeypatch):
     files, problems = files_of(output)
     assert "metrics.jsonl" in files, "metrics come before documents"
     assert len(files) == 3 and problems == ("straight: of 11 files of metrics and settings, 3 were read",)
-    monkeypatch.setattr(load_tracking, "MAX_FILES", 20)
+    monkeypatch.setattr(load_metrics, "MAX_FILES", 20)
     assert "at most 100" in files_of(output)[0]["big.json"].problem
 
 

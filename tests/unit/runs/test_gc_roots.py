@@ -6,7 +6,7 @@ from harness.documents.lockfile import digest_of, parse_base_lock
 from harness.errors import HostError, UsageError
 from harness.images.base import base_key
 from harness.images.recipe import read_recipe
-from harness.runs.roots import known_checkouts, references
+from harness.runs.gc_roots import known_checkouts, references
 from harness.system.project import remember_checkout
 from tests.made.project import DATA, add_blob, make_project
 
