@@ -22,29 +22,14 @@ from harness.evidence.reader import Part
 from harness.evidence.zip_file import Member, read_zip
 
 MAX_HEADER_BYTES = 100_000_000
-ITEM_BYTES = {
-    "float64": 8,
-    "float32": 4,
-    "float16": 2,
-    "bfloat16": 2,
-    "int64": 8,
-    "int32": 4,
-    "int16": 2,
-    "int8": 1,
-    "uint8": 1,
-    "bool": 1,
-    "uint16": 2,
-    "uint32": 4,
-    "uint64": 8,
-    "complex32": 4,
-    "complex64": 8,
-    "complex128": 16,
-    "float8_e4m3fn": 1,
-    "float8_e5m2": 1,
-    "float8_e4m3fnuz": 1,
-    "float8_e5m2fnuz": 1,
-    "float8_e8m0fnu": 1,
+_DTYPES_BY_BYTES = {
+    1: "int8 uint8 bool float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu",
+    2: "float16 bfloat16 int16 uint16",
+    4: "float32 int32 uint32 complex32",
+    8: "float64 int64 uint64 complex64",
+    16: "complex128",
 }
+ITEM_BYTES = {dtype: size for size, dtypes in _DTYPES_BY_BYTES.items() for dtype in dtypes.split()}
 _SAFETENSORS_DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -73,6 +58,7 @@ _MAX_PATH = 2_000
 _MAX_TEXT_BYTES = 512 << 20
 _MAX_INLINE_TEXT = 1_000
 _FREE_BYTES = 1 << 30
+_MAX_SPAN_BYTES = 8 << 30
 _REMEDY = "the file is torn or was written by something else; if it is neither output nor checkpoint, do not declare it"
 
 
@@ -107,6 +93,12 @@ class RawTensor:
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
     @property
+    def span_bytes(self) -> int:
+        """The bytes from its first element to the end of its last, and what lies between them."""
+        last = sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
+        return (last + 1) * self.item_bytes
+
+    @property
     def is_contiguous(self) -> bool:
         """Whether the elements lie one after the other in the storage."""
         expected = 1
@@ -121,8 +113,8 @@ class RawTensor:
         item = ITEM_BYTES[self.dtype]
         if self.is_contiguous:
             return Part(self.storage, self.offset * item, self.offset * item + self.size_bytes)
-        whole = len(self.storage) // item
-        flat = np.frombuffer(self.storage[: whole * item], dtype=np.dtype((np.void, item)))[self.offset :]
+        begin = self.offset * item
+        flat = np.frombuffer(self.storage[begin : begin + self.span_bytes], dtype=np.dtype((np.void, item)))
         strides = tuple(stride * item for stride in self.stride)
         view = np.lib.stride_tricks.as_strided(flat, shape=self.shape, strides=strides, writeable=False)
         return view.tobytes()
@@ -310,7 +302,7 @@ class _Archive:
         self._num_bytes += 0 if is_empty else math.prod(ref.shape) * item
         if self._num_bytes > 4 * len(self._view) + _FREE_BYTES:
             raise _malformed(self._name, "tensors that are much larger than the file")
-        self._tensors[path] = RawTensor(
+        tensor = RawTensor(
             name=path,
             dtype=ref.dtype,
             shape=ref.shape,
@@ -319,6 +311,10 @@ class _Archive:
             offset=0 if is_empty else ref.offset,
             stride=ref.stride,
         )
+        if not tensor.is_contiguous and tensor.span_bytes > _MAX_SPAN_BYTES:
+            problem = f"{self._name}: tensor {path[:80]!a} is not contiguous, and its elements lie far apart"
+            raise EvidenceError(problem, "save tensor.contiguous()")
+        self._tensors[path] = tensor
 
 
 def _header(raw: bytes, name: str) -> dict[str, Any]:

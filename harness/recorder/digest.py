@@ -23,23 +23,8 @@ MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 SHIFTS = (30, 27, 31)
 CHUNK_WORDS_CPU = 1 << 16  # two 64-bit scratch arrays of it stay in a core's cache
 CHUNK_WORDS_DEVICE = 1 << 21
-JOINABLE = frozenset(
-    getattr(torch, name)
-    for name in [
-        "float16",
-        "bfloat16",
-        "float32",
-        "float64",
-        "complex64",
-        "complex128",
-        "int8",
-        "uint8",
-        "int16",
-        "int32",
-        "int64",
-        "bool",
-    ]
-)
+_JOINABLE = "float16 bfloat16 float32 float64 complex64 complex128 int8 uint8 int16 int32 int64 bool"
+JOINABLE = frozenset(getattr(torch, name) for name in _JOINABLE.split())
 
 Value: TypeAlias = "torch.Tensor | bytes"
 """What can be hashed: a tensor, or the UTF-8 bytes of canonical JSON."""

@@ -14,6 +14,7 @@ import pytest
 
 from harness.documents.digest import Digest
 from harness.errors import EvidenceError
+from harness.evidence import tensor_file
 from harness.evidence.content import Content, read_content
 from tests.made.synthetic import safetensors, sm128
 
@@ -51,6 +52,12 @@ def test_every_tensor_that_torch_wrote_is_read_bit_for_bit(name):
     found = {t.name: {"dtype": t.dtype, "shape": list(t.shape), "sha256": t.sha256.hex} for t in content.tensors}
     assert found == EXPECTED
     assert not content.opaque
+
+
+def test_a_tensor_whose_elements_lie_too_far_apart_for_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(tensor_file, "_MAX_SPAN_BYTES", 16)
+    with pytest.raises(EvidenceError, match="not contiguous"):
+        read_content("x.pt", (GOLDEN / "tensors.pt").read_bytes())
 
 
 def test_both_formats_give_a_tensor_the_same_digests():

@@ -17,7 +17,7 @@ def spec(tmp_path, code, **changes):
     fields = {
         "name": "run/straight/1",
         "argv": ("python", "job.py", "{output}"),
-        "places": {
+        "mounts": {
             "code": Mount(source=tmp_path / "code", target="/code"),
             "output": Mount(source=tmp_path, target="/out/output", is_writable=True),
         },
@@ -33,7 +33,7 @@ def run(tmp_path, code, watch=lambda: False, gpus=None, **changes):
     return HostSandbox(Path(sys.executable), gpus).execute(spec(tmp_path, code, **changes), watch)
 
 
-def test_places_environment_and_log_reach_the_process(tmp_path):
+def test_mounts_environment_and_log_reach_the_process(tmp_path):
     outcome = run(tmp_path, "import os, sys; print(os.environ['GREETING'], sys.argv[1], os.getcwd())")
     assert outcome.exit_code == 0
     assert (tmp_path / "log.txt").read_text().split() == ["hello", str(tmp_path), str(tmp_path / "code")]
