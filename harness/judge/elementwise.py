@@ -5,12 +5,14 @@ This is for people who look for a cause (`harness diff A B`). A verdict rests on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import computed_field, field_serializer
 
 from harness.documents.digest import CHUNK_BYTES, Data
+from harness.documents.document import Model
 from harness.evidence.content import format_of, is_volatile, open_tensors, read_content
 from harness.evidence.tensor_file import RawContent, RawTensor
 from harness.judge.locate import natural_key
@@ -23,8 +25,7 @@ _MAX_VALUES = 1_000
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorDiff:
+class TensorDiff(Model):
     """One tensor that is not the same in both files.
 
     Attributes:
@@ -48,9 +49,13 @@ class TensorDiff:
     left: str = ""
     right: str = ""
 
+    @field_serializer("max_abs")
+    def _finite(self, value: float | None) -> float | str | None:
+        """JSON has no infinity."""
+        return value if value is None or math.isfinite(value) else repr(value)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueDiff:
+
+class ValueDiff(Model):
     """A value that is no tensor; an empty side has no such value."""
 
     path: str
@@ -58,10 +63,10 @@ class ValueDiff:
     right: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileDiff:
+class FileDiff(Model):
     """Everything that differs between two files; `num_equal` tensors are equal bit for bit."""
 
+    kind: Literal["files"] = "files"
     left: str
     right: str
     num_tensors: int
@@ -69,36 +74,11 @@ class FileDiff:
     tensors: tuple[TensorDiff, ...]
     values: tuple[ValueDiff, ...]
 
+    @computed_field(alias="equal")  # type: ignore[prop-decorator]  # https://github.com/python/mypy/issues/14461
     @property
     def is_equal(self) -> bool:
         """Whether both files hold the same."""
         return not self.tensors and not self.values
-
-    def to_json(self) -> dict[str, Any]:
-        """As `harness diff --json` prints it."""
-        return {
-            "kind": "files",
-            "left": self.left,
-            "right": self.right,
-            "equal": self.is_equal,
-            "num_tensors": self.num_tensors,
-            "num_equal": self.num_equal,
-            "tensors": [
-                {
-                    "name": t.name,
-                    "kind": t.kind,
-                    "num_elements": t.num_elements,
-                    "num_different": t.num_different,
-                    "max_ulp": t.max_ulp,
-                    "max_abs": t.max_abs if t.max_abs is None or np.isfinite(t.max_abs) else repr(t.max_abs),
-                    "first_index": None if t.first_index is None else list(t.first_index),
-                    "left": t.left,
-                    "right": t.right,
-                }
-                for t in self.tensors
-            ],
-            "values": [{"path": v.path, "left": v.left, "right": v.right} for v in self.values],
-        }
 
 
 def diff_files(left_name: str, left: Data, right_name: str, right: Data, volatile: tuple[str, ...] = ()) -> FileDiff:

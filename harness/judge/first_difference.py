@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+Row = Mapping[str, Any]
+"""A line of a ledger, as JSON; nobody has checked it."""
+
 _FIELDS = {"data": "micro_batches", "lr": "lr", "loss": "loss", "optim": "skipped"}
 
 
-def differs(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+def differs(left: Row, right: Row) -> bool:
     """Whether two records of the same step show a difference that the verdict will count.
 
     The generators are left out: one that nothing draws from may differ, and that is known at the end only. A stream

@@ -7,11 +7,9 @@ two trainings is ahead waits in memory for the other.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any
 
 from harness.documents.verdict import StoppedAt
-from harness.judge.first_difference import differs
+from harness.judge.first_difference import Row, differs
 
 _MAX_WAITING = 100_000
 
@@ -29,8 +27,8 @@ class DivergenceMonitor:
         """Compare everything with the trajectory `straight`; `rerun` is the second straight run, if there is one."""
         self._straight, self._rerun = straight, rerun
         self._lock = threading.Lock()
-        self._steps: dict[int, Mapping[str, Any]] = {}
-        self._waiting: dict[int, list[tuple[str, int, Mapping[str, Any]]]] = {}
+        self._steps: dict[int, Row] = {}
+        self._waiting: dict[int, list[tuple[str, int, Row]]] = {}
         self._rerun_step = 0
         self._found: dict[bool, StoppedAt] = {}
 
@@ -40,7 +38,7 @@ class DivergenceMonitor:
         with self._lock:
             return self._found.get(False) or self._found.get(True)
 
-    def observe(self, trajectory: str, run: int, row: Mapping[str, Any]) -> None:
+    def observe(self, trajectory: str, run: int, row: Row) -> None:
         """Compare a line that was added to a run's ledger."""
         step = row.get("step")
         if row.get("kind") != "step" or type(step) is not int:
@@ -64,7 +62,7 @@ class DivergenceMonitor:
                 return self._rerun_step >= self._found[True].step
             return trajectory != self._straight
 
-    def _compare(self, trajectory: str, run: int, row: Mapping[str, Any], step: int) -> None:
+    def _compare(self, trajectory: str, run: int, row: Row, step: int) -> None:
         if differs(self._steps[step], row):
             where = StoppedAt(trajectory=trajectory, run=run, step=step)
             self._found.setdefault(run > 1, where)

@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+from pydantic import JsonValue
 
 from harness.documents.gpu import GpuRequest
 from harness.documents.run import SIGKILL_EXIT_CODE
@@ -72,8 +74,8 @@ class Outcome:
     was_killed_outside: bool
     error: str | None
     seconds: float
-    settings: dict[str, Any]
-    volatile: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, JsonValue]
+    volatile: dict[str, JsonValue] = field(default_factory=dict)
 
 
 #: Called every 0.1 s while the process runs; True means: kill it now, from outside.
@@ -199,8 +201,8 @@ class HostSandbox:
         )
         return outcome if self._gpus is None else with_gpu_fault(outcome, spec.log)
 
-    def _settings(self) -> dict[str, Any]:
-        gpus = [] if self._gpus is None else list(self._gpus.uuids)
+    def _settings(self) -> dict[str, JsonValue]:
+        gpus: list[JsonValue] = [] if self._gpus is None else list(self._gpus.uuids)
         return {"isolation": "none", "python": str(self._python.name), "gpus": gpus}
 
     def _environment(self, spec: ProcessSpec, home: Path) -> dict[str, str]:

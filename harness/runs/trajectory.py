@@ -22,6 +22,7 @@ from harness.documents.experiment import Experiment
 from harness.documents.run import FIRST_DIFFERENCE, Fault, RunRecord
 from harness.documents.scope import Prefix
 from harness.errors import EvidenceError, Interrupted
+from harness.judge.first_difference import Row
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Sandbox, owner, render
 
@@ -324,7 +325,7 @@ class _Tail:
         self._path = path
         self._offset = 0
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
@@ -341,7 +342,7 @@ class _Tail:
         self._offset += len(whole)
         return [row for line in whole.splitlines() if isinstance(row := _decode(line), dict)]
 
-    def all(self) -> Iterator[dict[str, Any]]:
+    def all(self) -> Iterator[Row]:
         """The rows up to the end of the file as it is now."""
         for _ in range(_MAX_READS):
             if not (found := self.rows()):
