@@ -32,7 +32,9 @@ def safe_read(root: Path, relative: str, *, max_bytes: int) -> OpenFile:
 
 
 class OpenFile:
-    """An open file, read at any place; it is closed when nobody refers to it.
+    """An open file, read at any place with pread; it is closed when nobody refers to it.
+
+    It is not mapped into memory: the kernel ends a process (SIGBUS) that reads a mapped file which became shorter.
 
     Args:
         descriptor: of the file; it belongs to this value from now on.
@@ -42,7 +44,7 @@ class OpenFile:
     def __init__(self, descriptor: int, name: str) -> None:
         self.descriptor, self.name = descriptor, name
         status = os.fstat(descriptor)
-        self.mode, self._size = status.st_mode, status.st_size
+        self.mode, self._size, self._written_at = status.st_mode, status.st_size, status.st_mtime_ns
 
     def __len__(self) -> int:
         return self._size
@@ -59,6 +61,9 @@ class OpenFile:
                 raise EvidenceError(f"{self.name} became shorter while it was read", _CHANGED)
             pieces.append(piece)
             begin += len(piece)
+        status = os.fstat(self.descriptor)
+        if (status.st_size, status.st_mtime_ns) != (self._size, self._written_at):
+            raise EvidenceError(f"{self.name} changed while it was read", _CHANGED)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def __bytes__(self) -> bytes:

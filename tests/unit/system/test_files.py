@@ -51,3 +51,16 @@ def test_what_exists_is_told_within_the_root_only(files):
 def test_a_path_is_taken_as_its_files(tmp_path):
     files = FolderFiles(tmp_path)
     assert as_files(tmp_path) == files and as_files(files) is files
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_an_error_in_words(tmp_path):
+    (tmp_path / "growing").write_bytes(b"1234")
+    (tmp_path / "same").write_bytes(b"1234")
+    opened, other = (FolderFiles(tmp_path).read(name, max_bytes=10) for name in ("growing", "same"))
+    with (tmp_path / "growing").open("ab") as stream:
+        stream.write(b"5")
+    with pytest.raises(EvidenceError, match="changed while it was read"):
+        opened[0:2]
+    os.utime(tmp_path / "same", (1, 1))
+    with pytest.raises(EvidenceError, match="changed while it was read"):
+        bytes(other)
