@@ -125,16 +125,15 @@ def _extra_ledgers(folder: Files, number: int) -> tuple[str, ...]:
 def _load_file(
     root: Files, path: str, role: Role, volatile: tuple[str, ...], known: dict[tuple[str, Digest], Content]
 ) -> FileEvidence:
-    shown = clean(path)
+    shown, problem = clean(path), None
+    data: Data = b""
+    digest: Digest | None = None
+    content: Content | None = None
+    kind = path.rpartition("/")[2].rpartition(".")[2].lower()
     try:
         data = root.read(path, max_bytes=MAX_DECLARED_BYTES)
-    except EvidenceError as error:
-        return FileEvidence(path=shown, role=role, size_bytes=0, sha256=None, content=None, problem=error.problem)
-    digest = root.digest(path, data)
-    kind = path.rpartition("/")[2].rpartition(".")[2].lower()
-    content = known.get((kind, digest))
-    problem = None
-    try:
+        digest = root.digest(path, data)
+        content = known.get((kind, digest))
         if content is None:
             content = known.setdefault((kind, digest), read_content(shown, data, volatile))
     except EvidenceError as error:

@@ -9,6 +9,7 @@ from harness.judge.verdict import judge
 from harness.runs import load_evidence
 from harness.runs.load_evidence import load_trajectory
 from harness.system import safe_read as safe_read_module
+from harness.system.files import FolderFiles
 from harness.system.safe_read import safe_read
 from tests.made.synthetic import KILL, Files, Process, Quirks, State, canonical, case, chain, record_of, restore
 
@@ -222,3 +223,22 @@ def test_names_that_are_no_text_do_no_harm(tmp_path):
 )
 def test_globs_stay_within_their_folder(glob, path, is_match):
     assert (load_evidence._pattern(glob).fullmatch(path) is not None) == is_match
+
+
+class Truncating(FolderFiles):
+    """A folder in which a file becomes shorter as soon as it was opened."""
+
+    def read(self, path, *, max_bytes):
+        opened = super().read(path, max_bytes=max_bytes)
+        os.truncate(self.root / path, 1)
+        return opened
+
+    def below(self, folder):
+        return Truncating(self.root / folder)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_a_problem_of_that_file(tmp_path):
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "a.txt").write_text("text")
+    (file,) = load_trajectory(Truncating(tmp_path), "straight", (), ["*.txt"]).files
+    assert file.content is None and file.sha256 is None and "became shorter" in file.problem
