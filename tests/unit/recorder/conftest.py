@@ -78,9 +78,8 @@ class ForkServer:
 @pytest.fixture(scope="session")
 def fork_server(torch_python):
     server = ForkServer(torch_python)
-    yield server
-    server.process.stdin.close()
-    server.process.wait(timeout=60)
+    with server.process:  # closes its pipes, at which it ends, and waits for it
+        yield server
 
 
 class Trajectory:
