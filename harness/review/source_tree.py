@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.documents.verdict import UnreadFile
 from harness.errors import UsageError
 from harness.review.source.module import MAX_BYTES
+from harness.review.source.nodes import and_more
 from harness.review.surroundings.surrounding_files import MAX_SURROUNDING_BYTES, is_surrounding
 
 MAX_FILES = 20_000
@@ -33,11 +34,11 @@ _TEST_FILES = ("test_*.py", "*_test.py", "conftest.py")
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
-_LEFT_OUT = {
-    "notebooks": "notebook",
-    "installed": "folder of installed packages",
-    "generated": "folder that .gitignore leaves out",
-    "surplus": f"file beyond the first {MAX_FILES}",
+_LEFT_OUT = {  # one, and several
+    "notebooks": ("notebook", "notebooks"),
+    "installed": ("folder of installed packages", "folders of installed packages"),
+    "generated": ("folder that .gitignore leaves out", "folders that .gitignore leaves out"),
+    "surplus": (f"file beyond the first {MAX_FILES}", f"files beyond the first {MAX_FILES}"),
 }
 
 
@@ -151,18 +152,18 @@ class _Counts:
         """Tests, others' files, notebooks, installed packages ...: one line for each kind."""
         tests = sum(1 for path in tree.sources if path not in tree.own and not _is_of_others(path))
         others = len(tree.sources) - len(tree.own) - tests
-        if tests:
-            reason = f"{_files(tests, 'test file')}: read where something imports {_them(tests)}, not reported on"
-            yield UnreadFile(path="tests", reason=reason)
-        if others:
-            reason = f"{_files(others, 'file')} of others or built: read where something imports {_them(others)}"
-            yield UnreadFile(path="vendored", reason=f"{reason}, not reported on")
-        for kind, what in _LEFT_OUT.items():
-            paths = self.found.get(kind, [])
-            if paths:
-                plural = what.replace("folder", "folders", 1) if what.startswith("folder") else ""
-                number = f"{len(paths)} {plural}" if plural and len(paths) > 1 else _files(len(paths), what)
-                yield UnreadFile(path=shown(paths[0]), reason=f"{number}{_with(paths)}: not read")
+        for number, path, what in (
+            (tests, "tests", "test file" if tests == 1 else "test files"),
+            (others, "vendored", "file of others or built" if others == 1 else "files of others or built"),
+        ):
+            if number:
+                them = "it" if number == 1 else "them"
+                reason = f"{number} {what}: read where something imports {them}, not reported on"
+                yield UnreadFile(path=path, reason=reason)
+        for kind, (one, several) in _LEFT_OUT.items():
+            if paths := self.found.get(kind, []):
+                reason = f"{len(paths)} {several if len(paths) > 1 else one}{and_more(len(paths), 'more')}: not read"
+                yield UnreadFile(path=shown(paths[0]), reason=reason)
 
     def faults(self) -> Iterator[UnreadFile]:
         """What stands in the way of reading: each path, up to a number."""
@@ -283,17 +284,3 @@ def _is_of_others(path: str) -> bool:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _files(number: int, what: str) -> str:
-    many = what.replace("file", "files", 1) if "file" in what else f"{what}s"
-    return f"{number} {what if number == 1 else many}"
-
-
-def _them(number: int) -> str:
-    return "it" if number == 1 else "them"
-
-
-def _with(paths: list[str]) -> str:
-    more = len(paths) - 1
-    return f" (and {more} more)" if more else ""

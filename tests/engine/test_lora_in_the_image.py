@@ -10,9 +10,10 @@ from harness.documents.experiment import parse_experiment
 from harness.images.builder import build
 from harness.inputs.fetch import fetch_input
 from harness.judge.elementwise import diff_files
-from harness.review.evidence.tracking_files import combine, read_tensorboard, read_wandb
+from harness.review.evidence.tracking_files import read_tensorboard, read_wandb
 from harness.system.store import open_store
 from tests import ROOT
+from tests.made.event_files import combine
 
 pytestmark = pytest.mark.engine
 

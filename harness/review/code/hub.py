@@ -68,7 +68,7 @@ def check_loading(program: Program, module: Module) -> Iterator[Finding]:
         source = _HUB_CALLS[name](program, site)
         if source is not None and not _is_pinned(site):
             what = site.name if site.name == "torch.hub.load" else name
-            message = f'{what} takes "{source.name}" as it is on the day: no revision is given'
+            message = f'{what} takes "{source.name}" as it is that day: no revision is given'
             yield finding("REP503", site.place, message, proven=source.is_certain and site.is_certain)
 
 
@@ -82,7 +82,7 @@ def _unpinned(program: Program, rule: str, sites: Iterable[Site], find: _FindSou
     for source, same in sorted(by_source.items(), key=lambda item: item[1][0].place):
         more = f" (as {len(same) - 1} more in this file)" if len(same) > 1 else ""
         which = f'"{source.name}"' if source.is_certain else f'"{source.name}", unless another is named,'
-        message = f"{what} takes {which} as it is on the day{more}: no revision is given"
+        message = f"{what} takes {which} as it is that day{more}: no revision is given"
         yield finding(rule, same[0].place, message, proven=source.is_certain and same[0].is_certain)
 
 
@@ -113,7 +113,7 @@ def _trusting(program: Program, site: Site, given: ast.expr, name: str) -> Findi
     if isinstance(value, str) and (_HUB_ID.fullmatch(value) is None or _is_local(program, site, value)):
         return None
     what = last_name(site.node.func)
-    message = f"{what} trusts the code that lies beside {name} on the day: no revision is given"
+    message = f"{what} runs the code published with {name} that day: no revision is given"
     return finding("REP504", site.place, message, proven=isinstance(value, str) and site.is_certain)
 
 

@@ -63,7 +63,7 @@ def _check_sets(program: Program, module: Module, follower: Follower) -> Iterato
         if use is None:
             continue
         shown = _shown(node, module)
-        message = f"the order of the set of strings `{shown}` is another one in every process, and it {use.what}"
+        message = f"the order of the set of strings `{shown}` differs in every process, and it {use.what}"
         yield finding("REP203", module.place(node), message, proven=use.is_sure)
 
 

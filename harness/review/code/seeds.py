@@ -68,7 +68,7 @@ def check_entropy(program: Program, module: Module) -> Iterator[Finding]:
         if source is not None and source.node not in told:
             told.add(source.node)
             origin = ast.unparse(source.node)
-            message = f"the seed of `{called(site.node)}` comes from `{origin}`, another one in every run"
+            message = f"the seed of `{called(site.node)}` comes from `{origin}`, so it differs in every run"
             yield finding("REP105", site.place, message, proven=source.is_sure)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from harness.review.source.meaning import Resolver
 from harness.review.source.module import Function, Module, Scope
-from harness.review.source.nodes import last_name, text_of, words
+from harness.review.source.nodes import is_name, last_name, text_of, words
 
 _MAX_DEPTH = 7
 _FORGETS = words(
@@ -133,12 +133,9 @@ class Follower:
 
     def _is_indexed_alike(self, node: ast.expr, *, is_built: bool) -> bool:
         parent = self.module.parents.get(node)
-        return (
-            is_built
-            and isinstance(node, ast.Name)
-            and isinstance(parent, ast.Subscript)
-            and (not isinstance(parent.slice, ast.Constant | ast.Slice | ast.UnaryOp))
-        )
+        if not (is_built and isinstance(node, ast.Name) and isinstance(parent, ast.Subscript)):
+            return False
+        return not isinstance(parent.slice, ast.Constant | ast.Slice | ast.UnaryOp)
 
     def _is_only(self, node: ast.expr, written: str) -> bool:
         """Where `len(files) == 1` was asked for there is but one, and no order."""
@@ -197,7 +194,7 @@ class Follower:
     def _used_by(self, name: str, node: ast.AST, call: ast.Call, depth: int) -> Use | None:
         if name == "enumerate":
             return self._enumerated(call, depth)
-        if name in ("zip",):
+        if name == "zip":
             holder = self.module.parents.get(call)
             if isinstance(holder, ast.Call) and last_name(holder.func) in ("dict", "sorted", "set"):
                 others = [one for one in call.args if one is not node]
@@ -223,9 +220,7 @@ class Follower:
 
     def _in_comprehension(self, part: ast.comprehension, depth: int) -> Use | None:
         whole = self.module.parents[part]
-        if isinstance(whole, ast.ListComp | ast.GeneratorExp):
-            return self.use(whole, depth + 1)
-        return None
+        return self.use(whole, depth + 1) if isinstance(whole, ast.ListComp | ast.GeneratorExp) else None
 
     def _in_loop(self, loop: ast.For | ast.AsyncFor, depth: int, *, counter: bool = False) -> Use | None:
         """A loop uses the order if it fills a list that is used so, yields one by one, or numbers."""
@@ -233,7 +228,7 @@ class Follower:
             number = loop.target.elts[0].id
             if any(_is_numbering(one, number) for part in loop.body for one in ast.walk(part)):
                 return Use("is numbered by `enumerate`", node=loop)
-        for one in self._own_statements(loop.body):
+        for one in _own_statements(loop.body):
             if isinstance(one, ast.Yield | ast.YieldFrom):
                 return Use("is yielded one by one", is_sure=False, node=one)
             filled: ast.expr | None = None
@@ -253,20 +248,8 @@ class Follower:
         owner = call.func.value
         if not isinstance(owner, ast.Name):
             return isinstance(owner, ast.Attribute)
-        return not any(
-            isinstance(one, ast.Name) and one.id == owner.id and isinstance(one.ctx, ast.Store)
-            for part in (loop.target, *loop.body)
-            for one in ast.walk(part)
-        )
-
-    def _own_statements(self, body: list[ast.stmt]) -> Iterator[ast.AST]:
-        waiting: list[ast.AST] = list(body)
-        while waiting:
-            one = waiting.pop(0)
-            if isinstance(one, Function | ast.Lambda | ast.ClassDef):
-                continue
-            yield one
-            waiting = [*ast.iter_child_nodes(one), *waiting]
+        nodes = (one for part in (loop.target, *loop.body) for one in ast.walk(part))
+        return not any(is_name(one, owner.id) and isinstance(getattr(one, "ctx", None), ast.Store) for one in nodes)
 
     def _in_index(self, node: ast.Subscript) -> Use | None:
         if not isinstance(node.ctx, ast.Load) or self._is_told(node):
@@ -278,18 +261,15 @@ class Follower:
 
     def _in_method(self, node: ast.Attribute, depth: int) -> Use | None:
         call = self.module.parents.get(node)
-        if not isinstance(call, ast.Call) or call.func is not node:
-            return None
-        if node.attr == "copy":
-            return self.use(call, depth + 1)
-        return None
+        is_copied = isinstance(call, ast.Call) and call.func is node and node.attr == "copy"
+        return self.use(call, depth + 1) if is_copied and call is not None else None
 
     def _is_kept(self, call: ast.Call) -> bool:
         """Whether a joined text is more than a message: written, returned, hashed."""
         parent = self.module.parents.get(call)
         if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name):
             name, scope = parent.targets[0].id, self.module.scope_at(parent.targets[0])
-            uses = [one for one in ast.walk(scope.node) if isinstance(one, ast.Name) and one.id == name]
+            uses = (one for one in ast.walk(scope.node) if isinstance(one, ast.Name) and one.id == name)
             read = [one for one in uses if isinstance(one.ctx, ast.Load)]
             told = (*_MESSAGES, ast.BinOp)
             return any(not isinstance(self.module.parents[one], told) and not self._is_told(one) for one in read)
@@ -322,6 +302,14 @@ class Follower:
             if isinstance(holder, ast.Assign) and _SORTS.search(self.module.text):
                 return None
         return Use(f"is returned by `{name}`", is_sure=False, node=node)
+
+
+def _own_statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Statements and what is in them, in order; definitions are left out."""
+    for one in body:
+        if not isinstance(one, Function | ast.Lambda | ast.ClassDef):
+            yield one
+            yield from _own_statements(ast.iter_child_nodes(one))
 
 
 def _is_handed_on(call: ast.Call, parameters: ast.arguments) -> bool:

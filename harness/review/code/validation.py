@@ -44,7 +44,7 @@ def check_validation(entry: Entry) -> Iterator[Finding]:
         if call.node is not draw.site.node:
             how += f", that is with `{draw.what}` ({draw.site.place}),"
         name = function.name.rpartition(".")[2]
-        message = f"`{name}` draws with {how} from {GENERATORS[draw.stream]}, in the middle of the training"
+        message = f"`{name}` draws with {how} from {GENERATORS[draw.stream]}, while the training goes on"
         yield finding("REP109", call.place, message, proven=is_sure and draw.is_certain)
 
 

@@ -11,11 +11,9 @@ does not fit is an error with its place. Memory and time are linear in the bytes
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.errors import EvidenceError
 from harness.review.evidence.tracking_records import (
     Malformed,
     damaged,
@@ -40,21 +38,6 @@ class Series:
 
     name: str
     steps: tuple[int, ...]
-
-    @property
-    def num_points(self) -> int:
-        """How many points there are."""
-        return len(self.steps)
-
-    @property
-    def first_step(self) -> int:
-        """The step of the first point in the file."""
-        return self.steps[0]
-
-    @property
-    def last_step(self) -> int:
-        """The step of the last point in the file."""
-        return self.steps[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,26 +240,3 @@ def _kind_of_json(value: bytes) -> tuple[Literal["number", "text", "other"], byt
             raise Malformed(f"a text is no JSON: {error}") from error
         return "text", text.encode("utf-8", "replace")
     return ("number" if value[:1] in b"-0123456789NItf" and value else "other"), b""
-
-
-def combine(runs: Iterable[TrackedRun]) -> TrackedRun:
-    """Event files of a folder in the order of their names, as TensorBoard shows them: a resume purges what it repeats.
-
-    Of wandb, no files are combined: a resumed run logs again what counts, so the newest is whole by itself.
-
-    Raises:
-        EvidenceError: there is none, or they are not all TensorBoard's.
-    """
-    known = list(runs)
-    if not known or any(run.kind != "tensorboard" for run in known):
-        raise EvidenceError("only event files of TensorBoard can be combined, and at least one", "name event files")
-    points = _Points()
-    for run in known:
-        if run.purged_from is not None:
-            points.purge(run.purged_from)
-        for series in run.series:
-            points.steps.setdefault(series.name, []).extend(series.steps)
-        points.texts.extend(run.texts)
-        points.config_keys.update(run.config_keys)
-    whole = points.finished("tensorboard", sum(run.num_records for run in known), sum(run.torn_bytes for run in known))
-    return replace(whole, purged_from=known[0].purged_from)

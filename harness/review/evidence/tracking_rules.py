@@ -119,7 +119,7 @@ def _trackers(files: tuple[RunFile, ...]) -> Iterator[Said]:
 
 
 def _points(file: RunFile) -> int:
-    return sum(series.num_points for series in file.tracked.series) if file.tracked is not None else 0
+    return sum(len(series.steps) for series in file.tracked.series) if file.tracked is not None else 0
 
 
 def _config(evidence: Evidence, files: tuple[RunFile, ...]) -> Iterator[Said]:

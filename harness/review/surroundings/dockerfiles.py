@@ -136,13 +136,13 @@ def _bases(recipe: Recipe, locks: frozenset[str]) -> Iterator[Finding]:
         more = f", and {len(loose) - 1} more" if len(loose) > 1 else ""
         is_open = "$" in image
         if is_open:
-            message = f"which image {written} is, nothing in this file says{more}"
+            message = f"nothing in this file says which image {written} is{more}"
         elif written != image:
-            message = f"{written} is {image} unless somebody says otherwise, and that has no digest{more}"
+            message = f"{written} defaults to {image}, which has no digest{more}"
         else:
             message = f"the base {image} has no digest{more}"
         if not is_open and ":" not in image.rpartition("/")[2]:
-            message += "; without a tag it is whatever is newest"
+            message += "; without a tag it is the newest one"
         yield finding("REP604", Place(path=recipe.path, line=line), message, proven=not is_open)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import EvidenceError
-from harness.review.evidence.tracking_files import Series, Text, TrackedRun, combine, read_tensorboard, read_wandb
+from harness.review.evidence.tracking_files import Series, Text, TrackedRun, read_tensorboard, read_wandb
 from harness.review.evidence.tracking_records import MAX_FILE_BYTES, WANDB_HEADER, masked_crc32c
+from tests.made.event_files import combine
 
 SCRIPT = Path(__file__).parent / "scripts" / "write_tracking_files.py"
 READERS = {"tensorboard": read_tensorboard, "wandb": read_wandb}
@@ -74,7 +75,6 @@ def test_an_event_file_says_which_steps_were_logged(first):
 def test_points_in_tensors_and_steps_below_zero_and_beyond_32_bits_are_read(written):
     run = read_tensorboard(written["tensorboard", "tensors"])
     assert run.series == (Series(name="train/loss", steps=(-3, 2**40)),)
-    assert (run.series[0].num_points, run.series[0].first_step, run.series[0].last_step) == (2, -3, 2**40)
     assert not run.has_config
 
 
@@ -238,9 +238,3 @@ def test_values_that_are_nested_too_deeply_to_be_parsed_are_passed_over():
     row = b"\x0a" + bytes([len(item) & 127 | 128, len(item) >> 7 & 127 | 128, len(item) >> 14]) + item
     body = b"\x12" + bytes([len(row) & 127 | 128, len(row) >> 7 & 127 | 128, len(row) >> 14]) + row
     assert read_wandb(WANDB_HEADER + chunk(body)).series == ()
-
-
-def test_only_event_files_are_combined(plain):
-    for runs in ([], [read_wandb(plain)]):
-        with pytest.raises(EvidenceError, match="at least one"):
-            combine(runs)
