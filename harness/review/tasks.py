@@ -16,8 +16,9 @@ from typing import Any, Literal, TypeVar
 from harness.review.code import analysis
 from harness.review.finding import Said
 from harness.review.rules import RULES
+from harness.review.source.execution import is_main_guard, is_script
 from harness.review.source.module import MAX_BYTES, Module, UnreadableError, read_module
-from harness.review.source.program import Program, is_main_guard, is_script
+from harness.review.source.program import Program
 from harness.review.source_tree import SourceTree, read_listed, reason_of
 from harness.review.surroundings.surrounding_files import MAX_SURROUNDING_BYTES, decode_text
 from harness.review.surroundings.tree import review_surroundings
@@ -111,7 +112,7 @@ class Reader:
     def _module(self, module: Module) -> None:
         for check in analysis.MODULE_CHECKS:
             self._say(module, check, partial(check, self.program, module))
-        imported = self._guarded(module, "imports", lambda: self.program.imports(module))
+        imported = self._guarded([module.path], "imports", lambda: self.program.imports(module))
         self._answer.imports = tuple(one.path for one in imported or ())
         self._answer.is_script = is_script(module)
         self._answer.has_guard = any(isinstance(node, ast.If) and is_main_guard(node) for node in module.tree.body)
@@ -120,7 +121,7 @@ class Reader:
         entry = self.program.entry(module)
         for check in analysis.ENTRY_CHECKS:
             self._say(module, check, partial(check, entry))
-        closure = self._guarded(module, "closure", lambda: entry.closure)
+        closure = self._guarded([module.path], "closure", lambda: entry.closure)
         self._answer.imports = tuple(one.path for one in closure or ())
 
     def _surroundings(self) -> None:
@@ -132,20 +133,21 @@ class Reader:
                 self._answer.unread[path] = reason_of(error)
             except UnreadableError as error:
                 self._answer.unread[path] = str(error)
-        said, unread = review_surroundings(texts, RULES)
-        self._answer.said += said
-        self._answer.unread |= unread
+        found = self._guarded(texts, "review_surroundings", lambda: review_surroundings(texts, RULES))
+        if found is not None:
+            self._answer.said += found[0]
+            self._answer.unread |= found[1]
 
     def _say(self, module: Module, check: Callable[..., Any], run: Callable[[], Iterable[Said]]) -> None:
         name = f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
-        self._answer.said += self._guarded(module, name, lambda: list(run())) or ()
+        self._answer.said += self._guarded([module.path], name, lambda: list(run())) or ()
 
-    def _guarded(self, module: Module, name: str, run: Callable[[], T]) -> T | None:
+    def _guarded(self, paths: Iterable[str], name: str, run: Callable[[], T]) -> T | None:
         try:
             return run()
         except Exception as error:
             problem = f"the check {name} failed on it ({type(error).__name__}): a bug of the harness, please report it"
-            self._answer.unread[module.path] = problem
+            self._answer.unread |= dict.fromkeys(paths, problem)
             return None
 
 

@@ -18,12 +18,11 @@ from harness.review.code.seeds import check_entropy, check_generators_without_se
 from harness.review.code.switches import check_deterministic_mode, check_shown_switches, check_switches
 from harness.review.code.system_random import check_system_random
 from harness.review.code.validation import check_augmentation, check_validation
-from harness.review.finding import Finding, Place, Showing
+from harness.review.finding import Finding, Place, Said, Showing
 from harness.review.source.allow import apply_allows, read_allows
 from harness.review.source.module import Module
 from harness.review.source.program import Entry, Program
 
-Said = Finding | Showing
 ModuleCheck = Callable[[Program, Module], Iterable[Said]]
 EntryCheck = Callable[[Entry], Iterable[Said]]
 

@@ -12,9 +12,10 @@ from harness.review.code.training import is_optimizer, own_modules, training_loo
 from harness.review.code.unrestored import never_restored
 from harness.review.code.written import Save, holds_optimizer, saves_of
 from harness.review.finding import Finding, Showing, finding
+from harness.review.source.execution import Site
 from harness.review.source.module import Module
 from harness.review.source.nodes import arguments_of, last_name, listed, receiver, text_of, words
-from harness.review.source.program import Entry, Site, calls_named
+from harness.review.source.program import Entry, calls_named
 
 _RANDOM = re.compile(r"rng|random", re.IGNORECASE)
 _LIBRARY_SAVES = words("save_state save_checkpoint register_for_checkpointing async_save")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from harness.review.finding import Place
+from harness.review.source.execution import Site
 from harness.review.source.module import Function, Module, Scope
 from harness.review.source.nodes import arguments_of, is_name, last_name, nodes_within, text_constant, words
-from harness.review.source.program import Entry, Site
+from harness.review.source.program import Entry
 
 _MAX_HOPS = 8
 _HARMLESS = words("copy deepcopy dump info isinstance len list load load_raw log print save set sorted str type write")

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from harness.review.code.training import is_test
 from harness.review.finding import Finding, finding
+from harness.review.source.execution import Site
 from harness.review.source.module import Function, Module
 from harness.review.source.nodes import and_more, arguments_of, last_name, nodes_within, text_of
-from harness.review.source.program import Program, Site
+from harness.review.source.program import Program
 
 _FETCHERS = {  # with the argument that names a checksum, or asks for one
     "urllib.request.urlretrieve": "",

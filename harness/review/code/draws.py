@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.review.source.execution import Site
 from harness.review.source.module import Function
 from harness.review.source.nodes import called, words
-from harness.review.source.program import Site
 
 Stream = Literal["python", "numpy", "torch"]
 Kind = Literal["explicit", "order", "model", "adapter", "augmentation"]

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from harness.review.code.training import is_test
 from harness.review.finding import Finding, finding
+from harness.review.source.execution import Site
 from harness.review.source.module import Module
 from harness.review.source.nodes import last_name, text_constant, text_of, words
-from harness.review.source.program import Program, Site, calls_named
+from harness.review.source.program import Program, calls_named
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MODEL_ID = re.compile(
@@ -68,7 +69,7 @@ def check_loading(program: Program, module: Module) -> Iterator[Finding]:
         source = _HUB_CALLS[name](program, site)
         if source is not None and not _is_pinned(site):
             what = site.name if site.name == "torch.hub.load" else name
-            message = f'{what} takes "{source.name}" as it is that day: no revision is given'
+            message = f'{what} takes the newest "{source.name}": no revision is given'
             yield finding("REP503", site.place, message, proven=source.is_certain and site.is_certain)
 
 
@@ -82,7 +83,7 @@ def _unpinned(program: Program, rule: str, sites: Iterable[Site], find: _FindSou
     for source, same in sorted(by_source.items(), key=lambda item: item[1][0].place):
         more = f" (as {len(same) - 1} more in this file)" if len(same) > 1 else ""
         which = f'"{source.name}"' if source.is_certain else f'"{source.name}", unless another is named,'
-        message = f"{what} takes {which} as it is that day{more}: no revision is given"
+        message = f"{what} takes the newest {which}{more}: no revision is given"
         yield finding(rule, same[0].place, message, proven=source.is_certain and same[0].is_certain)
 
 
@@ -113,7 +114,7 @@ def _trusting(program: Program, site: Site, given: ast.expr, name: str) -> Findi
     if isinstance(value, str) and (_HUB_ID.fullmatch(value) is None or _is_local(program, site, value)):
         return None
     what = last_name(site.node.func)
-    message = f"{what} runs the code published with {name} that day: no revision is given"
+    message = f"{what} runs the newest code of {name}: no revision is given"
     return finding("REP504", site.place, message, proven=isinstance(value, str) and site.is_certain)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from harness.review.code.draws import LOADERS, is_unset
 from harness.review.code.seeding import is_aside
 from harness.review.finding import Said, Showing, finding, holds
+from harness.review.source.execution import Site
 from harness.review.source.module import Module
 from harness.review.source.nodes import called
-from harness.review.source.program import Entry, Program, Site
+from harness.review.source.program import Entry, Program
 
 _RANDOM_SAMPLERS = ("RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler")
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from harness.review.code.draws import NUMPY_DRAWS, PYTHON_DRAWS, TORCH_DRAWS
 from harness.review.code.training import is_test, repeated, without_gradient
+from harness.review.source.execution import Site
 from harness.review.source.module import Module, Scope
 from harness.review.source.nodes import last_name, receiver, text_of, words
-from harness.review.source.program import Program, Site, calls_named
+from harness.review.source.program import Program, calls_named
 
 _SCHEDULER = re.compile(r"sched", re.IGNORECASE)
 _SCALERS = ("torch.cuda.amp.GradScaler", "torch.amp.GradScaler", "torch.cuda.amp.grad_scaler.GradScaler")

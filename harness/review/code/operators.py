@@ -15,9 +15,10 @@ from functools import lru_cache
 from harness.review.code.switches import speaks_of_determinism, uses_gpu
 from harness.review.code.training import is_test, near, trains, without_gradient
 from harness.review.finding import Finding, finding
+from harness.review.source.execution import Site
 from harness.review.source.module import Module
 from harness.review.source.nodes import last_name, words
-from harness.review.source.program import Entry, Program, Site
+from harness.review.source.program import Entry, Program
 
 Applies = Callable[[Site], bool]
 

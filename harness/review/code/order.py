@@ -10,10 +10,11 @@ from harness.review.code.kinds import common, kind_of, kind_of_items
 from harness.review.code.seeding import is_aside
 from harness.review.code.unordered import Follower
 from harness.review.finding import Finding, finding
+from harness.review.source.execution import Site
 from harness.review.source.meaning import Resolver
 from harness.review.source.module import Function, Module, Scope
 from harness.review.source.nodes import last_name, text_of, words
-from harness.review.source.program import Program, Site
+from harness.review.source.program import Program
 
 _LISTINGS = words("os.listdir os.scandir glob.glob glob.iglob")
 _PATH_METHODS = words("glob iglob iterdir rglob")

@@ -9,9 +9,10 @@ from dataclasses import replace
 from harness.review.code.draws import GENERATORS, STREAMS, Stream, is_streamed, is_unset
 from harness.review.code.seeding import LATER, Placed, Seeding
 from harness.review.finding import Finding, Item, Showing, finding, holds
+from harness.review.source.execution import Site
 from harness.review.source.module import Function, Module
 from harness.review.source.nodes import and_more, called
-from harness.review.source.program import Entry, Program, Site
+from harness.review.source.program import Entry, Program
 
 _RULE_OF: dict[Stream, str] = {"python": "REP101", "numpy": "REP102", "torch": "REP103"}
 _NAME_OF: dict[Stream, str] = {"python": "random", "numpy": "numpy", "torch": "torch"}

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from harness.review.code.training import is_optimizer, is_test
 from harness.review.finding import Finding, finding
+from harness.review.source.execution import Site
 from harness.review.source.module import Module
 from harness.review.source.nodes import and_more, last_name, nodes_within, receiver, text_of, words
-from harness.review.source.program import Program, Site
+from harness.review.source.program import Program
 
 _RANDOM = frozenset({"set_rng_state", "set_rng_state_all", "setstate"})
 _HELPERS = re.compile(

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 
 from harness.review.code.draws import STREAMS, Stream
+from harness.review.source.execution import Site
 from harness.review.source.meaning import Meaning, Resolver
 from harness.review.source.module import Module
 from harness.review.source.nodes import last_name, receiver
-from harness.review.source.program import Site
 
 _ALL: frozenset[Stream] = frozenset(STREAMS)
 _NONE: frozenset[Stream] = frozenset()

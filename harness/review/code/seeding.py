@@ -11,9 +11,10 @@ from functools import cached_property
 
 from harness.review.code.draws import Draw, Stream, draw_of
 from harness.review.code.seeders import is_trainer_name, mentioned_seeds, seeds_of
+from harness.review.source.execution import Site
 from harness.review.source.module import Module, Scope
 from harness.review.source.nodes import last_name, words
-from harness.review.source.program import Entry, Program, Site
+from harness.review.source.program import Entry, Program
 
 LATER = 1 << 30  # the position of a call whose place in the order cannot be told
 _ASIDE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|conftest|bench[^/]*|[^/]*benchmark[^/]*|profil[^/]*|probe)\.py$")

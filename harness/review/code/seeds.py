@@ -11,9 +11,10 @@ from harness.review.code.draws import Stream, is_unset
 from harness.review.code.seeders import RESTORES, seeds_of
 from harness.review.code.seeding import is_aside
 from harness.review.finding import Finding, finding
+from harness.review.source.execution import Site
 from harness.review.source.module import Function, Module, Scope
 from harness.review.source.nodes import arguments_of, called, words
-from harness.review.source.program import Entry, Program, Site
+from harness.review.source.program import Entry, Program
 
 _MAKERS = {
     **dict.fromkeys((f"numpy.random.{name}" for name in ("default_rng", "RandomState", "PCG64", "MT19937")), "seed"),

@@ -10,9 +10,10 @@ from itertools import islice
 
 from harness.review.code.training import backward_calls, is_conditional, is_test, training_module
 from harness.review.finding import Finding, Showing, finding, holds
+from harness.review.source.execution import Site
 from harness.review.source.module import Module
 from harness.review.source.nodes import and_more, text_of
-from harness.review.source.program import Entry, Program, Site
+from harness.review.source.program import Entry, Program
 
 _TF32 = {
     "torch.backends.cuda.matmul.allow_tf32": True,

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from harness.review.code.seeding import is_aside
 from harness.review.finding import Finding, finding
+from harness.review.source.execution import Site
 from harness.review.source.module import Module
 from harness.review.source.nodes import called, words
-from harness.review.source.program import Program, Site
+from harness.review.source.program import Program
 
 _MENTIONED = re.compile(r"secrets|SystemRandom|urandom|uuid4")
 _SYSTEM_METHODS = words("choice choices sample shuffle randint randrange random uniform")

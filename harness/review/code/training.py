@@ -6,9 +6,10 @@ import ast
 import re
 from functools import lru_cache
 
+from harness.review.source.execution import is_main_guard
 from harness.review.source.module import Function, Module, Scope
 from harness.review.source.nodes import last_name, nodes_within, receiver
-from harness.review.source.program import Entry, Program, calls_by_name, calls_named, is_main_guard
+from harness.review.source.program import Entry, Program, calls_by_name, calls_named
 
 _TEST = re.compile(r"(^|/)(tests?|testing|test_utils)/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
 _BACKWARD = frozenset({"backward", "manual_backward", "backward_pass"})

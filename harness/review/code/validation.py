@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from harness.review.code.draws import GENERATORS, Draw, draw_of, is_unset
 from harness.review.code.seeding import Seeding, is_aside
 from harness.review.finding import Finding, finding
+from harness.review.source.execution import Site
 from harness.review.source.module import Function, Module, Scope
 from harness.review.source.nodes import called, words
-from harness.review.source.program import Entry, Program, Site
+from harness.review.source.program import Entry, Program
 
 _NAMES = re.compile(r"(^|_)(eval|evaluate|evaluation|valid|validate|validation|val|estimate_loss|dev)(_|$)")
 _QUIET = ("no_grad", "inference_mode", ".eval()")

@@ -9,9 +9,10 @@ from functools import lru_cache
 
 from harness.review.code.dictionaries import Dictionary
 from harness.review.code.training import is_optimizer
+from harness.review.source.execution import Site
 from harness.review.source.module import Module
 from harness.review.source.nodes import last_name, receiver
-from harness.review.source.program import Entry, Site, calls_named
+from harness.review.source.program import Entry, calls_named
 
 
 @dataclass(frozen=True, slots=True)

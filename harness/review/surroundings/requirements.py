@@ -7,7 +7,7 @@ environment files and match specifications, `[project]` of pyproject.toml, Pipfi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,10 +15,7 @@ from packaging import requirements as pep508
 from packaging.utils import canonicalize_name
 
 from harness.documents.requirements import exact_version, logical_lines, without_hashes
-from harness.review.finding import Finding, Place, Showing, finding, holds
-
-Said = Finding | Showing
-
+from harness.review.finding import Finding, Place, Said, Showing, finding, holds
 
 INSTALLERS = frozenset(("pip", "setuptools", "wheel", "uv", "pipx", "virtualenv", "conda", "mamba", "poetry", "pdm"))
 """What only installs the rest: it is no part of what trains."""
@@ -96,7 +93,7 @@ def parse_requirement(text: str, line: int) -> Requirement | None:
 
 def parse_requirements(text: str, path: str) -> RequirementsFile:
     """A requirements file, read as pip does as far as pins and hashes go."""
-    found: list[Requirement] = []
+    found: list[Requirement | None] = []
     constraints: list[str] = []
     urls: list[tuple[int, str]] = []
     unclear: list[int] = []
@@ -108,16 +105,13 @@ def parse_requirements(text: str, path: str) -> RequirementsFile:
         elif option in ("-i", "--index-url", "--extra-index-url"):
             urls.append((number, value))
         elif option in ("-e", "--editable"):
-            found += [one for one in (parse_requirement(value, number),) if one is not None]
+            found.append(parse_requirement(value, number))
         elif not line.startswith("-"):
-            one = parse_requirement(line, number)
-            if one is None:
-                unclear.append(number)
-            else:
-                found.append(one)
+            found.append(parse_requirement(line, number))
+            unclear += [number] if found[-1] is None else []
     return RequirementsFile(
         path=path,
-        requirements=tuple(found),
+        requirements=_known(found),
         constraints=tuple(constraints),
         index_urls=tuple(urls),
         unclear=tuple(unclear),
@@ -204,10 +198,9 @@ def environment_requirements(document: Any, text: str) -> tuple[Requirement, ...
         if isinstance(one, str):
             found.append(parse_conda_spec(one, _line_of(one, lines)))
         elif isinstance(one, dict) and isinstance(one.get("pip"), list):
-            for line in one["pip"]:
-                if isinstance(line, str) and not line.strip().startswith("-"):
-                    found.append(parse_requirement(line, _line_of(line, lines)))
-    return tuple(one for one in found if one is not None and (one.is_pinned or one.name not in INSTALLERS))
+            by_pip = (line for line in one["pip"] if isinstance(line, str) and not line.strip().startswith("-"))
+            found += [parse_requirement(line, _line_of(line, lines)) for line in by_pip]
+    return tuple(one for one in _known(found) if one.is_pinned or one.name not in INSTALLERS)
 
 
 def declared_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement, ...]:
@@ -222,7 +215,7 @@ def declared_requirements(document: Mapping[str, Any], text: str) -> tuple[Requi
     declared = project.get("dependencies")
     texts = [one for one in declared if isinstance(one, str)] if isinstance(declared, list) else []
     found = [parse_requirement(one, _line_of(one, lines)) for one in texts]
-    return tuple(one for one in found if one is not None)
+    return _known(found)
 
 
 def pipfile_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement, ...]:
@@ -239,6 +232,10 @@ def pipfile_requirements(document: Mapping[str, Any], text: str) -> tuple[Requir
         line = next((n for n, one in enumerate(lines, 1) if re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", one)), 1)
         found.append(Requirement(name=name, text=text_, line=line, is_pinned=is_pinned, is_local=is_local))
     return tuple(found)
+
+
+def _known(found: Iterable[Requirement | None]) -> tuple[Requirement, ...]:
+    return tuple(one for one in found if one is not None)
 
 
 def _of_url(name: str, text: str, url: str, line: int) -> Requirement:

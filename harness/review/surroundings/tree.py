@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ import yaml
 from harness.documents.dockerfile import read_base
 from harness.documents.lockfile import parse_base_lock, parse_lock
 from harness.errors import UsageError
-from harness.review.finding import Finding, Place, Showing, finding, holds
+from harness.review.finding import Finding, Place, Said, Showing, finding, holds
 from harness.review.lock_rules import lint_lock
 from harness.review.source.allow import apply_allows, read_line_allows
 from harness.review.surroundings.cuda_rules import review_image, review_versions
@@ -43,10 +43,10 @@ from harness.review.surroundings.surrounding_files import (
     is_shell,
 )
 
-Said = Finding | Showing
 _LOCKS = ("Pipfile.lock", "uv.lock", "poetry.lock", "pdm.lock", "pixi.lock")
 _MAX_YAML = 256 << 10
 _MAX_SCRIPT = 256 << 10
+_MAX_INSTALLS = 100
 _MAX_LINE = 500
 _MAX_BRACKETS = 500
 _ASIDE = re.compile(
@@ -68,8 +68,18 @@ class Surroundings:
         """The paths of a kind that matter to what trains, sorted."""
         return sorted(path for path in self.files if kind(path) and not _ASIDE.search(path))
 
+    def short(self, kind: Callable[[str], bool]) -> Iterator[str]:
+        """Those that a person may have written; that the others are too long is told."""
+        for path in self.of(kind):
+            size = len(self.files[path])
+            if size <= _MAX_SCRIPT:
+                yield path
+            else:
+                reason = f"{size / 1e6:.1f} MB: scripts of more than {_MAX_SCRIPT >> 10} KiB are not read"
+                self.unread[path] = reason
 
-def review_surroundings(files: Mapping[str, str], known: Iterable[str]) -> tuple[tuple[Said, ...], dict[str, str]]:
+
+def review_surroundings(files: Mapping[str, str], known: Container[str]) -> tuple[tuple[Said, ...], dict[str, str]]:
     """What the rules say about the files together, allow comments applied; and which could not be read, with why.
 
     Args:
@@ -83,8 +93,10 @@ def review_surroundings(files: Mapping[str, str], known: Iterable[str]) -> tuple
     for path in files:
         if _ASIDE.search(path) and not path.endswith((".py", ".toml", ".cfg")):
             around.unread[path] = "for development, tests or documents, by its name: not judged"
-    for check in (_locks, _environments, _declarations, _recipes, _scripts):
+    for check in (_locks, _environments, _declarations, _recipes):
         check(around)
+    for path in around.short(is_shell):
+        around.said += review_script(files[path], path)
     _requirements(around, requirements)
     findings = [one for one in around.said if isinstance(one, Finding)]
     showings = [one for one in around.said if isinstance(one, Showing)]
@@ -93,12 +105,11 @@ def review_surroundings(files: Mapping[str, str], known: Iterable[str]) -> tuple
     return (*_allowed(files, findings, known), *showings), around.unread
 
 
-def _allowed(files: Mapping[str, str], findings: list[Finding], known: Iterable[str]) -> Iterator[Finding]:
-    ids = frozenset(known)
+def _allowed(files: Mapping[str, str], findings: list[Finding], known: Container[str]) -> Iterator[Finding]:
     for path, text in sorted(files.items()):
         own = [one for one in findings if one.place is not None and one.place.path == path]
         if not path.endswith(".py"):
-            yield from apply_allows(read_line_allows(path, text), own, ids)
+            yield from apply_allows(read_line_allows(path, text), own, known)
 
 
 def _requirements(around: Surroundings, files: Mapping[str, RequirementsFile]) -> None:
@@ -108,7 +119,12 @@ def _requirements(around: Surroundings, files: Mapping[str, RequirementsFile]) -
             lines = ", ".join(str(line) for line in file.unclear[:5])
             around.unread[path] = f"line {lines}: no requirement, not judged"
         whole = constrained(file, files)
-        if not whole.requirements or path.endswith(".in") or path in declared or _is_constraints(path):
+        if (
+            not whole.requirements
+            or path.endswith(".in")
+            or path in declared
+            or path.rpartition("/")[2].lower().startswith("constraint")
+        ):
             continue
         around.said += review_versions(whole.requirements, whole.index_urls, path)
         if not _has_lock(path, around.files, files):
@@ -153,18 +169,12 @@ def _declarations(around: Surroundings) -> None:
 
 def _recipes(around: Surroundings) -> None:
     locks = frozenset(_stem(path) for path in around.files if is_own_lock(path))
-    for path in around.of(is_dockerfile):
-        if _is_too_long(around, path):
-            continue
+    for path in around.short(is_dockerfile):
         recipe = read_recipe(around.files[path], path)
         wrong = [*review_recipe(recipe, locks), *review_image(recipe)]
-        for number, installed in enumerate(pip_installs(recipe.commands)):
-            if number < 100:
-                wrong += review_versions(installed.requirements, installed.index_urls, path)
-        first: dict[str, Finding] = {}
-        for one in wrong:
-            first.setdefault(one.rule, one)
-        around.said += first.values()
+        for installed in pip_installs(recipe.commands)[:_MAX_INSTALLS]:
+            wrong += review_versions(installed.requirements, installed.index_urls, path)
+        around.said += {one.rule: one for one in reversed(wrong)}.values()  # the first of each rule
         if recipe.bases and not wrong:
             around.said.append(_shows_recipe(around, recipe))
 
@@ -183,21 +193,6 @@ def _shows_recipe(around: Surroundings, recipe: Recipe) -> Showing:
         count = f"{len(packages)} Debian packages with a sha256 each"
         text = f"{recipe.path} stands on {lock}, {count}, and fetches nothing"
     return holds("E5", text, Place(path=recipe.path))
-
-
-def _scripts(around: Surroundings) -> None:
-    for path in around.of(is_shell):
-        if _is_too_long(around, path):
-            continue
-        around.said += review_script(around.files[path], path)
-
-
-def _is_too_long(around: Surroundings, path: str) -> bool:
-    """Whether a script is longer than one that a person wrote; told."""
-    size = len(around.files[path])
-    if size > _MAX_SCRIPT:
-        around.unread[path] = f"{size / 1e6:.1f} MB: scripts of more than {_MAX_SCRIPT >> 10} KiB are not read"
-    return size > _MAX_SCRIPT
 
 
 def _locks(around: Surroundings) -> None:
@@ -271,11 +266,9 @@ def _has_lock(path: str, files: Mapping[str, str], parsed: Mapping[str, Requirem
     if _beside(path, ("uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock"), files):
         return True
     stem = re.sub(r"\.(txt|in)$", "", path)
-    compiled = [f"{stem}.lock", f"{stem}.lock.txt", f"{stem}-lock.txt", f"{stem}_lock.txt", f"{stem}-frozen.txt"]
-    return any(
-        one in parsed and parsed[one].requirements and all(each.is_pinned for each in parsed[one].requirements)
-        for one in compiled
-    )
+    compiled = [parsed.get(f"{stem}{end}") for end in (".lock", ".lock.txt", "-lock.txt", "_lock.txt", "-frozen.txt")]
+    pinned = [[one.is_pinned for one in file.requirements] for file in compiled if file is not None]
+    return any(one and all(one) for one in pinned)
 
 
 def _read_by_packaging(files: Mapping[str, str]) -> set[str]:
@@ -298,10 +291,6 @@ def _beside(path: str, names: Iterable[str], files: Mapping[str, str]) -> bool:
 def _beside_requirements(path: str, files: Mapping[str, str]) -> bool:
     folder = path.rpartition("/")[0]
     return any(is_requirements(one) and one.rpartition("/")[0] == folder for one in files)
-
-
-def _is_constraints(path: str) -> bool:
-    return path.rpartition("/")[2].lower().startswith("constraint")
 
 
 def _stem(path: str) -> str:

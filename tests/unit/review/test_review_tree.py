@@ -13,6 +13,7 @@ import pytest
 from harness.documents.verdict import UnreadFile
 from harness.errors import UsageError
 from harness.review import review_tree as review_module
+from harness.review import tasks
 from harness.review.code import analysis
 from harness.review.finding import Finding, Place, Showing, StaticReview
 from harness.review.processes import Processes
@@ -269,6 +270,13 @@ def test_a_mistake_in_a_rule_is_told_for_the_file_and_the_other_rules_go_on(tmp_
         "a.py": "the check test_review_tree.broken failed on it (KeyError): a bug of the harness, please report it"
     }
     assert places(found) == [("REP001", "b.py:1")]
+
+
+def test_a_mistake_in_a_rule_on_surroundings_is_told_for_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "review_surroundings", lambda texts, known: texts["missing"])
+    found = in_this_process(write(tmp_path, {"a.py": WRONG, "requirements.txt": "torch\n"}))
+    assert "(KeyError): a bug of the harness" in reasons(found)["requirements.txt"]
+    assert places(found) == [("REP001", "a.py:1")]
 
 
 def test_tests_and_what_others_wrote_are_left_out_and_counted(tmp_path):

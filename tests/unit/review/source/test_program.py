@@ -1,7 +1,8 @@
 import pytest
 
+from harness.review.source.execution import is_script
 from harness.review.source.module import read_module
-from harness.review.source.program import Program, is_script
+from harness.review.source.program import Program
 
 
 def program_of(texts):
