@@ -174,7 +174,10 @@ def _recipes(around: Surroundings) -> None:
         wrong = [*review_recipe(recipe, locks), *review_image(recipe)]
         for installed in pip_installs(recipe.commands)[:_MAX_INSTALLS]:
             wrong += review_versions(installed.requirements, installed.index_urls, path)
-        around.said += {one.rule: one for one in reversed(wrong)}.values()  # the first of each rule
+        first: dict[str, Finding] = {}
+        for one in wrong:
+            first.setdefault(one.rule, one)
+        around.said += first.values()
         if recipe.bases and not wrong:
             around.said.append(_shows_recipe(around, recipe))
 
