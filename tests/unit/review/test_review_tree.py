@@ -237,7 +237,7 @@ def test_a_file_that_takes_too_much_memory_is_told_and_the_others_go_on(tmp_path
 def test_a_process_that_is_killed_costs_the_file_that_it_read_and_no_other(tmp_path, num_workers):
     files = {f"m{number:02}.py": WRONG for number in range(50)}
     tree = list_tree(write(tmp_path, {**files, "m40.py": SLOW, "m60.py": f"import m40\n{WRONG}"}))
-    with killed(2):
+    with killed(100):
         found = reviewed_by(tree, num_workers=num_workers)
     assert reasons(found) == {"m40.py": "the process that read it died"}
     assert places(found) == [("REP001", f"{name}:1") for name in sorted(files) if name != "m40.py"] + [
