@@ -75,7 +75,6 @@ def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) ->
     from harness.report.junit import render_review_junit
     from harness.report.review import print_review
     from harness.report.sarif import render_sarif
-    from harness.review.checklist import review_to_json
 
     # Code scanning and annotations want paths as they are seen from the folder that the command was given in.
     here = Path.cwd()

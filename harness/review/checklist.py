@@ -17,8 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from harness.documents.verdict import ChecklistItem, ItemState, ReviewFinding, Shown
-from harness.documents.verdict import Review as Review
+from harness.documents.verdict import ChecklistItem, ItemState, Review, ReviewFinding, Shown
 from harness.review.finding import Finding, Item, Place, Showing, StaticReview
 from harness.review.rules import Rule, Setting
 
@@ -199,8 +198,3 @@ def _shown(text: str, place: Place | None, measured: bool) -> Shown:
 def _sort_key(finding: Finding) -> tuple[str, int, int, str, str]:
     place = finding.place or Place(path="")
     return place.path, place.line, place.column, finding.rule, finding.message
-
-
-def review_to_json(review: Review) -> dict[str, Any]:
-    """As verdict.json has it."""
-    return review.to_json()

@@ -90,3 +90,13 @@ def finding(rule: str, place: Place | None, message: str, *, proven: bool = True
 def holds(item: Item, text: str, place: Place | None = None) -> Showing:
     """Code that keeps an item."""
     return Showing(item=item, state="holds", text=text, place=place)
+
+
+def measured(item: Item, text: str, state: Literal["holds", "does not apply"] = "holds") -> Showing:
+    """A measurement that shows an item, or that it does not apply."""
+    return Showing(item=item, state=state, text=text, is_measured=True)
+
+
+def undecided(item: Item, text: str) -> Showing:
+    """Measured, and it cannot be decided; why."""
+    return Showing(item=item, state="unknown", text=text, is_measured=True)

@@ -19,7 +19,7 @@ from harness.system.store import Progress, Store
 
 if TYPE_CHECKING:
     from harness.documents.experiment import Experiment
-    from harness.review.basis import Basis
+    from harness.review.evidence.basis import Basis
     from harness.review.evidence.vram import Probe
 
 _SETTINGS = "pyproject.toml"
@@ -66,7 +66,7 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
         return Reviewed(root=target.root, review=judge_checklist(static, RULES, severities))
     from harness.judge.verdict import judge
     from harness.judge.verdict_inputs import VerdictInputs
-    from harness.review.judged import reviewer_of
+    from harness.review.reviewer import reviewer_of
 
     experiment = read_experiment(root, name)
     target = target_of_experiment(experiment, root)
@@ -118,7 +118,7 @@ def entries_of(experiment: Experiment, code: Path) -> tuple[str, ...]:
 
 def basis_of(experiment: Experiment, code: Path, target: Target, static: StaticReview) -> Basis:
     """What the review of a certify stands on before anything has run."""
-    from harness.review.basis import Basis
+    from harness.review.evidence.basis import Basis
 
     return Basis(
         static=static,

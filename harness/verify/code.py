@@ -16,7 +16,7 @@ from harness.documents.experiment import Experiment, parse_experiment
 from harness.documents.names import NAME
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.judge.recorded import Record
-from harness.review.basis import Basis
+from harness.review.evidence.basis import Basis
 from harness.review.review_tree import review_tree
 from harness.review.target import basis_of, target_of_experiment
 from harness.system.files import Files, FolderFiles

@@ -17,7 +17,7 @@ from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors
 from harness.judge.recorded import Record
 from harness.judge.verdict import judge
-from harness.review.basis import Basis
+from harness.review.evidence.basis import Basis
 from harness.runs import controls
 from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign
 from harness.runs.load_evidence import load_trajectory

@@ -17,8 +17,8 @@ from harness.errors import TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.recorded import Record
 from harness.judge.verdict_inputs import VerdictInputs
-from harness.review.basis import Basis
-from harness.review.judged import reviewer_of
+from harness.review.evidence.basis import Basis
+from harness.review.reviewer import reviewer_of
 
 _VETO = "vetoed"
 

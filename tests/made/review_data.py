@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.documents.verdict import UnreadFile
-from harness.review.checklist import Review, judge_checklist
+from harness.documents.verdict import Review, UnreadFile
+from harness.review.checklist import judge_checklist
 from harness.review.finding import Finding, Place, Showing, StaticReview
 from harness.review.rules import RULES, severities_of
 

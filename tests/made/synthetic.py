@@ -21,9 +21,9 @@ from harness.evidence.content import read_content
 from harness.evidence.ledger import parse_events, parse_ledger, parse_sidecar
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.verdict_inputs import Rebuild, VerdictInputs
-from harness.review.basis import Basis
+from harness.review.evidence.basis import Basis
 from harness.review.finding import Finding, Place, StaticReview
-from harness.review.judged import reviewer_of
+from harness.review.reviewer import reviewer_of
 
 STEPS = 8
 EVERY = 2

@@ -7,46 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from harness.errors import EvidenceError
 from harness.evidence.ledger import Ledger
-from harness.evidence.trajectory import FileEvidence, RunEvidence
+from harness.evidence.trajectory import RunEvidence
 from harness.judge.locate import state_tensors, untouched
-from harness.judge.verdict_inputs import Measured
-from harness.review.basis import Basis
-from harness.review.evidence.held import Held, checkpoint_contents
-from harness.review.evidence.run_files import row_step
-from harness.review.finding import Finding, Item, Showing
+from harness.review.evidence.basis import Evidence
+from harness.review.evidence.checkpoint_contents import Checkpoint, checkpoint_contents
+from harness.review.finding import Said, finding, measured, undecided
 
-Said = Finding | Showing
 EPOCH_NAME = re.compile(r"(?:.*/)?([^/]+)_epoch([0-9]{1,6})_loss([0-9]+\.[0-9]{4})\.pt")
 _SEEDS = {"torch": r"torch\.", "cuda": r"torch\.", "python": r"random\.seed", "numpy": r"numpy\.random"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What the rules look at: what the checks measured, and what the review stands on beside it."""
-
-    measured: Measured
-    basis: Basis
-
-    @property
-    def checkpoints(self) -> tuple[FileEvidence, ...]:
-        """The straight run's declared checkpoints."""
-        files = self.measured.inputs.straight.files if self.measured.inputs.straight is not None else ()
-        return tuple(file for file in files if file.role == "checkpoint")
-
-    @property
-    def steps_per_epoch(self) -> int | None:
-        """Optimizer steps of an epoch, as the metrics' rows count them; None where they do not say."""
-        epochs: dict[int, set[int]] = {}
-        for file in self.basis.files.files:
-            for row in file.rows:
-                epoch, step = row.get("epoch"), row_step(row)
-                if type(epoch) is int and step is not None and step > 0:
-                    epochs.setdefault(epoch, set()).add(step)
-        return max(len(steps) for steps in epochs.values()) if len(epochs) > 1 else None
 
 
 def judge_state(evidence: Evidence) -> Iterator[Said]:
@@ -63,18 +34,6 @@ def judge_state(evidence: Evidence) -> Iterator[Said]:
     yield from _continued(evidence)
 
 
-def _shows(item: Item, text: str) -> Showing:
-    return Showing(item=item, state="holds", text=text, is_measured=True)
-
-
-def _unknown(item: Item, text: str) -> Showing:
-    return Showing(item=item, state="unknown", text=text, is_measured=True)
-
-
-def _proven(rule: str, message: str) -> Finding:
-    return Finding(rule=rule, certainty="proven", place=None, message=message)
-
-
 def _seeds(run: RunEvidence, ledger: Ledger) -> Iterator[Said]:
     """T1: each generator that is in use was seen to be seeded."""
     try:
@@ -82,7 +41,7 @@ def _seeds(run: RunEvidence, ledger: Ledger) -> Iterator[Said]:
     except EvidenceError:
         used = None
     if not used:
-        yield _unknown("T1", "the recorder wrote down no generator")
+        yield undecided("T1", "the recorder wrote down no generator")
         return
     seeds = [(str(e.fields.get("function")), e.fields.get("value")) for e in run.events if e.kind == "seed"]
     idle = untouched(run)
@@ -93,16 +52,16 @@ def _seeds(run: RunEvidence, ledger: Ledger) -> Iterator[Said]:
         if name not in idle and not any(re.match(_SEEDS.get(kind, "$"), function) for function, _ in seeds)
     ]
     if bare:
-        yield _unknown("T1", f"nobody was seen to seed the generator {', '.join(bare)}")
+        yield undecided("T1", f"nobody was seen to seed the generator {', '.join(bare)}")
     elif seeds:
         calls = dict.fromkeys(f"{function}({value})" for function, value in seeds)
-        yield _shows("T1", f"seen before training: {', '.join(list(calls)[:6])}")
+        yield measured("T1", f"seen before training: {', '.join(list(calls)[:6])}")
 
 
 def _accumulation(ledger: Ledger) -> Iterator[Said]:
     largest = max((step.micro_batches for step in ledger.steps), default=0)
     if largest > 1:
-        yield _shows("T5", f"up to {largest} micro-batches in a step")
+        yield measured("T5", f"up to {largest} micro-batches in a step")
 
 
 def _randomness(evidence: Evidence) -> Iterator[Said]:
@@ -110,20 +69,20 @@ def _randomness(evidence: Evidence) -> Iterator[Said]:
     oracle, cause = evidence.measured.rerun, evidence.measured.cause
     if oracle.verdict == "CERTIFIED":
         steps = oracle.compared.steps
-        yield _shows("V1", f"two processes gave the same bits in {steps} steps ({oracle.how})")
+        yield measured("V1", f"two processes gave the same bits in {steps} steps ({oracle.how})")
     elif oracle.verdict == "DIVERGED" and evidence.measured.diverged == "rerun" and cause is not None:
         if cause.kind == "unseeded_randomness":
-            yield _proven("REP707", f"{cause.title}: {oracle.reason}")
+            yield finding("REP707", None, f"{cause.title}: {oracle.reason}")
         else:
-            yield _unknown("V1", f"{oracle.reason}; the cause is {cause.kind}")
+            yield undecided("V1", f"{oracle.reason}; the cause is {cause.kind}")
     else:
-        yield _unknown("V1", oracle.reason or "two processes were not compared")
+        yield undecided("V1", oracle.reason or "two processes were not compared")
 
 
 def _complete(evidence: Evidence) -> Iterator[Said]:
     """C1 and V2: by what the files hold; else by what came back in fresh processes that had nothing but the files."""
     config = str(evidence.basis.config).lower()
-    held: tuple[Held, ...] = ()
+    held: tuple[Checkpoint, ...] = ()
     straight = evidence.measured.inputs.straight
     if evidence.measured.whole is not None and straight is not None:
         held = checkpoint_contents(straight, is_scaled="fp16" in config and evidence.basis.num_gpus > 0)
@@ -131,39 +90,39 @@ def _complete(evidence: Evidence) -> Iterator[Said]:
     complete = [one for one in newest if one.is_complete]
     if complete:
         text = _held_text(complete[0], len(held))
-        yield _shows("V2", text)
+        yield measured("V2", text)
         partial = [one for one in held if one.missing]
         if partial:
-            yield _proven("REP702", f"{partial[0].name}: {partial[0].missing[0].text}")
+            yield finding("REP702", None, f"{partial[0].name}: {partial[0].missing[0].text}")
         yield from _records(complete[0], text)
         return
     came_back = _came_back(evidence)
     if came_back:
-        yield _shows("V2", came_back)
+        yield measured("V2", came_back)
         if newest and newest[0].missing:
-            yield _proven("REP702", f"{newest[0].name}: {newest[0].missing[0].text}")
+            yield finding("REP702", None, f"{newest[0].name}: {newest[0].missing[0].text}")
         else:
-            yield _unknown("C1", came_back)
+            yield undecided("C1", came_back)
     elif newest and newest[0].missing:
-        yield _proven("REP701", f"{newest[0].name}: {'; '.join(part.text for part in newest[0].missing)}")
+        yield finding("REP701", None, f"{newest[0].name}: {'; '.join(part.text for part in newest[0].missing)}")
     else:
         why = _why_unknown(evidence, newest)
-        yield _unknown("C1", why)
-        yield _unknown("V2", why)
+        yield undecided("C1", why)
+        yield undecided("V2", why)
 
 
-def _held_text(held: Held, num: int) -> str:
+def _held_text(held: Checkpoint, num: int) -> str:
     parts = [part.text for part in held.parts if part.state == "held"]
     more = f"; {num} checkpoints were read" if num > 1 else ""
     return f"{held.name} holds {', '.join(parts)}{more}"
 
 
-def _records(held: Held, text: str) -> Iterator[Said]:
+def _records(held: Checkpoint, text: str) -> Iterator[Said]:
     absent = [name for name in ("epoch", "loss", "config", "seed") if name not in held.records]
     if absent:
-        yield _proven("REP702", f"{held.name} has no {', '.join(absent)}")
+        yield finding("REP702", None, f"{held.name} has no {', '.join(absent)}")
     else:
-        yield _shows("C1", f"{text}, with epoch, loss, config and seed")
+        yield measured("C1", f"{text}, with epoch, loss, config and seed")
 
 
 def _came_back(evidence: Evidence) -> str:
@@ -177,7 +136,7 @@ def _came_back(evidence: Evidence) -> str:
     return f"{evidence.measured.resume.how}: {num} of {num} tensors of live state came back with the same bits"
 
 
-def _why_unknown(evidence: Evidence, newest: list[Held]) -> str:
+def _why_unknown(evidence: Evidence, newest: list[Checkpoint]) -> str:
     if evidence.measured.whole is None:
         return "the straight run did not end with whole evidence"
     if newest:
@@ -194,19 +153,21 @@ def _names(evidence: Evidence) -> Iterator[Said]:
     """C2: the names of the straight run's checkpoints."""
     files = evidence.checkpoints
     if not files:
-        yield _unknown("C2", "no file matches the declared checkpoints")
+        yield undecided("C2", "no file matches the declared checkpoints")
         return
     named = [found for file in files if (found := EPOCH_NAME.fullmatch(file.path))]
     epochs = sorted({int(found[2]) for found in named})
     whole, steps = evidence.measured.whole, evidence.steps_per_epoch
     expected = whole[1].last_step // steps if whole is not None and steps else len(epochs)
     if not epochs:
-        yield _proven("REP703", f"{len(files)} checkpoints, none has such a name: {files[0].path}")
+        yield finding("REP703", None, f"{len(files)} checkpoints, none has such a name: {files[0].path}")
     elif epochs != list(range(1, max(len(epochs), expected) + 1)):
-        yield _proven("REP703", f"of {expected} epochs, only {', '.join(map(str, epochs))} have a file of that name")
+        yield finding(
+            "REP703", None, f"of {expected} epochs, only {', '.join(map(str, epochs))} have a file of that name"
+        )
     else:
         paths = ", ".join(found[0].rpartition("/")[2] for found in named[:4])
-        yield _shows("C2", f"{len(epochs)} epochs: {paths}")
+        yield measured("C2", f"{len(epochs)} epochs: {paths}")
 
 
 def _best_and_latest(evidence: Evidence) -> Iterator[Said]:
@@ -219,55 +180,57 @@ def _best_and_latest(evidence: Evidence) -> Iterator[Said]:
     latest = [file for file in files if re.search(r"latest|last|newest", names[file.path])]
     if not best or not latest:
         absent = " and ".join(n for n, found in (("best", best), ("latest", latest)) if not found)
-        yield _proven("REP704", f"no checkpoint is called {absent}: {', '.join(sorted(names)[:4])}")
+        yield finding("REP704", None, f"no checkpoint is called {absent}: {', '.join(sorted(names)[:4])}")
         return
     same = best[0].content_digest is not None and best[0].content_digest == latest[0].content_digest
     how = "the same content: the last was the best" if same else "different content"
-    yield _shows("C3", f"{best[0].path} and {latest[0].path}, {how}")
+    yield measured("C3", f"{best[0].path} and {latest[0].path}, {how}")
 
 
 def _resume(evidence: Evidence) -> Iterator[Said]:
     """C4 and V5: the oracle's answer."""
     oracle = evidence.measured.resume
     if oracle.verdict == "CERTIFIED":
-        yield _shows("C4", f"{oracle.how}: {oracle.compared.steps} steps, bit for bit the straight run's")
+        yield measured("C4", f"{oracle.how}: {oracle.compared.steps} steps, bit for bit the straight run's")
         starts = ", ".join(str(one.started_after_step) for one in oracle.resumes)
-        yield _shows("V5", f"{oracle.how}: resumed after step {starts}")
+        yield measured("V5", f"{oracle.how}: resumed after step {starts}")
     elif oracle.verdict == "DIVERGED":
-        yield _proven("REP706", oracle.reason or "the resumed training differs")
+        yield finding("REP706", None, oracle.reason or "the resumed training differs")
     else:
         for item in ("C4", "V5"):
-            yield _unknown("C4" if item == "C4" else "V5", oracle.reason or "no interrupted training took place")
+            yield undecided("C4" if item == "C4" else "V5", oracle.reason or "no interrupted training took place")
 
 
 def _continued(evidence: Evidence) -> Iterator[Said]:
     """C5: a resumed run went on for an epoch, and its losses are the straight run's."""
     moved = next((check for check in evidence.measured.controls if check.name == "weights_moved"), None)
     if moved is not None and not moved.detected:
-        yield _proven("REP708", moved.detail)
+        yield finding("REP708", None, moved.detail)
     whole, resumed = evidence.measured.whole, evidence.measured.inputs.resumed
     if whole is None or resumed is None:
-        yield _unknown("C5", "no checkpoint was loaded and trained on")
+        yield undecided("C5", "no checkpoint was loaded and trained on")
         return
     straight = {step.step: step.loss for step in whole[1].steps}
     starts = {one.run: one.started_after_step for one in evidence.measured.resume.resumes}
     runs = [r for r in resumed.runs[1:] if r.ledger is not None and r.ledger.start.step > 0 and r.ledger.steps]
     best = max(runs, key=lambda run: len(run.ledger.steps) if run.ledger else 0, default=None)
     if best is None or best.ledger is None or best.record.number not in starts:
-        yield _unknown("C5", "no resumed run went on from a checkpoint")
+        yield undecided("C5", "no resumed run went on from a checkpoint")
         return
     steps = best.ledger.steps
     wrong = [step.step for step in steps if step.loss != straight.get(step.step)]
     went_on = f"{best.name} loaded the checkpoint of step {best.ledger.start.step} and went on for {len(steps)} steps"
     if wrong:
         said = f"{went_on}: from step {wrong[0]} on, {len(wrong)} losses differ"
-        is_the_resumes = evidence.measured.rerun.verdict == "CERTIFIED"
-        yield _proven("REP705", said) if is_the_resumes else _unknown("C5", f"{said}, as they do without a resume")
+        if evidence.measured.rerun.verdict == "CERTIFIED":
+            yield finding("REP705", None, said)
+        else:
+            yield undecided("C5", f"{said}, as they do without a resume")
         return
     epoch = evidence.steps_per_epoch
     is_long = len(steps) >= epoch if epoch else best.ledger.last_step == evidence.measured.inputs.steps
     length = f"an epoch has {epoch}" if epoch else "to the training's end; the length of an epoch is not known"
     if is_long and any(step.loss for step in steps):
-        yield _shows("C5", f"{went_on} ({length}): every loss equals the straight run's")
+        yield measured("C5", f"{went_on} ({length}): every loss equals the straight run's")
     else:
-        yield _unknown("C5", f"{went_on} ({length})")
+        yield undecided("C5", f"{went_on} ({length})")

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.review.evidence.basis import Evidence
 from harness.review.evidence.run_files import Logged, RunFile, contains_config, gather, leaves
-from harness.review.evidence.state_rules import EPOCH_NAME, Evidence
-from harness.review.finding import Finding, Item, Showing
+from harness.review.evidence.state_rules import EPOCH_NAME
+from harness.review.finding import Item, Said, finding, measured, undecided
 
-Said = Finding | Showing
 _VALIDATION = re.compile(r"(^|[^a-z])(val|valid|validation|eval|test)([^a-z]|$)")
 _LOSS = re.compile(r"loss|perplexity")
 _RATE = re.compile(r"(^|[^a-z])(lr|learning_rate)([^a-z]|$)")
@@ -41,21 +41,13 @@ def judge_tracking(evidence: Evidence) -> Iterator[Said]:
     yield from _paths(evidence, logged)
 
 
-def _shows(item: Item, text: str) -> Showing:
-    return Showing(item=item, state="holds", text=text, is_measured=True)
-
-
-def _proven(rule: str, message: str) -> Finding:
-    return Finding(rule=rule, certainty="proven", place=None, message=message)
-
-
 def _environment(evidence: Evidence) -> Iterator[Said]:
     """E1, E5, V3: what the environment of the runs was made of; E3 and E4 stand in the manifest in any case."""
     if lock := evidence.basis.lock:
-        yield _shows("E1", lock)
-        yield _shows("V3", lock)
+        yield measured("E1", lock)
+        yield measured("V3", lock)
     if evidence.measured.rebuild.verdict == "CERTIFIED":
-        yield _shows("E5", f"built again from nothing, the image has the same id ({evidence.measured.rebuild.how})")
+        yield measured("E5", f"built again from nothing, the image has the same id ({evidence.measured.rebuild.how})")
 
 
 def _recorded(evidence: Evidence, files: tuple[RunFile, ...]) -> Iterator[Said]:
@@ -64,11 +56,11 @@ def _recorded(evidence: Evidence, files: tuple[RunFile, ...]) -> Iterator[Said]:
     named = [file.path for file in files if any(value == commit for _, value in _values(file))]
     more = f"; the run's own {named[0]} names it too" if named else "; the run's own files do not name it"
     dirty = ", with uncommitted changes" if evidence.measured.inputs.dirty else ""
-    yield _shows("E3", f"commit {commit[:12]}{dirty} in manifest.json and verdict.json{more}")
+    yield measured("E3", f"commit {commit[:12]}{dirty} in manifest.json and verdict.json{more}")
     if evidence.basis.num_gpus == 0:
         versions = _process_versions(evidence)
         text = f"no GPU is used; recorded are {versions}" if versions else "no GPU is used"
-        yield Showing(item="E2", state="does not apply", text=text, is_measured=True)
+        yield measured("E2", text, "does not apply")
         return
     there = {
         name: file.path
@@ -78,9 +70,9 @@ def _recorded(evidence: Evidence, files: tuple[RunFile, ...]) -> Iterator[Said]:
         if value not in (None, "") and pattern.search(path.lower())
     }
     if absent := [name for name in _VERSIONS if name not in there]:
-        yield _proven("REP710", f"no file of the run has the version of {', '.join(absent)}")
+        yield finding("REP710", None, f"no file of the run has the version of {', '.join(absent)}")
     else:
-        yield _shows("E2", f"CUDA, cuDNN and driver in {', '.join(sorted(set(there.values())))}")
+        yield measured("E2", f"CUDA, cuDNN and driver in {', '.join(sorted(set(there.values())))}")
 
 
 def _process_versions(evidence: Evidence) -> str:
@@ -105,17 +97,17 @@ def _trackers(files: tuple[RunFile, ...]) -> Iterator[Said]:
     trackers = [file for file in files if file.kind in ("tensorboard", "wandb")]
     for file in trackers:
         if file.problem:
-            yield Showing(item="K1", state="unknown", text=f"{file.path}: {file.problem}", is_measured=True)
+            yield undecided("K1", f"{file.path}: {file.problem}")
         elif file.is_empty:
-            yield _proven("REP720", f"{file.path} ({file.size_bytes} bytes) holds no record but its header")
+            yield finding("REP720", None, f"{file.path} ({file.size_bytes} bytes) holds no record but its header")
     full = [file for file in trackers if file.tracked is not None and file.tracked.series]
     if full:
         named = [f"{f.path}: {len(f.tracked.series)} series, {_points(f)} points" for f in full if f.tracked]
-        yield _shows("K1", "; ".join(named[:4]))
+        yield measured("K1", "; ".join(named[:4]))
     elif not trackers:
         others = [file.path for file in files if file.kind == "jsonl" and file.rows]
         more = f"; {others[0]} has metrics as JSON lines" if others else ""
-        yield _proven("REP720", f"no file of TensorBoard or wandb lies below the output{more}")
+        yield finding("REP720", None, f"no file of TensorBoard or wandb lies below the output{more}")
 
 
 def _points(file: RunFile) -> int:
@@ -134,17 +126,17 @@ def _config(evidence: Evidence, files: tuple[RunFile, ...]) -> Iterator[Said]:
         if re.fullmatch(r"config\.json", file.path.rpartition("/")[2]) and "/" not in file.path
     ]
     if equal:
-        yield _shows("E4", f"{equal[0]} has every value of the experiment's config")
+        yield measured("E4", f"{equal[0]} has every value of the experiment's config")
     elif others and config:
-        yield _proven("REP712", f"{others[0]} is not the experiment's config")
+        yield finding("REP712", None, f"{others[0]} is not the experiment's config")
     else:
-        yield _shows("E4", "config.json and manifest.json of this certify; the run itself saved none")
+        yield measured("E4", "config.json and manifest.json of this certify; the run itself saved none")
     if tracked:
-        yield _shows("K2", f"in {', '.join(tracked[:3])}")
+        yield measured("K2", f"in {', '.join(tracked[:3])}")
     elif equal:
-        yield _shows("K2", f"{equal[0]}, beside the metrics")
+        yield measured("K2", f"{equal[0]}, beside the metrics")
     else:
-        yield _proven("REP721", "no tracker has it, and no JSON file of the run equals it")
+        yield finding("REP721", None, "no tracker has it, and no JSON file of the run equals it")
 
 
 def _metrics(evidence: Evidence, logged: Logged) -> Iterator[Said]:
@@ -165,17 +157,17 @@ def _metrics(evidence: Evidence, logged: Logged) -> Iterator[Said]:
         if name not in fullest or len(series[name][fullest[name]]) < steps
     ]
     if short:
-        yield _proven("REP726", f"logged are {', '.join(short)}")
+        yield finding("REP726", None, f"logged are {', '.join(short)}")
     else:
         where = sorted({logged.sources[name] for name in fullest.values()})
-        yield _shows("T7", f"{steps} steps of {' and '.join(fullest.values())} in {', '.join(where)}")
+        yield measured("T7", f"{steps} steps of {' and '.join(fullest.values())} in {', '.join(where)}")
     if train and validation:
         longest = max(validation, key=lambda name: len(validation[name]))
         where = sorted({logged.sources[fullest["loss"]], logged.sources[longest]})
-        yield _shows("K3", f"{fullest['loss']} and {longest} in {', '.join(where)}")
+        yield measured("K3", f"{fullest['loss']} and {longest} in {', '.join(where)}")
     else:
         absent = " and ".join(n for n, found in (("training", train), ("validation", validation)) if not found)
-        yield _proven("REP722", f"no {absent} metric was logged")
+        yield finding("REP722", None, f"no {absent} metric was logged")
 
 
 def _resources(evidence: Evidence, logged: Logged) -> Iterator[Said]:
@@ -192,12 +184,12 @@ def _resources(evidence: Evidence, logged: Logged) -> Iterator[Said]:
         if enough:
             name = max(enough, key=lambda one: len(enough[one]))
             note = "" if has_gpu else " (no GPU is used)"
-            yield _shows(key, f"{name} at {len(enough[name])} steps in {logged.sources[name]}{note}")
+            yield measured(key, f"{name} at {len(enough[name])} steps in {logged.sources[name]}{note}")
         elif has_gpu:
             count = max((len(steps) for steps in found.values()), default=0)
-            yield _proven(rule, f"{what} of the GPU was logged {count} times in {epochs} epochs")
+            yield finding(rule, None, f"{what} of the GPU was logged {count} times in {epochs} epochs")
         else:
-            yield Showing(item=key, state="does not apply", text="no GPU is used", is_measured=True)
+            yield measured(key, "no GPU is used", "does not apply")
 
 
 def _num_epochs(evidence: Evidence) -> int:
@@ -213,6 +205,6 @@ def _paths(evidence: Evidence, logged: Logged) -> Iterator[Said]:
     said = [(name, value) for name, value in logged.texts if _WEIGHTS_FILE.search(value) or _WEIGHTS_FILE.search(name)]
     there = sorted({name for name in names for _, value in said if name in value})
     if there:
-        yield _shows("K5", f"{len(there)} of {len(names)} files are named where they were written: {there[0]}")
+        yield measured("K5", f"{len(there)} of {len(names)} files are named where they were written: {there[0]}")
     elif names:
-        yield _proven("REP724", f"no log names any of {len(names)} checkpoints")
+        yield finding("REP724", None, f"no log names any of {len(names)} checkpoints")

@@ -1,4 +1,4 @@
-"""VRAM: what a probe or a run measured against the budget (V4); nothing is guessed, an estimate is called one.
+"""GPU memory: what a probe or a run measured against the budget (V4); nothing is guessed, an estimate is called one.
 
 A probe's file is written by the pipeline below {output} as `probe.json`; it is hostile until it is read. Its first
 variant is the training as configured, the others are mitigations: gradient checkpointing, a smaller micro-batch with
@@ -9,74 +9,91 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, model_validator
+
+from harness.documents.document import Model
 from harness.errors import EvidenceError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.review.finding import Finding, Showing
+from harness.review.finding import Said, finding, measured, undecided
 
 SHARE = 0.9
 MAX_PROBE_BYTES = 1 << 20
-PHASES = ("forward", "backward", "optimizer")
 _MAX_VARIANTS = 64
+_MAX_SETTINGS = 40
+_MAX_KEY = 80
 _MAX_TEXT = 300
-_MAX_BYTES = 1 << 48
 _GIB = 1 << 30
 _REMEDY = "write it as docs/guide/review.md says: schema 1, and variants with their peaks in bytes"
 _HALF = ("bf16", "fp16", "bfloat16", "float16", "half")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One way to train: peaks in bytes, those of each phase by its name as (allocated, reserved)."""
-
-    name: str
-    settings: Mapping[str, Any]
-    phases: Mapping[str, tuple[int, int]]
-    peak_allocated_bytes: int
-    peak_reserved_bytes: int
-    is_estimate: bool
+def _cut(value: Any) -> Any:
+    return value[:_MAX_TEXT] if isinstance(value, str) else value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """What a probe found; the first variant is the training as configured."""
+def _plain(value: Any) -> Any:
+    """Settings without what is nested, and not more of them than anybody reads."""
+    if not isinstance(value, dict):
+        return value
+    first = list(value.items())[:_MAX_SETTINGS]
+    return {str(key)[:_MAX_KEY]: _cut(one) for key, one in first if isinstance(one, str | int | float | bool)}
 
-    device: str
-    gpu: str
-    method: str
-    in_force: tuple[str, ...]
-    variants: tuple[Variant, ...]
+
+def _known(value: Any) -> Any:
+    """The phases that have numbers, and a name that is known."""
+    if not isinstance(value, dict):
+        return value
+    return {key: value[key] for key in ("forward", "backward", "optimizer") if value.get(key) is not None}
+
+
+_Text = Annotated[str, BeforeValidator(_cut)]
+_OptionalText = Annotated[str, BeforeValidator(lambda value: _cut("" if value is None else value))]
+_Size = Annotated[int, Field(ge=0, le=1 << 48)]
+
+
+class Peak(Model):
+    """The most memory that was in use, and that torch's allocator had reserved."""
+
+    peak_allocated_bytes: _Size
+    peak_reserved_bytes: _Size
+
+
+class Variant(Peak):
+    """One way to train, with the peaks of its phases."""
+
+    name: _Text
+    settings: Annotated[dict[str, JsonValue], BeforeValidator(_plain)] = Field(default_factory=dict)
+    phases: Annotated[dict[str, Peak], BeforeValidator(_known)] = Field(default_factory=dict)
+    is_estimate: bool = False
+
+
+class Probe(Model):
+    """What a probe found; the first variant is the training as configured. Without a GPU all is an estimate."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    device: Literal["cuda", "cpu"]
+    gpu: _OptionalText = ""
+    method: _OptionalText = ""
+    in_force: Annotated[tuple[_Text, ...], Field(max_length=_MAX_VARIANTS)] = ()
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=_MAX_VARIANTS)]
+
+    @model_validator(mode="after")
+    def _estimated(self) -> Probe:
+        if self.device != "cpu" or all(one.is_estimate for one in self.variants):
+            return self
+        estimates = tuple(one.model_copy(update={"is_estimate": True}) for one in self.variants)
+        return self.model_copy(update={"variants": estimates})
 
     @property
     def configured(self) -> Variant:
         """The training as it is."""
         return self.variants[0]
 
-    def to_json(self, budget_gib: float) -> dict[str, Any]:
+    def measured(self, budget_gib: float) -> dict[str, JsonValue]:
         """For the reports, with the budget that it is held against."""
-        return {
-            "device": self.device,
-            "gpu": self.gpu,
-            "method": self.method,
-            "in_force": list(self.in_force),
-            "budget_bytes": int(budget_gib * _GIB),
-            "variants": [
-                {
-                    "name": one.name,
-                    "settings": dict(one.settings),
-                    "phases": {
-                        phase: {"peak_allocated_bytes": allocated, "peak_reserved_bytes": reserved}
-                        for phase, (allocated, reserved) in one.phases.items()
-                    },
-                    "peak_allocated_bytes": one.peak_allocated_bytes,
-                    "peak_reserved_bytes": one.peak_reserved_bytes,
-                    "is_estimate": one.is_estimate,
-                }
-                for one in self.variants
-            ],
-        }
+        return {**self.model_dump(mode="json", exclude={"schema_"}), "budget_bytes": int(budget_gib * _GIB)}
 
 
 def parse_probe(data: bytes, name: str) -> Probe:
@@ -86,56 +103,38 @@ def parse_probe(data: bytes, name: str) -> Probe:
         EvidenceError: it is no JSON, or a field is missing, of a wrong type or out of bounds; it names the field.
     """
     try:
-        document = json.loads(data.decode("utf-8"))
+        return Probe.model_validate_json(json.dumps(json.loads(data.decode("utf-8"))))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise EvidenceError(f"{name}: {where[:200]}: {str(first['msg'])[:200]}", _REMEDY) from error
     except (ValueError, RecursionError):
         raise EvidenceError(f"{name} is no JSON", _REMEDY) from None
-    reader = _Reader(name)
-    if not isinstance(document, dict) or document.get("schema") != 1:
-        raise reader.error("schema", "is not 1")
-    device = reader.text(document, "device")
-    if device not in ("cuda", "cpu"):
-        raise reader.error("device", "is neither cuda nor cpu")
-    variants = document.get("variants")
-    if not isinstance(variants, list) or not 1 <= len(variants) <= _MAX_VARIANTS:
-        raise reader.error("variants", f"is no list of 1 to {_MAX_VARIANTS}")
-    in_force = document.get("in_force", [])
-    if not isinstance(in_force, list) or not all(isinstance(item, str) for item in in_force[:_MAX_VARIANTS]):
-        raise reader.error("in_force", "is no list of strings")
-    return Probe(
-        device=device,
-        gpu=reader.text(document, "gpu", ""),
-        method=reader.text(document, "method", ""),
-        in_force=tuple(str(item)[:_MAX_TEXT] for item in in_force[:_MAX_VARIANTS]),
-        variants=tuple(reader.variant(entry, place, device) for place, entry in enumerate(variants)),
-    )
 
 
-def judge_probe(probe: Probe, budget_gib: float, num_gpus: int) -> tuple[tuple[Finding, ...], tuple[Showing, ...]]:
+def judge_probe(probe: Probe, budget_gib: float, num_gpus: int) -> Said:
     """V4 by a probe."""
     configured = probe.configured
     said = f"{configured.name}: {_gib(configured.peak_reserved_bytes)} reserved of {budget_gib:g} GiB"
     if num_gpus == 0:
-        text = f"the experiment asks for no GPU; {'an estimate' if configured.is_estimate else 'measured'}, {said}"
-        return (), (Showing(item="V4", state="does not apply", text=text, is_measured=True),)
-    if configured.is_estimate or probe.device != "cuda":
-        text = f"no GPU was at hand: an estimate, not a measurement: {said}"
-        return (), (Showing(item="V4", state="unknown", text=text, is_measured=True),)
+        how = "an estimate" if configured.is_estimate else "measured"
+        return measured("V4", f"the experiment asks for no GPU; {how}, {said}", "does not apply")
+    if configured.is_estimate:
+        return undecided("V4", f"no GPU was at hand: an estimate, not a measurement: {said}")
     where = f" on {probe.gpu}" if probe.gpu else ""
     return _judge_peak(configured.peak_reserved_bytes, budget_gib, probe.in_force, f"measured by the probe{where}")
 
 
 def judge_recorded(
     straight: TrajectoryEvidence | None, budget_gib: float, num_gpus: int, config: Mapping[str, Any]
-) -> tuple[tuple[Finding, ...], tuple[Showing, ...]]:
+) -> Said:
     """V4 by what the recorder saw reserved at each step of the straight run."""
     if num_gpus == 0:
-        text = "the experiment asks for no GPU, so no GPU memory is used"
-        return (), (Showing(item="V4", state="does not apply", text=text, is_measured=True),)
+        return measured("V4", "the experiment asks for no GPU, so no GPU memory is used", "does not apply")
     progress = [row for run in (straight.runs if straight else ()) for row in run.progress]
     peaks = [row.vram_bytes for row in progress if row.vram_bytes]
     if not peaks:
-        text = "no step of the straight run recorded any GPU memory"
-        return (), (Showing(item="V4", state="unknown", text=text, is_measured=True),)
+        return undecided("V4", "no step of the straight run recorded any GPU memory")
     how = f"the peak of {len(peaks)} steps of the straight run, as torch's allocator reserved it"
     return _judge_peak(max(peaks), budget_gib, mitigations(config), how)
 
@@ -164,70 +163,15 @@ def _mitigations(value: Any, depth: int) -> list[str]:
     return found
 
 
-def _judge_peak(
-    peak: int, budget_gib: float, in_force: tuple[str, ...], how: str
-) -> tuple[tuple[Finding, ...], tuple[Showing, ...]]:
+def _judge_peak(peak: int, budget_gib: float, in_force: tuple[str, ...], how: str) -> Said:
     share = peak / (budget_gib * _GIB)
     said = f"{_gib(peak)} reserved of {budget_gib:g} GiB ({share:.0%}), {how}"
     if share <= SHARE:
-        return (), (Showing(item="V4", state="holds", text=said, is_measured=True),)
+        return measured("V4", said)
     if in_force:
-        message = f"{said}, although in force: {', '.join(in_force)}"
-        return (Finding(rule="REP802", certainty="proven", place=None, message=message),), ()
-    return (Finding(rule="REP801", certainty="proven", place=None, message=f"{said}; no mitigation is in force"),), ()
+        return finding("REP802", None, f"{said}, although in force: {', '.join(in_force)}")
+    return finding("REP801", None, f"{said}; no mitigation is in force")
 
 
 def _gib(size: int) -> str:
     return f"{size / _GIB:.2f} GiB"
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Fields of one probe file, with errors that name them."""
-
-    name: str
-
-    def error(self, where: str, what: str) -> EvidenceError:
-        return EvidenceError(f"{self.name}: {where} {what}", _REMEDY)
-
-    def text(self, entry: Mapping[str, Any], key: str, default: str | None = None) -> str:
-        value = entry.get(key, default)
-        if value is None and default is not None:
-            return default
-        if not isinstance(value, str):
-            raise self.error(key, "is no string")
-        return value[:_MAX_TEXT]
-
-    def size(self, entry: Mapping[str, Any], key: str, where: str) -> int:
-        value = entry.get(key)
-        if type(value) is not int or not 0 <= value <= _MAX_BYTES:
-            raise self.error(f"{where}.{key}", "is no number of bytes")
-        return value
-
-    def variant(self, entry: Any, place: int, device: str) -> Variant:
-        where = f"variants[{place}]"
-        if not isinstance(entry, dict):
-            raise self.error(where, "is no object")
-        is_estimate = entry.get("is_estimate", device == "cpu")
-        if not isinstance(is_estimate, bool):
-            raise self.error(f"{where}.is_estimate", "is neither true nor false")
-        phases, settings = entry.get("phases", {}), entry.get("settings", {})
-        if not isinstance(phases, dict) or not isinstance(settings, dict):
-            raise self.error(where, "has phases or settings that are no object")
-        sizes: dict[str, tuple[int, int]] = {}
-        for phase in PHASES:
-            if (given := phases.get(phase)) is None:
-                continue
-            if not isinstance(given, dict):
-                raise self.error(f"{where}.phases.{phase}", "is no object")
-            at = f"{where}.phases.{phase}"
-            sizes[phase] = self.size(given, "peak_allocated_bytes", at), self.size(given, "peak_reserved_bytes", at)
-        plain = {str(k)[:80]: v for k, v in list(settings.items())[:40] if isinstance(v, str | int | float | bool)}
-        return Variant(
-            name=self.text(entry, "name"),
-            settings={k: v[:_MAX_TEXT] if isinstance(v, str) else v for k, v in plain.items()},
-            phases=sizes,
-            peak_allocated_bytes=self.size(entry, "peak_allocated_bytes", where),
-            peak_reserved_bytes=self.size(entry, "peak_reserved_bytes", where),
-            is_estimate=is_estimate or device == "cpu",
-        )

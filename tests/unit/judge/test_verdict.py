@@ -9,7 +9,7 @@ from harness.documents.run import Fault
 from harness.documents.verdict import ControlResult
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Rebuild, VerdictInputs
-from harness.review.judged import reviewer_of
+from harness.review.reviewer import reviewer_of
 from tests.made.synthetic import NAMES, STEPS, UNSEEDED, UNSEEDED_BASIS, Quirks, case, good_controls, resumed, straight
 
 WRITE = Fault(kind="in_write", step=6, byte=40)

@@ -9,7 +9,7 @@ import pytest
 
 from harness.documents.verdict import UnreadFile
 from harness.errors import UsageError
-from harness.review.checklist import GROUPS, ITEMS, TITLES, judge_checklist, review_to_json
+from harness.review.checklist import GROUPS, ITEMS, TITLES, judge_checklist
 from harness.review.finding import Finding, Item, Place, Showing, StaticReview
 from harness.review.rules import Rule, severities_of
 
@@ -114,7 +114,7 @@ def test_what_a_project_weakens_is_told() -> None:
         "REP2 (rule-2) is note in pyproject.toml, by default warning",
     )
     assert judged(severities={"rule-2": "veto"}).weakened == ()
-    assert review_to_json(review)["weakened"] == list(review.weakened)
+    assert review.to_json()["weakened"] == list(review.weakened)
 
 
 def test_findings_are_sorted_and_said_once() -> None:
@@ -130,7 +130,7 @@ def test_the_json_has_all_and_equal_reviews_give_equal_bytes() -> None:
         unread=(UnreadFile(path="z.py", reason="50 MB"), UnreadFile(path="a.py", reason="syntax")),
         num_files=3,
     )
-    document = review_to_json(judge_checklist(static, RULES, severities_of(RULES, {})))
+    document = judge_checklist(static, RULES, severities_of(RULES, {})).to_json()
     assert json.loads(json.dumps(document)) == document
     assert [row["id"] for row in document["checklist"]] == list(ITEMS)
     assert [finding["rule"] for finding in document["findings"]] == ["REP1", "REP2"]

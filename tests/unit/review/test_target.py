@@ -6,7 +6,6 @@ import pytest
 
 from harness.documents.experiment import parse_experiment
 from harness.errors import UsageError
-from harness.review.checklist import review_to_json
 from harness.review.evidence.vram import parse_probe
 from harness.review.target import entries_of, read_severities, review_target, target_of, target_of_experiment
 from harness.system.store import open_store
@@ -41,7 +40,7 @@ def store(tmp_path):
 
 
 def state(reviewed, item):
-    rows = review_to_json(reviewed.review)["checklist"]
+    rows = reviewed.review.to_json()["checklist"]
     return next(row["state"] for row in rows if row["id"] == item)
 
 
@@ -110,6 +109,6 @@ def test_what_a_probe_measured_stands_in_the_review(tmp_path, store):
         b' "peak_allocated_bytes": 1, "peak_reserved_bytes": 2}]}',
         "probe.json",
     )
-    document = review_to_json(review_target(root, "exp", store, lambda text: None, probe).review)
+    document = review_target(root, "exp", store, lambda text: None, probe).review.to_json()
     assert document["measured"]["variants"][0]["is_estimate"] is True
     assert document["measured"]["budget_bytes"] == 24 << 30

@@ -16,12 +16,12 @@ from harness.evidence.ledger import Progress
 from harness.evidence.tensor_digest import tensor_digest
 from harness.evidence.trajectory import FileEvidence
 from harness.judge.verdict import judge
-from harness.review.basis import Basis
-from harness.review.evidence.held import checkpoint_contents
+from harness.review.evidence.basis import Basis
+from harness.review.evidence.checkpoint_contents import checkpoint_contents
 from harness.review.evidence.run_files import RunFile, RunFiles
 from harness.review.evidence.tracking_files import Series, Text, TrackedRun
 from harness.review.finding import Finding, Place, StaticReview
-from harness.review.judged import reviewer_of
+from harness.review.reviewer import reviewer_of
 from tests.made.synthetic import (
     KILL,
     STEPS,
@@ -148,7 +148,7 @@ def test_pythons_generator_is_known_by_its_bits_and_by_its_length() -> None:
     words = {f"rng/python/1/{i}": str(i * 7) for i in range(625)}
     values = {**COMPLETE, "rng/python/0": "3", "rng/python/2": "null", **words}
     data = canonical_json([3, b"".join((i * 7).to_bytes(4, "little") for i in range(625)).hex(), None])
-    from harness.review.evidence.held import _Texts
+    from harness.review.evidence.checkpoint_contents import _Texts
 
     texts = _Texts((checkpoint("a.pt", [], values),))
     assert list(texts.python_states()) == [str(tensor_digest(data, "uint8", (len(data),)))]

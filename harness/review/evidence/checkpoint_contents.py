@@ -43,7 +43,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Checkpoint:
     """A checkpoint: one file, or the files of one folder together.
 
     Attributes:
@@ -82,7 +82,7 @@ class Held:
         return f"{self.path}{more} (step {self.step})"
 
 
-def checkpoint_contents(trajectory: TrajectoryEvidence, *, is_scaled: bool = False) -> tuple[Held, ...]:
+def checkpoint_contents(trajectory: TrajectoryEvidence, *, is_scaled: bool = False) -> tuple[Checkpoint, ...]:
     """Every checkpoint of a trajectory whose weights the ledger knows, the newest first.
 
     Args:
@@ -98,12 +98,12 @@ def checkpoint_contents(trajectory: TrajectoryEvidence, *, is_scaled: bool = Fal
     whole = {file.path for file, _ in placed}
     found = []
     for file, step in placed:
-        alone = _held(needs, file, (), step)
+        alone = _read(needs, file, (), step)
         folder = file.path.rpartition("/")[0]
         beside = tuple(f for f in files if f.path not in whole and f.path.rpartition("/")[0] == folder)
-        together = _held(needs, file, beside, step) if beside and not alone.is_complete else alone
+        together = _read(needs, file, beside, step) if beside and not alone.is_complete else alone
         found.append(together if len(together.missing) < len(alone.missing) or together.is_complete else alone)
-    return tuple(sorted(found, key=lambda held: (-held.step, held.path)))
+    return tuple(sorted(found, key=lambda one: (-one.step, one.path)))
 
 
 class _Needs:
@@ -155,7 +155,7 @@ class _Needs:
         return any(name.startswith("scheduler") for name in self.after("lr", last))
 
 
-def _held(needs: _Needs, file: FileEvidence, beside: tuple[FileEvidence, ...], step: int) -> Held:
+def _read(needs: _Needs, file: FileEvidence, beside: tuple[FileEvidence, ...], step: int) -> Checkpoint:
     unit = (file, *beside)
     texts = _Texts(unit)
     weights, moments = needs.after("param", step), needs.after("optim", step)
@@ -168,7 +168,7 @@ def _held(needs: _Needs, file: FileEvidence, beside: tuple[FileEvidence, ...], s
         _position(texts, file.path),
     ]
     records = tuple(name for name, pattern in _RECORDS.items() if texts.has(pattern))
-    return Held(
+    return Checkpoint(
         path=file.path, companions=tuple(f.path for f in beside), step=step, parts=tuple(parts), records=records
     )
 
