@@ -191,12 +191,12 @@ def _optimizer(
     if lacking:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         return Part(name="optimizer", state="missing", text=f"{found}: {lacking[0]}{more} not in it")
-    return Part(name="optimizer", state="unknown", text=f"{found} with the ledger's bits")
+    return Part(name="optimizer", state="unknown", text=f"{found} with the recorded bits")
 
 
 def _scheduler(needs: _Needs, texts: _Texts) -> Part:
     if not needs.has_scheduler:
-        return Part(name="scheduler", state="unneeded", text="no scheduler of torch was seen")
+        return Part(name="scheduler", state="unneeded", text="no torch scheduler is in use")
     if texts.has(re.compile(r"last_epoch|sched")):
         return Part(name="scheduler", state="held", text="the scheduler's state")
     return Part(name="scheduler", state="missing", text="no state of the scheduler (no key `last_epoch`)")
@@ -216,7 +216,7 @@ def _generator(needs: _Needs, unit: tuple[FileEvidence, ...], texts: _Texts, nam
         return Part(name=part, state="unneeded", text=f"nothing draws from the generator {name}")
     entry = needs.after("rng", step)[name]
     if entry.digest in _digests(unit) or (name == "python" and entry.digest in texts.python_states()):
-        return Part(name=part, state="held", text=f"the generator {name}, the ledger's bits")
+        return Part(name=part, state="held", text=f"the generator {name}, with the recorded bits")
     if name == "python":
         is_there = texts.has_row_of(_PYTHON_WORDS)
     elif name == "numpy":
@@ -227,7 +227,7 @@ def _generator(needs: _Needs, unit: tuple[FileEvidence, ...], texts: _Texts, nam
     if is_there:
         return Part(name=part, state="held", text=f"a state of the generator {name}")
     if texts.has(_RNG_NAMES, with_tensors=True) or texts.has_opaque("numpy"):
-        return Part(name=part, state="unknown", text=f"whether a state of the generator {name} is in it")
+        return Part(name=part, state="unknown", text=f"the generator {name}")
     return Part(name=part, state="missing", text=f"no state of the generator {name}, which the training draws from")
 
 
@@ -235,7 +235,7 @@ def _position(texts: _Texts, path: str) -> Part:
     if texts.has(_POSITION) or re.search(r"[0-9]", path.rpartition("/")[2]):
         return Part(name="position", state="held", text="the place in the training (step, epoch or batch)")
     # Whoever derives the place from something else has no need of it: nothing to hold against the file.
-    return Part(name="position", state="unneeded", text="no step, epoch or batch by name")
+    return Part(name="position", state="unneeded", text="no key names a step, epoch or batch")
 
 
 class _Texts:

@@ -41,7 +41,7 @@ def _seeds(run: RunEvidence, ledger: Ledger) -> Iterator[Said]:
     except EvidenceError:
         used = None
     if not used:
-        yield undecided("T1", "the recorder wrote down no generator")
+        yield undecided("T1", "the recorder saw no generator")
         return
     seeds = [(str(e.fields.get("function")), e.fields.get("value")) for e in run.events if e.kind == "seed"]
     idle = untouched(run)
@@ -52,10 +52,10 @@ def _seeds(run: RunEvidence, ledger: Ledger) -> Iterator[Said]:
         if name not in idle and not any(re.match(_SEEDS.get(kind, "$"), function) for function, _ in seeds)
     ]
     if bare:
-        yield undecided("T1", f"nobody was seen to seed the generator {', '.join(bare)}")
+        yield undecided("T1", f"no call was seen that seeds the generator {', '.join(bare)}")
     elif seeds:
         calls = dict.fromkeys(f"{function}({value})" for function, value in seeds)
-        yield measured("T1", f"seen before training: {', '.join(list(calls)[:6])}")
+        yield measured("T1", f"seeded before training: {', '.join(list(calls)[:6])}")
 
 
 def _accumulation(ledger: Ledger) -> Iterator[Said]:
@@ -66,17 +66,17 @@ def _accumulation(ledger: Ledger) -> Iterator[Said]:
 
 def _randomness(evidence: Evidence) -> Iterator[Said]:
     """V1: the same bits in two processes; a divergence of the rerun that has randomness for its cause breaks it."""
-    oracle, cause = evidence.measured.rerun, evidence.measured.cause
-    if oracle.verdict == "CERTIFIED":
-        steps = oracle.compared.steps
-        yield measured("V1", f"two processes gave the same bits in {steps} steps ({oracle.how})")
-    elif oracle.verdict == "DIVERGED" and evidence.measured.diverged == "rerun" and cause is not None:
+    check, cause = evidence.measured.rerun, evidence.measured.cause
+    if check.verdict == "CERTIFIED":
+        steps = check.compared.steps
+        yield measured("V1", f"two processes gave the same bits in {steps} steps ({check.how})")
+    elif check.verdict == "DIVERGED" and evidence.measured.diverged == "rerun" and cause is not None:
         if cause.kind == "unseeded_randomness":
-            yield finding("REP707", None, f"{cause.title}: {oracle.reason}")
+            yield finding("REP707", None, f"{cause.title}: {check.reason}")
         else:
-            yield undecided("V1", f"{oracle.reason}; the cause is {cause.kind}")
+            yield undecided("V1", f"{check.reason}; the cause is {cause.kind}")
     else:
-        yield undecided("V1", oracle.reason or "two processes were not compared")
+        yield undecided("V1", check.reason or "two processes were not compared")
 
 
 def _complete(evidence: Evidence) -> Iterator[Said]:
@@ -131,16 +131,16 @@ def _came_back(evidence: Evidence) -> str:
         return ""
     if any(one.num_tensors == 0 or one.num_equal != one.num_tensors for one in evidence.measured.restored):
         # What differed then and made no difference later is state that nothing drew from.
-        return f"{evidence.measured.resume.how}: what was restored gave the straight run's bits to the end"
+        return f"{evidence.measured.resume.how}: the restored state gave the straight run's bits to the end"
     num = sum(one.num_tensors for one in evidence.measured.restored)
-    return f"{evidence.measured.resume.how}: {num} of {num} tensors of live state came back with the same bits"
+    return f"{evidence.measured.resume.how}: {num} of {num} tensors of live state were restored with the same bits"
 
 
 def _why_unknown(evidence: Evidence, newest: list[Checkpoint]) -> str:
     if evidence.measured.whole is None:
         return "the straight run did not end with whole evidence"
     if newest:
-        return f"{newest[0].name}: could not be told: {', '.join(part.text for part in newest[0].unknown)}"
+        return f"{newest[0].name}: could not be decided: {', '.join(part.text for part in newest[0].unknown)}"
     if not evidence.checkpoints:
         return "no file matches the declared checkpoints"
     unread = [file for file in evidence.checkpoints if file.content is None]
@@ -160,7 +160,7 @@ def _names(evidence: Evidence) -> Iterator[Said]:
     whole, steps = evidence.measured.whole, evidence.steps_per_epoch
     expected = whole[1].last_step // steps if whole is not None and steps else len(epochs)
     if not epochs:
-        yield finding("REP703", None, f"{len(files)} checkpoints, none has such a name: {files[0].path}")
+        yield finding("REP703", None, f"{len(files)} checkpoints, and none is named so: {files[0].path}")
     elif epochs != list(range(1, max(len(epochs), expected) + 1)):
         yield finding(
             "REP703", None, f"of {expected} epochs, only {', '.join(map(str, epochs))} have a file of that name"
@@ -188,17 +188,17 @@ def _best_and_latest(evidence: Evidence) -> Iterator[Said]:
 
 
 def _resume(evidence: Evidence) -> Iterator[Said]:
-    """C4 and V5: the oracle's answer."""
-    oracle = evidence.measured.resume
-    if oracle.verdict == "CERTIFIED":
-        yield measured("C4", f"{oracle.how}: {oracle.compared.steps} steps, bit for bit the straight run's")
-        starts = ", ".join(str(one.started_after_step) for one in oracle.resumes)
-        yield measured("V5", f"{oracle.how}: resumed after step {starts}")
-    elif oracle.verdict == "DIVERGED":
-        yield finding("REP706", None, oracle.reason or "the resumed training differs")
+    """C4 and V5: the check's answer."""
+    check = evidence.measured.resume
+    if check.verdict == "CERTIFIED":
+        yield measured("C4", f"{check.how}: {check.compared.steps} steps, bit for bit the straight run's")
+        starts = ", ".join(str(one.started_after_step) for one in check.resumes)
+        yield measured("V5", f"{check.how}: resumed after step {starts}")
+    elif check.verdict == "DIVERGED":
+        yield finding("REP706", None, check.reason or "the resumed training differs")
     else:
         for item in ("C4", "V5"):
-            yield undecided("C4" if item == "C4" else "V5", oracle.reason or "no interrupted training took place")
+            yield undecided("C4" if item == "C4" else "V5", check.reason or "no interrupted training took place")
 
 
 def _continued(evidence: Evidence) -> Iterator[Said]:
@@ -208,14 +208,14 @@ def _continued(evidence: Evidence) -> Iterator[Said]:
         yield finding("REP708", None, moved.detail)
     whole, resumed = evidence.measured.whole, evidence.measured.inputs.resumed
     if whole is None or resumed is None:
-        yield undecided("C5", "no checkpoint was loaded and trained on")
+        yield undecided("C5", "no run loaded a checkpoint and trained on")
         return
     straight = {step.step: step.loss for step in whole[1].steps}
     starts = {one.run: one.started_after_step for one in evidence.measured.resume.resumes}
     runs = [r for r in resumed.runs[1:] if r.ledger is not None and r.ledger.start.step > 0 and r.ledger.steps]
     best = max(runs, key=lambda run: len(run.ledger.steps) if run.ledger else 0, default=None)
     if best is None or best.ledger is None or best.record.number not in starts:
-        yield undecided("C5", "no resumed run went on from a checkpoint")
+        yield undecided("C5", "no resumed run continued from a checkpoint")
         return
     steps = best.ledger.steps
     wrong = [step.step for step in steps if step.loss != straight.get(step.step)]

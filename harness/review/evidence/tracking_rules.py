@@ -99,7 +99,7 @@ def _trackers(files: tuple[RunFile, ...]) -> Iterator[Said]:
         if file.problem:
             yield undecided("K1", f"{file.path}: {file.problem}")
         elif file.is_empty:
-            yield finding("REP720", None, f"{file.path} ({file.size_bytes} bytes) holds no record but its header")
+            yield finding("REP720", None, f"{file.path} ({file.size_bytes} bytes) holds nothing but its header")
     full = [file for file in trackers if file.tracked is not None and file.tracked.series]
     if full:
         named = [f"{f.path}: {len(f.tracked.series)} series, {_points(f)} points" for f in full if f.tracked]
@@ -107,7 +107,7 @@ def _trackers(files: tuple[RunFile, ...]) -> Iterator[Said]:
     elif not trackers:
         others = [file.path for file in files if file.kind == "jsonl" and file.rows]
         more = f"; {others[0]} has metrics as JSON lines" if others else ""
-        yield finding("REP720", None, f"no file of TensorBoard or wandb lies below the output{more}")
+        yield finding("REP720", None, f"the output has no TensorBoard or wandb file{more}")
 
 
 def _points(file: RunFile) -> int:
@@ -136,7 +136,7 @@ def _config(evidence: Evidence, files: tuple[RunFile, ...]) -> Iterator[Said]:
     elif equal:
         yield measured("K2", f"{equal[0]}, beside the metrics")
     else:
-        yield finding("REP721", None, "no tracker has it, and no JSON file of the run equals it")
+        yield finding("REP721", None, "neither a tracker nor a JSON file of the run has it")
 
 
 def _metrics(evidence: Evidence, logged: Logged) -> Iterator[Said]:
@@ -157,7 +157,7 @@ def _metrics(evidence: Evidence, logged: Logged) -> Iterator[Said]:
         if name not in fullest or len(series[name][fullest[name]]) < steps
     ]
     if short:
-        yield finding("REP726", None, f"logged are {', '.join(short)}")
+        yield finding("REP726", None, f"logged: {', '.join(short)}")
     else:
         where = sorted({logged.sources[name] for name in fullest.values()})
         yield measured("T7", f"{steps} steps of {' and '.join(fullest.values())} in {', '.join(where)}")
@@ -205,6 +205,6 @@ def _paths(evidence: Evidence, logged: Logged) -> Iterator[Said]:
     said = [(name, value) for name, value in logged.texts if _WEIGHTS_FILE.search(value) or _WEIGHTS_FILE.search(name)]
     there = sorted({name for name in names for _, value in said if name in value})
     if there:
-        yield measured("K5", f"{len(there)} of {len(names)} files are named where they were written: {there[0]}")
+        yield measured("K5", f"{len(there)} of {len(names)} checkpoints are named in the logs: {there[0]}")
     elif names:
-        yield finding("REP724", None, f"no log names any of {len(names)} checkpoints")
+        yield finding("REP724", None, f"no log names any of the {len(names)} checkpoints")

@@ -331,7 +331,7 @@ def test_seeds_are_seen_where_the_recorder_saw_them() -> None:
     with_seeds = replace(whole, runs=(replace(run, events=tuple(seeded)),))
     assert item(reviewed(straight=with_seeds), "T1") == (
         "holds",
-        "seen before training: random.seed(17), torch.manual_seed(17)",
+        "seeded before training: random.seed(17), torch.manual_seed(17)",
     )
     state, text = item(reviewed(straight=whole), "T1")
     assert state == "could not tell" and "torch" in text
@@ -416,7 +416,7 @@ def test_what_is_not_logged_is_a_warning(run: TrackedRun, rule: str, name: str) 
 def test_an_empty_file_beside_a_full_one_is_still_found() -> None:
     files = (event_file(FULL), event_file(tracked(), "tb/events.out.tfevents.2"))
     document = reviewed(straight=trained(complete()), files=files)
-    told = "REP720 tb/events.out.tfevents.2 (88 bytes) holds no record but its header"
+    told = "REP720 tb/events.out.tfevents.2 (88 bytes) holds nothing but its header"
     assert item(document, "K1") == ("warning", told)
 
 
