@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
+
+from pydantic import JsonValue
 
 from harness.documents.verdict import ChecklistItem, ItemState, Review, ReviewFinding, Shown
 from harness.review.finding import Finding, Item, Place, Showing, StaticReview
@@ -62,7 +64,7 @@ def judge_checklist(
     *,
     findings: Iterable[Finding] = (),
     showings: Iterable[Showing] = (),
-    measured: Mapping[str, Any] | None = None,
+    measured: Mapping[str, JsonValue] | None = None,
 ) -> Review:
     """Judge every item.
 

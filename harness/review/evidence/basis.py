@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from harness.evidence.trajectory import FileEvidence
 from harness.judge.verdict_inputs import Measured
@@ -30,7 +29,7 @@ class Basis:
 
     static: StaticReview
     severities: Mapping[str, str] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     num_gpus: int = 0
     vram_budget_gib: float = 24.0
     lock: str = ""

@@ -19,7 +19,6 @@ from harness.review.evidence.tracking_files import TrackedRun
 Kind = Literal["tensorboard", "wandb", "jsonl", "json"]
 MAX_ROWS = 1_000_000
 MAX_DEPTH = 32
-MAX_LEAVES = 200_000
 _STEP_KEYS = ("step", "global_step", "_step", "iteration", "iter")
 _REMEDY = "a training writes its metrics as JSON lines, one object a line"
 
@@ -39,7 +38,7 @@ class RunFile:
     kind: Kind
     size_bytes: int
     tracked: TrackedRun | None = None
-    rows: tuple[Mapping[str, Any], ...] = ()
+    rows: tuple[Mapping[str, object], ...] = ()
     document: Any = None
     problem: str = ""
 
@@ -84,13 +83,13 @@ class Logged:
         }
 
 
-def parse_rows(data: bytes, name: str) -> tuple[Mapping[str, Any], ...]:
+def parse_rows(data: bytes, name: str) -> tuple[Mapping[str, object], ...]:
     """JSON lines; a torn last line is left out, for a kill may have cut it.
 
     Raises:
         EvidenceError: any other line is no JSON object, or there are too many.
     """
-    rows: list[Mapping[str, Any]] = []
+    rows: list[Mapping[str, object]] = []
     lines = data.split(b"\n")
     for number, raw in enumerate(lines, start=1):
         if not raw.strip():
@@ -148,12 +147,12 @@ def gather(files: RunFiles) -> Logged:
     return Logged(found, tuple(texts), sources)
 
 
-def row_step(row: Mapping[str, Any]) -> int | None:
+def row_step(row: Mapping[str, object]) -> int | None:
     """The step that a row speaks of."""
-    return next((row[key] for key in _STEP_KEYS if type(row.get(key)) is int), None)
+    return next((value for key in _STEP_KEYS if type(value := row.get(key)) is int), None)
 
 
-def leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, object]]:
     """(path, value) of everything in a JSON value that holds nothing else; what is too deep is left out."""
     if depth > MAX_DEPTH:
         return
@@ -173,7 +172,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def contains_config(document: Any, config: Mapping[str, Any]) -> bool:
+def contains_config(document: Any, config: Mapping[str, object]) -> bool:
     """Whether a document has every value of a configuration at its place; defaults may be added.
 
     The configuration may stand below one key (`{"config": ...}`).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from harness.review.evidence.basis import Evidence
 from harness.review.evidence.run_files import Logged, RunFile, contains_config, gather, leaves
@@ -84,7 +83,7 @@ def _process_versions(evidence: Evidence) -> str:
     return ""
 
 
-def _values(file: RunFile) -> Iterator[tuple[str, Any]]:
+def _values(file: RunFile) -> Iterator[tuple[str, object]]:
     yield from leaves(file.document)
     for row in file.rows[:1000]:
         yield from leaves(row)

@@ -126,7 +126,7 @@ def judge_probe(probe: Probe, budget_gib: float, num_gpus: int) -> Said:
 
 
 def judge_recorded(
-    straight: TrajectoryEvidence | None, budget_gib: float, num_gpus: int, config: Mapping[str, Any]
+    straight: TrajectoryEvidence | None, budget_gib: float, num_gpus: int, config: Mapping[str, object]
 ) -> Said:
     """V4 by what the recorder saw reserved at each step of the straight run."""
     if num_gpus == 0:
@@ -139,7 +139,7 @@ def judge_recorded(
     return _judge_peak(max(peaks), budget_gib, mitigations(config), how)
 
 
-def mitigations(config: Mapping[str, Any]) -> tuple[str, ...]:
+def mitigations(config: Mapping[str, object]) -> tuple[str, ...]:
     """What a configuration says is done to save memory, sorted; by the usual names of its keys."""
     return tuple(sorted(set(_mitigations(config, 0))))
 

@@ -203,7 +203,7 @@ def environment_requirements(document: Any, text: str) -> tuple[Requirement, ...
     return tuple(one for one in _known(found) if one.is_pinned or one.name not in INSTALLERS)
 
 
-def declared_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement, ...]:
+def declared_requirements(document: Mapping[str, object], text: str) -> tuple[Requirement, ...]:
     """What an application's pyproject.toml declares; () for a library, whose ranges are right.
 
     Without a build system nothing is built of a project, so it is no library (PEP 518, and uv's "virtual" projects).
@@ -218,7 +218,7 @@ def declared_requirements(document: Mapping[str, Any], text: str) -> tuple[Requi
     return _known(found)
 
 
-def pipfile_requirements(document: Mapping[str, Any], text: str) -> tuple[Requirement, ...]:
+def pipfile_requirements(document: Mapping[str, object], text: str) -> tuple[Requirement, ...]:
     """What a Pipfile installs."""
     packages = document.get("packages")
     lines = text.splitlines()
