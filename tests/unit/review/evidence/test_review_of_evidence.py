@@ -113,7 +113,7 @@ def test_a_checkpoint_with_the_whole_state_holds_by_its_bits() -> None:
     document = reviewed(straight=trained(complete()))
     state, text = item(document, "V2")
     assert state == "holds"
-    for words in ("3 of 3 trainable tensors", "3 of 3 tensors of the optimizer", "the ledger's bits", "scheduler"):
+    for words in ("3 of 3 trainable tensors", "3 of 3 tensors of the optimizer", "with the recorded bits", "scheduler"):
         assert words in text
     assert item(document, "C1")[0] == "holds" and "REP701" not in rules(document)
 
@@ -214,7 +214,7 @@ def test_a_resume_that_is_certified_outweighs_what_the_declared_files_lack() -> 
     document = reviewed(straight=trained(file), resumed=resumed())
     assert document["checks"]["resume"]["verdict"] == "CERTIFIED"
     state, text = item(document, "V2")
-    assert state == "holds" and "came back with the same bits" in text
+    assert state == "holds" and "restored with the same bits" in text
     assert item(document, "C1")[0] == "warning" and "REP701" not in rules(document)
 
 
