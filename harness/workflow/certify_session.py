@@ -17,7 +17,6 @@ from harness.judge.manifest import Materials
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Reviewer, VerdictInputs
 from harness.review.evidence.basis import Basis
-from harness.review.judged import reviewer_of
 from harness.review.review_tree import review_tree
 from harness.review.reviewer import reviewer_of
 from harness.review.target import basis_of, target_of_experiment
