@@ -87,7 +87,7 @@ def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) ->
         "sarif": lambda: render_sarif(found.review, version=harness.__version__, base=base),
         "junit": lambda: render_review_junit(found.review, name),
         "github": lambda: render_annotations(found.review, base=base),
-        "json": lambda: json.dumps(review_to_json(found.review), indent=1, sort_keys=True) + "\n",
+        "json": lambda: json.dumps(found.review.to_json(), indent=1, sort_keys=True) + "\n",
     }[kind]()
     if output:
         output.write_text(text, encoding="utf-8")
