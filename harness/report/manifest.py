@@ -48,7 +48,7 @@ class ManifestView:
             ended = f"killed ({run.killed_by})" if run.killed_by else "out of memory" if run.oom_killed else run.error
             facts = (f"{run.trajectory} {run.number}", run.mode, line(ended or "by itself"), str(run.exit_code))
             rows.append((*facts, duration(wall.get(name)), *usage(reported.get(name))))
-        columns: dict[str, Kind] = {"Run": "key", "Command": "short", "Ended": "short", "Exit code": "number"}
+        columns: dict[str, Kind] = {"Run": "key", "Command": "short", "Ended": "text", "Exit code": "number"}
         amounts = ("Wall time", "Steps", "Median step", "Slowest", "Recorder", "Memory", "GPU memory")
         return table("The runs", columns | dict.fromkeys(amounts, "amount"), rows, of=self._full.runs)
 
