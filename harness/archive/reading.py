@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.archive.archive_file import ArchiveFile, ArchiveFiles, open_file
 from harness.archive.dependencies import check_dependencies
-from harness.archive.inside import ArchiveFiles
 from harness.archive.tar import read_members
-from harness.archive.window import Window, open_window
 from harness.documents.archive import LeftOut
 from harness.documents.digest import Digest
 from harness.errors import TamperedError, UsageError
@@ -70,37 +69,37 @@ def open_archive(path: Path, progress: Progress) -> Iterator[Archive]:
         TamperedError: a byte is not what it must be.
         HostError: the file cannot be read.
     """
-    window = open_window(path)
+    file = open_file(path)
     try:
-        yield _read(path, window, progress)
+        yield _read(path, file, progress)
     finally:
-        os.close(window.descriptor)
+        os.close(file.descriptor)
 
 
-def _read(path: Path, window: Window, progress: Progress) -> Archive:
-    if window.read(0, len(oci_documents.LAYOUT_FILE) + 1) != oci_documents.LAYOUT_FILE.encode() + b"\0":
+def _read(path: Path, file: ArchiveFile, progress: Progress) -> Archive:
+    if file.read(0, len(oci_documents.LAYOUT_FILE) + 1) != oci_documents.LAYOUT_FILE.encode() + b"\0":
         raise UsageError(f"{path} is no archive of a run", "give a file that `harness archive` wrote")
-    progress(f"reading {window.name}, {window.size / 1e6:.0f} MB")
-    document, places = _members(window)
+    progress(f"reading {file.name}, {file.size / 1e6:.0f} MB")
+    document, places = _members(file)
     manifests = oci_documents.parse_index(document)
-    contents = {name: _small(window, blob, places) for name, blob in manifests.items()}
+    contents = {name: _small(file, blob, places) for name, blob in manifests.items()}
     run = oci_documents.parse_artifact(contents["run"], oci_documents.RUN)
     image = oci_documents.parse_image(contents["image"]) if "image" in contents else None
     packages = (
         oci_documents.parse_artifact(contents["packages"], oci_documents.PACKAGES) if "packages" in contents else None
     )
     if document != oci_documents.render_index(manifests["run"], image, manifests.get("packages")):
-        raise TamperedError(f"{window.name}: its index is not the canonical one of what it holds", _REMEDY)
-    _check_references(window.name, places, manifests, run, image, packages)
-    window.check(places.values())
+        raise TamperedError(f"{file.name}: its index is not the canonical one of what it holds", _REMEDY)
+    _check_references(file.name, places, manifests, run, image, packages)
+    file.check(places.values())
     archive = Archive(
         path=path,
-        size_bytes=window.size,
-        files=ArchiveFiles(window, _placed(run, places), _digests(run), _left_out(window, run, places)),
+        size_bytes=file.size,
+        files=ArchiveFiles(file, _placed(run, places), _digests(run), _left_out(file, run, places)),
         digests=_digests(run),
         image=image,
-        image_config=_small(window, image.config, places) if image else b"",
-        packages=ArchiveFiles(window, _placed(packages, places), _digests(packages)) if packages is not None else None,
+        image_config=_small(file, image.config, places) if image else b"",
+        packages=ArchiveFiles(file, _placed(packages, places), _digests(packages)) if packages is not None else None,
         package_digests=_digests(packages or {}),
     )
     if archive.packages is not None or image is not None:
@@ -108,18 +107,18 @@ def _read(path: Path, window: Window, progress: Progress) -> Archive:
     return archive
 
 
-def _members(window: Window) -> tuple[bytes, dict[str, tuple[Blob, int]]]:
+def _members(file: ArchiveFile) -> tuple[bytes, dict[str, tuple[Blob, int]]]:
     """The index, and each blob with its offset by its digest, in the file's order."""
     places: dict[str, tuple[Blob, int]] = {}
     document, last = b"", ""
-    members = read_members(window.read, window.size, window.name, max_members=_MAX_MEMBERS)
+    members = read_members(file.read, file.size, file.name, max_members=_MAX_MEMBERS)
     for number, (entry, begin) in enumerate(members):
-        _check_form(entry, number, last, window.name)
+        _check_form(entry, number, last, file.name)
         last = entry.path
-        if number == 0 and window.read(begin, entry.size) != oci_documents.LAYOUT:
-            raise TamperedError(f"{window.name}: its {entry.path} is another", _REMEDY)
+        if number == 0 and file.read(begin, entry.size) != oci_documents.LAYOUT:
+            raise TamperedError(f"{file.name}: its {entry.path} is another", _REMEDY)
         if number == 1:
-            document = window.read(begin, entry.size)
+            document = file.read(begin, entry.size)
         if number > 1:
             blob = Blob("sha256:" + entry.path.removeprefix(oci_documents.BLOBS), entry.size)
             places[blob.digest] = (blob, begin)
@@ -138,14 +137,14 @@ def _check_form(entry: Entry, number: int, last: str, name: str) -> None:
         raise TamperedError(f"{name}: {entry.path[:100]!a} is no member that an archive has there", _REMEDY)
 
 
-def _small(window: Window, blob: Blob, places: Mapping[str, tuple[Blob, int]]) -> bytes:
+def _small(file: ArchiveFile, blob: Blob, places: Mapping[str, tuple[Blob, int]]) -> bytes:
     """A blob that is read whole, its digest checked."""
     found, offset = places.get(blob.digest, (None, 0))
     if found != blob or blob.size > oci_documents.MAX_DOCUMENT_BYTES:
-        raise TamperedError(f"{window.name}: {blob.path} is missing, too large, or of another size", _REMEDY)
-    data = window.read(offset, blob.size)
+        raise TamperedError(f"{file.name}: {blob.path} is missing, too large, or of another size", _REMEDY)
+    data = file.read(offset, blob.size)
     if oci_documents.blob_of(data) != blob:
-        raise TamperedError(f"{window.name}: {blob.path} is not what it was", _REMEDY)
+        raise TamperedError(f"{file.name}: {blob.path} is not what it was", _REMEDY)
     return data
 
 
@@ -179,12 +178,12 @@ def _digests(members: Mapping[str, Blob]) -> dict[str, Digest]:
     return {title: Digest.parse(members[title].digest) for title in sorted(members)}
 
 
-def _left_out(window: Window, run: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> LeftOut:
+def _left_out(file: ArchiveFile, run: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> LeftOut:
     """What the folder held beside its files, as `not-archived.json` names it."""
     if oci_documents.NOT_ARCHIVED not in run:
         return LeftOut(links=(), others=(), empty=())
-    data = _small(window, run[oci_documents.NOT_ARCHIVED], places)
+    data = _small(file, run[oci_documents.NOT_ARCHIVED], places)
     left_out = LeftOut.load(data, oci_documents.NOT_ARCHIVED)
     if left_out.write() != data or any(path in run for path in left_out.paths):
-        raise TamperedError(f"{window.name}: its {oci_documents.NOT_ARCHIVED} is not as it was written", _REMEDY)
+        raise TamperedError(f"{file.name}: its {oci_documents.NOT_ARCHIVED} is not as it was written", _REMEDY)
     return left_out

@@ -43,8 +43,8 @@ def create(name: str) -> int:
 
     `harness archive` signs with your only key; with several, the one called `default`, or the one that --key names.
     """
-    from harness.signing.key_folder import config_folder
     from harness.signing.keys import create_key
+    from harness.signing.known_keys import config_folder
 
     made = create_key(name)
     tell(f"made {config_folder() / 'keys' / name}.pem, readable by you alone: keep it on this machine")

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.errors import TamperedError
+from harness.errors import TamperedError, UsageError
 
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 64  # ours have ten; Python gives up comparing and writing at some hundreds
@@ -86,6 +86,18 @@ def read_json(data: bytes | memoryview, name: str) -> dict[str, Any]:
     if level:
         raise TamperedError(f"{name} is nested deeper than {MAX_DEPTH} levels", REMEDY)
     return value
+
+
+def check_schema(document: dict[str, Any], newest: int, name: str) -> None:
+    """Refuse a document of a schema that this version does not know.
+
+    Raises:
+        UsageError: a newer version of this program wrote it in another format.
+    """
+    schema = document.get("schema")
+    if type(schema) is int and schema > newest:
+        problem = f"{name} has format {schema}, this version reads up to {newest}"
+        raise UsageError(problem, "use the version of the harness that wrote it, or a newer one")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from harness.documents.document import Document, Model
+from harness.documents.document import Document, Model, check_schema, read_json
 from harness.documents.environment import EnvironmentFacts
 from harness.documents.run import RunFacts
 from harness.documents.scope import Prefix
 from harness.documents.verdict import ReviewFinding
+
+SCHEMA = 1
 
 
 class Open(Model):
@@ -157,3 +159,15 @@ class Manifest(Document):
     runs: tuple[RunFacts, ...]
     trajectories: dict[str, TrajectoryFacts]
     volatile: Volatile
+
+    @classmethod
+    def load(cls, data: bytes | memoryview, name: str) -> Self:
+        """Read `manifest.json`.
+
+        Raises:
+            TamperedError: it is malformed.
+            UsageError: a newer version of this program wrote it in another format.
+        """
+        document = read_json(data, name)
+        check_schema(document, SCHEMA, name)
+        return cls.from_json(document, name)

@@ -11,11 +11,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue
 
-from harness.documents.document import Document, Model, read_json
+from harness.documents.document import Document, Model, check_schema, read_json
 from harness.documents.environment import EnvironmentFacts
 from harness.documents.preflight import PreflightRow
 from harness.documents.scope import Prefix
-from harness.errors import UsageError
 
 SCHEMA = 2
 Word = Literal["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED"]
@@ -303,7 +302,7 @@ class Replay(Model):
 
     record: ReplayedRecord
     against: str | None
-    tier: str
+    tier: Literal["same machine", "same model", "same architecture", "other"]
     tier_detail: tuple[str, ...]
     environment: tuple[EnvironmentChange, ...]
     image: ImageIds
@@ -361,11 +360,8 @@ def upgraded(document: dict[str, Any], name: str) -> dict[str, Any]:
     Raises:
         UsageError: it is of a newer schema.
     """
-    schema = document.get("schema")
-    if type(schema) is int and schema > SCHEMA:
-        problem = f"{name} has format {schema}, this version reads up to {SCHEMA}"
-        raise UsageError(problem, "use the version of the harness that wrote it, or a newer one")
-    if schema != 1:
+    check_schema(document, SCHEMA, name)
+    if document.get("schema") != 1:
         return document
     new = {key: value for key, value in document.items() if key not in ("schema", "oracles", "control")}
     new |= {"schema": SCHEMA, "checks": document.get("oracles")}

@@ -20,15 +20,14 @@ from harness.documents.archive import LICENCES
 from harness.documents.digest import Digest
 from harness.documents.document import MAX_BYTES, read_json
 from harness.documents.experiment import Experiment
-from harness.documents.verdict import upgraded
 from harness.errors import EvidenceError, HarnessError, TamperedError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.recorded import Record, read_record, recorded_training
 from harness.judge.verdict_inputs import RecordedTraining
 from harness.runs.load_evidence import load_trajectory
 from harness.system.files import Files, FolderFiles
 from harness.system.git import HASH, Exported, Source, find_commit
 from harness.system.store import Progress, Store, file_digest, tree_digest
+from harness.verify.record import Record, recorded_training
 from harness.verify.verification import Verification
 from harness.verify.verify import verify
 
@@ -251,13 +250,11 @@ def _known(root: Path) -> Iterator[_Known]:
 
 
 def _read(files: Files, place: Place, verification: Verification, archive: Archive | None) -> OpenRecord:
-    manifest, verdict = (_document(files, name) for name in ("manifest.json", "verdict.json"))
-    verdict = upgraded(verdict, "verdict.json")
-    record, signer = read_record(manifest, verdict), verification.signer
+    record, signer = verification.record, verification.signer
+    assert record is not None  # more than a certificate was found consistent
     recorded = recorded_training(
         record,
         _straight(record, files, has_files=verification.level == "evidence"),
-        word=str(verdict["verdict"]),
         source=place.shown,
         key=None if signer is None else signer.name or signer.key_id,
     )
@@ -273,7 +270,7 @@ def _read(files: Files, place: Place, verification: Verification, archive: Archi
 
 
 def _straight(record: Record, files: Files, *, has_files: bool) -> TrajectoryEvidence:
-    runs = record.records.get(_STRAIGHT, ())
+    runs = record.runs.get(_STRAIGHT, ())
     declared = record.experiment
     globs = (declared.outputs, declared.checkpoints) if has_files else ((), ())
     return load_trajectory(files.below(_STRAIGHT), "record", runs, *globs, declared.policy.volatile)

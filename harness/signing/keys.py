@@ -28,26 +28,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from harness.errors import HostError, UsageError
 from harness.signing.bundle import Envelope, pae, render_bundle
-from harness.signing.key_folder import NAME, check_name, config_folder, make_subfolder, write_new
-from harness.signing.known_keys import Known, known_as, known_name, own_keys, read_public, trust_key, trusted_keys
+from harness.signing.known_keys import NAME, check_name, config_folder, make_subfolder, write_new
 from harness.signing.public_key import PublicKey, verify_bundle
 from harness.system.store import disk_errors
-
-__all__ = [
-    "KEY_VARIABLE",
-    "Known",
-    "PublicKey",
-    "Signing",
-    "create_key",
-    "known_as",
-    "known_name",
-    "load_signer",
-    "own_keys",
-    "read_public",
-    "trust_key",
-    "trusted_keys",
-    "verify_bundle",
-]
 
 KEY_VARIABLE = "HARNESS_KEY"
 DEFAULT_NAME = "default"

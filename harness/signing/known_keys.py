@@ -1,18 +1,22 @@
-"""Public keys that this machine has names for: its own, those that somebody here trusts, those of a checkout."""
+"""Public keys that this machine has names for: its own, those that somebody here trusts, those of a checkout.
+
+Source of the folder: https://specifications.freedesktop.org/basedir-spec/latest/.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError, TamperedError, UsageError
-from harness.signing.key_folder import NAME, check_name, config_folder, make_subfolder, write_new
 from harness.signing.public_key import MAX_KEY_BYTES, PublicKey
 from harness.system.store import disk_errors
 
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CHECKOUT_KEYS = Path("manifests") / "keys"
 
 
@@ -36,6 +40,46 @@ class Known:
         return f"{self.name} (so says manifests/keys of this checkout)" if self.source == "checkout" else self.name
 
 
+def config_folder() -> Path:
+    """Where this user's keys lie; a relative `XDG_CONFIG_HOME` is ignored, as its specification demands."""
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    base = Path(home) if Path(home).is_absolute() else Path(os.environ.get("HOME") or "/root") / ".config"
+    return base / "repro-harness"
+
+
+def check_name(name: str) -> None:
+    """Whether a key may be called so.
+
+    Raises:
+        UsageError: it may not; a name is part of a file's.
+    """
+    if not NAME.fullmatch(name):
+        problem = f"{name[:80]!r} cannot be the name of a key"
+        raise UsageError(problem, "use up to 64 of a-z 0-9 . _ - and begin with a letter or a digit")
+
+
+def make_subfolder(name: str, mode: int) -> Path:
+    """A folder below `config_folder()`, made with this mode if it is not there.
+
+    Raises:
+        HostError: it cannot be made.
+    """
+    folder = config_folder() / name
+    with disk_errors("making the folder of keys"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=mode, exist_ok=True)
+    return folder
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that must not be there yet; nobody else can read it at any moment, unless the mode says so."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
 def own_keys() -> tuple[Known, ...]:
     """The public halves of this machine's own keys, sorted by name."""
     return _known_in(config_folder() / "keys", "own")
@@ -51,18 +95,10 @@ def checkout_keys(root: Path | None) -> tuple[Known, ...]:
     return () if root is None else _known_in(root / CHECKOUT_KEYS, "checkout")
 
 
-def known_as(key: PublicKey, root: Path | None) -> Known | None:
-    """Under which name this machine, else the checkout at `root`, knows a key; None for a key that nobody named."""
-    for known in (*trusted_keys(), *own_keys(), *checkout_keys(root)):
-        if known.key == key:
-            return known
-    return None
-
-
-def known_name(key: PublicKey, root: Path | None) -> str | None:
-    """`known_as` in words: the name, and that only the checkout says so where that is all there is."""
-    known = known_as(key, root)
-    return None if known is None else str(known)
+def find_key(key_id: str, root: Path | None) -> Known | None:
+    """The key with an id, if this machine, else the checkout at `root`, has a name for it."""
+    known = (*trusted_keys(), *own_keys(), *checkout_keys(root))
+    return next((one for one in known if one.key.key_id == key_id), None)
 
 
 def find_known(name: str, root: Path | None) -> Known:

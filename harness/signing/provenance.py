@@ -8,13 +8,15 @@ Source: https://slsa.dev/spec/v1.0/provenance, https://github.com/package-url/pu
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 from urllib.parse import quote
 
-from harness.documents.certificate import EvidenceFile
+from pydantic import JsonValue
+
+from harness.documents.certificate import Closed, EvidenceFile
 from harness.documents.manifest import InputFacts, Manifest
 from harness.documents.verdict import Verdict
-from harness.signing.certificate import hex_of, rfc3339
+from harness.signing.certificate import rfc3339
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:repro-harness:training:v1"
@@ -22,68 +24,117 @@ BUILDER = "urn:repro-harness:builder:v1"
 _BYPRODUCTS = ("manifest.json", "verdict.json", "/ledger.jsonl")
 
 
-def provenance(verdict: Verdict, manifest: Manifest, evidence: tuple[EvidenceFile, ...]) -> dict[str, Any]:
+class ResourceDescriptor(Closed):
+    """Something that the outputs were made from or with, by its digests (in-toto's ResourceDescriptor)."""
+
+    name: str
+    digest: dict[str, str]
+    uri: str | None = None
+    annotations: dict[str, str] | None = None
+
+
+class BuildDefinition(Closed):
+    """What a person chose, what this program set, and what the training was made from."""
+
+    build_type: str = BUILD_TYPE
+    external_parameters: dict[str, str | int]
+    internal_parameters: dict[str, JsonValue]
+    resolved_dependencies: tuple[ResourceDescriptor, ...]
+
+
+class Builder(Closed):
+    """This program; one id for each mode: outside a container nothing keeps a training from the rest of the machine."""
+
+    id: str
+    builder_dependencies: tuple[ResourceDescriptor, ...]
+    version: dict[str, str]
+
+
+class Metadata(Closed):
+    """When it ran."""
+
+    invocation_id: str
+    started_on: str
+    finished_on: str
+
+
+class RunDetails(Closed):
+    """By what and when it was made, and the records that cannot be made again."""
+
+    builder: Builder
+    metadata: Metadata
+    byproducts: tuple[ResourceDescriptor, ...]
+
+
+class Provenance(Closed):
+    """The predicate."""
+
+    build_definition: BuildDefinition
+    run_details: RunDetails
+
+
+def provenance(verdict: Verdict, manifest: Manifest, evidence: tuple[EvidenceFile, ...]) -> Provenance:
     """The predicate; `evidence` is the certificate's.
 
     Raises:
         TamperedError: the manifest does not say when it began and ended.
     """
-    return {
-        "buildDefinition": {
-            "buildType": BUILD_TYPE,
-            # What a person chose: the command line.
-            "externalParameters": {
-                "experiment": verdict.experiment,
-                "commit": verdict.commit,
-                **({} if verdict.scope is None else {"steps": verdict.scope.steps}),
-            },
-            # What this program set; the settings of every process stand in manifest.json.
-            "internalParameters": {
-                "experimentDigest": manifest.experiment_digest,
-                "codeDigest": manifest.code.sha256,
-                "isWorkingTreeDirty": verdict.dirty,
-                "trajectories": sorted(manifest.trajectories),
-            },
-            "resolvedDependencies": _dependencies(verdict, manifest, evidence),
-        },
-        "runDetails": {
-            # One id for each mode: outside a container nothing keeps a training from the rest of the machine.
-            "builder": {
-                "id": f"{BUILDER}:{verdict.runner}",
-                "builderDependencies": _builder_dependencies(manifest),
-                "version": {"repro-harness": manifest.harness.version},
-            },
-            "metadata": {
-                "invocationId": verdict.run_id,
-                "startedOn": rfc3339(manifest.volatile.started),
-                "finishedOn": rfc3339(manifest.volatile.finished),
-            },
-            "byproducts": [one.to_json() for one in evidence if one.name.endswith(_BYPRODUCTS)],
-        },
+    files = [_resource(one.name, one.digest.sha256) for one in evidence]
+    steps = {} if verdict.scope is None else {"steps": verdict.scope.steps}
+    # The settings of every process stand in manifest.json.
+    internal: dict[str, JsonValue] = {
+        "experimentDigest": manifest.experiment_digest,
+        "codeDigest": manifest.code.sha256,
+        "isWorkingTreeDirty": verdict.dirty,
+        "trajectories": [*sorted(manifest.trajectories)],
     }
+    own = {"recorder": manifest.harness.recorder, "harness": manifest.harness.sources}
+    return Provenance(
+        build_definition=BuildDefinition(
+            external_parameters={"experiment": verdict.experiment, "commit": verdict.commit, **steps},
+            internal_parameters=internal,
+            resolved_dependencies=(*_dependencies(verdict, manifest, files),),
+        ),
+        run_details=RunDetails(
+            builder=Builder(
+                id=f"{BUILDER}:{verdict.runner}",
+                builder_dependencies=tuple(_resource(name, digest) for name, digest in own.items() if digest),
+                version={"repro-harness": manifest.harness.version},
+            ),
+            metadata=Metadata(
+                invocation_id=verdict.run_id,
+                started_on=rfc3339(manifest.volatile.started),
+                finished_on=rfc3339(manifest.volatile.finished),
+            ),
+            byproducts=tuple(one for one in files if one.name.endswith(_BYPRODUCTS)),
+        ),
+    )
 
 
-def _dependencies(verdict: Verdict, manifest: Manifest, evidence: tuple[EvidenceFile, ...]) -> list[dict[str, Any]]:
+def _dependencies(
+    verdict: Verdict, manifest: Manifest, files: list[ResourceDescriptor]
+) -> Iterator[ResourceDescriptor]:
     """Commit, code, locks, image and inputs, as far as their digests are known."""
-    found: list[dict[str, Any]] = []
     if not verdict.dirty:
-        found.append({"name": "commit", "digest": {"gitCommit": verdict.commit}})
-    found += [one.to_json() for one in evidence if one.name == "code.tar"]
+        yield ResourceDescriptor(name="commit", digest={"gitCommit": verdict.commit})
+    yield from (one for one in files if one.name == "code.tar")
     own = f"{manifest.experiment.get('image')}.lock"
     for name, digest in sorted(manifest.image.locks.items()):
         if name == own or name.startswith("base-"):  # the manifest lists the locks of all images
-            found.append({"name": f"lockfiles/{name}", "digest": {"sha256": hex_of(digest)}})
+            yield _resource(f"lockfiles/{name}", digest)
     if manifest.image.id:
-        found.append({"name": f"image {manifest.image.name}", "digest": {"sha256": hex_of(manifest.image.id)}})
-    return [*found, *(_input(name, value) for name, value in sorted(manifest.inputs.items()))]
+        yield _resource(f"image {manifest.image.name}", manifest.image.id)
+    note = {"digestOf": "what sha256sum prints for the files, sorted by path"}
+    for name, value in sorted(manifest.inputs.items()):
+        annotations = note if value.hf is not None else None
+        yield _resource(f"inputs/{name}", value.sha256, input_uri(value), annotations)
 
 
-def _input(name: str, value: InputFacts) -> dict[str, Any]:
-    uri = input_uri(value)
-    entry: dict[str, Any] = {"name": f"inputs/{name}", "digest": {"sha256": hex_of(value.sha256)}}
-    if value.hf is not None:
-        entry["annotations"] = {"digestOf": "what sha256sum prints for the files, sorted by path"}
-    return entry if uri is None else {**entry, "uri": uri}
+def _resource(
+    name: str, digest: str, uri: str | None = None, annotations: dict[str, str] | None = None
+) -> ResourceDescriptor:
+    sha256 = digest.removeprefix("sha256:")
+    return ResourceDescriptor(name=name, digest={"sha256": sha256}, uri=uri, annotations=annotations)
 
 
 def input_uri(value: InputFacts) -> str | None:
@@ -100,9 +151,3 @@ def input_uri(value: InputFacts) -> str | None:
 def _package_url(kind: str, name: str, version: str | None) -> str:
     """In purl's canonical form: all but letters, digits and `.-_~:` is escaped, segments are kept."""
     return f"pkg:{kind}/{quote(name, safe='/:')}@{quote(version or '', safe=':')}"
-
-
-def _builder_dependencies(manifest: Manifest) -> list[dict[str, Any]]:
-    """The recorder and this program's own sources, by the digests of their trees."""
-    own = {"recorder": manifest.harness.recorder, "harness": manifest.harness.sources}
-    return [{"name": name, "digest": {"sha256": hex_of(digest)}} for name, digest in own.items() if digest]

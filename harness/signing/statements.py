@@ -10,7 +10,7 @@ from typing import Any
 
 import rfc8785
 
-from harness.documents.certificate import STATEMENT_TYPE
+from harness.documents.certificate import STATEMENT_TYPE, Closed
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
 from harness.errors import TamperedError
@@ -25,7 +25,7 @@ def statements(certificate: bytes, verdict: Verdict, manifest: Manifest) -> tupl
         TamperedError: the certificate is none, or the manifest holds what no statement can.
     """
     evidence = read_certificate(certificate).predicate.evidence
-    predicates = {
+    predicates: dict[str, Closed] = {
         provenance.PREDICATE_TYPE: provenance.provenance(verdict, manifest, evidence),
         test_result.PREDICATE_TYPE: test_result.outcome(verdict, manifest, evidence),
     }
@@ -36,7 +36,8 @@ def statements(certificate: bytes, verdict: Verdict, manifest: Manifest) -> tupl
         raise TamperedError(f"the manifest holds what no statement can: {str(error)[:200]}", "certify again") from error
 
 
-def _render(subject: Any, predicate_type: str, predicate: dict[str, Any]) -> bytes:
+def _render(subject: Any, predicate_type: str, predicate: Closed) -> bytes:
+    value = predicate.model_dump(mode="json", exclude_none=True)
     return rfc8785.dumps(
-        {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": predicate_type, "predicate": predicate}
+        {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": predicate_type, "predicate": value}
     )

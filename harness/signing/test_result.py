@@ -10,29 +10,45 @@ Source: https://github.com/in-toto/attestation/blob/main/spec/predicates/test-re
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Literal
 
-from harness.documents.certificate import EvidenceFile
+from harness.documents.certificate import Closed, EvidenceFile
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
-from harness.signing.certificate import hex_of
+from harness.signing.provenance import ResourceDescriptor
 
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 _REVIEW = {"holds": "passed", "warning": "warned", "could not tell": "warned", "vetoed": "failed"}
 
 
-def outcome(verdict: Verdict, manifest: Manifest, evidence: tuple[EvidenceFile, ...]) -> dict[str, Any]:
+class Outcome(Closed):
+    """The predicate."""
+
+    result: Literal["PASSED", "WARNED", "FAILED"]
+    configuration: tuple[ResourceDescriptor, ...]
+    passed_tests: tuple[str, ...]
+    warned_tests: tuple[str, ...]
+    failed_tests: tuple[str, ...]
+
+
+def outcome(verdict: Verdict, manifest: Manifest, evidence: tuple[EvidenceFile, ...]) -> Outcome:
     """The predicate; `evidence` is the certificate's."""
-    tests: dict[str, list[str]] = {"passed": [], "warned": [], "failed": []}
-    for name, state in _tests(verdict):
-        tests[state].append(name)
-    result = ("WARNED" if tests["warned"] else "PASSED") if verdict.verdict == "CERTIFIED" else "FAILED"
-    declared = {"name": "experiment", "digest": {"sha256": hex_of(manifest.experiment_digest)}}
-    return {
-        "result": result,
-        "configuration": [declared, *(one.to_json() for one in evidence if one.name == "config.json")],
-        **{f"{state}Tests": sorted(names) for state, names in tests.items()},
-    }
+    passed, warned, failed = (
+        tuple(sorted(name for name, state in _tests(verdict) if state == wanted))
+        for wanted in ("passed", "warned", "failed")
+    )
+    digests = {"experiment": manifest.experiment_digest}
+    digests |= {one.name: one.digest.sha256 for one in evidence if one.name == "config.json"}
+    return Outcome(
+        result="FAILED" if verdict.verdict != "CERTIFIED" else "WARNED" if warned else "PASSED",
+        configuration=tuple(
+            ResourceDescriptor(name=name, digest={"sha256": digest.removeprefix("sha256:")})
+            for name, digest in digests.items()
+        ),
+        passed_tests=passed,
+        warned_tests=warned,
+        failed_tests=failed,
+    )
 
 
 def _tests(verdict: Verdict) -> Iterator[tuple[str, str]]:

@@ -15,15 +15,15 @@ from harness.documents.document import REMEDY
 from harness.documents.experiment import Experiment, parse_experiment
 from harness.documents.names import NAME
 from harness.errors import EvidenceError, TamperedError, UsageError
-from harness.judge.recorded import Record
 from harness.review.evidence.basis import Basis
 from harness.review.review_tree import review_tree
 from harness.review.target import basis_of, target_of_experiment
 from harness.system.files import Files, FolderFiles
 from harness.system.project import EXPERIMENTS
 from harness.system.store import Store, tree_digest
+from harness.verify.comparison import first_difference
 from harness.verify.material import CODE_TAR, Material
-from harness.verify.rejudge import first_difference
+from harness.verify.record import Record
 
 MAX_CODE_BYTES = 1 << 32
 _MAX_TEXT_BYTES = 1 << 20
@@ -92,11 +92,11 @@ def check_code(record: Record, code: Code, config: bytes) -> int:
         raise TamperedError(f"manifest.json has another experiment than the code declares: {different}", REMEDY)
     if config != canonical_json(record.experiment.config) + b"\n":
         raise TamperedError("config.json is not the configuration of the experiment", REMEDY)
-    for name, told in record.locks.items():
+    for name, told in record.manifest.image.locks.items():
         data = _read(code.files, f"lockfiles/{name}", _MAX_LOCK_BYTES)
         if str(sha256(data)) != told:
             raise TamperedError(f"lockfiles/{name} in the code is not the lock that manifest.json names", REMEDY)
-    return len(record.locks)
+    return len(record.manifest.image.locks)
 
 
 def review_again(record: Record, code: Code, store: Store | None) -> Basis:
@@ -115,7 +115,7 @@ def review_again(record: Record, code: Code, store: Store | None) -> Basis:
 
 
 def _declared(record: Record, files: Files) -> Experiment:
-    name = record.name
+    name = record.manifest.name
     if not NAME.fullmatch(name):
         raise TamperedError(f"manifest.json: {name[:80]!a} is no experiment's name", REMEDY)
     path = (EXPERIMENTS / f"{name}.yaml").as_posix()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.documents.digest import Data, Digest
+from harness.documents.digest import Digest
 from harness.documents.document import MAX_BYTES
 from harness.errors import EvidenceError, HostError, TamperedError, UsageError
 from harness.images.oci_documents import NOT_ARCHIVED
@@ -35,6 +35,7 @@ class Material:
         size_bytes: of all of it.
         code: opens the exported code; None where it is not here.
         form: what was checked about its form already, in words.
+        bundle_name: what the signed statements are called; of the files beside a bundle alone only its key counts.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Material:
     size_bytes: int
     code: Path | None = None
     form: str = ""
+    bundle_name: str = BUNDLE
 
     @property
     def level(self) -> Level:
@@ -52,7 +54,7 @@ class Material:
     @property
     def is_signed(self) -> bool:
         """Whether there is a bundle of signed statements."""
-        return self.files.exists(BUNDLE)
+        return self.files.exists(self.bundle_name)
 
     def bundle(self) -> bytes:
         """The signed statements.
@@ -60,7 +62,7 @@ class Material:
         Raises:
             TamperedError: they are not there.
         """
-        return self.needed(BUNDLE, MAX_BUNDLE_BYTES)
+        return self.needed(self.bundle_name, MAX_BUNDLE_BYTES)
 
     def key(self) -> bytes | None:
         """The public key beside them, if there is one."""
@@ -109,9 +111,9 @@ def open_material(path: Path, progress: Progress) -> Iterator[Material]:
     elif path.name == CERTIFICATE:
         raise UsageError(f"{path} alone is not signed", "give its folder, or the archive that was made of it")
     elif is_bundle:
-        files = FolderFiles(path.resolve().parent)
-        renamed = _Renamed(files, path.resolve().name)
-        yield Material(kind="certificate", files=renamed, digests={}, size_bytes=path.stat().st_size)
+        file = path.resolve()
+        files, size = FolderFiles(file.parent), path.stat().st_size
+        yield Material(kind="certificate", files=files, digests={}, size_bytes=size, bundle_name=file.name)
     else:
         from harness.archive.reading import open_archive
 
@@ -121,32 +123,6 @@ def open_material(path: Path, progress: Progress) -> Iterator[Material]:
             yield Material(
                 kind="archive", files=archive.files, digests=evidence, size_bytes=archive.size_bytes, form=form
             )
-
-
-class _Renamed:
-    """A bundle of any name with its neighbours, of which only a public key counts."""
-
-    def __init__(self, files: FolderFiles, bundle: str) -> None:
-        self._files, self._bundle = files, bundle
-
-    @property
-    def name(self) -> str:
-        return self._files.name
-
-    def read(self, path: str, *, max_bytes: int) -> bytes:
-        return bytes(self._files.read(self._bundle if path == BUNDLE else path, max_bytes=max_bytes))
-
-    def digest(self, path: str, data: Data) -> Digest:
-        return self._files.digest(path, data)
-
-    def walk(self, folder: str) -> Iterator[tuple[str, bool]]:  # noqa: ARG002 - nothing else of it counts
-        yield from ()
-
-    def exists(self, path: str) -> bool:
-        return path == BUNDLE or (path == KEY_FILE and self._files.exists(path))
-
-    def below(self, folder: str) -> Files:
-        return self._files.below(folder)
 
 
 def _folder(path: Path) -> Material:

@@ -1,4 +1,4 @@
-"""Verification: what was recomputed from what somebody archived, what it says, and what nobody can see in it.
+"""The result of a verification: what was recomputed, what the archive says, and what no verification can show.
 
 Its word is CONSISTENT or TAMPERED, never CERTIFIED: that the training gives the same bits is shown by running it again.
 """
@@ -9,29 +9,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from harness.verify.record import Record
+
 Word = Literal["CONSISTENT", "TAMPERED"]
 Level = Literal["certificate", "manifest", "evidence"]
 Kind = Literal["archive", "run", "published", "certificate"]
 EXIT_CODES: Mapping[Word, int] = {"CONSISTENT": 0, "TAMPERED": 5}
 
 NEVER_CHECKED = (
-    "that the runs took place: whoever signs can make evidence up; `harness replay` trains again",
-    "that the code is that of the commit, from a clean tree, and when it ran: commit, `dirty` and times are testimony",
-    "that the image was built twice: the ids of both builds are testimony",
-    "the machine, the driver and the flags of the sandbox: they are testimony",
+    "that the runs took place: a signer can make evidence up (`harness replay` trains again)",
+    "the commit, the clean tree and the times: only the signer vouches for them",
+    "that the image was built twice: only the signer vouches for the ids of both builds",
+    "the machine, the driver and the flags of the sandbox: only the signer vouches for them",
 )
-_WITHOUT_EVIDENCE = (
-    "the verdict: checkpoints, outputs and the ledgers of the other trainings are in the archive, and not here",
-)
+_WITHOUT_EVIDENCE = ("the verdict: checkpoints, outputs and the other ledgers are in the archive, not here",)
 _WITHOUT_DOCUMENTS = (
-    "manifest and verdict: only the certificate is here, which names their digests",
+    "manifest and verdict: only the certificate is here, which lists their digests",
     *_WITHOUT_EVIDENCE,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recomputed:
-    """One thing that was recomputed and found as it was told; `amount` says how much, in words."""
+    """One thing that was recomputed and matches; `amount` says how much, in words."""
 
     name: str
     text: str
@@ -60,8 +60,7 @@ class Verification:
         level: how far the material reaches: the certificate alone, with its documents, or with all evidence.
         kind: how it lies there: an archive, a run's folder, a published folder, a certificate alone.
         signer: None for a run's folder that nobody signed yet.
-        verdict: `verdict.json`, or None where it is not there, or must not be believed.
-        manifest: `manifest.json`, likewise.
+        record: manifest and verdict, or None where they are not there, or must not be believed.
         claimed: the verdict's word in the certificate, or "".
         problem: what does not fit, for TAMPERED; with `remedy`.
     """
@@ -71,8 +70,7 @@ class Verification:
     level: Level
     kind: Kind = "archive"
     signer: Signer | None = None
-    verdict: Mapping[str, Any] | None = None
-    manifest: Mapping[str, Any] | None = None
+    record: Record | None = None
     claimed: str = ""
     checks: tuple[Recomputed, ...] = ()
     not_checked: tuple[str, ...] = ()
@@ -133,6 +131,6 @@ class Verification:
 
 
 def never_checked(level: Level) -> tuple[str, ...]:
-    """What material of this kind cannot show."""
+    """What cannot be verified at this level."""
     missing = {"evidence": (), "manifest": _WITHOUT_EVIDENCE, "certificate": _WITHOUT_DOCUMENTS}[level]
     return (*missing, *NEVER_CHECKED)

@@ -1,4 +1,4 @@
-"""Verify, readable from top to bottom; every stage believes nothing that an earlier one did not show.
+"""Verify, stage by stage; no stage trusts what an earlier one has not checked.
 
     form -> signatures -> certificate -> list of evidence -> records -> code -> evidence -> judged again -> reports
 
@@ -11,27 +11,25 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import harness
-from harness.documents.document import REMEDY, read_json
+from harness.documents.document import REMEDY
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
 from harness.errors import INSTALL, EvidenceError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.recorded import Record, read_record, read_verdict
-from harness.runs.load_evidence import load_trajectory
+from harness.review.evidence.basis import Basis
 from harness.signing.certificate import read_certificate
 from harness.system.store import Progress, Store, tree_digest
 from harness.verify import code as exported
-from harness.verify import judge_again, written_again
+from harness.verify import evidence, judge_again, statements, written_again
 from harness.verify.material import CERTIFICATE, Material, open_material
-from harness.verify.rejudge import contradiction_in
-from harness.verify.signatures import check_signatures
+from harness.verify.record import Record, read_record
+from harness.verify.replayed import read_replayed
 from harness.verify.verification import Kind, Level, Recomputed, Signer, Verification, never_checked
 
 Rendered = Mapping[str, bytes]
-Render = Callable[[dict[str, Any], dict[str, Any], tuple[TrajectoryEvidence, ...]], Rendered]
+Render = Callable[[Verdict, Manifest, tuple[TrajectoryEvidence, ...]], Rendered]
 _MAX_CONFIG_BYTES = 64 << 20
 _MAX_CERTIFICATE_BYTES = 64 << 20
 
@@ -81,8 +79,7 @@ class _Work:
     kind: Kind = "certificate"
     signer: Signer | None = None
     claimed: str = ""
-    verdict: dict[str, Any] | None = None
-    manifest: dict[str, Any] | None = None
+    record: Record | None = None
     checks: list[Recomputed] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
     amounts: dict[str, int] = field(default_factory=dict)
@@ -92,18 +89,18 @@ class _Work:
         self.level, self.kind = material.level, material.kind
         self.amounts["bytes"] = material.size_bytes
         if material.form:
-            self.found("form", "every byte of the archive is where and what it must be", material.form)
+            self.found("form", "the archive has its canonical form, byte by byte", material.form)
         payloads = self.signatures(material)
         certificate = read_certificate(payloads[0])
         self.claimed = certificate.predicate.verdict
-        if material.level != "evidence" and (against := contradiction_in(certificate.predicate)):
+        if material.level != "evidence" and (against := statements.contradiction_in(certificate.predicate)):
             raise TamperedError(f"the certificate contradicts itself: {against}", REMEDY)
         if material.level == "certificate":
-            written_again.check_test_result(certificate, payloads[1:])
-            text = "of the published form, about the same subjects, with the same result"
+            statements.check_test_result(certificate, payloads[1:])
+            text = "they fit their schema and agree about subjects and result"
             self.found("statements", text, f"{len(payloads)} statements")
             return self.consistent()
-        num = written_again.check_evidence_list(certificate, material)
+        num = statements.check_evidence_list(certificate, material)
         self.amounts["files"] = num
         self.found("evidence", "every file has the sha256 that the certificate lists", f"{num} files")
         self.judged(material, payloads)
@@ -112,172 +109,145 @@ class _Work:
     def signatures(self, material: Material) -> tuple[bytes, ...]:
         """The statements; of a folder that nobody signed yet, the certificate alone."""
         if not material.is_signed and material.kind == "run":
-            self.not_checked.append("signatures: nobody signed this folder yet, `harness archive` does")
+            self.not_checked.append("signatures: this folder is not signed (`harness archive` signs)")
             return (material.needed(CERTIFICATE, _MAX_CERTIFICATE_BYTES),)
-        self.signer, payloads = check_signatures(material, self.root)
-        written_again.check_companions(payloads)
-        if material.files.exists(CERTIFICATE) and material.needed(CERTIFICATE, _MAX_CERTIFICATE_BYTES) != payloads[0]:
+        self.signer, payloads = statements.check_signatures(material, self.root)
+        statements.check_companions(payloads)
+        has_own = material.kind != "certificate" and material.files.exists(CERTIFICATE)
+        if has_own and material.needed(CERTIFICATE, _MAX_CERTIFICATE_BYTES) != payloads[0]:
             raise TamperedError(f"{CERTIFICATE} is not the certificate that was signed", REMEDY)
-        self.found("signatures", "ed25519, over DSSE envelopes of in-toto statements", f"{len(payloads)} statements")
+        self.found(
+            "signatures", "valid ed25519 signatures over in-toto statements (DSSE)", f"{len(payloads)} statements"
+        )
         return payloads
 
     def judged(self, material: Material, payloads: tuple[bytes, ...]) -> None:
         """Documents, evidence, verdict."""
-        manifest = read_json(material.document("manifest.json"), "manifest.json")
-        verdict = read_verdict(material.document("verdict.json"), "verdict.json")
-        record = read_record(manifest, verdict)
-        is_same = record.sources == own_sources()
-        documents = (
-            Verdict.from_json(verdict, "verdict.json"),
-            Manifest.from_json(manifest, "manifest.json"),
+        documents = material.document("manifest.json"), material.document("verdict.json")
+        record = read_record(*documents)
+        is_same = record.manifest.harness.sources == own_sources()
+        statements.check_statements(payloads, record, is_same=is_same)
+        self.found("certificate", "certificate, provenance and test result follow from verdict.json and manifest.json")
+        num = evidence.check_run_files(record, material.files)
+        total = sum(len(runs) for runs in record.runs.values())
+        self.found(
+            "records", "run-*.json, what the host saw of each run, matches the manifest", f"{num} of {total} runs"
         )
-        written_again.check_statements(payloads, *documents, is_same=is_same)
-        self.found("certificate", "it and its two companions follow from verdict.json and manifest.json")
-        num = judge_again.check_records(manifest, material.files)
-        total = sum(len(runs) for runs in record.records.values())
-        self.found("records", "what the host saw of each run is what the manifest says", f"{num} of {total} runs")
-        if material.level == "manifest":
-            self.straight(record, manifest, material)
-        else:
-            self.all_evidence(record, manifest, verdict, material, is_same=is_same)
-        self.verdict, self.manifest = verdict, manifest
-
-    def straight(self, record: Record, manifest: dict[str, Any], material: Material) -> None:
-        """What a published folder has of the evidence."""
-        if "straight" not in record.records:
-            return
-        evidence = load_trajectory(material.files.below("straight"), "straight", record.records["straight"], ())
-        steps = written_again.check_straight_ledger(manifest, record.controls, evidence)
-        self.found("ledger", "the straight run's hash chain, and its head in the manifest", f"{steps} steps")
+        if material.level == "evidence":
+            self.all_evidence(record, documents, material, is_same=is_same)
+        elif "straight" in record.runs:
+            _, steps = evidence.read_straight(record, material.files)
+            self.found("ledger", "the straight run's hash chain is intact and matches the manifest", f"{steps} steps")
+        self.record = record
 
     def all_evidence(
-        self,
-        record: Record,
-        manifest: dict[str, Any],
-        verdict: dict[str, Any],
-        material: Material,
-        *,
-        is_same: bool,
+        self, record: Record, documents: tuple[bytes, bytes], material: Material, *, is_same: bool
     ) -> None:
         """The code, then everything that the runs left, then the verdict."""
         self.progress("the code: its digest, experiment and locks")
         code = exported.read_exported(material)
         num = exported.check_code(record, code, material.needed("config.json", _MAX_CONFIG_BYTES))
-        self.found("code", "its digest; experiment, configuration and locks in it", f"{num} locks")
+        self.found("code", "digest, experiment, configuration and locks match the manifest", f"{num} locks")
         self.progress("the evidence: ledgers, checkpoints, outputs")
-        evidence = judge_again.read_evidence(record, material.files)
-        found = evidence.trajectories
-        written_again.check_manifest(record, manifest, verdict, found, is_same=is_same)
-        self.found("ledgers", "every hash chain, and its head in the manifest", f"{evidence.num_steps} steps")
-        judge_again.check_copy(material.digests)
-        num = judge_again.check_sidecars(evidence)
-        self.found("tensors", "the digests beside the ledgers hash to the ledgers' roots", f"{num} lines")
+        left = evidence.read_evidence(record, material.files)
+        found = left.trajectories
+        written_again.check_manifest(record, found, documents[0], is_same=is_same)
+        self.found("ledgers", "every hash chain is intact and matches the manifest", f"{left.num_steps} steps")
+        evidence.check_copy(material.digests)
+        num = evidence.check_sidecars(left)
+        self.found("tensors", "digests of single tensors hash to the roots in the ledgers", f"{num} lines")
         num = sum(len(one.files) for one in found.values())
-        self.found("contents", "of every declared file, and its digest in the manifest", f"{num} files")
-        self.judge(record, evidence, verdict, material, code, is_same=is_same)
+        self.found("contents", "every declared file has the content that the manifest lists", f"{num} files")
+        if record.verdict.kind == "replay":
+            self.replayed(record, left, material, is_same=is_same)
+        else:
+            basis = self.reviewed(record, code, material, is_same=is_same)
+            self.progress("the verdict: judged again")
+            judge_again.check_verdict(record, left, basis, documents[1], is_same=is_same)
+            self.judged_again(record, left, is_same=is_same)
         if is_same:
-            self.written_again(verdict, manifest, tuple(found.values()), material, code)
+            self.written_again(record, left, material, code)
         else:
             self.not_checked.append("the reports and the research crate: another version of the harness wrote them")
         if material.files.exists("sbom.cdx.json"):
-            self.not_checked.append("the bill of materials: it takes licences from the wheels, which are not read")
+            self.not_checked.append(
+                "the bill of materials (sbom.cdx.json): its licences come from the wheels, which are not read"
+            )
 
     def written_again(
         self,
-        verdict: dict[str, Any],
-        manifest: dict[str, Any],
-        evidence: tuple[TrajectoryEvidence, ...],
+        record: Record,
+        left: evidence.Evidence,
         material: Material,
         code: exported.Code,
     ) -> None:
         """The crate and the reports, as far as what writes them is installed."""
         try:
-            documents = Verdict.from_json(verdict, "verdict.json"), Manifest.from_json(manifest, "manifest.json")
-            written_again.check_crate(*documents, material, code.files)
-            self.found("crate", "ro-crate-metadata.json, written again, byte for byte")
+            written_again.check_crate(record, material, code.files)
+            self.found("crate", "ro-crate-metadata.json is the same when it is written again")
         except ModuleNotFoundError as error:
             self.not_checked.append(f"the research crate: {error.name} is not installed ({INSTALL})")
         if self.render is None:
-            self.not_checked.append("the reports: nobody asked for them here")
+            self.not_checked.append("the reports: they were not rendered here")
             return
         try:
-            num = written_again.check_rendered(self.render(verdict, manifest, evidence), material)
-            self.found("reports", "rendered again, byte for byte", f"{num} documents")
+            rendered = self.render(record.verdict, record.manifest, tuple(left.trajectories.values()))
+            num = written_again.check_rendered(rendered, material)
+            self.found("reports", "the same when they are rendered again", f"{num} documents")
         except ModuleNotFoundError as error:
             self.not_checked.append(f"the reports: {error.name} is not installed ({INSTALL})")
 
-    def judge(
-        self,
-        record: Record,
-        evidence: judge_again.Evidence,
-        verdict: dict[str, Any],
-        material: Material,
-        code: exported.Code,
-        *,
-        is_same: bool,
-    ) -> None:
-        """The verdict, from the evidence alone."""
-        if record.kind == "replay":
-            self.replayed(record, evidence, verdict, material, is_same=is_same)
-            return
-        basis = None
-        if is_same and verdict.get("review") is not None:
-            self.progress("the review: the code is read again")
-            basis = exported.review_again(record, code, self.store)
-            if "straight" in record.records:
-                basis = exported.with_files(basis, material.files)
-            self.found("review", "the code was reviewed again", f"{basis.static.num_files} files")
-        elif verdict.get("review") is not None:
-            self.not_checked.append("the review of the code: another version's rules made it; it is taken as it is")
-        self.progress("the verdict: judged again")
-        judge_again.check_verdict(record, evidence, verdict, basis, is_same=is_same)
-        again = [check.name for check in evidence.controls if check.name not in evidence.testimony]
+    def reviewed(self, record: Record, code: exported.Code, material: Material, *, is_same: bool) -> Basis | None:
+        """What the review stands on, read again; None where there was none, or other rules made it."""
+        if record.verdict.review is None:
+            return None
+        if not is_same:
+            self.not_checked.append(
+                "the review of the code: another version of the harness made it, with its own rules"
+            )
+            return None
+        self.progress("the review: the code is read again")
+        basis = exported.review_again(record, code, self.store)
+        self.found("review", "the code was reviewed again, with the same result", f"{basis.static.num_files} files")
+        return exported.with_files(basis, material.files) if "straight" in record.runs else basis
+
+    def judged_again(self, record: Record, left: evidence.Evidence, *, is_same: bool) -> None:
+        """What was judged again, in words."""
+        again = [control.name for control in left.controls if control.name not in left.testimony]
         if again:
-            self.found("controls", "comparisons that must fail, made again", ", ".join(again))
-        if evidence.testimony:
-            names = ", ".join(evidence.testimony)
-            self.not_checked.append(f"the controls {names}: an earlier certify of the same code ran them")
-        compared = verdict["compared"]
-        self.amounts |= {f"compared_{key}": compared[key] for key in ("steps", "tensors", "bytes")}
-        what = "word for word" if is_same else "every decision; the words are another version's"
-        amount = f"{compared['steps']} steps, {compared['tensors']} tensors, {compared['bytes']} bytes"
+            self.found("controls", "negative controls repeated: the planted difference was detected", ", ".join(again))
+        if left.testimony:
+            names = ", ".join(left.testimony)
+            self.not_checked.append(f"the negative controls {names}: they ran in an earlier certify of the same code")
+        compared = record.verdict.compared
+        self.amounts |= {f"compared_{key}": getattr(compared, key) for key in ("steps", "tensors", "bytes")}
+        what = "word for word" if is_same else "every decision; another version of the harness chose the words"
+        amount = f"{compared.steps} steps, {compared.tensors} tensors, {compared.bytes} bytes"
         self.found("verdict", f"judged again from the evidence: {what}", amount)
 
-    def replayed(
-        self,
-        record: Record,
-        evidence: judge_again.Evidence,
-        verdict: dict[str, Any],
-        material: Material,
-        *,
-        is_same: bool,
-    ) -> None:
+    def replayed(self, record: Record, left: evidence.Evidence, material: Material, *, is_same: bool) -> None:
         """A replay's verdict, from its training and from what its record published."""
-        from harness.verify.replayed import check_replay
-
-        manifest = read_json(material.document("manifest.json"), "manifest.json")
-        undecided = check_replay(record, manifest, verdict, evidence, material, is_same=is_same)
-        if undecided:
+        recorded = read_replayed(material, record.verdict)
+        if undecided := judge_again.check_replay(record, left, recorded, is_same=is_same):
             self.not_checked.append(undecided)
             return
-        steps = verdict["compared"]["steps"]
-        self.found("verdict", "held against the record's ledger again: every decision", f"{steps} steps")
-        self.not_checked.append("single tensors of the record, and the words: its archive has more than its manifest")
+        steps = record.verdict.compared.steps
+        self.found("verdict", "compared with the record's ledger again: every decision is the same", f"{steps} steps")
+        self.not_checked.append("single tensors of the record, and the wording: only the record's archive has them")
 
     def found(self, name: str, text: str, amount: str = "") -> None:
-        """Something fits."""
+        """Note what was recomputed."""
         self.checks.append(Recomputed(name=name, text=text, amount=amount))
 
     def consistent(self) -> Verification:
-        """The end of a verification in which everything fitted."""
+        """The result of a verification that found no contradiction."""
         return Verification(
             word="CONSISTENT",
             path=str(self.path),
             level=self.level,
             kind=self.kind,
             signer=self.signer,
-            verdict=self.verdict,
-            manifest=self.manifest,
+            record=self.record,
             claimed=self.claimed,
             checks=tuple(self.checks),
             not_checked=(*self.not_checked, *never_checked(self.level)),
@@ -285,7 +255,7 @@ class _Work:
         )
 
     def tampered(self, error: TamperedError | EvidenceError) -> Verification:
-        """The end of one in which something did not."""
+        """The result of one that did."""
         return Verification(
             word="TAMPERED",
             path=str(self.path),

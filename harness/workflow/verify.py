@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
@@ -26,8 +25,7 @@ def verify(path: Path, root: Path | None, store: Store | None, progress: Progres
 
 
 def rendered_again(
-    verdict: dict[str, Any], manifest: dict[str, Any], evidence: tuple[TrajectoryEvidence, ...]
+    verdict: Verdict, manifest: Manifest, evidence: tuple[TrajectoryEvidence, ...]
 ) -> Mapping[str, bytes]:
     """The reports of a verdict, by their names."""
-    known = Verdict.from_json(verdict, "verdict.json"), Manifest.from_json(manifest, "manifest.json")
-    return render_documents(*known, curves_of(evidence))
+    return render_documents(verdict, manifest, curves_of(evidence))

@@ -364,7 +364,7 @@ def list_shortened(made):
 
 
 def interruption_dropped(manifest):
-    from harness.judge.recorded import experiment_digest
+    from harness.verify.record import experiment_digest
 
     manifest["experiment"]["interruptions"] = []
     manifest["experiment"]["policy"]["required"] = ["rerun"]
@@ -391,7 +391,7 @@ def interruption_out_of_code(made):
 
 @attack("signed anew: an output declared volatile afterwards", "another experiment than the code declares")
 def volatile_added(made):
-    from harness.judge.recorded import experiment_digest
+    from harness.verify.record import experiment_digest
 
     def change(manifest):
         manifest["experiment"]["policy"]["volatile"].append("loss")
@@ -463,7 +463,7 @@ def amount_edited(made):
     return made.resigned(lambda f: edit_json(f / "verdict.json", lambda v: v["compared"].update(steps=24_000)))
 
 
-@attack("signed anew: a control said to have failed as it must", "does not follow from the evidence")
+@attack("signed anew: a control said to have been detected", "does not follow from the evidence")
 def control_edited(made):
     def edit(folder):
         digit_edited(folder / "control-param/runs/1/ledger.jsonl", 1, chained=True)

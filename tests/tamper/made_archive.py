@@ -17,12 +17,12 @@ from harness.archive.writing import write_archive
 from harness.documents.document import read_json
 from harness.images import oci_documents
 from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
-from harness.judge.recorded import read_record
 from harness.signing.certificate import build_certificate
 from harness.signing.keys import Signing, create_key, load_signer
 from harness.system.files import FolderFiles
 from harness.system.store import write_json
-from harness.verify.judge_again import read_evidence
+from harness.verify.evidence import read_evidence
+from harness.verify.record import read_record
 from harness.verify.written_again import manifest_again
 from harness.workflow.verify import rendered_again
 from tests.made.documents import read_documents
@@ -120,11 +120,10 @@ def documents(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def derive_again(folder: Path) -> None:
     """Manifest and reports, as the evidence and the verdict that now lie there give them."""
-    manifest, verdict = documents(folder)
-    record = read_record(manifest, verdict)
+    record = read_record(*((folder / name).read_bytes() for name in ("manifest.json", "verdict.json")))
     evidence = read_evidence(record, FolderFiles(folder)).trajectories
-    manifest = manifest_again(record, manifest, verdict, evidence)
-    write_json(folder / "manifest.json", manifest)
+    write_json(folder / "manifest.json", manifest_again(record, evidence))
+    manifest, verdict = read_documents(folder)
     for name, data in rendered_again(verdict, manifest, tuple(evidence.values())).items():
         (folder / name).write_bytes(data)
 

@@ -174,7 +174,7 @@ def test_a_file_under_another_files_digest_is_found(tmp_path):
     ["../out", "/etc/passwd", "a//b", "a/./b", "", "a/..", "a\n", "a\0b", "\x7f", "x" * 5000],
 )
 def test_titles_that_climb_or_are_no_paths_are_refused(tmp_path, title):
-    refused(tmp_path, compose({**FILES, title: b"x"}), "a name that leaves it or is none")
+    refused(tmp_path, compose({**FILES, title: b"x"}), "a file whose name is not a path inside it")
 
 
 @pytest.mark.parametrize(

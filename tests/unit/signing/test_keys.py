@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from harness.errors import HostError, UsageError
-from harness.signing.keys import create_key, load_signer, verify_bundle
+from harness.signing.keys import create_key, load_signer
+from harness.signing.public_key import verify_bundle
 from tests import ROOT
 
 PAYLOADS = (b'{"a":1}', b'{"b":2}')

@@ -3,18 +3,22 @@ import os
 import pytest
 
 from harness.errors import TamperedError, UsageError
-from harness.signing.key_folder import config_folder
 from harness.signing.keys import create_key
 from harness.signing.known_keys import (
     checkout_keys,
+    config_folder,
+    find_key,
     find_known,
-    known_as,
-    known_name,
     own_keys,
     read_public,
     trust_key,
     trusted_keys,
 )
+
+
+def name_of(key, root):
+    known = find_key(key.key_id, root)
+    return None if known is None else str(known)
 
 
 @pytest.fixture(autouse=True)
@@ -39,19 +43,19 @@ def theirs(tmp_path, config):
 
 
 def test_a_key_that_nobody_named_has_no_name(theirs, tmp_path):
-    assert known_name(read_public(theirs), None) is None
-    assert known_name(read_public(theirs), tmp_path) is None
+    assert name_of(read_public(theirs), None) is None
+    assert name_of(read_public(theirs), tmp_path) is None
 
 
 def test_an_own_key_has_its_name():
     key = create_key("lab")
-    assert known_name(key, None) == "lab"
-    assert known_as(key, None).source == "own"
+    assert name_of(key, None) == "lab"
+    assert find_key(key.key_id, None).source == "own"
 
 
 def test_a_trusted_key_has_the_name_that_was_given_here(theirs):
     key = trust_key(theirs, "lab")
-    assert (known_name(key, None), known_as(key, None).source) == ("lab", "trusted")
+    assert (name_of(key, None), find_key(key.key_id, None).source) == ("lab", "trusted")
     assert [known.name for known in trusted_keys()] == ["lab"]
     assert trust_key(theirs, "lab") == key
 
@@ -61,9 +65,9 @@ def test_what_only_the_checkout_says_is_said_so(theirs, tmp_path):
     folder.mkdir(parents=True)
     (folder / "famous-lab.json").write_bytes(theirs.read_bytes())
     root = tmp_path / "checkout"
-    assert known_name(read_public(theirs), root) == "famous-lab (so says manifests/keys of this checkout)"
+    assert name_of(read_public(theirs), root) == "famous-lab (so says manifests/keys of this checkout)"
     trust_key(theirs, "lab")
-    assert known_name(read_public(theirs), root) == "lab"
+    assert name_of(read_public(theirs), root) == "lab"
     assert [known.name for known in checkout_keys(root)] == ["famous-lab"]
 
 
@@ -134,4 +138,4 @@ def test_a_pipe_among_the_keys_is_no_key_and_is_not_waited_for(theirs, tmp_path)
     os.mkfifo(folder / "pipe.json")
     with pytest.raises(UsageError, match="is no file"):
         trust_key(folder / "pipe.json", "pipe")
-    assert known_as(read_public(theirs), tmp_path / "checkout") is None
+    assert find_key(read_public(theirs).key_id, tmp_path / "checkout") is None

@@ -30,13 +30,13 @@ def test_a_published_manifest_is_consistent_and_signed_by_a_key_of_this_project(
     assert (found.word, found.problem) == ("CONSISTENT", "")
     assert found.signer.key_id in {known.key.key_id for known in checkout_keys(ROOT)}
     assert found.signer.name, "its key is not in manifests/keys"
-    assert (found.manifest["name"], found.verdict["run_id"]) == (folder.parent.name, folder.name)
+    assert (found.record.manifest.name, found.record.verdict.run_id) == (folder.parent.name, folder.name)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_experiments_of_this_project_have_a_published_certificate(name):
     folders = [folder for folder in PUBLISHED if folder.parent.name == name]
-    claimed = [found.claimed for found in map(verified, folders) if found.verdict["scope"] is None]
+    claimed = [found.claimed for found in map(verified, folders) if found.record.scope is None]
     assert "CERTIFIED" in claimed, f"harness archive {name} --manifest"
 
 

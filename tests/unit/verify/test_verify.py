@@ -77,7 +77,7 @@ def test_a_run_of_any_verdict_is_consistent_and_keeps_its_word(tmp_path, name):
     folder = make_run(tmp_path, plan)
     found = verified(archived(folder, tmp_path))
     assert (found.word, found.exit_code, found.problem) == ("CONSISTENT", 0, "")
-    assert found.claimed == word == found.verdict["verdict"], found.verdict["problems"]
+    assert found.claimed == word == found.record.verdict.verdict, found.record.verdict.problems
     assert f"says {word}" in found.summary
     assert "CERTIFIED" not in found.word
     assert "word for word" in next(check.text for check in found.checks if check.name == "verdict")
@@ -305,7 +305,7 @@ def test_a_folder_in_which_a_training_left_a_name_that_is_no_utf8_is_verified(tm
 
 
 def test_commit_and_times_are_told_as_testimony(tmp_path):
-    assert any("commit, `dirty` and times are testimony" in one for one in verified(make_run(tmp_path)).not_checked)
+    assert any("the commit, the clean tree and the times" in one for one in verified(make_run(tmp_path)).not_checked)
 
 
 def test_amounts_and_checks_are_told(tmp_path):
@@ -343,7 +343,7 @@ def test_controls_of_an_earlier_certify_are_taken_as_testimony_and_listed(tmp_pa
     folder = make_run(tmp_path, Plan(has_controls=False, cites_controls=True))
     found = verified(archived(folder, tmp_path))
     assert (found.word, found.claimed) == ("CONSISTENT", "CERTIFIED")
-    assert any("flip_param, flip_optim: an earlier certify" in text for text in found.not_checked)
+    assert any("flip_param, flip_optim: they ran in an earlier certify" in text for text in found.not_checked)
 
 
 REPLAYS = {
@@ -368,7 +368,7 @@ def replayed(tmp_path, name, is_from_archive=False):
 def test_a_replay_is_held_against_its_record_again(tmp_path, name, is_from_archive):
     found = verified(archived(replayed(tmp_path, name, is_from_archive), tmp_path))
     assert (found.word, found.claimed, found.problem) == ("CONSISTENT", REPLAYS[name][1], "")
-    assert "against the record" in next(check.text for check in found.checks if check.name == "verdict")
+    assert "with the record" in next(check.text for check in found.checks if check.name == "verdict")
 
 
 @pytest.mark.parametrize(

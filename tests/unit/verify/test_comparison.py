@@ -6,7 +6,7 @@ import pytest
 
 from harness.documents.document import read_json
 from harness.errors import TamperedError
-from harness.verify.rejudge import first_difference
+from harness.verify.comparison import first_difference
 
 
 def nested(levels):

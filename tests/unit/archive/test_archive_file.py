@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from harness.archive.window import open_window
+from harness.archive.archive_file import open_file
 from harness.errors import EvidenceError, HostError
 from harness.system.safe_read import safe_read
 
@@ -14,7 +14,7 @@ SIZE = 8 << 20
 @pytest.mark.parametrize(
     ("opened", "error"),
     [
-        (open_window, HostError),
+        (open_file, HostError),
         (lambda path: safe_read(path.parent, path.name, max_bytes=SIZE), EvidenceError),
     ],
     ids=["archive", "folder"],

@@ -9,12 +9,16 @@ import pytest
 from harness.documents.digest import Digest
 from harness.documents.document import read_json
 from harness.documents.experiment import parse_experiment
+from harness.documents.verdict import ChecklistItem, Review
 from harness.errors import TamperedError, UsageError
 from harness.judge.manifest import Materials, build_manifest
-from harness.judge.recorded import read_record
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Rebuild
-from harness.verify.rejudge import decisions, first_difference, verdict_inputs_of, with_recorded_review
+from harness.verify.comparison import first_difference
+from harness.verify.evidence import Evidence
+from harness.verify.judge_again import decided_otherwise, verdict_inputs_of, with_recorded_review
+from harness.verify.record import read_record
+from tests.made.documents import verdict_of
 from tests.made.environments import environment_facts
 from tests.made.synthetic import KILL, Quirks, case, good_controls, resumed, straight
 
@@ -62,9 +66,17 @@ def documents(changed=None, **changes):
 
 
 def judged_again(manifest, verdict, evidence):
-    record = read_record(manifest, verdict)
-    rebuilt = verdict_inputs_of(record, evidence, controls=record.controls, problems=(), review=None)
-    return json.loads(json.dumps(judge(rebuilt).to_json()))
+    record = read(manifest, verdict)
+    found = Evidence(trajectories=evidence, controls=record.verdict.control.controls, problems=())
+    return judge(verdict_inputs_of(record, found, None))
+
+
+def read(*documents):
+    return read_record(*(json.dumps(document).encode() for document in documents))
+
+
+def decided(found, told):
+    return decided_otherwise(found, verdict_of(told))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +94,7 @@ def judged_again(manifest, verdict, evidence):
 def test_the_rebuilt_case_gives_the_same_verdict_word_for_word(word, changes):
     manifest, verdict, evidence = documents(**changes)
     assert verdict["verdict"] == word, verdict["problems"]
-    assert judged_again(manifest, verdict, evidence) == verdict
+    assert judged_again(manifest, verdict, evidence).to_json() == verdict
 
 
 def test_a_straight_run_passed_off_as_the_resumed_one_is_judged_for_what_it_is():
@@ -90,8 +102,8 @@ def test_a_straight_run_passed_off_as_the_resumed_one_is_judged_for_what_it_is()
     copied = resumed()
     forged = copied.__class__(name="resumed", runs=(copied.runs[0], evidence["straight"].runs[0]), files=())
     found = judged_again(manifest, verdict, {**evidence, "resumed": forged})
-    assert found["verdict"] != "CERTIFIED"
-    assert first_difference(decisions(found), decisions(verdict), only_common=True)
+    assert found.verdict != "CERTIFIED"
+    assert decided(found, verdict)
 
 
 def test_dropping_an_interruption_from_the_manifest_alone_is_seen_in_its_digest():
@@ -143,21 +155,18 @@ def test_keys_that_this_version_does_not_know_are_left_alone():
             document["novelty"] = {"a": [1]}
 
     manifest, verdict, evidence = documents(add)
-    assert (
-        first_difference(decisions(judged_again(manifest, verdict, evidence)), decisions(verdict), only_common=True)
-        is None
-    )
+    assert decided(judged_again(manifest, verdict, evidence), verdict) is None
 
 
 def test_the_experiment_of_a_newer_version_is_read_as_far_as_it_is_known():
-    from harness.judge.recorded import experiment_digest
+    from harness.verify.record import experiment_digest
 
     def add(manifest, verdict):
         manifest["experiment"]["novelty"] = 1
         manifest["experiment_digest"] = str(experiment_digest(manifest["experiment"]))
 
     manifest, verdict, evidence = documents(add)
-    assert judged_again(manifest, verdict, evidence) == verdict
+    assert judged_again(manifest, verdict, evidence).to_json() == verdict
 
 
 @pytest.mark.parametrize(
@@ -165,20 +174,20 @@ def test_the_experiment_of_a_newer_version_is_read_as_far_as_it_is_known():
 )
 def test_every_decision_counts(key):
     manifest, verdict, evidence = documents()
-    found = decisions(judged_again(manifest, verdict, evidence))
+    found = judged_again(manifest, verdict, evidence)
     forged = copy.deepcopy(verdict)
     forged[key] = {"verdict": "DIVERGED", "exit_code": 1, "final_state_equal": False}.get(key, [])
     if key == "checks":
         forged[key] = {**verdict[key], "resume": {**verdict[key]["resume"], "verdict": "NOT_CHECKED"}}
     if key in ("compared", "testimony"):
         forged[key] = {name: 1 if isinstance(value, int) else value for name, value in verdict[key].items()}
-    assert first_difference(found, decisions(forged), only_common=True), key
+    assert decided(found, forged), key
 
 
 def test_only_words_may_differ_between_versions():
     _, verdict, _ = documents()
     other = {**verdict, "summary": "other words", "not_checked": []}
-    assert first_difference(decisions(verdict), decisions(other), only_common=True) is None
+    assert decided(verdict_of(verdict), other) is None
     assert "not_checked" in first_difference(verdict, other, only_common=False)
 
 
@@ -202,20 +211,28 @@ def test_a_number_that_is_none_equals_itself():
     assert first_difference({"loss": math.nan}, {"loss": math.nan}, only_common=False) is None
 
 
+def review(vetoes, **states):
+    rows = [
+        ChecklistItem(id=name, group="", title="", state=state, shown=(), rules=()) for name, state in states.items()
+    ]
+    return Review(
+        checklist=tuple(rows), findings=(), allowed=(), unread=(), vetoes=tuple(vetoes), measured=None, num_files=0
+    )
+
+
 @pytest.mark.parametrize(
     ("state", "vetoes", "word"),
     [("holds", [], "CERTIFIED"), ("could not tell", [], "INCONCLUSIVE"), ("vetoed", ["V1: random"], "VETOED")],
 )
 def test_the_recorded_review_decides_where_its_rules_are_those_of_another_version(state, vetoes, word):
     _, verdict, _ = documents()
-    review = {"vetoes": vetoes, "checklist": [{"id": "T1", "state": "could not tell"}, {"id": "V1", "state": state}]}
-    assert with_recorded_review(verdict, review)["verdict"] == word
+    found = review(vetoes, T1="could not tell", V1=state)
+    assert with_recorded_review(verdict_of(verdict), found).verdict == word
 
 
 def test_a_recorded_review_never_turns_a_divergence_into_something_else():
     _, verdict, _ = documents(rerun=straight("rerun", Quirks(unseeded=("weights",))))
-    review = {"vetoes": ["V1"], "checklist": []}
-    assert with_recorded_review(verdict, review)["verdict"] == "DIVERGED"
+    assert with_recorded_review(verdict_of(verdict), review(["V1"])).verdict == "DIVERGED"
 
 
 @pytest.mark.parametrize(
@@ -236,4 +253,4 @@ def test_a_malformed_document_is_refused(data, words):
 
 def test_the_kill_of_the_experiment_is_the_one_that_is_judged():
     manifest, verdict, _ = documents()
-    assert tuple(kill.fault for kill in read_record(manifest, verdict).trained.interruptions) == (KILL,)
+    assert tuple(kill.fault for kill in read(manifest, verdict).trained.interruptions) == (KILL,)

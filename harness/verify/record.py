@@ -1,4 +1,4 @@
-"""The record of a finished certify: its manifest and its verdict, read from bytes that nobody has to trust.
+"""The documents of a finished certify: its manifest and its verdict, read from bytes that nobody has to trust.
 
 Documents of other versions of this program may have keys that are not known here; they are left alone.
 """
@@ -8,18 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from harness.documents.digest import Digest, canonical_json, sha256
-from harness.documents.document import REMEDY, read_json
-from harness.documents.environment import EnvironmentFacts
+from harness.documents.document import REMEDY
 from harness.documents.experiment import Experiment
 from harness.documents.manifest import Manifest
 from harness.documents.run import RunRecord
 from harness.documents.scope import Prefix, prefix_of, scope_of, shortened
-from harness.documents.verdict import ControlResult, ReplayedRecord, StoppedAt, Verdict, upgraded
+from harness.documents.verdict import ReplayedRecord, Verdict
 from harness.errors import TamperedError, UsageError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.verdict_inputs import Rebuild, RecordedTraining
@@ -34,147 +32,113 @@ class Record:
     """Manifest and verdict of one finished certify, read and found to speak of the same one.
 
     Attributes:
-        kind: `certify` or `replay`.
-        sources: the digest of the harness that judged, `sha256:<hex>`; empty for one that did not say.
-        code: the digest of the exported code.
-        recorder: the digest of the recorder.
-        image_id: of the image that the runs had; None for none.
-        locks: `sha256:<hex>` of the locks beside the image, by file name.
         experiment: as it was declared, with every default.
-        records: what the host saw of each trajectory's runs, in the order in which they were planned.
-        rebuild: what the verdict says about builds of the image: testimony.
-        controls: what the verdict says about controls: testimony, unless they can be made again.
+        scope: the prefix that was run; None for the whole training.
+        runs: what the host saw of each trajectory's runs, in the order in which they were planned.
     """
 
     manifest: Manifest
-    kind: str
-    name: str
-    run_id: str
-    commit: str
-    dirty: bool
-    runner: str
-    version: str
-    sources: str
-    code: Digest
-    recorder: str
-    image_id: str | None
-    locks: Mapping[str, str]
+    verdict: Verdict
     experiment: Experiment
     scope: Prefix | None
-    stopped_at: StoppedAt | None
-    gpus: tuple[str, ...]
-    environment: EnvironmentFacts | None
-    records: Mapping[str, tuple[RunRecord, ...]]
-    rebuild: Rebuild | None
-    controls: tuple[ControlResult, ...]
+    runs: Mapping[str, tuple[RunRecord, ...]]
 
     @property
     def trained(self) -> Experiment:
         """The experiment as far as it was run."""
         return shortened(self.experiment, self.scope)
 
+    @property
+    def code(self) -> Digest:
+        """The digest of the exported code."""
+        return Digest.parse(self.manifest.code.sha256)
 
-def read_verdict(data: bytes, name: str) -> dict[str, Any]:
-    """`verdict.json` of any schema up to this one, in the words of this one.
-
-    Raises:
-        TamperedError: it is no JSON object, or too large or too deep to be one of ours.
-        UsageError: it is of a newer schema.
-    """
-    return upgraded(read_json(data, name), name)
+    @property
+    def rebuild(self) -> Rebuild | None:
+        """What the verdict says about builds of the image: nobody can recompute it."""
+        check = self.verdict.checks.rebuild
+        return None if check.verdict == "NOT_CHECKED" else Rebuild(image_ids=check.image_ids, source=check.how)
 
 
-def read_record(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Record:
+def read_record(manifest: bytes, verdict: bytes) -> Record:
     """The two documents as values.
 
     Raises:
         TamperedError: one is malformed, or they do not speak of the same certify.
         UsageError: a newer version of this program wrote them in another format.
     """
-    one, two = _manifest(manifest), Verdict.from_json(dict(verdict), "verdict.json")
+    return record_of(Manifest.load(manifest, "manifest.json"), Verdict.load(verdict, "verdict.json"))
+
+
+def record_of(manifest: Manifest, verdict: Verdict) -> Record:
+    """The documents with what follows from both.
+
+    Raises:
+        TamperedError: they do not speak of the same certify.
+    """
     pairs = {
-        "experiment": (one.name, two.experiment),
-        "run_id": (one.volatile.run_id, two.run_id),
-        "commit": (one.commit, two.commit),
-        "dirty": (one.dirty, two.dirty),
-        "runner": (one.runner, two.runner),
-        "scope": (one.scope, two.scope),
-        "interpreter": (one.environment.interpreter, two.environment),
+        "experiment": (manifest.name, verdict.experiment),
+        "run_id": (manifest.volatile.run_id, verdict.run_id),
+        "commit": (manifest.commit, verdict.commit),
+        "dirty": (manifest.dirty, verdict.dirty),
+        "runner": (manifest.runner, verdict.runner),
+        "scope": (manifest.scope, verdict.scope),
+        "interpreter": (manifest.environment.interpreter, verdict.environment),
     }
     for key, (left, right) in pairs.items():
         if left != right:
             raise _tampered(f"manifest.json and verdict.json disagree about `{key}`")
-    if one.runs and one.environment.gpu.uuids != two.gpus:
+    if manifest.runs and manifest.environment.gpu.uuids != verdict.gpus:
         raise _tampered("manifest.json and verdict.json disagree about the GPUs")
-    experiment, rebuild = _experiment(one), two.checks.rebuild
-    if rebuild.image_ids and one.image.id not in rebuild.image_ids:
+    rebuilt = verdict.checks.rebuild.image_ids
+    if rebuilt and manifest.image.id not in rebuilt:
         raise _tampered("verdict.json: the builds it names are of another image than that of manifest.json")
-    was_built = rebuild.verdict != "NOT_CHECKED"
+    for name, digest in (("code.sha256", manifest.code.sha256), ("harness.recorder", manifest.harness.recorder)):
+        _check_digest(digest, name)
+    if manifest.harness.sources:
+        _check_digest(manifest.harness.sources, "harness.sources")
+    experiment = _experiment(manifest)
     return Record(
-        manifest=one,
-        kind=two.kind,
-        name=one.name,
-        run_id=two.run_id,
-        commit=one.commit,
-        dirty=one.dirty,
-        runner=one.runner,
-        version=one.harness.version,
-        sources=one.harness.sources or "",
-        code=_digest(one.code.sha256, "code.sha256"),
-        recorder=one.harness.recorder,
-        image_id=one.image.id,
-        locks=one.image.locks,
+        manifest=manifest,
+        verdict=verdict,
         experiment=experiment,
-        scope=_scope(experiment, two),
-        stopped_at=two.stopped_at,
-        gpus=two.gpus,
-        environment=two.environment,
-        records=_records(one),
-        rebuild=Rebuild(image_ids=rebuild.image_ids, source=rebuild.how) if was_built else None,
-        controls=two.control.controls,
+        scope=_scope(experiment, verdict),
+        runs=_runs(manifest),
     )
 
 
 def recorded_training(
-    record: Record, straight: TrajectoryEvidence, *, word: str, source: str, key: str | None
+    record: Record, straight: TrajectoryEvidence, *, source: str, key: str | None
 ) -> RecordedTraining:
     """What a replay needs of a record.
 
     Args:
         record: its documents, read and found to speak of the same certify.
         straight: what it has of the straight trajectory.
-        word: of its verdict.
         source: where it lies, for people.
         key: who signed it: a trusted name, or the key's id; None for nobody.
 
     Raises:
         EvidenceError: it was made of uncommitted changes, is itself a replay, or has no ledger.
     """
+    manifest, verdict = record.manifest, record.verdict
     told = ReplayedRecord(
-        run_id=record.run_id,
-        experiment=record.name,
-        commit=record.commit,
-        verdict=word,
-        finished=record.manifest.volatile.finished,
+        run_id=verdict.run_id,
+        experiment=manifest.name,
+        commit=manifest.commit,
+        verdict=verdict.verdict,
+        finished=manifest.volatile.finished,
         source=source,
         key=key,
     )
-    training = RecordedTraining(record=told, manifest=record.manifest, straight=straight, scope=record.scope)
-    training.check_replayable(record.kind)
+    training = RecordedTraining(record=told, manifest=manifest, straight=straight, scope=record.scope)
+    training.check_replayable(verdict.kind)
     return training
 
 
-def experiment_digest(document: Mapping[str, Any]) -> Digest:
+def experiment_digest(document: Mapping[str, JsonValue]) -> Digest:
     """The digest of a declared experiment, from its document; it does not depend on this version's defaults."""
     return sha256(canonical_json({key: value for key, value in document.items() if key not in _NOT_DECLARED}))
-
-
-def _manifest(document: Mapping[str, Any]) -> Manifest:
-    schema = document.get("schema")
-    if type(schema) is int and schema != 1:
-        problem = f"manifest.json has format {schema}, this version reads 1"
-        raise UsageError(problem, "verify it with the version of the harness that wrote it, or a newer one")
-    return Manifest.from_json(dict(document), "manifest.json")
 
 
 def _experiment(manifest: Manifest) -> Experiment:
@@ -202,7 +166,7 @@ def _scope(experiment: Experiment, verdict: Verdict) -> Prefix | None:
     return scope
 
 
-def _records(manifest: Manifest) -> dict[str, tuple[RunRecord, ...]]:
+def _runs(manifest: Manifest) -> dict[str, tuple[RunRecord, ...]]:
     """Every run; those of a trajectory are numbered from 1 and stand together."""
     if len(manifest.runs) > _MAX_RUNS or len(manifest.runs) != len(manifest.volatile.runs):
         raise _tampered("manifest.json: `runs` and `volatile.runs` are not of the same runs")
@@ -218,9 +182,9 @@ def _records(manifest: Manifest) -> dict[str, tuple[RunRecord, ...]]:
     return {name: tuple(runs) for name, runs in found.items()}
 
 
-def _digest(text: str, where: str) -> Digest:
+def _check_digest(text: str, where: str) -> None:
     try:
-        return Digest.parse(text)
+        Digest.parse(text)
     except ValueError as error:
         raise _tampered(f"manifest.json: {where} is {error}") from error
 
