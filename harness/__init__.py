@@ -2,7 +2,13 @@
 
 The folders are rooms by feature, which import in one direction: cli, workflow, report; what is done with finished runs
 (archive, verify, signing, replay, history); where trainings run and what they are made of (runs, images, packages,
-inputs); review; and the pure judge, evidence and documents. Python programs use `harness.api`.
+inputs); review; and the pure judge, evidence and documents.
+
+Python programs call `harness.certify`, `harness.verify`, `harness.diff` and `harness.review`; see `harness.api`.
 """
 
-__version__ = "0.1.0"
+from harness import review, verify
+from harness.api import certify, diff
+
+__all__ = ["certify", "diff", "review", "verify"]
+__version__ = "0.2.0"

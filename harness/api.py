@@ -1,13 +1,14 @@
 """The harness for Python programs: what the commands of the same names do, as functions with typed results.
 
-    from harness import api
+    import harness
 
-    result = api.certify("tiny", root="my-checkout", runner="host", progress=print)
+    result = harness.certify("tiny", root="my-checkout", runner="host", progress=print)
     assert result.verdict.verdict == "CERTIFIED"
 
 Nothing is printed. A run that is not reproducible is a result; what could not be done or decided is an exception of
 `harness.errors`, with a problem, a remedy and the exit code that the command would have given. Importing this module is
-cheap: each function imports what it needs.
+cheap: each function imports what it needs. `harness.verify` and `harness.review` are rooms as well, so a type checker
+sees the functions only here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
@@ -124,6 +126,19 @@ def review(path: str | Path, *, root: str | Path = ".", progress: Progress | Non
     from harness.review.target import review_target
 
     return review_target(Path(root).resolve(), str(path), _store(progress), _Lines(progress).tell)
+
+
+def make_callable(room: ModuleType, function: Callable[..., object]) -> None:
+    """Let a room be called as the function of its name.
+
+    Source: https://docs.python.org/3/reference/datamodel.html#customizing-module-attribute-access
+    """
+
+    class Room(ModuleType):
+        def __call__(self, *arguments: object, **options: object) -> object:
+            return function(*arguments, **options)
+
+    room.__class__ = Room
 
 
 class _Lines:

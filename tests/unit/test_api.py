@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import harness
 from harness import api, errors
 from tests import ROOT
 
@@ -27,8 +28,9 @@ def test_importing_it_is_cheap():
     assert done.stdout.strip() == "[]"
 
 
-def test_verify_gives_the_word(capsys):
+def test_verify_gives_the_word_also_as_a_room_that_is_called(capsys):
     found = api.verify(PUBLISHED, root=ROOT)
+    assert harness.verify(PUBLISHED, root=ROOT).summary == found.summary
     assert (found.word, found.exit_code) == ("CONSISTENT", 0) and found.checks
     assert capsys.readouterr() == ("", ""), "nothing is printed"
 
@@ -58,7 +60,7 @@ def test_what_cannot_be_done_is_an_error_of_the_harness(tmp_path):
 
 def test_the_guide_names_what_there_is():
     page = (ROOT / "docs" / "guide" / "python.md").read_text()
-    shown = set(re.findall(r"api\.(\w+)\(", page)) | set(re.findall(r"^\| `(\w+)\(", page, re.M))
+    shown = set(re.findall(r"harness\.(\w+)\(", page)) | set(re.findall(r"^\| `(\w+)\(", page, re.M))
     assert shown == {"certify", "verify", "diff", "review"}
     for code in re.findall(r"```python\n(.*?)```", page, re.S):
         compile(code, "python.md", "exec")

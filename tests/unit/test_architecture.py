@@ -62,6 +62,8 @@ def test_arrows_point_one_way(path):
     may = allowed(room(path)) - ({"system"} if is_pure(path) else set())
     for name in imported(path):
         head, *rest = name.split(".")
+        if name == "harness.api" and path.name == "__init__.py":
+            continue  # two rooms have the names of functions, and can be called
         if head == "harness" and rest and (ROOT / "harness" / rest[0]).is_dir():
             assert rest[0] in may, f"{path.relative_to(ROOT)} imports {name}"
         assert head not in NEVER, f"{path.relative_to(ROOT)} imports {name}"
