@@ -6,23 +6,31 @@ import json
 import sys
 from pathlib import Path
 
+from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
+from harness.documents.bisection import Bisection
 from harness.documents.certificate import Certificate
 from harness.documents.experiment import Experiment
+from harness.documents.history import History
 from harness.documents.manifest import Manifest
+from harness.documents.run import RunRecord
 from harness.documents.verdict import Verdict
 
 
 def rendered() -> dict[str, str]:
     """Every schema by its file's name; what this program writes has every key, what people write only some."""
     written: JsonSchemaMode = "serialization"
-    schemas = {
-        "experiment": Experiment.model_json_schema(by_alias=True),
-        "manifest": Manifest.model_json_schema(by_alias=True, mode=written),
-        "verdict": Verdict.model_json_schema(by_alias=True, mode=written),
-        "training-reproducibility-v2": Certificate.model_json_schema(by_alias=True, mode=written),
+    documents: dict[str, type[BaseModel]] = {
+        "bisection": Bisection,
+        "history": History,
+        "manifest": Manifest,
+        "run": RunRecord,
+        "training-reproducibility-v2": Certificate,
+        "verdict": Verdict,
     }
+    schemas = {name: model.model_json_schema(by_alias=True, mode=written) for name, model in documents.items()}
+    schemas["experiment"] = Experiment.model_json_schema(by_alias=True)
     return {
         f"{name}.schema.json": json.dumps(
             {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1
