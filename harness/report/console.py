@@ -5,6 +5,7 @@ On a terminal rich draws; anywhere else lines are plain, few and without times, 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 import threading
@@ -74,7 +75,7 @@ def _tables(view: View) -> Iterator[Table]:
         # Where there is a certificate, what could be fetched was fetched.
         yield view.replay.needs("gone", *(() if view.word.tone == "good" else ("unknown", "fetchable")))
     yield view.kills
-    yield view.controls
+    yield dataclasses.replace(view.controls, title="Negative controls")
     if view.review:
         yield view.review.open_items
 

@@ -1,6 +1,5 @@
 """What `harness diff` prints."""
 
-import dataclasses
 import io
 
 from harness.judge.elementwise import FileDiff, TensorDiff
@@ -65,4 +64,4 @@ def test_runs_files_and_problems_are_shown_and_long_lists_cut():
 
 
 def test_equal_sides_end_with_equal():
-    assert shown(dataclasses.replace(FILES, tensors=(), num_equal=3)).endswith("EQUAL\n")
+    assert shown(FILES.model_copy(update={"tensors": (), "num_equal": 3})).endswith("EQUAL\n")
