@@ -72,7 +72,6 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
 def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) -> None:
     """The review in one of its formats, on stdout or into a file."""
     from harness.report.annotations import render_annotations
-    from harness.report.junit import render_review_junit
     from harness.report.review import print_review
     from harness.report.sarif import render_sarif
 
@@ -85,7 +84,7 @@ def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) ->
         return
     text = {
         "sarif": lambda: render_sarif(found.review, version=harness.__version__, base=base),
-        "junit": lambda: render_review_junit(found.review, name),
+        "junit": lambda: _junit(found, name),
         "github": lambda: render_annotations(found.review, base=base),
         "json": lambda: json.dumps(found.review.to_json(), indent=1, sort_keys=True) + "\n",
     }[kind]()
@@ -93,3 +92,9 @@ def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) ->
         output.write_text(text, encoding="utf-8")
     else:
         click.echo(text, nl=False)
+
+
+def _junit(found: Reviewed, name: str) -> str:
+    from harness.report.junit import render_review_junit  # its template needs the extra
+
+    return render_review_junit(found.review, name)

@@ -8,8 +8,6 @@ from pathlib import Path
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.report.curves import curves_of
-from harness.report.documents import render_documents
 from harness.system.store import Progress, Store
 from harness.verify.verification import Verification
 from harness.verify.verify import verify as verify_evidence
@@ -28,4 +26,8 @@ def rendered_again(
     verdict: Verdict, manifest: Manifest, evidence: tuple[TrajectoryEvidence, ...]
 ) -> Mapping[str, bytes]:
     """The reports of a verdict, by their names."""
+    # Drawing needs the extra; without it verify says what it could not write again.
+    from harness.report.curves import curves_of
+    from harness.report.documents import render_documents
+
     return render_documents(verdict, manifest, curves_of(evidence))
