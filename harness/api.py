@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -63,10 +63,16 @@ def certify(
     Raises:
         HarnessError: nothing could be started, or it could not be ended.
     """
+    from harness.errors import UsageError
     from harness.report.console import Progress as Console
     from harness.runs.request import Request
+    from harness.runs.runtime import Runner
+    from harness.system.engine import Wanted
     from harness.workflow.certify import certify as certified
 
+    for option, value, choices in (("runner", runner, get_args(Runner)), ("engine", engine, get_args(Wanted))):
+        if value not in choices:
+            raise UsageError(f"{option} is {value!r}", f"it is one of {', '.join(choices)}")
     request = Request(
         root=Path(root).resolve(),
         name=name,

@@ -13,6 +13,7 @@ import click
 import harness
 from harness import errors
 from harness.cli.group import cli, running_options, the_store
+from harness.system.store import disk_errors
 
 if TYPE_CHECKING:
     from harness.review.target import Reviewed
@@ -48,7 +49,7 @@ def review(root: Path, /, target: str, is_probed: bool, kind: str, output: Path 
     its trainings are run, and shows how much memory each variant takes; --runner, --engine, --gpu and --python are
     for it.
 
-    Exit codes: 0 no veto, 2 no such target, 4 a proven problem forbids a run.
+    Exit codes: 0 no veto, 2 no such target, 3 it cannot be read, 4 a proven problem forbids a run.
     """
     from harness.report.console import Progress
     from harness.review import target as review_target
@@ -79,7 +80,8 @@ def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) ->
     here = Path.cwd()
     base = f"{found.root.relative_to(here)}/" if found.root != here and found.root.is_relative_to(here) else ""
     if kind == "table":
-        with output.open("w", encoding="utf-8") if output else contextlib.nullcontext(sys.stdout) as stream:
+        with disk_errors("writing the review"), contextlib.ExitStack() as stack:
+            stream = stack.enter_context(output.open("w", encoding="utf-8")) if output else sys.stdout
             print_review(found.review, name, stream=stream)
         return
     text = {
@@ -89,7 +91,8 @@ def _print_review(found: Reviewed, name: str, kind: str, output: Path | None) ->
         "json": lambda: json.dumps(found.review.to_json(), indent=1, sort_keys=True) + "\n",
     }[kind]()
     if output:
-        output.write_text(text, encoding="utf-8")
+        with disk_errors("writing the review"):
+            output.write_text(text, encoding="utf-8")
     else:
         click.echo(text, nl=False)
 

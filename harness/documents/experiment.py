@@ -211,10 +211,14 @@ def parse_experiment(text: str, source: str) -> Experiment:
         experiment = Experiment.model_validate(document)
         for name, declared in experiment.inputs.items():
             declared.named(name)
+        canonical_json(experiment.config)
     except ValidationError as error:
         raise _usage_error(error, source) from error
     except UsageError as error:
         raise UsageError(f"{source}: {error.problem}", error.remedy) from error
+    except (ValueError, TypeError) as error:
+        problem = f"{source}: config holds a value that JSON has not: a date, NaN or an infinity"
+        raise UsageError(problem, "write it as text") from error
     return experiment
 
 

@@ -34,9 +34,15 @@ def check_locks(root: Path, names: tuple[str, ...], store: Store, progress: Prog
 
     The lock of an image is linted, and compared with what its wheels say they need where these are in the cache. Of any
     other it is checked that it can be read, with everything pinned and hashed.
+
+    Raises:
+        UsageError: there is none.
     """
     found: dict[str, Finding] = {}
-    for name in names or lock_names(root):
+    names = names or lock_names(root)
+    if not names:
+        raise UsageError(f"there is no lock in {root}", "give the checkout: harness --root FOLDER lock --check")
+    for name in names:
         for finding in _check(root, check_image_name(name), store, progress):
             # A base that is malformed shows in every image that stands on it; once is enough.
             found.setdefault(finding.problem if finding.id == _MALFORMED else str(finding), finding)

@@ -53,7 +53,8 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
         probe: what an experiment's probe measured.
 
     Raises:
-        UsageError: there is no such target, or pyproject.toml is malformed.
+        UsageError: there is no such target, nothing in it to review, or pyproject.toml is malformed.
+        EvidenceError: every script that is named cannot be read.
     """
     if not is_experiment(root, name):
         if not Path(name).exists():
@@ -62,6 +63,7 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
             raise UsageError(problem, f"there are the experiments {', '.join(known) or '(none)'}; or give a path")
         target = target_of(Path(name))
         static = review_tree(target.root, target.entries, store=store, progress=progress)
+        _require_something_read(name, target, static)
         severities = severities_of(RULES, target.severities)
         return Reviewed(root=target.root, review=judge_checklist(static, RULES, severities))
     from harness.judge.verdict import judge
@@ -78,6 +80,16 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
     review = judge(case).review
     assert review is not None  # inputs with a reviewer have one
     return Reviewed(root=root, review=review)
+
+
+def _require_something_read(name: str, target: Target, static: StaticReview) -> None:
+    """No answer is not a good one: a script that could not be read, or a folder with nothing to read, has none."""
+    reasons = {one.path: one.reason for one in static.unread}
+    if not static.num_files:
+        raise UsageError(f"{name} has nothing to review", "name a Python script, or a folder that holds training code")
+    if target.entries and all(entry in reasons for entry in target.entries):
+        first = target.entries[0]
+        raise EvidenceError(f"{first} cannot be reviewed: {reasons[first]}", "mend the file, or name another")
 
 
 def target_of(path: Path) -> Target:

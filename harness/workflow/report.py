@@ -103,7 +103,7 @@ def report(root: Path, name: str, output: Path | None, progress: Progress) -> Re
     rendered = render_documents(recorded.verdict, recorded.manifest, curves)
     run_id = recorded.verdict.run_id
     folder = output or Path(f"report-{''.join(char for char in run_id[:80] if char.isalnum() or char == '-') or 'run'}")
-    if (folder / "verdict.json").exists():
+    if any((above / "verdict.json").exists() for above in (folder, *folder.resolve().parents)):
         raise UsageError(f"{folder} is a run's folder, whose certificate names its documents", "give another --output")
     with disk_errors("writing the report"):
         folder.mkdir(parents=True, exist_ok=True)

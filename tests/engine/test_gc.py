@@ -135,7 +135,7 @@ def test_without_an_engine_the_command_frees_the_cache_and_says_so(project, tmp_
     nowhere = {"HARNESS_CACHE": str(store.root), "DOCKER_HOST": "unix:///nowhere/docker.sock"}
     answer = project.harness("gc", **nowhere)
     assert answer.code == 0, answer.err
-    assert "no engine answers" in answer.out
+    assert "no container engine is running" in answer.out
     assert "freed" in answer.last_line
     assert not record.exists()
 

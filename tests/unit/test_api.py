@@ -65,3 +65,9 @@ def test_the_guide_names_what_there_is():
     for code in re.findall(r"```python\n(.*?)```", page, re.S):
         compile(code, "python.md", "exec")
     assert json.loads((PUBLISHED / "verdict.json").read_text())["run_id"] in page
+
+
+@pytest.mark.parametrize("options", [{"runner": "hots"}, {"engine": "docker"}])
+def test_a_choice_that_there_is_not_is_refused(tmp_path, options):
+    with pytest.raises(errors.UsageError, match=r"(runner|engine) is"):
+        api.certify("plain", root=tmp_path, **options)

@@ -1,5 +1,7 @@
 """Experiments: what is accepted, and how each mistake is named."""
 
+import datetime
+
 import pytest
 import yaml
 
@@ -111,3 +113,8 @@ def test_the_description_does_not_change_the_digest_and_the_seed_does():
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines" / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_experiment_is_valid(path):
     assert parse_experiment(path.read_text(), path.name).steps > 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), datetime.date(2026, 1, 2)])
+def test_a_value_that_json_has_not_is_refused(value):
+    assert "config" in problem_of(config={"lr": value})

@@ -180,3 +180,8 @@ def test_the_command_refuses_what_does_not_go_together(project, store, arguments
 def test_an_export_is_printed_and_nothing_else(project, store):
     done = harness(project, store, "lock", "tiny", "--export", "requirements")
     assert done.stdout == export_lock(project, "tiny", "requirements", store, print)
+
+
+def test_where_there_is_no_lock_nothing_is_said_to_be_fine(store, tmp_path):
+    with pytest.raises(UsageError, match="no lock"):
+        check_locks(tmp_path, (), store, lambda _: None)

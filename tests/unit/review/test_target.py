@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.documents.experiment import parse_experiment
-from harness.errors import UsageError
+from harness.errors import EvidenceError, UsageError
 from harness.review.evidence.vram import parse_probe
 from harness.review.target import entries_of, read_severities, review_target, target_of, target_of_experiment
 from harness.system.store import open_store
@@ -85,6 +85,7 @@ def test_an_experiment_is_meant_before_a_folder_of_its_name(tmp_path, store, mon
     make_project(root)
     (root / "train.py").write_text("print(1)\n")
     (root / "exp").mkdir()
+    (root / "exp" / "train.py").write_text("print(1)\n")
     monkeypatch.chdir(root)
     found = review_target(root, "exp", store, lambda text: None)
     assert found.root == root
@@ -112,3 +113,14 @@ def test_what_a_probe_measured_stands_in_the_review(tmp_path, store):
     document = review_target(root, "exp", store, lambda text: None, probe).review.to_json()
     assert document["measured"]["variants"][0]["is_estimate"] is True
     assert document["measured"]["budget_bytes"] == 24 << 30
+
+
+@pytest.mark.parametrize(("content", "error"), [(None, UsageError), ("def broken(:\n", EvidenceError)])
+def test_where_nothing_could_be_read_there_is_no_answer(tmp_path, store, content, error):
+    target = tmp_path / "there"
+    target.mkdir()
+    if content is not None:
+        (target / "train.py").write_text(content)
+        target = target / "train.py"
+    with pytest.raises(error, match=r"nothing to review|cannot be reviewed"):
+        review_target(tmp_path, str(target), store, lambda _: None)

@@ -1,0 +1,28 @@
+"""`harness diff` of two folders, with real evidence of a run."""
+
+import shutil
+
+import pytest
+
+from harness.errors import EvidenceError
+from harness.runs.compare_paths import compare_paths
+from tests.tamper.made_run import make_run
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    run = make_run(tmp_path)
+    shutil.copytree(run / "straight", run / "again")
+    return run / "straight", run / "again"
+
+
+def test_a_copy_is_equal(pair):
+    assert compare_paths(*pair).is_equal
+
+
+def test_a_file_that_cannot_be_read_is_not_equal(pair):
+    file = next(path for path in sorted((pair[1] / "output").rglob("*.safetensors")))
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(EvidenceError, match=file.name):
+        compare_paths(*pair)
