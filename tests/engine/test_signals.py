@@ -96,7 +96,7 @@ from harness.system.deferred_signals import signals_as_ctrl_c
 from harness.runs.container import ContainerSandbox
 from harness.runs.sandbox import ProcessSpec, Mount
 
-class Interrupted(ContainerSandbox):
+class StruckSandbox(ContainerSandbox):
     def _create(self, *arguments, **options):
         container = super()._create(*arguments, **options)
         signal.raise_signal(signal.SIGTERM)
@@ -109,7 +109,7 @@ order = ProcessSpec(
 )
 try:
     with signals_as_ctrl_c():
-        Interrupted(sys.argv[1]).execute(order, lambda: False)
+        StruckSandbox(sys.argv[1]).execute(order, lambda: False)
 except Interrupted:
     print("interrupted")
 """
