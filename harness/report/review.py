@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from harness.documents.verdict import ChecklistItem, ItemState, Review, ReviewFinding, Shown
 from harness.report.printer import STYLES, Printer
 from harness.report.tables import Kind, State, Table, Tone, table
-from harness.report.text import clean, leaf, line, safe, size
+from harness.report.text import clean, count, leaf, line, safe, size
 
 STATES: tuple[ItemState, ...] = ("vetoed", "could not tell", "warning", "holds", "does not apply")
 TONES: Mapping[ItemState, Tone] = {
@@ -45,7 +45,8 @@ class FindingView:
     def headline(self) -> str:
         """Place, rule, severity and message on one line."""
         one = self.finding
-        return f"{self.place}: {one.rule} {one.severity or 'off'} ({one.certainty}; {self.items}): {line(one.message)}"
+        kind = f"{one.certainty}; {self.items}" if self.items else one.certainty
+        return f"{self.place}: {one.rule} {one.severity or 'off'} ({kind}): {line(one.message)}"
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
@@ -121,7 +122,7 @@ def print_review(review: Review, name: str, *, stream: TextIO | None = None) -> 
     if view.unread:
         printer.line("\nNot read")
         printer.pairs((f"  {line(path)}", reason) for path, reason in view.unread)
-    printer.line(f"\n{clean(name)}: {review.num_files} files; {view.sentence}")
+    printer.line(f"\n{clean(name)}: {count(review.num_files, 'file')}; {view.sentence}")
     printer.line(f"REVIEW: {'VETOED' if review.vetoes else 'no veto'}")
 
 

@@ -62,7 +62,9 @@ def compare_paths(a: Path, b: Path) -> FileDiff | FolderDiff:
         EvidenceError: something cannot be read.
     """
     if a.is_dir() != b.is_dir():
-        raise UsageError(f"{a.name} and {b.name} are a file and a folder", "compare two files, or two trajectories")
+        raise UsageError(
+            f"one of {a.name} and {b.name} is a file, the other a folder", "compare two files, or two trajectories"
+        )
     if a.is_dir():
         return _compare_folders(_load(a), _load(b))
     left, right = (safe_read(p.resolve().parent, p.resolve().name, max_bytes=_MAX_BYTES) for p in (a, b))

@@ -48,7 +48,7 @@ def _too_late(module: Module, node: ast.AST, name: str) -> str:
     for library in _AT_IMPORT.get(name, ()):
         line = _imported_before(module, node, library)
         if line:
-            return f"{name} is set after {library} was imported in line {line}, which reads it as it is loaded"
+            return f"{name} is set after {library} was imported on line {line}, which reads it as it is loaded"
     return ""
 
 

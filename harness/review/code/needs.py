@@ -82,7 +82,7 @@ def _scheduler(modules: list[Module]) -> Iterator[Need]:
             return
         if steps:
             name = text_of(steps[0].func)
-            text = f"the schedule's state ({name} in line {steps[0].lineno} of {module.path})"
+            text = f"the schedule's state ({name} on line {steps[0].lineno} of {module.path})"
             yield Need("scheduler", text, _SCHEDULER, is_certain=True)
             return
 
@@ -124,7 +124,7 @@ def _random(program: Program, training: Module, modules: list[Module]) -> Iterat
                 best[kind] = (site, is_certain)
     for kind, (site, is_certain) in sorted(best.items()):
         name = {"torch": "torch's", "python": "Python's", "numpy": "NumPy's"}[kind]
-        text = f"{name} random state ({last_name(site.node.func)} in line {site.node.lineno} of {site.module.path})"
+        text = f"{name} random state ({last_name(site.node.func)} on line {site.node.lineno} of {site.module.path})"
         yield Need(kind, text, re.compile(r"rng|random|generator|getstate|get_state", re.IGNORECASE), is_certain)
 
 

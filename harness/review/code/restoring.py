@@ -64,7 +64,7 @@ def _swallowed(program: Program, module: Module, node: ast.Try) -> Iterator[Find
         state, rule = _restored(program, module, call)
         if state and _own_try(module, call) is node:
             caught = "a bare except" if handler.type is None else f"except {text_of(handler.type)}"
-            message = f"if {state} fails, {caught} in line {handler.lineno} swallows it and the run goes on"
+            message = f"if {state} fails, {caught} on line {handler.lineno} swallows it and the run goes on"
             yield finding(rule, module.place(call), message)
             return
 
