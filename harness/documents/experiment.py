@@ -154,6 +154,10 @@ class Experiment(_Block):
         for pattern in (*self.outputs, *self.checkpoints):
             if pattern.startswith("/") or ".." in pattern.split("/"):
                 raise ValueError(f"outputs, checkpoints: {pattern!r} leaves the output folder")
+        try:
+            canonical_json(self.config)
+        except (ValueError, TypeError):
+            raise ValueError("config: a date, NaN or an infinity is no JSON: write it as text") from None
         for key in self.environment:
             if SECRET.search(key):
                 raise ValueError(f"environment: {key} looks like a secret; secrets never reach a container")
@@ -211,14 +215,10 @@ def parse_experiment(text: str, source: str) -> Experiment:
         experiment = Experiment.model_validate(document)
         for name, declared in experiment.inputs.items():
             declared.named(name)
-        canonical_json(experiment.config)
     except ValidationError as error:
         raise _usage_error(error, source) from error
     except UsageError as error:
         raise UsageError(f"{source}: {error.problem}", error.remedy) from error
-    except (ValueError, TypeError) as error:
-        problem = f"{source}: config holds a value that JSON has not: a date, NaN or an infinity"
-        raise UsageError(problem, "write it as text") from error
     return experiment
 
 

@@ -58,21 +58,18 @@ def judge(inputs: VerdictInputs) -> Verdict:
     first = None if differing is None or place is None else _first_divergence(name, differing, place)
     cause = _cause(inputs, results, name, differing, place)
     restored = with_checkpoints(inputs.resumed, results["resume"].restored)
-    review = None
-    if inputs.review is not None:
-        diverged = name if differing is not None and differing.check.verdict == "DIVERGED" else ""
-        review = inputs.review(
-            Measured(
-                inputs=inputs,
-                rerun=checks.rerun,
-                resume=checks.resume,
-                rebuild=checks.rebuild,
-                restored=restored,
-                controls=controls,
-                cause=cause,
-                diverged=diverged,
-            )
-        )
+    diverged = name if differing is not None and differing.check.verdict == "DIVERGED" else ""
+    measured = Measured(
+        inputs=inputs,
+        rerun=checks.rerun,
+        resume=checks.resume,
+        rebuild=checks.rebuild,
+        restored=restored,
+        controls=controls,
+        cause=cause,
+        diverged=diverged,
+    )
+    review = None if inputs.review is None else inputs.review(measured)
     blind_spots = _control_problems(inputs, controls)
     problems = _problems(inputs, results, blind_spots, testimony, unread)
     outcome, problems = _outcome(inputs, results, controls, review, problems)

@@ -117,9 +117,9 @@ def _compare_folders(left: TrajectoryEvidence, right: TrajectoryEvidence) -> Fol
                 differences.append(Located(**dataclasses.asdict(found), tensor=locate(found, straight, run).tensor))
     files = compare_files(left.files, right.files)
     unread = [file.problem or f"{file.path} cannot be compared" for file in files if file.is_equal is None]
-    if unread and not differences:
-        raise EvidenceError(unread[0], "a file that cannot be read is neither equal nor different: see who wrote it")
     unequal = [file for file in files if file.is_equal is False and file.left and file.right]
+    if unread and not differences and not unequal:  # a difference that is proven outranks what could not be read
+        raise EvidenceError(unread[0], "a file that cannot be read is neither equal nor different: see who wrote it")
     return FolderDiff(
         left=left.name,
         right=right.name,

@@ -26,3 +26,16 @@ def test_a_file_that_cannot_be_read_is_not_equal(pair):
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(EvidenceError, match=file.name):
         compare_paths(*pair)
+
+
+def test_a_difference_that_is_proven_outranks_a_file_that_cannot_be_read(pair):
+    output = pair[1] / "output"
+    for name, change in (("adapter", slice(None, -1)), ("checkpoints/step8", None)):
+        file = output / f"{name}.safetensors"
+        data = bytearray(file.read_bytes())
+        if change is None:
+            data[-1] ^= 1
+        file.write_bytes(data[change] if change else data)
+    found = compare_paths(*pair)
+    assert not found.is_equal
+    assert [one.path for one in found.files if one.equal is False] == ["checkpoints/step8.safetensors"]
