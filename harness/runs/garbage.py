@@ -66,6 +66,9 @@ class References:
         checkouts: keys of the checkouts that are still there.
         layers: digests (`sha256:...`) of the layers of kept bases.
         tags: of kept images.
+        cited: ids of the runs that archives name.
+        kept_kinds: what is kept whatever its name is, because a file that may name it cannot be read.
+        unread: these files, each with why it cannot be read and what is kept, in one line.
     """
 
     blobs: frozenset[str] = frozenset()
@@ -77,6 +80,9 @@ class References:
     checkouts: frozenset[str] = frozenset()
     layers: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
+    cited: frozenset[str] = frozenset()
+    kept_kinds: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +140,7 @@ def garbage_of_cache(things: Iterable[Thing], known: References, now: float) -> 
     return tuple(thing for thing in things if not _is_kept(thing, known, now))
 
 
-def garbage_of_runs(runs: Iterable[KeptRun], cited: frozenset[str], now: float) -> tuple[KeptRun, ...]:
+def garbage_of_runs(runs: Iterable[KeptRun], known: References, now: float) -> tuple[KeptRun, ...]:
     """The runs that nothing refers to.
 
     Kept are, of every experiment, the newest run, the one that `latest` points at and the newest that was certified;
@@ -142,9 +148,11 @@ def garbage_of_runs(runs: Iterable[KeptRun], cited: frozenset[str], now: float) 
 
     Args:
         runs: those of all checkouts.
-        cited: run ids that the files in the checkouts' `manifests/` name.
+        known: what is referred to.
         now: POSIX time, in seconds.
     """
+    if "run" in known.kept_kinds:
+        return ()
     groups: dict[tuple[str, str], list[KeptRun]] = {}
     for run in sorted(runs, key=lambda run: run.run_id):
         groups.setdefault((run.checkout, run.experiment), []).append(run)
@@ -152,7 +160,7 @@ def garbage_of_runs(runs: Iterable[KeptRun], cited: frozenset[str], now: float) 
     for key in sorted(groups):
         group = groups[key]
         certified = [run.run_id for run in group if run.verdict == "CERTIFIED"]
-        kept = {group[-1].run_id, *certified[-1:], *cited}
+        kept = {group[-1].run_id, *certified[-1:], *known.cited}
         found += [
             run
             for run in group
@@ -186,7 +194,8 @@ def garbage_of_images(images: Iterable[TaggedImage], known: References, now: flo
     return tuple(
         image
         for image in sorted(images, key=lambda image: image.tag)
-        if image.tag not in known.tags
+        if "image" not in known.kept_kinds
+        and image.tag not in known.tags
         and not (len(image.layers) == 1 and image.layers[0] in known.layers)
         and not image.is_used
         and now - image.tagged_at > GRACE_S
@@ -194,6 +203,8 @@ def garbage_of_images(images: Iterable[TaggedImage], known: References, now: flo
 
 
 def _is_kept(thing: Thing, known: References, now: float) -> bool:
+    if thing.kind in known.kept_kinds:
+        return True
     digits = thing.key.rpartition("-")[2]
     if thing.kind in ("input", "unpacked"):
         return digits in known.inputs

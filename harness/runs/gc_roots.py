@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from harness.images.base import base_key
 from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
 from harness.runs.garbage import References
+from harness.runs.run_folders import cited_runs
 from harness.system.project import KIND, checkout_key, read_text
 from harness.system.store import Store
 
@@ -39,27 +40,38 @@ def known_checkouts(store: Store, root: Path) -> dict[str, Path]:
         if record is None or not isinstance(record.get("path"), str):
             problem = f"{file} cannot be read, so a checkout that uses the cache is not known"
             raise HostError(problem, "remove that file, then run any command of the harness in that checkout")
-        if Path(record["path"]).is_dir():
+        if not _is_gone(Path(record["path"])):
             found[file.stem] = Path(record["path"])
     return found
 
 
-def references(checkouts: dict[str, Path], store: Store) -> References:
+def _is_gone(root: Path) -> bool:
+    try:
+        return not root.is_dir()
+    except OSError:  # somebody else's folder, which may not be looked into
+        return False
+
+
+def references(checkouts: dict[str, Path], store: Store, here: Path) -> References:
     """What checkouts name, as their files stand now.
 
+    Whatever another checkout than this one might name in a file that cannot be read is kept.
+
     Raises:
-        UsageError: a lock, an experiment or an image's folder of one of them is malformed; it is named.
+        UsageError: a lock, an experiment, an image's folder or an archive of this checkout is malformed; it is named.
     """
     found = _Found()
+    unread: dict[str, set[str]] = {}
     for root in checkouts.values():
-        try:
-            _read_locks(root, found)
-            _read_images(root, found)
-            _read_experiments(root, store, found)
-        except (UsageError, OSError) as error:
-            problem = error.problem if isinstance(error, UsageError) else str(error)
-            remedy = "correct or remove it: nothing is collected while it is not known what a checkout needs"
-            raise UsageError(f"{root}: {problem}", remedy) from error
+        for read, kinds in _PARTS.items():
+            try:
+                read(root, store, found)
+            except (UsageError, OSError) as error:
+                problem = f"{root}: {error.problem if isinstance(error, UsageError) else error}"
+                if root == here.resolve():
+                    remedy = "correct or remove it: nothing is collected while it is not known what this checkout needs"
+                    raise UsageError(problem, remedy) from error
+                unread.setdefault(" ".join(problem.split()), set()).update(kinds)
     records = [store.read_record("bases", key) or {} for key in sorted(found.bases)]
     images = [store.read_record("images", key) or {} for key in sorted(found.recipes)]
     return References(
@@ -67,6 +79,8 @@ def references(checkouts: dict[str, Path], store: Store) -> References:
         checkouts=frozenset(checkouts),
         layers=frozenset(str(record["diff_id"]) for record in records if "diff_id" in record),
         tags=frozenset(str(record["tag"]) for record in images if "tag" in record),
+        kept_kinds=frozenset(kind for kinds in unread.values() for kind in kinds),
+        unread=tuple(f"{problem}: kept is every {', '.join(sorted(kinds))}" for problem, kinds in unread.items()),
     )
 
 
@@ -78,10 +92,15 @@ class _Found:
     bases: set[str] = field(default_factory=set)
     environments: set[str] = field(default_factory=set)
     experiments: set[str] = field(default_factory=set)
+    cited: set[str] = field(default_factory=set)
 
 
-def _read_locks(root: Path, found: _Found) -> None:
-    for path in sorted((root / "lockfiles").glob("*.lock")):
+def _read_archives(root: Path, _: Store, found: _Found) -> None:
+    found.cited.update(cited_runs(root))
+
+
+def _read_locks(root: Path, _: Store, found: _Found) -> None:
+    for path in _files(root / "lockfiles", "*.lock"):
         text = read_text(path, "correct or remove it")
         if path.name.startswith("base-"):
             base = parse_base_lock(text, f"lockfiles/{path.name}")
@@ -98,11 +117,11 @@ def _wheels(lock: Lockfile) -> Iterator[str]:
     return (_digits(value) for pin in lock.pins for value in pin.hashes)
 
 
-def _read_images(root: Path, found: _Found) -> None:
-    for dockerfile in sorted((root / "images").glob("*/Dockerfile")):
-        name = dockerfile.parent.name
-        if (root / "lockfiles" / f"{name}.lock").exists():  # without one nothing can have been built
-            recipe = read_recipe(root, name)
+def _read_images(root: Path, _: Store, found: _Found) -> None:
+    for folder in _files(root / "images", "*"):
+        # Without a lock nothing can have been built.
+        if (folder / "Dockerfile").exists() and (root / "lockfiles" / f"{folder.name}.lock").exists():
+            recipe = read_recipe(root, folder.name)
             found.recipes.add(_digits(recipe.key))
             found.bases.add(_digits(_base_key(recipe)))
 
@@ -114,7 +133,7 @@ def _base_key(recipe: Recipe) -> str:
 
 
 def _read_experiments(root: Path, store: Store, found: _Found) -> None:
-    for path in sorted((root / _EXPERIMENTS).glob("*.yaml")):
+    for path in _files(root / _EXPERIMENTS, "*.yaml"):
         experiment = parse_experiment(read_text(path, "correct or remove it"), str(_EXPERIMENTS / path.name))
         found.experiments.add(path.stem)
         for name, declared in experiment.inputs.items():
@@ -132,6 +151,21 @@ def _listed(blob: Path) -> Iterator[str]:
     if blob.stat().st_size > _MAX_LISTING:
         raise UsageError(f"{blob} is too large for the listing of an input", "remove it")
     return (value.decode() for value in _LISTED.findall(blob.read_bytes()))
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """What a folder has by a pattern; unlike `glob`, a folder that may not be listed is an error, and not empty."""
+    return sorted(path for path in folder.iterdir() if path.match(pattern)) if folder.is_dir() else []
+
+
+_Part = Callable[[Path, Store, _Found], None]
+_PARTS: Mapping[_Part, tuple[str, ...]] = {
+    _read_archives: ("run",),
+    _read_locks: ("base", "blob", "environment", "image"),
+    _read_images: ("base", "image", "image record", "rebuild record"),
+    _read_experiments: ("blob", "input", "timings", "unpacked"),
+}
+"""What reads a part of a checkout, and the kinds of things that this part names."""
 
 
 def _digits(digest: str) -> str:

@@ -19,6 +19,7 @@ from harness.documents.lockfile import digest_of
 from harness.errors import HostError
 
 MIN_API = (1, 41)
+_LOG = Path("/var/log/repro-harness-dockerd.log")
 START_TIMEOUT_S = 60
 PACKAGES = ("docker.io", "iptables")
 _PID_FILES = {"/var/run/docker.pid": "dockerd", "/var/run/docker/containerd/containerd.pid": "containerd"}
@@ -111,12 +112,13 @@ def _start(tell: Callable[[str], None]) -> None:
         return
     for file, program in _PID_FILES.items():
         _drop_stale(Path(file), program)
-    log = Path("/var/log/repro-harness-dockerd.log")
+    log = _LOG
     with log.open("ab") as stream:
         daemon = subprocess.Popen(
             ["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
         )
     if _answers(START_TIMEOUT_S, daemon):
+        daemon.returncode = 0  # it outlives this process, which does not wait for it: no ResourceWarning
         tell(f"the engine runs (log: {log}); it stays when this command ends")
         return
     tail = " / ".join(log.read_text(errors="replace").strip().splitlines()[-3:])

@@ -7,6 +7,7 @@ nothing that looks whole and is not. No link is followed, and nothing else on th
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import stat
 import time
@@ -34,7 +35,6 @@ from harness.runs.garbage import (
 from harness.runs.gc_roots import known_checkouts, references
 from harness.runs.run_folders import (
     bisections,
-    cited_runs,
     discard_run,
     entries,
     half_removed,
@@ -117,7 +117,7 @@ def collect(
         now: POSIX time, in seconds; the clock's by default.
 
     Raises:
-        UsageError: this is no checkout, or a lock, an experiment or an image of one is malformed. Nothing was removed.
+        UsageError: this is no checkout, or a lock, an experiment or an image of it is malformed. Nothing was removed.
         HostError: somebody works with the cache (nothing was removed), or something cannot be removed.
     """
     moment = time.time() if now is None else now
@@ -127,12 +127,13 @@ def collect(
         stack.enter_context(disk_errors("collecting garbage"))
         stack.enter_context(engine_faults())
         checkouts = known_checkouts(store, root)
-        known = references(checkouts, store)
-        roots = sorted(checkouts.values())
+        known = references(checkouts, store, root)
+        roots = sorted(path for path in checkouts.values() if os.access(path, os.R_OK | os.X_OK))
         pieces = list(_images(client, known, repository, moment)) if client else []
         measure = Measure()
-        pieces += [*_runs(roots, measure, moment), *_cache(store, known, measure, moment)]
-        notes = [] if client else ["no container engine is running: its images were not checked"]
+        pieces += [*_runs(roots, known, measure, moment), *_cache(store, known, measure, moment)]
+        notes = list(known.unread)
+        notes += [] if client else ["no container engine is running: its images were not checked"]
         notes += [f"{one}/runs is a link: skipped" for one in roots if (one / "runs").is_symlink()]
         if not dry_run:
             remember_checkout(store, root)
@@ -196,10 +197,9 @@ def _discard(paths: list[Path], store: Store) -> None:
             delete(path.rename(scratch / str(number)))
 
 
-def _runs(roots: list[Path], measure: Measure, now: float) -> Iterator[_Piece]:
+def _runs(roots: list[Path], known: References, measure: Measure, now: float) -> Iterator[_Piece]:
     folders = {str(path): path for path in run_folders(roots)}
-    cited = frozenset(run_id for root in roots for run_id in cited_runs(root))
-    gone = garbage_of_runs(map(read_run, folders.values()), cited, now)
+    gone = garbage_of_runs(map(read_run, folders.values()), known, now)
     paths = [Path(run.checkout) / "runs" / run.experiment / run.run_id for run in gone]
     old = [path for path in bisections(roots) if is_forgotten(written_at(path), now)]
     for path in (*paths, *old, *half_removed(roots)):

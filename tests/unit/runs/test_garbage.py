@@ -80,7 +80,7 @@ def run(day, verdict="DIVERGED", **fields):
 
 
 def days(runs, cited=()):
-    return [int(one.run_id[6:8]) for one in garbage_of_runs(runs, frozenset(cited), NOW)]
+    return [int(one.run_id[6:8]) for one in garbage_of_runs(runs, References(cited=frozenset(cited)), NOW)]
 
 
 def test_an_experiment_keeps_its_newest_run_and_the_newest_certified_one():
@@ -99,7 +99,7 @@ def test_a_run_that_latest_points_at_or_that_the_archive_names_stays():
 
 def test_every_experiment_of_every_checkout_keeps_its_own():
     runs = [run(1), run(2), run(1, experiment="other"), run(1, checkout="/b")]
-    assert [(one.checkout, one.experiment) for one in garbage_of_runs(runs, frozenset(), NOW)] == [("/a", "tiny")]
+    assert [(one.checkout, one.experiment) for one in garbage_of_runs(runs, References(), NOW)] == [("/a", "tiny")]
 
 
 def test_a_run_whose_verdict_cannot_be_read_stays():

@@ -16,7 +16,7 @@ def digits(data):
 
 
 def refer(store, *roots):
-    return references({str(number): root for number, root in enumerate(roots)}, store)
+    return references({str(number): root for number, root in enumerate(roots)}, store, roots[0])
 
 
 def test_a_checkout_that_used_the_cache_is_known_until_it_is_gone(store, project, tmp_path):
@@ -100,7 +100,7 @@ def test_an_image_without_a_lock_refers_to_nothing(store, project):
         "pipelines/experiments/exp.yaml",
     ],
 )
-def test_a_malformed_file_is_refused_with_its_checkout_and_name(store, project, name):
+def test_a_malformed_file_of_this_checkout_is_refused_with_its_checkout_and_name(store, project, name):
     for content in (b"\xff\xfe\x00", b"this is: [nonsense\n"):
         (project / name).write_bytes(content)
         with pytest.raises(UsageError) as caught:

@@ -2,6 +2,9 @@
 
 import gc
 import os
+import signal
+import time
+import warnings
 
 import pytest
 
@@ -47,3 +50,23 @@ def test_no_engine_is_an_error_with_its_remedy(monkeypatch):
 def test_an_engine_that_is_not_wanted_is_not_looked_for():
     with pytest.raises(HostError, match="ENGINE=none"):
         engine.ensure("none", print)
+
+
+def test_a_daemon_that_was_started_is_left_running_without_a_warning(tmp_path, monkeypatch):
+    program, pid = tmp_path / "dockerd", tmp_path / "pid"
+    program.write_text(f"#!/bin/sh\necho $$ > {pid}.part && mv {pid}.part {pid}\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(engine, "_LOG", tmp_path / "log")
+    monkeypatch.setattr(engine, "_PID_FILES", {})
+    monkeypatch.setattr(engine.subprocess, "run", lambda *arguments, **options: None)
+    monkeypatch.setattr(engine, "_answers", lambda seconds, daemon=None: daemon is not None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        engine._start(print)
+        gc.collect()
+    while not pid.exists():
+        time.sleep(0.01)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    os.waitpid(int(pid.read_text()), 0)
+    assert [str(one.message) for one in caught] == []

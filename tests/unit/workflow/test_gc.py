@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -238,16 +239,74 @@ def test_without_an_engine_it_is_said_that_images_were_not_looked_at(store, proj
     assert gc(project, store).notes == ("no container engine is running: its images were not checked",)
 
 
-@pytest.mark.parametrize("name", ["lockfiles/tiny.lock", "pipelines/experiments/exp.yaml", "images/tiny/Dockerfile"])
-def test_nothing_is_removed_while_a_checkout_cannot_be_understood(store, project, tmp_path, name):
+NAMES = ["lockfiles/tiny.lock", "pipelines/experiments/exp.yaml", "images/tiny/Dockerfile"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_removed_while_this_checkout_cannot_be_understood(store, project, name):
+    gone = [*rubbish(store), add_run(project, "exp", 1), add_run(project, "exp", 2)]
+    (project / name).write_text("nonsense: [\n")
+    with pytest.raises(UsageError, match=str(project)):
+        gc(project, store)
+    assert all(path.exists() for path in gone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_another_checkouts_broken_file_could_name_is_kept_and_the_rest_goes(store, project, tmp_path, name):
     other = tmp_path / "other"
     make_project(other)
     remember_checkout(store, other)
-    gone = [*rubbish(store), add_run(project, "exp", 1), add_run(project, "exp", 2)]
+    unclaimed, gone = rubbish(store), add_run(project, "exp", 1)
+    add_run(project, "exp", 2)
     (other / name).write_text("nonsense: [\n")
-    with pytest.raises(UsageError, match=str(other)):
-        gc(project, store)
-    assert all(path.exists() for path in gone)
+    result = gc(project, store)
+    note = result.notes[0]
+    assert str(other) in note and name.rpartition("/")[2] in note and "kept is every" in note and "\n" not in note
+    assert not gone.exists()
+    left = {path.relative_to(store.root).parts[0] for path in unclaimed if path.exists()}
+    kinds = {
+        "lockfiles/tiny.lock": {"sha256", "bases", "venvs", "images", "rebuilds"},
+        "pipelines/experiments/exp.yaml": {"sha256", "inputs", "unpacked", "timings"},
+        "images/tiny/Dockerfile": {"bases", "images", "rebuilds"},
+    }
+    assert left == kinds[name]
+    assert not (store.root / "images" / ".left.1234").exists() and not (store.root / "wheels" / "0123-x").exists()
+
+
+def test_runs_stay_while_another_checkouts_archives_cannot_be_looked_through(store, project, tmp_path):
+    other = tmp_path / "other"
+    make_project(other)
+    remember_checkout(store, other)
+    (other / "manifests").mkdir()
+    with (other / "manifests" / "large").open("wb") as stream:
+        stream.truncate(65 << 20)
+    run, unclaimed = add_run(project, "exp", 1), rubbish(store)
+    add_run(project, "exp", 2)
+    result = gc(project, store)
+    assert "manifests/large" in result.notes[0] and "kept is every run" in result.notes[0]
+    assert run.exists() and not any(path.exists() for path in unclaimed)
+
+
+def test_another_checkout_that_may_not_be_listed_counts_as_one_that_names_everything(
+    store, project, tmp_path, monkeypatch
+):
+    other = tmp_path / "other"
+    make_project(other)
+    remember_checkout(store, other)
+    unclaimed = rubbish(store)
+    real = Path.is_dir
+
+    def is_dir(path):
+        if path.is_relative_to(other):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    monkeypatch.setattr("os.access", lambda path, mode: path != other)
+    result = gc(project, store)
+    assert "Permission denied" in " ".join(result.notes)
+    assert not any(item.kind in ("blob", "input", "environment", "checkout") for item in result.items)
+    assert all(path.exists() for path in unclaimed if "sha256" in path.parts)
 
 
 def test_an_archive_too_large_to_be_looked_through_is_refused(store, project):
