@@ -54,6 +54,7 @@ TITLES: Mapping[Item, str] = {
     "V4": "GPU memory stays below 90 % of the budget, or a mitigation is on",
     "V5": "An interrupted run can be resumed",
 }
+_OF_RESUMES: frozenset[Item] = frozenset(("V2", "V5"))
 _MAX_SHOWN = 20
 
 
@@ -64,6 +65,7 @@ def judge_checklist(
     *,
     findings: Iterable[Finding] = (),
     showings: Iterable[Showing] = (),
+    is_resume_required: bool = True,
     measured: Mapping[str, JsonValue] | None = None,
 ) -> Review:
     """Judge every item.
@@ -74,6 +76,7 @@ def judge_checklist(
         severities: of the rules; findings of a rule that is off are left out.
         findings: those of the evidence.
         showings: those of the evidence.
+        is_resume_required: else what only a resume needs (V2, V5) is a warning, and not demanded.
         measured: what a probe measured, for the reports.
 
     Raises:
@@ -85,6 +88,7 @@ def judge_checklist(
         severities,
         sorted(dict.fromkeys(known), key=_sort_key),
         tuple(dict.fromkeys((*static.showings, *showings))),
+        is_resume_required,
     )
     told = [judge.finding(one) for one in judge.findings]
     return Review(
@@ -105,6 +109,7 @@ class _Judge:
     severities: Mapping[str, Setting]
     findings: Sequence[Finding]
     showings: Sequence[Showing]
+    is_resume_required: bool
 
     def item(self, item: Item) -> ChecklistItem:
         own = [one for one in self.findings if item in self.rules[one.rule].items]
@@ -131,6 +136,8 @@ class _Judge:
             ("could not tell", [_shown("nothing that was read or measured shows it", None, False)]),
         )
         state, shown = next(one for one in candidates if one[1])
+        if state == "could not tell" and item in _OF_RESUMES and not self.is_resume_required:
+            state, shown = "does not apply", [_shown("the experiment's policy does not require a resume", None, False)]
         return ChecklistItem(
             id=item,
             group=GROUPS[item[0]],
@@ -140,9 +147,15 @@ class _Judge:
             rules=tuple(sorted({one.rule for one in own})),
         )
 
+    def severity(self, rule: str) -> Setting:
+        """A rule's severity here: without a resume, what only a resume needs is a warning."""
+        vetoed = {item for item in self.rules[rule].items if item.startswith("V")}
+        is_mild = not self.is_resume_required and vetoed and vetoed <= _OF_RESUMES
+        return "warning" if is_mild and self.severities[rule] == "veto" else self.severities[rule]
+
     def weight(self, finding: Finding) -> str:
         """`veto` and `warning` for what is proven, `possible`, `allowed`, or `note` for what decides nothing."""
-        severity = self.severities[finding.rule]
+        severity = self.severity(finding.rule)
         if severity not in ("veto", "warning"):
             return "note"
         if finding.allowed:
@@ -159,7 +172,7 @@ class _Judge:
             rule=rule.id,
             name=rule.name,
             title=rule.title,
-            severity=self.severities[rule.id],
+            severity=self.severity(rule.id),
             certainty=finding.certainty,
             items=rule.items,
             path=place.path if place else None,

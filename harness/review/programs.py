@@ -18,17 +18,19 @@ from harness.system.store import Progress
 _EVERY = 100  # tasks between two lines of progress
 
 
-def review(tree: SourceTree, entries: tuple[str, ...], *, progress: Progress, processes: Processes) -> StaticReview:
+def review(
+    tree: SourceTree, entries: tuple[str, ...] | None, *, progress: Progress, processes: Processes
+) -> StaticReview:
     """Review a tree that was listed.
 
     Args:
         tree: its files.
-        entries: scripts to start from; () finds them.
+        entries: scripts to start from; None finds them.
         progress: told how far it is.
         processes: that do the work.
     """
     work = _Work(tree, processes, progress)
-    if entries:
+    if entries is not None:
         reported = tree.own & work.programs([path for path in entries if path in tree.sources]) | set(entries)
         work.modules(sorted(reported & tree.sources.keys()))
     else:
@@ -80,11 +82,11 @@ class _Work:
         return answers
 
 
-def _settled(tree: SourceTree, work: _Work, reported: set[str], entries: tuple[str, ...]) -> StaticReview:
+def _settled(tree: SourceTree, work: _Work, reported: set[str], entries: tuple[str, ...] | None) -> StaticReview:
     """Findings where they are reported, with the allow comments of their files."""
     others = tree.sources.keys() - reported
     said = [one for one in work.said if one.place is None or one.place.path not in others]
-    told = tree.unread if entries else [*tree.unread, *tree.left_out]
+    told = tree.unread if entries is not None else [*tree.unread, *tree.left_out]
     unread = {**{one.path: one.reason for one in told}, **work.processes.unread}
     commented = sorted(path for path in tree.allowing & reported if path not in work.processes.unread)
 
@@ -101,5 +103,5 @@ def _settled(tree: SourceTree, work: _Work, reported: set[str], entries: tuple[s
         findings=tuple(one for one in settled if isinstance(one, Finding)),
         showings=tuple(one for one in settled if isinstance(one, Showing)),
         unread=tuple(UnreadFile(path=path, reason=unread[path]) for path in sorted(unread)),
-        num_files=len(reported) + len(tree.surroundings) if entries else tree.num_files,
+        num_files=len(reported) + len(tree.surroundings) if entries is not None else tree.num_files,
     )

@@ -30,7 +30,7 @@ _FILES_A_WORKER = 24  # fewer files than that are read before another process ha
 
 def review_tree(
     root: Path,
-    entries: tuple[str, ...] = (),
+    entries: tuple[str, ...] | None = None,
     *,
     store: Store | None = None,
     progress: Progress | None = None,
@@ -41,8 +41,8 @@ def review_tree(
 
     Args:
         root: the folder; or one Python file, which is reviewed with what it imports from its own folder.
-        entries: scripts below it, with `/`: only they and what they import are reviewed. Without any, every file is,
-            and programs start in the scripts that nothing else imports.
+        entries: scripts below it, with `/`: only they, what they import and what stands beside them are reviewed. For
+            None every file is, and programs start in the scripts that nothing else imports.
         store: where a review of an unchanged tree is kept; without one nothing is.
         progress: told what is going on.
         image: of an experiment in this project's layout: only that image's Dockerfile and locks are the surroundings.
@@ -51,14 +51,17 @@ def review_tree(
     Raises:
         UsageError: `root` cannot be listed, or an entry is no Python file below it.
     """
-    is_file = root.is_file()
-    if is_file:
+    if root.is_file():
         root, entries = root.parent, (root.name,)
     tree = list_tree(root.resolve())
-    if missing := [path for path in entries if not path.endswith(".py") or not _is_known(path, tree)]:
+    if missing := [path for path in entries or () if not path.endswith(".py") or not _is_known(path, tree)]:
         raise UsageError(f"{missing[0]} is no Python file below {root}", "name a script of the tree")
-    if is_file or image:
+    if image:
         tree.surroundings = {path: one for path, one in tree.surroundings.items() if _is_of_image(path, image)}
+    elif entries is not None:
+        folders = {path.rpartition("/")[0] for path in entries}
+        beside = {path: one for path, one in tree.surroundings.items() if path.rpartition("/")[0] in folders}
+        tree.surroundings = beside
     key = _key(tree, entries, image)
     if store is not None and (known := _kept(store, key)) is not None:
         return known
@@ -68,7 +71,7 @@ def review_tree(
     return review
 
 
-def _review(tree: SourceTree, entries: tuple[str, ...], progress: Progress, num_workers: int) -> StaticReview:
+def _review(tree: SourceTree, entries: tuple[str, ...] | None, progress: Progress, num_workers: int) -> StaticReview:
     from harness.review.processes import Processes
     from harness.review.programs import review
 
@@ -90,18 +93,16 @@ def _is_known(path: str, tree: SourceTree) -> bool:
 
 
 def _is_of_image(path: str, image: str) -> bool:
-    """In this project's layout; every base's lock, for the Dockerfile says which it stands on. Nothing for no image."""
+    """In this project's layout; every base's lock, for the Dockerfile says which it stands on."""
     folder, _, name = path.rpartition("/")
-    if not image:
-        return False
     is_lock = name == f"{image}.lock" or (name.startswith("base-") and name.endswith(".lock"))
     return folder == f"images/{image}" or (folder == "lockfiles" and is_lock)
 
 
-def _key(tree: SourceTree, entries: tuple[str, ...], image: str) -> str:
+def _key(tree: SourceTree, entries: tuple[str, ...] | None, image: str) -> str:
     """The digest of all that a review depends on."""
     value = {
-        "entries": sorted(entries),
+        "entries": None if entries is None else sorted(entries),
         "image": image,
         "own": sorted(tree.own),
         "sources": tree.sources,

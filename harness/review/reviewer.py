@@ -32,6 +32,7 @@ def reviewer_of(basis: Basis) -> Reviewer:
             severities_of(RULES, basis.severities),
             findings=(one for one in said if isinstance(one, Finding)),
             showings=(one for one in said if isinstance(one, Showing)),
+            is_resume_required=basis.is_resume_required,
             measured=None if basis.probe is None else basis.probe.measured(basis.vram_budget_gib),
         )
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from harness.documents.verdict import Review
 from harness.errors import EvidenceError, HarnessError, UsageError
 from harness.review.checklist import judge_checklist
-from harness.review.finding import StaticReview
+from harness.review.commands import scripts_of
+from harness.review.finding import Item, Showing, StaticReview
 from harness.review.review_tree import review_tree
 from harness.review.rules import MAX_SETTINGS_BYTES, RULES, parse_severities, severities_of
 from harness.system.project import EXPERIMENTS, is_experiment, read_experiment
@@ -27,11 +28,16 @@ _SETTINGS = "pyproject.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A folder and scripts below it; no scripts mean every file. `severities` are those of its pyproject.toml."""
+    """A folder and scripts below it, None for every file; what its pyproject.toml says of severities.
+
+    Attributes:
+        unknown: an experiment's commands of which no script could be told.
+    """
 
     root: Path
-    entries: tuple[str, ...]
+    entries: tuple[str, ...] | None
     severities: dict[str, str]
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +77,8 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
     from harness.review.reviewer import reviewer_of
 
     experiment = read_experiment(root, name)
-    target = target_of_experiment(experiment, root)
-    static = review_tree(root, target.entries, store=store, progress=progress, image=experiment.image)
-    basis = dataclasses.replace(basis_of(experiment, root, target, static), probe=probe)
+    basis = basis_of(experiment, target_of_experiment(experiment, root), store, progress)
+    basis = dataclasses.replace(basis, probe=probe)
     case = VerdictInputs(
         experiment=name, run_id="", commit="", dirty=False, runner="", steps=experiment.steps, review=reviewer_of(basis)
     )
@@ -102,7 +107,12 @@ def target_of(path: Path) -> Target:
         raise UsageError(f"there is no {path}", "give an experiment's name, a file or a folder")
     path = path.resolve()
     if path.is_dir():
-        return Target(root=path, entries=(), severities=_nearest_severities(path))
+        return Target(root=path, entries=None, severities=_nearest_severities(path))
+    if path.suffix == ".ipynb":
+        remedy = f"make a script of it (`jupyter nbconvert --to script {path.name}`) and review that"
+        raise UsageError(f"{path.name} is a notebook, and notebooks are not reviewed", remedy)
+    if path.suffix != ".py":
+        raise UsageError(f"{path.name} is no Python script", "name a .py file, or a folder that holds training code")
     return Target(root=path.parent, entries=(path.name,), severities=_nearest_severities(path.parent))
 
 
@@ -112,33 +122,45 @@ def target_of_experiment(experiment: Experiment, code: Path) -> Target:
     Raises:
         UsageError: pyproject.toml is malformed.
     """
-    return Target(root=code, entries=entries_of(experiment, code), severities=read_severities(code))
+    entries, unknown = scripts_of_experiment(experiment, code)
+    return Target(root=code, entries=entries, severities=read_severities(code), unknown=unknown)
 
 
-def entries_of(experiment: Experiment, code: Path) -> tuple[str, ...]:
-    """The Python files below `code` that the commands name, by path or as `-m module`; sorted."""
-    found = set()
+def scripts_of_experiment(experiment: Experiment, code: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The Python files below `code` that the commands start, sorted; and the trainings' commands that name none."""
+    path = experiment.environment.get("PYTHONPATH", "")
+    found: set[str] = set()
+    unknown = []
     for command in (experiment.run, experiment.resume, experiment.prepare or (), experiment.probe or ()):
-        for place, argument in enumerate(command):
-            names = [argument.removeprefix("./")]
-            if place and command[place - 1] == "-m":
-                module = argument.replace(".", "/")
-                names = [f"{module}.py", f"{module}/__main__.py"]
-            found |= {name for name in names if name.endswith(".py") and _is_below(code, name)}
-    return tuple(sorted(found))
+        scripts = scripts_of(command, code, path)
+        found |= scripts
+        if not scripts and command in (experiment.run, experiment.resume):
+            unknown.append(" ".join(command))
+    return tuple(sorted(found)), tuple(dict.fromkeys(unknown))
 
 
-def basis_of(experiment: Experiment, code: Path, target: Target, static: StaticReview) -> Basis:
-    """What the review of a certify stands on before anything has run."""
+def basis_of(
+    experiment: Experiment, target: Target, store: Store | None = None, progress: Progress | None = None
+) -> Basis:
+    """What the review of an experiment stands on before anything has run: only what its commands reach is read.
+
+    Raises:
+        UsageError: the code cannot be listed.
+    """
     from harness.review.evidence.basis import Basis
 
+    static = review_tree(target.root, target.entries, store=store, progress=progress, image=experiment.image)
+    items: tuple[Item, ...] = ("V1", "V2", "V5")
+    texts = [f"no script of this code could be told from the command `{one[:200]}`" for one in target.unknown]
+    unknown = [Showing(item=item, state="unknown", text=text) for item in items for text in texts]
     return Basis(
-        static=static,
+        static=dataclasses.replace(static, showings=(*static.showings, *unknown)),
         severities=target.severities,
         config=experiment.config,
         num_gpus=experiment.gpus,
         vram_budget_gib=experiment.vram_budget_gib,
-        lock=_lock_text(code, experiment.image),
+        lock=_lock_text(target.root, experiment.image),
+        is_resume_required="resume" in experiment.policy.required,
     )
 
 
@@ -166,11 +188,6 @@ def _nearest_severities(folder: Path) -> dict[str, str]:
         if (parent / ".git").exists():
             break
     return {}
-
-
-def _is_below(code: Path, name: str) -> bool:
-    path = code / name
-    return not name.startswith("/") and ".." not in name.split("/") and path.is_file() and not path.is_symlink()
 
 
 def _lock_text(code: Path, image: str) -> str:

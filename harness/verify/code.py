@@ -16,7 +16,6 @@ from harness.documents.experiment import Experiment, parse_experiment
 from harness.documents.names import NAME
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.review.evidence.basis import Basis
-from harness.review.review_tree import review_tree
 from harness.review.target import basis_of, target_of_experiment
 from harness.system.files import Files, FolderFiles
 from harness.system.project import EXPERIMENTS
@@ -107,9 +106,7 @@ def review_again(record: Record, code: Code, store: Store | None) -> Basis:
     """
     with code.unpacked() as folder:
         try:
-            target = target_of_experiment(record.experiment, folder)
-            static = review_tree(folder, target.entries, store=store, image=record.experiment.image)
-            return basis_of(record.experiment, folder, target, static)
+            return basis_of(record.experiment, target_of_experiment(record.experiment, folder), store)
         except UsageError as error:
             raise TamperedError(f"the code cannot be reviewed again: {error.problem}", REMEDY) from error
 

@@ -17,7 +17,6 @@ from harness.judge.manifest import Materials
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Reviewer, VerdictInputs
 from harness.review.evidence.basis import Basis
-from harness.review.review_tree import review_tree
 from harness.review.reviewer import reviewer_of
 from harness.review.target import basis_of, target_of_experiment
 from harness.runs import campaign, controls
@@ -62,11 +61,8 @@ class CertifySession(Training):
         """Read the code and what stands around it, before anything is built; the verdict if it forbids the run."""
         code = self.code
         target = target_of_experiment(self.experiment, code)
-        with self.stage("review", ", ".join(target.entries) or "every file of the code"):
-            static = review_tree(
-                code, target.entries, store=self.store, progress=self.note, image=self.experiment.image
-            )
-            self.basis = basis_of(self.experiment, code, target, static)
+        with self.stage("review", ", ".join(target.entries or ()) or "no script: the commands name none"):
+            self.basis = basis_of(self.experiment, target, self.store, self.note)
             self.case = dataclasses.replace(self.case, review=reviewer_of(self.basis))
         verdict = judge(self.case)
         return verdict if verdict.verdict == "VETOED" else None

@@ -25,6 +25,7 @@ class Basis:
         lock: what the environment of the runs was made of, in words; "" where it is not known to be pinned.
         files: what the straight run wrote beside its declared files.
         probe: what `--probe` measured; it is believed before what a run recorded.
+        is_resume_required: by the experiment's policy; else nothing is forbidden for want of a checkpoint.
     """
 
     static: StaticReview
@@ -35,6 +36,7 @@ class Basis:
     lock: str = ""
     files: RunFiles = field(default_factory=RunFiles)
     probe: Probe | None = None
+    is_resume_required: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,12 +43,12 @@ def reasons(found):
 
 
 def in_this_process(root, *entries, **options):
-    return review_tree(root, entries, num_workers=0, **options)
+    return review_tree(root, entries or None, num_workers=0, **options)
 
 
 def reviewed_by(tree, **options):
     with Processes(tree, **options) as processes:
-        return review(tree, (), progress=lambda text: None, processes=processes)
+        return review(tree, None, progress=lambda text: None, processes=processes)
 
 
 @pytest.mark.parametrize(
@@ -359,9 +359,11 @@ def test_with_entries_only_they_and_what_they_import_are_reviewed(tmp_path):
     assert places(in_this_process(root, "other.py")) == [("REP001", "other.py:1")]
 
 
-def test_one_file_is_reviewed_with_what_it_imports(tmp_path):
-    root = write(tmp_path, {"train.py": f"import model\n{WRONG}", "model.py": WRONG, "requirements.txt": "torch\n"})
-    assert places(in_this_process(root / "train.py")) == [("REP001", "model.py:1"), ("REP001", "train.py:2")]
+def test_one_file_is_reviewed_with_what_it_imports_and_what_stands_beside_it(tmp_path):
+    files = {"train.py": f"import model\n{WRONG}", "model.py": WRONG, "requirements.txt": "torch\n"}
+    root = write(tmp_path, files | {"other/requirements.txt": "torch\n"})
+    found = [("REP001", "model.py:1"), ("REP601", "requirements.txt:1"), ("REP001", "train.py:2")]
+    assert sorted(places(in_this_process(root / "train.py"))) == sorted(found)
 
 
 def test_an_entry_that_cannot_be_read_is_told(tmp_path):

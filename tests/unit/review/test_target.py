@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from harness.documents.experiment import parse_experiment
 from harness.errors import EvidenceError, UsageError
+from harness.judge.verdict import judge
+from harness.judge.verdict_inputs import VerdictInputs
+from harness.review.commands import scripts_of
 from harness.review.evidence.vram import parse_probe
-from harness.review.target import entries_of, read_severities, review_target, target_of, target_of_experiment
+from harness.review.reviewer import reviewer_of
+from harness.review.target import basis_of, read_severities, review_target, target_of, target_of_experiment
 from harness.system.store import open_store
 from tests.made.project import make_project
 
@@ -44,16 +50,98 @@ def state(reviewed, item):
     return next(row["state"] for row in rows if row["id"] == item)
 
 
+def reviewed(experiment, code):
+    """The review of an experiment of which nothing was run."""
+    reviewer = reviewer_of(basis_of(experiment, target_of_experiment(experiment, code)))
+    known = {"experiment": "x", "run_id": "", "commit": "", "dirty": False, "runner": "", "steps": 1}
+    return judge(VerdictInputs(**known, review=reviewer)).review
+
+
 def test_scripts_are_found_by_path_and_by_module_and_never_outside(code):
     (code / "link.py").symlink_to(code.parent / "outside.py")
     experiment = parse_experiment(TEXT.replace("missing.py", "link.py"), "x")
-    assert entries_of(experiment, code) == ("package/__main__.py", "package/resume.py", "probe.py", "train.py")
-    assert target_of_experiment(experiment, code).root == code
+    target = target_of_experiment(experiment, code)
+    assert target.entries == ("package/__main__.py", "package/resume.py", "probe.py", "train.py")
+    assert (target.root, target.unknown) == (code, ())
+
+
+WRAPPED = {
+    "run.sh": 'set -e\nHERE=$(dirname "$0")\npython -u "$HERE/train.py" "$@"\n',
+    "scripts/inner.sh": "#!/bin/sh\ncd .. && exec torchrun --standalone package/resume.py\n",
+    "scripts/go": "#!/usr/bin/env bash\nscripts/inner.sh\n",
+    "Makefile": "PY ?= python\n.PHONY: train other\nother:\n\t$(PY) unused.py\ntrain: setup\n\t@$(PY) -m package \\\n"
+    "\t\t--x\nsetup:\n\tmkdir -p x\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "entries"),
+    [
+        ("bash run.sh {output}", ("train.py",)),
+        ("./run.sh", ("train.py",)),
+        ("bash -euo pipefail run.sh", ("train.py",)),
+        ("bash -c 'cd package && python resume.py'", ("package/resume.py",)),
+        ("sh scripts/inner.sh", ("package/resume.py",)),
+        ("env A=1 nice scripts/go", ("package/resume.py",)),
+        ("make train", ("package/__main__.py",)),
+        ("make -C . PY=python3 other", ("unused.py",)),
+        ("accelerate launch --cpu -m package.resume", ("package/resume.py",)),
+        ("torchrun --nproc-per-node 2 train.py", ("train.py",)),
+        ("python package", ("package/__main__.py",)),
+        ("python -m module_below", ("lib/module_below.py",)),
+        ("apt-get install make", ()),
+        ("some-program --config x.yaml", ()),
+        ("make nothing", ()),
+    ],
+)
+def test_a_command_is_followed_into_the_script_that_it_names(code, command, entries):
+    for name, text in WRAPPED.items():
+        (code / name).parent.mkdir(exist_ok=True)
+        (code / name).write_text(text)
+    (code / "lib").mkdir()
+    (code / "lib" / "module_below.py").write_text("")
+    assert tuple(sorted(scripts_of(shlex.split(command), code, "/outside:lib"))) == entries
+
+
+def test_where_no_script_can_be_told_nothing_is_vetoed_and_nothing_holds(code):
+    (code / "unused.py").write_text("import torch\ntorch.nn.Linear(1, 1)(torch.rand(1)).sum().backward()\n")
+    text = TEXT.replace("./train.py", "train").replace("package.resume", "nothing.at.all").partition("prepare:")[0]
+    experiment = parse_experiment(f"{text}steps: 1\noutputs: [x]\npolicy: {{required: [rerun]}}\n", "x")
+    target = target_of_experiment(experiment, code)
+    assert target.entries == () and len(target.unknown) == 2
+    review = reviewed(experiment, code)
+    assert review.vetoes == () and not review.findings
+    v1 = next(item for item in review.checklist if item.id == "V1")
+    assert v1.state == "could not tell" and "torchrun" in v1.reason
+
+
+def test_checkpoints_are_demanded_only_where_a_resume_is(code):
+    (code / "train.py").write_text(
+        "import torch\ntorch.manual_seed(0)\nmodel = torch.nn.Linear(2, 1)\n"
+        "optimizer = torch.optim.Adam(model.parameters())\nfor _ in range(3):\n"
+        "    model(torch.ones(2)).sum().backward()\n    optimizer.step()\ntorch.save(model.state_dict(), 'm.pt')\n"
+    )
+    text = TEXT.replace("package.resume", "train").partition("prepare:")[0] + "steps: 1\noutputs: [x]\n"
+    text += "interruptions: [{kind: after_step, step: 1}]\n"
+    for required, state, vetoes in (("rerun", "warning", 0), ("resume", "vetoed", 1)):
+        experiment = parse_experiment(f"{text}policy: {{required: [{required}]}}\n", "x")
+        review = reviewed(experiment, code)
+        states = {item.id: item.state for item in review.checklist}
+        assert (states["V5"], len(review.vetoes)) == (state, vetoes)
+        assert states["V2"] == ("does not apply" if required == "rerun" else "could not tell")
+        assert review.weakened == ()
+
+
+@pytest.mark.parametrize(("name", "words"), [("nb.ipynb", "notebook"), ("notes.txt", "no Python script")])
+def test_what_is_no_script_is_told_so(tmp_path, store, name, words):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError, match=words):
+        review_target(tmp_path, str(tmp_path / name), store, lambda _: None)
 
 
 def test_a_file_a_folder_and_nothing(code):
     assert target_of(code / "train.py").entries == ("train.py",)
-    assert (target_of(code).root, target_of(code).entries) == (code, ())
+    assert (target_of(code).root, target_of(code).entries) == (code, None)
     with pytest.raises(UsageError, match="there is no"):
         target_of(code / "nowhere")
 
