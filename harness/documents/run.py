@@ -34,7 +34,7 @@ class RunFacts(Model):
         number: 1, 2, ... within the trajectory.
         mode: `run` or `resume`: which of the experiment's two commands.
         faults: what was planned; empty for a run that was to finish.
-        exit_code: as the engine recorded it (128 + signal for a signal).
+        exit_code: of the command, as the engine recorded it (128 + signal for a signal); a launcher has its own.
         oom_killed: whether the engine (or the kernel's log of the group) says out of memory.
         killed_by: `outside` if the host sent the signal at the fault, `self` if the process died at its fault,
             FIRST_DIFFERENCE if the host ended the run because some training differed already, else None.
@@ -55,8 +55,8 @@ class RunFacts(Model):
 
     @property
     def is_planned_kill(self) -> bool:
-        """Whether this run was meant to be killed and died by SIGKILL, not by lack of memory."""
-        return bool(self.faults) and self.exit_code == SIGKILL_EXIT_CODE and not self.oom_killed
+        """Whether this run was meant to be killed and was, not by lack of memory; the launcher's exit code is free."""
+        return bool(self.faults) and self.killed_by is not None and not self.oom_killed
 
     @property
     def was_stopped_early(self) -> bool:

@@ -97,15 +97,16 @@ def _exit_problems(run: RunEvidence, kill: Fault | None) -> Iterator[str]:
         return
     is_stop = kill.kind == "stop"
     what = f"the planned stop after step {kill.step}" if is_stop else f"the kill ({kill.kind} at step {kill.step})"
+    killed_by = run.record.killed_by
     allowed = {SIGKILL_EXIT_CODE, SIGXFSZ_EXIT_CODE} if kill.kind == "in_write" else {SIGKILL_EXIT_CODE}
-    if code == 0:
+    if killed_by is None and code == 0:
         yield f"{run.name}: {what} never landed: the run finished"
-    elif code == NEVER_KILLED_EXIT_CODE:
+    elif killed_by is None and code == NEVER_KILLED_EXIT_CODE:
         yield f"{run.name}: {what} never landed: nobody killed the waiting process"
-    elif code not in allowed:
+    elif killed_by is None and code not in allowed:
         yield f"{run.name} ended with exit code {code} instead of {what}"
-    elif code == SIGKILL_EXIT_CODE and run.record.killed_by not in (None, kill.by):
-        yield f"{run.name}: {what} was to come from {kill.by} and came from {run.record.killed_by}"
+    elif killed_by not in (None, kill.by):
+        yield f"{run.name}: {what} was to come from {kill.by} and came from {killed_by}"
     elif run.ledger is not None and not _was_reached(run, kill):
         yield f"{run.name}: {what} was never reached: no event of it was recorded"
     elif run.ledger is not None and not _is_in_place(run, kill):

@@ -315,7 +315,7 @@ def _interruption(inputs: VerdictInputs, place: int, kill: Fault) -> Interruptio
     run = runs[place] if place < len(runs) else None
     following = runs[place + 1].ledger if place + 1 < len(runs) else None
     code = run.record.exit_code if run is not None else None
-    signals = {SIGKILL_EXIT_CODE: "SIGKILL", SIGXFSZ_EXIT_CODE: "SIGXFSZ"}
+    is_killed = run is not None and (run.record.is_planned_kill or code == SIGKILL_EXIT_CODE)
     return Interruption(
         kind=kill.kind,
         step=kill.step,
@@ -323,7 +323,7 @@ def _interruption(inputs: VerdictInputs, place: int, kill: Fault) -> Interruptio
         byte=kill.byte,
         by=kill.by,
         run=place + 1,
-        signal=signals.get(code) if code is not None else None,
+        signal="SIGXFSZ" if code == SIGXFSZ_EXIT_CODE else "SIGKILL" if is_killed else None,
         exit_code=code,
         oom_killed=run.record.oom_killed if run is not None else False,
         landed=run is not None and has_landed(run, kill),

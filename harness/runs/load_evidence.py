@@ -71,7 +71,7 @@ def _load_run(folder: Files, record: RunRecord) -> RunEvidence:
     own = folder.below(f"runs/{record.number}")
     name = f"{record.trajectory}/{record.number}"
     # A process that was killed, by plan or not, may leave a torn last line; the exit code is judged elsewhere.
-    killed = record.exit_code != 0
+    killed = record.exit_code != 0 or record.is_planned_kill
     evidence = RunEvidence(record=record, ledger=None)
     problems: list[str] = []
 

@@ -11,33 +11,19 @@ import contextlib
 import json
 import os
 import shutil
-import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from harness.documents.experiment import Experiment
-from harness.documents.run import FIRST_DIFFERENCE, Fault, RunRecord
+from harness.documents.run import FIRST_DIFFERENCE, SIGKILL_EXIT_CODE, Fault, RunRecord
 from harness.documents.scope import Prefix
 from harness.errors import EvidenceError, Interrupted
-from harness.judge.first_difference import Row
 from harness.runs.divergence_monitor import DivergenceMonitor
+from harness.runs.run_watch import Listener, RunWatch, last_fault
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Sandbox, owner, render
-
-_TAIL_BYTES = 1 << 20
-_MAX_READS = 4096
-
-
-class Listener(Protocol):
-    """Is told of steps and kills while they happen."""
-
-    def step(self, trajectory: str, run: int, step: int, total: int, loss: float) -> None:
-        """A step was recorded."""
-
-    def kill(self, trajectory: str, run: int, kind: str, step: int) -> None:
-        """A run died at its fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,12 +170,11 @@ def _run(context: RunContext, trajectory: str, number: int, mode: str, faults: t
     (folder / "output").mkdir(exist_ok=True)
     _hand_over(own, folder / "output")
     spec = process_spec(context, folder, number, mode, faults)
-    watch = _Watch(context, trajectory, number, own)
+    watch = RunWatch(context, trajectory, number, own)
     outcome = context.sandbox.execute(spec, watch)
     watch.finish()
     record = _record(trajectory, number, mode, render(spec, context.sandbox), faults, outcome)
-    if watch.has_stopped_it and record.is_planned_kill:
-        record = record.model_copy(update={"killed_by": FIRST_DIFFERENCE})
+    record = record.model_copy(update={"killed_by": _killed_by(record, watch, outcome)})
     _report_kill(context, record)
     (folder / f"run-{number}.json").write_bytes(record.write())
     return record
@@ -203,15 +188,29 @@ def _report_kill(context: RunContext, record: RunRecord) -> None:
         context.listener.kill(record.trajectory, record.number, fault.kind, fault.step)
 
 
+def _killed_by(record: RunRecord, watch: RunWatch, outcome: Outcome) -> str | None:
+    """Who ended a run that was to be ended.
+
+    The end of the recorded process counts: the command around it (a shell, `torchrun`) may end with any exit code.
+    """
+    if not record.faults:
+        return None
+    if watch.has_stopped_it and outcome.was_killed_outside:
+        return FIRST_DIFFERENCE
+    fault = last_fault(watch.folder)
+    if fault is not None and fault.get("waiting") is not True:
+        return "self"
+    if outcome.exit_code == SIGKILL_EXIT_CODE or (fault is not None and outcome.was_killed_outside):
+        return "outside" if outcome.was_killed_outside else "self"
+    return None
+
+
 def _died_at(context: RunContext, record: RunRecord) -> Fault:
     """Which of a run's faults was the last that its process came to: the one it died of, where it was a kill."""
-    events = _Tail(context.folder / record.trajectory / "runs" / str(record.number) / "events.jsonl")
-    rows = [row["fault"] for row in events.all() if row.get("kind") == "fault" and isinstance(row.get("fault"), dict)]
-    reached = [(fault.kind, fault.step) for fault in record.faults]
-    for row in reversed(rows):
-        if (point := (row.get("kind"), row.get("step"))) in reached:
-            return record.faults[reached.index(point)]
-    return record.faults[0]
+    last = last_fault(context.folder / record.trajectory / "runs" / str(record.number)) or {}
+    row = last.get("fault")
+    point = (row.get("kind"), row.get("step")) if isinstance(row, dict) else None
+    return next((fault for fault in record.faults if (fault.kind, fault.step) == point), record.faults[0])
 
 
 def process_spec(context: RunContext, folder: Path, number: int, mode: str, faults: tuple[Fault, ...]) -> ProcessSpec:
@@ -244,9 +243,6 @@ def process_spec(context: RunContext, folder: Path, number: int, mode: str, faul
 def _record(
     trajectory: str, number: int, mode: str, argv: tuple[str, ...], faults: tuple[Fault, ...], outcome: Outcome
 ) -> RunRecord:
-    killed_by = None
-    if faults and outcome.exit_code == 137:
-        killed_by = "outside" if outcome.was_killed_outside else "self"
     return RunRecord(
         trajectory=trajectory,
         number=number,
@@ -255,7 +251,7 @@ def _record(
         faults=faults,
         exit_code=outcome.exit_code,
         oom_killed=outcome.oom_killed,
-        killed_by=killed_by,
+        killed_by=None,
         error=outcome.error,
         settings=outcome.settings,
         volatile=outcome.volatile,
@@ -272,86 +268,3 @@ def _hand_over(*folders: Path) -> None:
         os.chown(folder, uid, gid)
         for path in folder.rglob("*"):
             os.chown(path, uid, gid, follow_symlinks=False)
-
-
-class _Watch:
-    """Follows a run's progress, and says when the host must send the kill."""
-
-    def __init__(self, context: RunContext, trajectory: str, number: int, folder: Path) -> None:
-        self._context = context
-        self._trajectory = trajectory
-        self._number = number
-        self._progress = _Tail(folder / "progress.jsonl")
-        self._events = _Tail(folder / "events.jsonl")
-        self._ledger = _Tail(folder / "ledger.jsonl")
-        self._last_step = 0
-        self.has_stopped_it = False
-
-    def __call__(self) -> bool:
-        self._context.cancel_if_asked()
-        self._report_steps()
-        self._feed_monitor()
-        if any(row.get("kind") == "fault" and row.get("waiting") is True for row in self._events.rows()):
-            return True
-        self.has_stopped_it = self._context.is_over(self._trajectory)
-        # A process that starts behind the prefix never comes to the step at which it is to stop.
-        scope = self._context.scope
-        return self.has_stopped_it or (scope is not None and self._last_step > scope.steps)
-
-    def finish(self) -> None:
-        """Tell what came between the last look and the end."""
-        self._report_steps()
-        self._feed_monitor()
-
-    def _feed_monitor(self) -> None:
-        monitor = self._context.monitor
-        if monitor is not None and not self._trajectory.startswith("control"):
-            for row in self._ledger.all():
-                monitor.observe(self._trajectory, self._number, row)
-
-    def _report_steps(self) -> None:
-        for row in self._progress.rows():
-            step, loss = row.get("step"), row.get("loss")
-            if isinstance(step, int) and isinstance(loss, int | float):
-                self._last_step = step
-                total = self._context.experiment.steps
-                self._context.listener.step(self._trajectory, self._number, step, total, float(loss))
-
-
-class _Tail:
-    """New rows of a file that an untrusted process writes: regular files only, bounded, malformed rows skipped."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def rows(self) -> list[Row]:
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return []
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return []
-            data = os.pread(descriptor, _TAIL_BYTES, self._offset)
-        finally:
-            os.close(descriptor)
-        whole = data[: data.rfind(b"\n") + 1]
-        if not whole and len(data) == _TAIL_BYTES:
-            whole = data
-        self._offset += len(whole)
-        return [row for line in whole.splitlines() if isinstance(row := _decode(line), dict)]
-
-    def all(self) -> Iterator[Row]:
-        """The rows up to the end of the file as it is now."""
-        for _ in range(_MAX_READS):
-            if not (found := self.rows()):
-                return
-            yield from found
-
-
-def _decode(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None

@@ -183,7 +183,7 @@ def _runs(files: Files, manifest: Manifest) -> tuple[RecordedRun, ...]:
 
 def _run(files: Files, run: RunFacts) -> RecordedRun:
     """What a run reported; what is torn or malformed is as if it were not there."""
-    killed = run.exit_code != 0
+    killed = run.exit_code != 0 or run.is_planned_kill
     ledger: Ledger | None = None
     progress: tuple[LoggedStep, ...] = ()
     with contextlib.suppress(EvidenceError):

@@ -126,7 +126,9 @@ def test_a_control_whose_flip_never_took_place_shows_nothing():
     assert not check.detected and "no bit was flipped" in check.detail
 
 
-@pytest.mark.parametrize("change", [{"exit_code": 1}, {"oom_killed": True}, {"error": "the engine stopped answering"}])
+@pytest.mark.parametrize(
+    "change", [{"exit_code": 1, "killed_by": None}, {"oom_killed": True}, {"error": "the engine stopped answering"}]
+)
 def test_a_control_that_did_not_run_as_planned_shows_nothing(change):
     trajectory = flipped()
     run = replace(trajectory.runs[0], record=trajectory.runs[0].record.model_copy(update=change))

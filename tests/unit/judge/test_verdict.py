@@ -98,7 +98,7 @@ def test_a_write_torn_by_the_kernel_counts_with_the_exit_status_of_its_signal():
     document = judged(resumed=trajectory, interruptions=(WRITE,))
     assert document["verdict"] == "CERTIFIED", document["problems"]
     assert document["interruptions"][0]["signal"] == "SIGXFSZ"
-    not_a_write = judged(resumed=with_run(resumed(), 1, record_exit_code=153))
+    not_a_write = judged(resumed=with_run(resumed(), 1, record_exit_code=153, record_killed_by=None))
     assert_inconclusive(not_a_write, "exit code 153")
 
 
@@ -318,9 +318,9 @@ BROKEN = Quirks(forget=("rng",))
         (lambda t: with_run(t, 2, record_error="the engine stopped answering"), "the engine stopped answering"),
         (lambda t: with_run(t, 2, record_exit_code=1), "ended with exit code 1"),
         (lambda t: with_run(t, 1, record_oom_killed=True), "ran out of memory"),
-        (lambda t: with_run(t, 1, record_exit_code=0), "never landed: the run finished"),
-        (lambda t: with_run(t, 1, record_exit_code=86), "nobody killed the waiting process"),
-        (lambda t: with_run(t, 1, record_exit_code=1), "instead of the kill"),
+        (lambda t: with_run(t, 1, record_exit_code=0, record_killed_by=None), "never landed: the run finished"),
+        (lambda t: with_run(t, 1, record_exit_code=86, record_killed_by=None), "nobody killed the waiting process"),
+        (lambda t: with_run(t, 1, record_exit_code=1, record_killed_by=None), "instead of the kill"),
         (lambda t: with_run(t, 1, record_killed_by="outside"), "was to come from self and came from outside"),
         (lambda t: with_run(t, 1, events=()), "no event of it was recorded"),
         (lambda t: with_run(t, 2, ledger=None), "left no ledger"),
@@ -342,7 +342,7 @@ def test_a_fault_in_the_interrupted_training_makes_resume_inconclusive(quirks, c
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: with_run(t, 1, record_exit_code=1), "exit code 1"),
+        (lambda t: with_run(t, 1, record_exit_code=1, record_killed_by=None), "exit code 1"),
         (lambda t: with_run(t, 1, record_exit_code=137, record_oom_killed=True), "ran out of memory"),
         (lambda t: with_run(t, 1, ledger=None), "no ledger"),
         (lambda t: replace(t, files=()), "no file matches the declared outputs"),

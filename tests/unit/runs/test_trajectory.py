@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,20 @@ for fault in json.loads(os.environ['HARNESS_FAULTS']):
     with open(os.environ['HARNESS_RUN_DIR'] + '/events.jsonl', 'w') as events:
         events.write(json.dumps({'kind': 'fault', 'fault': fault, 'waiting': True}) + chr(10))
     time.sleep(60)
+"""
+)
+
+
+LAUNCHED = (
+    WRITES
+    + """
+import json, time
+with open(os.environ['HARNESS_RUN_DIR'] + '/events.jsonl', 'w', buffering=1) as events:
+    for fault in json.loads(os.environ['HARNESS_FAULTS']):
+        waits = fault['by'] == 'outside'
+        events.write(json.dumps({'kind': 'fault', 'fault': fault, 'waiting': waits}) + chr(10))
+        time.sleep(60) if waits else os.kill(os.getpid(), 9)
+    events.write('{"kind": "exit"}' + chr(10))
 """
 )
 
@@ -88,6 +103,34 @@ def test_a_trajectory_is_killed_and_resumed_in_order_and_each_record_is_kept(tmp
         ("kill", "resumed", 1, "after_step", 2),
         ("kill", "resumed", 2, "after_step", 3),
     ]
+
+
+@pytest.mark.parametrize(
+    "script", ['python job.py "$@"', 'set -e; python job.py "$@"; echo over', 'exec python job.py "$@"']
+)
+def test_the_end_of_the_recorded_process_counts_and_not_that_of_its_launcher(tmp_path, script):
+    """A shell script ends with 0, 1 or 137 when the training in it is killed, or goes on with something else."""
+    context = context_of(tmp_path, LAUNCHED)
+    (tmp_path / "code" / "run.sh").write_text(script + "\n")
+    argv = ("bash", "run.sh", "{output}")
+    context = replace(context, experiment=context.experiment.model_copy(update={"run": argv, "resume": argv}))
+    records = run_interrupted(context, "resumed")
+    assert [(record.killed_by, record.is_planned_kill) for record in records] == [
+        ("self", True),
+        ("outside", True),
+        (None, False),
+    ]
+    assert records[2].exit_code == 0
+
+
+def test_what_follows_the_training_in_a_script_is_ended_with_it(tmp_path):
+    context = context_of(tmp_path, LAUNCHED)
+    (tmp_path / "code" / "run.sh").write_text("python job.py $1; sleep 2; touch $1/evaluated\n")
+    argv = ("bash", "run.sh", "{output}")
+    context = replace(context, experiment=context.experiment.model_copy(update={"run": argv, "resume": argv}))
+    records = run_interrupted(context, "resumed")[:1]
+    assert records[0].is_planned_kill
+    assert records[0].seconds < 2
 
 
 def test_a_run_that_does_not_die_as_planned_ends_the_trajectory(tmp_path):

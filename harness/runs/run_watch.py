@@ -1,0 +1,159 @@
+"""Watches a run while it is on its way: its steps, what its recorded processes came to, when the host must end it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.judge.first_difference import Row
+
+if TYPE_CHECKING:
+    from harness.runs.trajectory import RunContext
+
+OTHER_RANKS_WAIT_S = 15
+_TAIL_BYTES = 1 << 20
+_END_BYTES = 16 << 10
+_MAX_READS = 4096
+
+
+class Listener(Protocol):
+    """Is told of steps and kills while they happen."""
+
+    def step(self, trajectory: str, run: int, step: int, total: int, loss: float) -> None:
+        """A step was recorded."""
+
+    def kill(self, trajectory: str, run: int, kind: str, step: int) -> None:
+        """A run died at its fault."""
+
+
+class RunWatch:
+    """Follows a run's progress, and says when the host must end what is left of it.
+
+    Once a recorded process has come to its kill, the rest is ended too: a launcher must not start it again, and what
+    a shell script does after a training is not part of an interrupted one.
+    """
+
+    def __init__(self, context: RunContext, trajectory: str, number: int, folder: Path) -> None:
+        self.folder = folder
+        self._context = context
+        self._trajectory = trajectory
+        self._number = number
+        self._progress = _Tail(folder / "progress.jsonl")
+        self._ledger = _Tail(folder / "ledger.jsonl")
+        self._last_step = 0
+        self._first_kill_at: float | None = None
+        self.has_stopped_it = False
+
+    def __call__(self) -> bool:
+        """Whether the host must end what is left of the run, now."""
+        self._context.cancel_if_asked()
+        self._report_steps()
+        self._feed_monitor()
+        if self._is_killed():
+            return True
+        self.has_stopped_it = self._context.is_over(self._trajectory)
+        # A process that starts behind the prefix never comes to the step at which it is to stop.
+        scope = self._context.scope
+        return self.has_stopped_it or (scope is not None and self._last_step > scope.steps)
+
+    def finish(self) -> None:
+        """Tell what came between the last look and the end."""
+        self._report_steps()
+        self._feed_monitor()
+
+    def _is_killed(self) -> bool:
+        """Whether every rank has come to its kill, or one has and the others had time enough."""
+        last = [_last_event(path) for path in _event_files(self.folder)]
+        at_kill = [_is_kill(row) for row in last]
+        if not any(at_kill):
+            return False
+        now = time.monotonic()
+        self._first_kill_at = self._first_kill_at or now
+        return all(at_kill) or now - self._first_kill_at > OTHER_RANKS_WAIT_S
+
+    def _feed_monitor(self) -> None:
+        monitor = self._context.monitor
+        if monitor is not None and not self._trajectory.startswith("control"):
+            for row in self._ledger.all():
+                monitor.observe(self._trajectory, self._number, row)
+
+    def _report_steps(self) -> None:
+        for row in self._progress.rows():
+            step, loss = row.get("step"), row.get("loss")
+            if isinstance(step, int) and isinstance(loss, int | float):
+                self._last_step = step
+                total = self._context.experiment.steps
+                self._context.listener.step(self._trajectory, self._number, step, total, float(loss))
+
+
+def last_fault(folder: Path) -> Row | None:
+    """The fault that a recorded process of a run ended with; None if none did."""
+    last = [_last_event(path) for path in _event_files(folder)]
+    return next((row for row in last if row is not None and _is_kill(row)), None)
+
+
+def _is_kill(row: Row | None) -> bool:
+    fault = row.get("fault") if row is not None and row.get("kind") == "fault" else None
+    return isinstance(fault, dict) and not str(fault.get("kind")).startswith("flip_")
+
+
+def _event_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("events*.jsonl"))
+
+
+def _last_event(path: Path) -> Row | None:
+    """The last whole event of a file."""
+    tail = _Tail(path)
+    tail.skip_to_end()
+    rows = tail.rows()
+    return rows[-1] if rows else None
+
+
+class _Tail:
+    """New rows of a file that an untrusted process writes: regular files only, bounded, malformed rows skipped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def skip_to_end(self) -> None:
+        """Leave out all but the last rows of the file as it is now."""
+        with contextlib.suppress(OSError):
+            self._offset = max(0, os.lstat(self._path).st_size - _END_BYTES)
+
+    def rows(self) -> list[Row]:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return []
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return []
+            data = os.pread(descriptor, _TAIL_BYTES, self._offset)
+        finally:
+            os.close(descriptor)
+        whole = data[: data.rfind(b"\n") + 1]
+        if not whole and len(data) == _TAIL_BYTES:
+            whole = data
+        self._offset += len(whole)
+        return [row for line in whole.splitlines() if isinstance(row := _decode(line), dict)]
+
+    def all(self) -> Iterator[Row]:
+        """The rows up to the end of the file as it is now."""
+        for _ in range(_MAX_READS):
+            if not (found := self.rows()):
+                return
+            yield from found
+
+
+def _decode(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
