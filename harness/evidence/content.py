@@ -6,32 +6,28 @@ sorted names, dtypes, shapes and bytes of their tensors and over their other val
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from harness.documents.digest import Data, Digest, canonical_json, chunks, sha256, sha256_of
-from harness.errors import EvidenceError
+from harness.evidence.json_file import read_json, volatile_key
+from harness.evidence.numpy_file import is_npy, open_npy, open_npz
+from harness.evidence.pickle_reader import is_legacy
+from harness.evidence.safetensors_file import is_safetensors, open_safetensors
 from harness.evidence.tensor_digest import TensorDigest
-from harness.evidence.tensor_file import (
-    RawContent,
-    RawTensor,
-    is_zip,
-    open_safetensors,
-    open_torch,
-    path_join,
-    scalar_text,
-)
+from harness.evidence.tensor_file import RawContent, RawTensor, malformed
+from harness.evidence.torch_file import folder_of, open_archives, open_legacy, open_pickle
+from harness.evidence.zip_file import is_zip, read_zips
 
-Format = Literal["safetensors", "torch", "json", "jsonl", "bytes"]
 MAX_JSON_BYTES = 512 << 20
-_MAX_DEPTH = 64
-_MAX_VALUES = 4_000_000
+_MAX_UNPACKED_BYTES = 4 << 30
+_PIECE_BYTES = 1 << 20
+_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 _MIN_ELEMENTS = 16
 
 
@@ -64,94 +60,114 @@ class Content:
         tensors: sorted by name.
         values: (path, canonical text) of everything that is no tensor, sorted.
         opaque: (path, class) of objects that were not built; their arguments and state are among the values.
+        left_out: how many values each volatile key took out, sorted; of JSON only.
+        doubt: why the bytes of a JSON document were compared instead of its values; "" where they were not.
     """
 
     format: str
     tensors: tuple[TensorRecord, ...]
     values: tuple[tuple[str, str], ...]
     opaque: tuple[tuple[str, str], ...]
+    left_out: tuple[tuple[str, int], ...] = ()
+    doubt: str = ""
 
     @property
     def size_bytes(self) -> int:
         """The bytes of all its tensors."""
         return sum(tensor.size_bytes for tensor in self.tensors)
 
-    def without(self, volatile: Iterable[str]) -> Content:
-        """The same content less everything under a volatile key."""
-        keys = frozenset(volatile)
-        if not keys:
-            return self
-        return Content(
-            format=self.format,
-            tensors=tuple(tensor for tensor in self.tensors if not is_volatile(tensor.name, keys)),
-            values=tuple(entry for entry in self.values if not is_volatile(entry[0], keys)),
-            opaque=tuple(entry for entry in self.opaque if not is_volatile(entry[0], keys)),
-        )
+    @property
+    def is_empty(self) -> bool:
+        """Whether volatile keys left nothing that could be compared."""
+        return bool(self.left_out) and not self.values
 
-    def content_digest(self, volatile: Iterable[str] = ()) -> Digest:
+    def content_digest(self) -> Digest:
         """The sha256 over the format and the sorted names, dtypes, shapes, sha256 of bytes, values and classes."""
-        kept = self.without(volatile)
-        lines = [canonical_json(["tensor", t.name, t.dtype, list(t.shape), t.sha256.hex]) for t in kept.tensors]
-        lines += [canonical_json(["value", path, text]) for path, text in kept.values]
-        lines += [canonical_json(["opaque", path, name]) for path, name in kept.opaque]
-        return sha256(canonical_json(kept.format) + b"\n" + b"\n".join(sorted(lines)))
+        lines = [canonical_json(["tensor", t.name, t.dtype, list(t.shape), t.sha256.hex]) for t in self.tensors]
+        lines += [canonical_json(["value", path, text]) for path, text in self.values]
+        lines += [canonical_json(["opaque", path, name]) for path, name in self.opaque]
+        return sha256(canonical_json(self.format) + b"\n" + b"\n".join(sorted(lines)))
 
 
 def read_content(name: str, data: Data, volatile: Iterable[str] = ()) -> Content:
-    """Read a file's content; the name decides how.
+    """Read a file's content; its first bytes say what it is, and its name where it holds JSON.
 
     Args:
-        name: `.safetensors`; `.pt`, `.pth`, `.ckpt`, `.bin` (archives of torch.save); `.json`; `.jsonl`; else bytes.
+        name: of the file.
         data: the whole file; tensors are read in place, one after the other.
-        volatile: keys that may differ: a name that a path passes through, or a pattern for a whole path.
+        volatile: keys of JSON documents that may differ: a name that a path passes through, or a pattern for a whole
+            path. They take out nothing of any other file.
 
     Raises:
         EvidenceError: a file of tensors is torn, malformed or hostile.
     """
-    keys = frozenset(volatile)
-    if format_of(name, data) in ("safetensors", "torch"):
-        return digest_content(open_tensors(name, data)).without(keys)
-    suffix = _suffix(name)
+    raw = open_file(name, data)
+    if raw is not None:
+        tensors = tuple(_record(tensor) for tensor in raw.tensors)
+        return Content(format=raw.format, tensors=tensors, values=raw.values, opaque=raw.opaque)
+    suffix, doubt = _suffix(name), ""
     if suffix in ("json", "jsonl") and len(data) <= MAX_JSON_BYTES:
-        content = _json_content(suffix, data[:], keys)
-        if content is not None:
-            return content
-    return Content(format="bytes", tensors=(), values=(("", f"bytes:{sha256_of(data)}"),), opaque=())
+        try:
+            found = read_json(data[:], frozenset(volatile), has_rows=suffix == "jsonl")
+            left_out = tuple(sorted(found.left_out.items()))
+            values = tuple(sorted(found.values))
+            return Content(format=suffix, tensors=(), values=values, opaque=(), left_out=left_out)
+        except (ValueError, RecursionError) as error:
+            doubt = str(error)[:120]
+    unpacked = _gunzipped(data) if data[:3] == b"\x1f\x8b\x08" else None
+    kind, digest = ("bytes", sha256_of(data)) if unpacked is None else ("gzip", unpacked)
+    return Content(format=kind, tensors=(), values=(("", f"bytes:{digest}"),), opaque=(), doubt=doubt)
 
 
-def format_of(name: str, data: Data) -> Format:
-    """How a file of this name is read."""
-    suffix = _suffix(name)
-    if suffix == "safetensors":
-        return "safetensors"
-    if suffix in ("pt", "pth") or (suffix in ("ckpt", "bin") and is_zip(data)):
-        return "torch"
-    return "json" if suffix == "json" else "jsonl" if suffix == "jsonl" else "bytes"
-
-
-def open_tensors(name: str, data: Data) -> RawContent:
-    """A file of tensors, with views of their bytes.
+def open_file(name: str, data: Data) -> RawContent | None:
+    """A file of tensors, with views of their bytes; None where its first bytes are of no format that is known.
 
     Raises:
-        EvidenceError: it holds no tensors, or cannot be read.
+        EvidenceError: it is torn, malformed or hostile.
     """
-    kind = format_of(name, data)
-    if kind not in ("safetensors", "torch"):
-        raise EvidenceError(f"{name} is no file of tensors", "name a .safetensors file or an archive of torch.save")
-    return open_safetensors(data, name) if kind == "safetensors" else open_torch(data, name)
-
-
-def digest_content(raw: RawContent) -> Content:
-    """Digest every tensor, both ways, one after the other."""
-    tensors = tuple(_record(tensor) for tensor in raw.tensors)
-    return Content(format=raw.format, tensors=tensors, values=raw.values, opaque=raw.opaque)
+    suffix = _suffix(name)
+    found: RawContent | None = None
+    if suffix == "safetensors" or is_safetensors(data):
+        return open_safetensors(data, name)
+    if is_legacy(data):
+        return open_legacy(data, name)
+    if is_zip(data):
+        archives = read_zips(data, name)
+        if folder_of(archives[0]) is not None:
+            return open_archives(data, name, archives)
+        found = open_npz(data, name, archives[0]) if len(archives) == 1 else None
+    elif is_npy(data):
+        found = open_npy(data, name)
+    elif data[:1] == b"\x80" and data[1:2] in _PROTOCOLS:
+        found = open_pickle(data, name)
+    if found is None and suffix in ("pt", "pth"):
+        raise malformed(name, "neither an archive of torch.save (a folder with data.pkl) nor a pickle")
+    return found
 
 
 def is_volatile(path: str, keys: frozenset[str]) -> bool:
     """Whether one of the path's parts is a volatile key, or the whole path matches one as a pattern."""
-    if not keys.isdisjoint(path.split("/")):
-        return True
-    return any(fnmatch.fnmatchcase(path, key) for key in keys if "/" in key or "*" in key)
+    return volatile_key(path, keys) is not None
+
+
+def _gunzipped(data: Data) -> Digest | None:
+    """The sha256 of what was compressed, for gzip writes the time beside it; None if it is torn or too large."""
+    hasher, unpacker, size = hashlib.sha256(), zlib.decompressobj(31), 0
+    try:
+        for chunk in chunks(data):
+            rest = chunk
+            while rest:
+                if unpacker.eof:
+                    unpacker = zlib.decompressobj(31)
+                piece = unpacker.decompress(rest, _PIECE_BYTES)
+                rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+                hasher.update(piece)
+                size += len(piece)
+                if size > _MAX_UNPACKED_BYTES:
+                    return None
+    except zlib.error:
+        return None
+    return Digest("sha256", hasher.hexdigest()) if unpacker.eof else None
 
 
 def _record(tensor: RawTensor) -> TensorRecord:
@@ -202,72 +218,6 @@ def _holds(values: np.ndarray[Any, Any], narrow: str) -> bool:
         if narrow == "bfloat16" and (single.view("<u4") & 0xFFFF).any():
             return False
         return np.array_equal(rounded.astype(values.dtype), values, equal_nan=True)
-
-
-def _json_content(suffix: str, data: bytes, volatile: frozenset[str]) -> Content | None:
-    """The values of a JSON file, or None where it is none; then its bytes are what counts."""
-    try:
-        text = data.decode("utf-8")
-        rows = _rows(text) if suffix == "jsonl" else [("", json.loads(text))]
-        values = _unique_rows(rows, volatile) if suffix == "jsonl" else _flatten(rows[0][1], "", volatile)
-    except (ValueError, RecursionError):
-        return None
-    return Content(format=suffix, tensors=(), values=tuple(sorted(values)), opaque=())
-
-
-def _rows(text: str) -> list[tuple[str, Any]]:
-    """Each line's value, called `step=<n>` where it has an integer step, else `row=<i>`."""
-    rows: list[tuple[str, Any]] = []
-    num_unnamed = 0
-    for line in text.split("\n"):
-        if not line.strip():
-            continue
-        row = json.loads(line)
-        step = row.get("step") if isinstance(row, dict) else None
-        if type(step) is int and abs(step) < 1 << 62:
-            rows.append((f"step={step}", row))
-        else:
-            num_unnamed += 1
-            rows.append((f"row={num_unnamed}", row))
-    return rows
-
-
-def _unique_rows(rows: list[tuple[str, Any]], volatile: frozenset[str]) -> list[tuple[str, str]]:
-    """The rows' values. A step that is written again with the same values, as after a resume, counts once."""
-    seen: dict[str, list[tuple[tuple[str, str], ...]]] = {}
-    values: list[tuple[str, str]] = []
-    for key, row in rows:
-        flat = tuple(_flatten(row, "", volatile))
-        copies = seen.setdefault(key, [])
-        if flat in copies:
-            continue
-        copies.append(flat)
-        prefix = key if len(copies) == 1 else f"{key}#{len(copies)}"
-        values += [(f"{prefix}/{path}" if path else prefix, text) for path, text in flat]
-        if len(values) > _MAX_VALUES:
-            raise ValueError("too many values")
-    return values
-
-
-def _flatten(root: Any, path: str, volatile: frozenset[str], depth: int = 0) -> list[tuple[str, str]]:
-    if path and is_volatile(path, volatile):
-        return []
-    if depth > _MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    if isinstance(root, dict) and root:
-        pairs = [(path_join(path, _key(key)), value) for key, value in root.items()]
-    elif isinstance(root, list) and root:
-        pairs = [(path_join(path, str(index)), value) for index, value in enumerate(root)]
-    else:
-        return [(path, "{}" if root == {} else "[]" if root == [] else scalar_text(root))]
-    values = [entry for key, value in pairs for entry in _flatten(value, key, volatile, depth + 1)]
-    if len(values) > _MAX_VALUES:
-        raise ValueError("too many values")
-    return values
-
-
-def _key(key: Any) -> str:
-    return key if isinstance(key, str) else json.dumps(key)
 
 
 def _suffix(name: str) -> str:

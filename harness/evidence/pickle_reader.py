@@ -8,16 +8,34 @@ Opcodes: https://docs.python.org/3/library/pickletools.html
 
 from __future__ import annotations
 
+import dataclasses
 import pickletools
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from harness.documents.digest import Data
 from harness.errors import EvidenceError
-from harness.evidence.pickled_values import Call, Global, Listed, Mapped, call, key_text, name_of, storage_of
+from harness.evidence.pickled_values import (
+    Call,
+    Global,
+    Listed,
+    Mapped,
+    StorageRef,
+    call,
+    key_text,
+    name_of,
+    storage_of,
+)
+from harness.evidence.tensor_file import ITEM_BYTES
 
 MAX_PICKLE_BYTES = 256 << 20
 _MAX_OPCODES = 8_000_000
+_MAX_HEAD_BYTES = 4096
+LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""The end of the first pickle: an integer of ten bytes."""
+_LEGACY_VERSION = 1001
 _REMEDY = "save it with torch.save from plain dicts, lists, numbers, strings and tensors"
 
 
@@ -28,30 +46,91 @@ class _Mark:
 _MARK = _Mark()
 
 
-def read_pickle(data: bytes, name: str) -> Any:
-    """The value that a pickle describes, as None, bool, int, float, complex, str, bytes or the classes of this module.
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """A pickle that was read: its value, its size in bytes, and every storage that it names, by key."""
+
+    value: Any
+    size: int
+    storages: dict[str, StorageRef]
+
+
+def read_pickle(data: bytes, name: str, *, is_nested: bool = False) -> Pickled:
+    """What a pickle describes: None, bool, int, float, complex, str, bytes or the classes of pickled_values.
+
+    Args:
+        data: begins with the pickle; more may follow.
+        name: of the file, for messages.
+        is_nested: whether it stands inside of another pickle; then nothing inside of it is read in turn.
 
     Raises:
         EvidenceError: malformed, too large, or an opcode that torch.save does not write.
     """
-    if len(data) > MAX_PICKLE_BYTES:
-        raise EvidenceError(f"{name}: a pickle of {len(data)} bytes, at most {MAX_PICKLE_BYTES} are read", _REMEDY)
-    machine = _Machine(name)
+    machine = _Machine(name, is_nested=is_nested)
+    size = 0
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count > _MAX_OPCODES:
-                raise EvidenceError(f"{name}: a pickle of more than {_MAX_OPCODES} operations", _REMEDY)
+        for count, (opcode, argument, place) in enumerate(pickletools.genops(data)):
+            if count > _MAX_OPCODES or (place or 0) > MAX_PICKLE_BYTES:
+                raise EvidenceError(f"{name}: a pickle that is larger than what is read", _REMEDY)
             machine.step(opcode.name, argument)
+            size = (place or 0) + 1
     except (ValueError, OverflowError, EOFError, struct.error) as error:
         raise EvidenceError(f"{name}: malformed pickle ({ascii(str(error))[:100]})", _REMEDY) from None
-    return machine.result()
+    return Pickled(machine.result(), size, machine.storages)
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """A file as torch.save wrote it before 1.6: its value, and the place of each storage's first byte by key."""
+
+    value: Any
+    storages: dict[str, int]
+    size: int
+
+
+def is_legacy(data: Data) -> bool:
+    """Whether the bytes begin as torch.save wrote them before 1.6; it still does if asked to."""
+    return LEGACY_MAGIC in data[:32]
+
+
+def read_legacy(data: Data, name: str, *, is_nested: bool = False) -> Legacy:
+    """Read such a file: a magic number, a version, the machine's sizes, the value, the storages' keys, the storages.
+
+    Layout: `_legacy_save` of torch/serialization.py.
+
+    Raises:
+        EvidenceError: torn, of another byte order, or of another layout.
+    """
+    at, values = 0, []
+    storages: dict[str, StorageRef] = {}
+    for limit in (_MAX_HEAD_BYTES, _MAX_HEAD_BYTES, _MAX_HEAD_BYTES, MAX_PICKLE_BYTES, MAX_PICKLE_BYTES):
+        found = read_pickle(data[at : at + limit], name, is_nested=is_nested)
+        at += found.size
+        values.append(found.value)
+        storages |= found.storages
+    system, root, keys = values[2:]
+    if not isinstance(system, Mapped) or system.entries.get("little_endian") is not True:
+        raise EvidenceError(f"{name}: written on a machine with another byte order", _REMEDY)
+    if values[1] != _LEGACY_VERSION or not isinstance(keys, Listed):
+        raise EvidenceError(f"{name}: malformed: not the layout of torch.save before 1.6", _REMEDY)
+    places: dict[str, int] = {}
+    for key in keys.items:
+        storage = storages.get(key) if isinstance(key, str) else None
+        num = int.from_bytes(data[at : at + 8], "little")
+        size = num * ITEM_BYTES[storage.dtype] if storage is not None else 0
+        if storage is None or num != storage.num_elements or at + 8 + size > len(data):
+            raise EvidenceError(f"{name}: malformed: a storage is cut or missing", _REMEDY)
+        places[storage.key] = at + 8
+        at += 8 + size
+    return Legacy(root, places, at)
 
 
 class _Machine:
     """The stack, the memo and one method for each kind of opcode."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, *, is_nested: bool) -> None:
+        self._name, self._is_nested = name, is_nested
+        self.storages: dict[str, StorageRef] = {}
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._is_stopped = False
@@ -205,11 +284,25 @@ class _Machine:
         storage = storage_of(value)
         if storage is None:
             raise self._error("a persistent id that names no storage of torch.save")
+        self.storages[storage.key] = storage
         self._stack.append(storage)
 
     def reduce(self, _: Any) -> None:
         args, function = self._pop(), self._pop()
-        self._stack.append(call(function, args))
+        self._stack.append(self._inner_storage(function, args) or call(function, args))
+
+    def _inner_storage(self, function: Any, args: Any) -> StorageRef | None:
+        """The storage in a tensor that pickle itself wrote: inside of its argument, as torch.save did before 1.6."""
+        match function, args:
+            case Global(name="torch.storage._load_from_bytes"), Listed(items=[bytes(data)]) if not self._is_nested:
+                legacy = read_legacy(data, self._name, is_nested=True)
+                root = legacy.value
+                if not isinstance(root, StorageRef) or root.key not in legacy.storages:
+                    raise self._error("a tensor without its storage")
+                begin = legacy.storages[root.key]
+                inner = data[begin : begin + root.num_elements * ITEM_BYTES[root.dtype]]
+                return dataclasses.replace(root, data=inner)
+        return None
 
     def new_object(self, _: Any) -> None:
         args, cls = self._pop(), self._pop()

@@ -26,6 +26,11 @@ STORAGE_DTYPES = {
     "BoolStorage": "bool",
     "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
+    "QUInt4x2Storage": "quint4x2",
+    "QUInt2x4Storage": "quint2x4",
     "UntypedStorage": "uint8",
 }
 
@@ -39,11 +44,12 @@ class Global:
 
 @dataclass(frozen=True, slots=True)
 class StorageRef:
-    """A storage in the archive: `data/<key>`, `num_elements` of `dtype`."""
+    """A storage of `num_elements` of `dtype`: `data/<key>` of an archive, or `data` where it stands in the pickle."""
 
     key: str
     dtype: str
     num_elements: int
+    data: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +111,25 @@ def _key_text(key: Any, depth: int) -> str | None:
         return str(key) if abs(key) < 1 << 256 else hex(key)
     if isinstance(key, Global):
         return f"<{key.name}>"
+    if isinstance(key, Call) and depth < _MAX_KEY_DEPTH and not key.appended:
+        return _object_text(key, depth + 1)
     if isinstance(key, Listed) and key.kind == "tuple" and depth < _MAX_KEY_DEPTH and len(key.items) <= 16:
         parts = [_key_text(item, depth + 1) for item in key.items]
         return None if None in parts else f"({','.join(part for part in parts if part is not None)})"
     return None
+
+
+def _object_text(key: Call, depth: int) -> str | None:
+    """The text of an object that is a key, as in the index of a distributed checkpoint."""
+    state = key.state.entries if isinstance(key.state, Mapped) else {}
+    if key.has_state and not isinstance(key.state, Mapped):
+        return None
+    parts = [_key_text(key.args, depth), *(_key_text(value, depth) for value in state.values())]
+    if None in parts or len(parts) > 16:
+        return None
+    names = [ascii(name) for name in state]
+    fields = ",".join(f"{name}={text}" for name, text in zip(names, parts[1:], strict=True))
+    return f"<{key.name}{parts[0]}{fields}>"
 
 
 def _looks_like_another_kind(text: str) -> bool:
@@ -137,7 +158,9 @@ def _sizes(value: Any) -> tuple[int, ...] | None:
 def storage_of(value: Any) -> StorageRef | None:
     """The storage that a persistent id of torch.save names; None for any other id."""
     match value:
-        case Listed(kind="tuple", items=["storage", Global(name=cls), str(key), str(), int(num_elements)]):
+        case Listed(kind="tuple", items=["storage", Global(name=cls), str(key), str(), int(num_elements), *rest]):
+            if rest not in ([], [None]):  # before 1.6 a storage could be a view of another
+                return None
             module, _, kind = cls.rpartition(".")
             dtype = STORAGE_DTYPES.get(kind)
             if dtype is None or module not in ("torch", "torch.storage", "torch.cuda") or not _is_size(num_elements):

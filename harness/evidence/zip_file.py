@@ -1,4 +1,4 @@
-"""Zip archives as `torch.save` writes them: every member stored, none compressed; the places of their bytes.
+"""Zip archives, one or several in a row, and the places of their members' bytes; nothing is unpacked.
 
 Format: APPNOTE 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
 """
@@ -21,12 +21,16 @@ _LOCATOR_64 = struct.Struct("<4sLQL")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _FULL_32 = 0xFFFFFFFF
-_REMEDY = "the file is torn or was not written by torch.save: a complete one holds stored members only"
+_MAX_ARCHIVES = 1 << 16
+_REMEDY = "the file is torn, or it was not written as a zip archive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One file of an archive: its bytes are `data[begin : begin + size]`; its CRC stands at `crc_at`."""
+    """One file of an archive: its bytes are `data[begin : begin + size]`; its CRC stands at `crc_at`.
+
+    `is_stored` unless they are compressed; then their CRC is not checked.
+    """
 
     name: str
     header: int
@@ -34,36 +38,67 @@ class Member:
     size: int
     crc: int
     crc_at: int
+    is_stored: bool
+
+    @property
+    def has_crc(self) -> bool:
+        """Whether a CRC was computed; torch's `compute_crc32 = False` leaves 0."""
+        return self.is_stored and self.crc != 0
 
 
-def read_zip(data: Data, name: str) -> dict[str, Member]:
-    """The members of an archive by name, every CRC checked.
+Archive = dict[str, Member]
+"""The members by name."""
+
+
+def is_zip(data: Data) -> bool:
+    """Whether the bytes begin as a zip archive does."""
+    return data[:4] == b"PK\x03\x04"
+
+
+def read_zips(data: Data, name: str) -> list[Archive]:
+    """The archives that a file consists of, one after the other: one, or as many as a `.distcp` file has tensors.
 
     Raises:
-        EvidenceError: torn, compressed, encrypted, with a member twice, with members that overlap, or a CRC is wrong.
+        EvidenceError: torn, encrypted, with a member twice, with members that overlap, or a CRC is wrong.
     """
-    try:
-        members = list(_members(data, name))
-    except struct.error:
-        raise _malformed(name, "a directory that is cut") from None
+    found: list[Archive] = []
+    end = len(data)
+    while end > 0 or not found:
+        try:
+            begin, members = _last_archive(data, end, name)
+        except struct.error:
+            raise _malformed(name, "a directory that is cut") from None
+        found.append(_checked(data, members, begin, name))
+        if len(found) > _MAX_ARCHIVES:
+            raise _malformed(name, f"more than {_MAX_ARCHIVES} archives in a row")
+        end = begin
+    return found[::-1]
+
+
+def _checked(data: Data, members: list[Member], begin: int, name: str) -> Archive:
     found = {member.name: member for member in members}
     if len(found) != len(members):
         raise _malformed(name, "the same member twice")
-    end = 0
+    end = begin
     for member in sorted(members, key=lambda member: member.header):
         if member.header < end:
             raise _malformed(name, f"members that overlap ({member.name[:80]!a})")
         end = member.begin + member.size
     for member in members:
-        if crc32_of(Part(data, member.begin, member.begin + member.size)) != member.crc:
+        if member.has_crc and crc32_of(Part(data, member.begin, member.begin + member.size)) != member.crc:
             raise _malformed(name, f"member {member.name[:80]!a} with a wrong CRC")
     return dict(sorted(found.items()))
 
 
-def _members(data: Data, name: str) -> Iterator[Member]:
-    count, begin_at, end_at = _directory(data, name)
+def _last_archive(data: Data, end: int, name: str) -> tuple[int, list[Member]]:
+    """Where the archive that ends at `end` begins, and its members; offsets in it count from there."""
+    count, begin_at, end_at, begin = _directory(data, end, name)
     if count > _MAX_MEMBERS or end_at - begin_at > _MAX_DIRECTORY_BYTES:
         raise _malformed(name, f"{count} members, at most {_MAX_MEMBERS} are read")
+    return begin, list(_members(data, count, begin_at, end_at, begin, name))
+
+
+def _members(data: Data, count: int, begin_at: int, end_at: int, archive_at: int, name: str) -> Iterator[Member]:
     directory, offset = data[begin_at:end_at], 0
     for _ in range(count):
         if offset + _ENTRY.size > len(directory):
@@ -74,42 +109,51 @@ def _members(data: Data, name: str) -> Iterator[Member]:
         following = extra_at + fields[11] + fields[12]
         if fields[0] != b"PK\x01\x02" or following > len(directory):
             raise _malformed(name, "a directory that is cut")
-        if fields[3] & 1 or fields[4] != 0:
-            raise _malformed(name, "a compressed or encrypted member")
+        if fields[3] & 1:
+            raise _malformed(name, "an encrypted member")
+        is_stored = fields[4] == 0
         raw_name = directory[name_at:extra_at]
         extra = directory[extra_at : extra_at + fields[11]]
         size, stored, header = _sizes_64(extra, (fields[9], fields[8], fields[16]), name)
-        if size != stored:
+        header += archive_at
+        if is_stored and size != stored:
             raise _malformed(name, "a member with two sizes")
         begin = _begin(data, header, raw_name, name)
-        if begin + size > begin_at:
+        if begin + stored > begin_at:
             raise _malformed(name, "a member that ends outside the archive")
         text = raw_name.decode("utf-8", "backslashreplace")
-        yield Member(name=text, header=header, begin=begin, size=size, crc=fields[7], crc_at=begin_at + offset + 16)
+        yield Member(
+            name=text,
+            header=header,
+            begin=begin,
+            size=stored,
+            crc=fields[7],
+            crc_at=begin_at + offset + 16,
+            is_stored=is_stored,
+        )
         offset = following
 
 
-def _directory(data: Data, name: str) -> tuple[int, int, int]:
-    """Number of entries, begin and end of the central directory."""
-    at = len(data) - _END.size
+def _directory(data: Data, end: int, name: str) -> tuple[int, int, int, int]:
+    """Number of entries, begin and end of the central directory, and where its archive begins."""
+    at = end - _END.size
     if at < 0:
         raise _malformed(name, "no end of a directory")
-    fields = _END.unpack(data[at:])
+    fields = _END.unpack(data[at:end])
     if fields[0] != b"PK\x05\x06" or fields[7] != 0:
         raise _malformed(name, "no end of a directory")
-    count, size, begin = fields[4], fields[5], fields[6]
+    count, size, offset = fields[4], fields[5], fields[6]
     locator_at = at - _LOCATOR_64.size
     if locator_at >= 0 and data[locator_at : locator_at + 4] == b"PK\x06\x07":
-        at = _LOCATOR_64.unpack(data[locator_at : locator_at + _LOCATOR_64.size])[2]
-        if at + _END_64.size > locator_at:
-            raise _malformed(name, "a directory outside the archive")
-        wide = _END_64.unpack(data[at : at + _END_64.size])
+        at = locator_at - _END_64.size
+        wide = _END_64.unpack(data[max(at, 0) : locator_at])
         if wide[0] != b"PK\x06\x06":
             raise _malformed(name, "a directory outside the archive")
-        count, size, begin = wide[7], wide[8], wide[9]
-    if begin + size > at:
+        count, size, offset = wide[7], wide[8], wide[9]
+    begin = at - size - offset
+    if begin < 0:
         raise _malformed(name, "a directory outside the archive")
-    return count, begin, begin + size
+    return count, begin + offset, at, begin
 
 
 def _sizes_64(extra: bytes, fields: tuple[int, int, int], name: str) -> tuple[int, int, int]:
@@ -144,4 +188,4 @@ def _begin(data: Data, header: int, raw_name: bytes, name: str) -> int:
 
 
 def _malformed(name: str, found: str) -> EvidenceError:
-    return EvidenceError(f"{name}: not a whole archive of torch.save: found {found}", _REMEDY)
+    return EvidenceError(f"{name}: not a whole zip archive: found {found}", _REMEDY)

@@ -14,34 +14,32 @@ from collections.abc import Iterable
 from harness.documents.digest import Data, sha256_of
 from harness.documents.verdict import ControlName, ControlResult
 from harness.errors import EvidenceError
-from harness.evidence.content import is_volatile, open_tensors, read_content
+from harness.evidence.content import open_file, read_content
 from harness.evidence.ledger import Ledger, parse_ledger, rechain
 from harness.evidence.reader import Part, Patched, crc32_of
 from harness.evidence.tensor_file import RawTensor
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
-from harness.evidence.zip_file import read_zip
+from harness.evidence.zip_file import is_zip, read_zips
 from harness.judge.diff import RunComparison, compare_files, compare_run, compare_steps
 from harness.judge.locate import Difference, ledger_of, locate, natural_key, state_tensors
 
 CONTROLS: tuple[ControlName, ...] = ("tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim")
 
 
-def check_tensor_bit(path: str, data: Data, volatile: Iterable[str] = ()) -> ControlResult:
+def check_tensor_bit(path: str, data: Data) -> ControlResult:
     """Compare a file of tensors with a copy of which one bit is changed: that tensor must differ.
 
     Args:
         path: of a declared output of the straight trajectory.
         data: the whole file.
-        volatile: as in the comparison itself.
     """
-    keys = tuple(volatile)
     try:
-        tensors = [t for t in open_tensors(path, data).tensors if t.size_bytes]
-        tensor = next((t for t in tensors if not is_volatile(t.name, frozenset(keys))), None)
+        raw = open_file(path, data)
+        tensors = raw.tensors if raw is not None else ()
+        tensor = next((t for t in tensors if t.size_bytes and t.begin is not None), None)
         if tensor is None:
             return _check("tensor_bit", False, f"{path} holds no tensor with an element, so no bit could be changed")
-        original = _file(path, data, keys)
-        changed = _file(path, _with_one_bit_changed(path, data, tensor), keys)
+        original, changed = _file(path, data), _file(path, _with_one_bit_changed(path, data, tensor))
         (compared,) = compare_files([original], [changed])
     except EvidenceError as error:
         return _check("tensor_bit", False, f"{path} could not be compared with a copy of itself: {error.problem}")
@@ -197,20 +195,21 @@ def _check(name: ControlName, detected: bool, detail: str) -> ControlResult:
     return ControlResult(name=name, detected=detected, detail=detail)
 
 
-def _file(path: str, data: Data, volatile: tuple[str, ...]) -> FileEvidence:
-    content = read_content(path, data, volatile)
+def _file(path: str, data: Data) -> FileEvidence:
+    content = read_content(path, data)
     return FileEvidence(path=path, role="output", size_bytes=len(data), sha256=sha256_of(data), content=content)
 
 
 def _with_one_bit_changed(path: str, data: Data, tensor: RawTensor) -> Data:
     """The file with one bit in the middle of the tensor changed; a zip's CRC is corrected."""
+    assert tensor.begin is not None
     place = tensor.begin + (tensor.size_bytes // 2 if tensor.is_contiguous else 0)
     changed = Patched(data, place, bytes([data[place : place + 1][0] ^ 1]))
-    if path.rpartition(".")[2] != "safetensors":
-        for member in read_zip(data, path).values():
-            if member.begin <= place < member.begin + member.size:
-                crc = crc32_of(Part(changed, member.begin, member.begin + member.size))
-                return Patched(changed, member.crc_at, struct.pack("<L", crc))
+    members = [member for archive in read_zips(data, path) for member in archive.values()] if is_zip(data) else []
+    for member in members:
+        if member.has_crc and member.begin <= place < member.begin + member.size:
+            crc = crc32_of(Part(changed, member.begin, member.begin + member.size))
+            return Patched(changed, member.crc_at, struct.pack("<L", crc))
     return changed
 
 

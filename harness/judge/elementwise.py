@@ -13,7 +13,7 @@ from pydantic import computed_field, field_serializer
 
 from harness.documents.digest import CHUNK_BYTES, Data
 from harness.documents.document import Model
-from harness.evidence.content import format_of, is_volatile, open_tensors, read_content
+from harness.evidence.content import open_file, read_content
 from harness.evidence.tensor_file import RawContent, RawTensor
 from harness.judge.locate import natural_key
 
@@ -81,16 +81,14 @@ class FileDiff(Model):
         return not self.tensors and not self.values
 
 
-def diff_files(left_name: str, left: Data, right_name: str, right: Data, volatile: tuple[str, ...] = ()) -> FileDiff:
-    """Compare two files: `.safetensors` and `.pt` element by element, others by their values.
+def diff_files(left_name: str, left: Data, right_name: str, right: Data) -> FileDiff:
+    """Compare two files: files of tensors element by element, others by their values.
 
     Raises:
         EvidenceError: a file cannot be read.
     """
-    keys = frozenset(volatile)
-    one, two = _open(left_name, left, keys), _open(right_name, right, keys)
-    a = {tensor.name: tensor for tensor in one.tensors if not is_volatile(tensor.name, keys)}
-    b = {tensor.name: tensor for tensor in two.tensors if not is_volatile(tensor.name, keys)}
+    one, two = _open(left_name, left), _open(right_name, right)
+    a, b = ({tensor.name: tensor for tensor in side.tensors} for side in (one, two))
     names = sorted(a.keys() | b.keys(), key=natural_key)
     diffs = [diff for name in names if (diff := _diff_tensor(name, a.get(name), b.get(name))) is not None]
     return FileDiff(
@@ -99,22 +97,22 @@ def diff_files(left_name: str, left: Data, right_name: str, right: Data, volatil
         num_tensors=len(names),
         num_equal=len(names) - len(diffs),
         tensors=tuple(diffs),
-        values=_diff_values(one, two, keys),
+        values=_diff_values(one, two),
     )
 
 
-def _open(name: str, data: Data, volatile: frozenset[str]) -> RawContent:
-    if format_of(name, data) in ("safetensors", "torch"):
-        return open_tensors(name, data)
-    content = read_content(name, data, volatile)
+def _open(name: str, data: Data) -> RawContent:
+    raw = open_file(name, data)
+    if raw is not None:
+        return raw
+    content = read_content(name, data)
     return RawContent(format=content.format, tensors=(), values=content.values, opaque=content.opaque)
 
 
-def _diff_values(one: RawContent, two: RawContent, volatile: frozenset[str]) -> tuple[ValueDiff, ...]:
+def _diff_values(one: RawContent, two: RawContent) -> tuple[ValueDiff, ...]:
     a, b = _values(one), _values(two)
-    paths = (path for path in a.keys() | b.keys() if a.get(path) != b.get(path) and not is_volatile(path, volatile))
-    ordered = sorted(paths, key=natural_key)[:_MAX_VALUES]
-    return tuple(ValueDiff(path=path, left=a.get(path, ""), right=b.get(path, "")) for path in ordered)
+    ordered = sorted((path for path in a.keys() | b.keys() if a.get(path) != b.get(path)), key=natural_key)
+    return tuple(ValueDiff(path=path, left=a.get(path, ""), right=b.get(path, "")) for path in ordered[:_MAX_VALUES])
 
 
 def _values(content: RawContent) -> dict[str, str]:

@@ -48,7 +48,6 @@ def keep(store: Store, key: Digest, checks: tuple[ControlResult, ...]) -> None:
 def check_all(
     evidence: Mapping[str, TrajectoryEvidence],
     source: Files | Path,
-    volatile: tuple[str, ...],
     planned: Campaign,
     cached: tuple[ControlResult, ...] | None,
 ) -> tuple[ControlResult, ...]:
@@ -57,14 +56,13 @@ def check_all(
     Args:
         evidence: trajectories by name.
         source: of the certify, where the straight run's outputs lie.
-        volatile: keys that the comparison of files leaves out.
         planned: what was run.
         cached: controls with runs of their own that were made for the same code, image and experiment.
     """
     straight, files = evidence[STRAIGHT], as_files(source)
     checks = [check_ledger_digit(straight), check_weights_moved(straight)]
     if (weights := _weights_file(straight)) is not None:
-        checks.append(_tensor_bit(files.below(f"{STRAIGHT}/output"), weights, volatile))
+        checks.append(_tensor_bit(files.below(f"{STRAIGHT}/output"), weights))
     for check in cached or ():
         checks.append(check.model_copy(update={"detail": f"{check.detail}{EARLIER}"}))
     if cached is None and CONTROL_PARAM in evidence:
@@ -80,8 +78,8 @@ def _weights_file(straight: TrajectoryEvidence) -> str | None:
     return min(found, key=lambda file: (file.role != "output", file.size_bytes, file.path)).path if found else None
 
 
-def _tensor_bit(root: Files, path: str, volatile: tuple[str, ...]) -> ControlResult:
+def _tensor_bit(root: Files, path: str) -> ControlResult:
     try:
-        return check_tensor_bit(path, root.read(path, max_bytes=_MAX_BYTES), volatile)
+        return check_tensor_bit(path, root.read(path, max_bytes=_MAX_BYTES))
     except EvidenceError as error:
         return ControlResult(name="tensor_bit", detected=False, detail=error.problem)

@@ -65,8 +65,7 @@ def read_evidence(record: Record, files: Files) -> Evidence:
         planned = plan_campaign(record.trained, with_controls=True, cores=1)
         cited = [check for check in record.verdict.control.controls if check.detail.endswith(EARLIER)]
         cached = tuple(one.model_copy(update={"detail": one.detail.removesuffix(EARLIER)}) for one in cited)
-        volatile = experiment.policy.volatile
-        checks = controls.check_all(trajectories, files, volatile, planned, cached or None)
+        checks = controls.check_all(trajectories, files, planned, cached or None)
     return Evidence(trajectories=trajectories, controls=checks, problems=_log_ends(record, files))
 
 

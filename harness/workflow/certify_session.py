@@ -106,7 +106,7 @@ class CertifySession(Training):
         with self.stage("judge", "bit for bit"):
             known: dict[tuple[str, Digest], Content] = {}
             evidence = {name: self.load(name, runs, known) for name, runs in records.items()}
-            checks = controls.check_all(evidence, self.folder, self.experiment.policy.volatile, planned, cached)
+            checks = controls.check_all(evidence, self.folder, planned, cached)
             self.case = dataclasses.replace(
                 self.case,
                 straight=evidence.get(campaign.STRAIGHT),

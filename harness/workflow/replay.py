@@ -268,9 +268,7 @@ class _Replay:
             archived = recorded.manifest.to_json()
             planned = campaign.plan_campaign(declared, with_controls=False, cores=1)
             checks = (
-                controls.check_all(
-                    {campaign.STRAIGHT: trained.evidence}, self.folder, declared.policy.volatile, planned, ()
-                )
+                controls.check_all({campaign.STRAIGHT: trained.evidence}, self.folder, planned, ())
                 if trained.evidence.runs[0].ledger is not None
                 else ()
             )

@@ -7,12 +7,17 @@ import argparse
 import collections
 import hashlib
 import json
+import pickle
 import random
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy
 import torch
 from safetensors.torch import save_file
+from torch.distributed import checkpoint as distributed
+from torch.utils.serialization import config as serialization
 
 FOLDER = Path(__file__).parent / "torch"
 
@@ -95,6 +100,32 @@ def described(tensor: torch.Tensor) -> dict:
     }
 
 
+def other_formats() -> None:
+    """What is no archive of torch.save under the name that people give it."""
+    state = {
+        "w": torch.arange(6.0).reshape(2, 3),
+        "b": torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16)),
+        "step": 7,
+    }
+    torch.save(state, FOLDER / "legacy.bin", _use_new_zipfile_serialization=False)
+    (FOLDER / "pickled.ckpt").write_bytes(pickle.dumps(state))
+    torch.jit.script(torch.nn.Linear(2, 3)).save(str(FOLDER / "scripted.model"))
+    odd = {
+        "q": torch.quantize_per_tensor(torch.randn(4, 4), 0.1, 0, torch.qint8),
+        "c": torch.zeros(2, dtype=torch.complex64).conj(),
+        "s": torch.eye(3).to_sparse(),
+        "u": torch.zeros(2, dtype=torch.uint16),
+    }
+    torch.save(odd, FOLDER / "odd.pth.tar")
+    serialization.save.compute_crc32 = False
+    torch.save(state, FOLDER / "nocrc.pt")
+    serialization.save.compute_crc32 = True
+    with tempfile.TemporaryDirectory() as folder:
+        distributed.save({"model": {"w": state["w"], "b": torch.ones(3)}, "step": 7}, checkpoint_id=folder)
+        shutil.copy(Path(folder) / "__0_0.distcp", FOLDER / "parts.distcp")
+        shutil.copy(Path(folder) / ".metadata", FOLDER / "parts.metadata")
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     many = tensors()
@@ -104,6 +135,7 @@ def main() -> None:
     flat = {name: tensor.detach().contiguous().clone() for name, tensor in many.items()}
     save_file(flat, FOLDER / "tensors.safetensors", {"format": "pt"})
     expected = {"torch": torch.__version__, "tensors": {name: described(tensor) for name, tensor in many.items()}}
+    other_formats()
     (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
 
 

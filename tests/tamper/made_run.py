@@ -133,7 +133,7 @@ def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
         materials = session.materials(code, recorder)
         today = environment_of(materials, (evidence,))
         planned = campaign_of(session.experiment, with_controls=False)
-        checks = check_all({"straight": evidence}, session.folder, session.experiment.policy.volatile, planned, ())
+        checks = check_all({"straight": evidence}, session.folder, planned, ())
         archived = record.recorded.manifest.environment.to_json()
         case = dataclasses.replace(
             session.case,
