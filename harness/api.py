@@ -73,13 +73,16 @@ def certify(
     for option, value, choices in (("runner", runner, get_args(Runner)), ("engine", engine, get_args(Wanted))):
         if value not in choices:
             raise UsageError(f"{option} is {value!r}", f"it is one of {', '.join(choices)}")
+    for option, given, kind in (("name", name, str), ("gpu", gpu, str), ("steps", steps, int)):
+        if given is not None and type(given) is not kind:
+            raise UsageError(f"{option} is {given!r}", f"give a value of type {kind.__name__}")
     request = Request(
-        root=Path(root).resolve(),
+        root=_path(root).resolve(),
         name=name,
         runner=runner,
         engine=engine,
         gpu=gpu,
-        python=None if python is None else Path(python),
+        python=None if python is None else _path(python),
         steps=steps,
         allow_dirty=allow_dirty,
     )
@@ -103,7 +106,7 @@ def verify(path: str | Path, *, root: str | Path = ".", progress: Progress | Non
     """
     from harness.workflow.verify import verify as verified
 
-    return verified(Path(path), Path(root).resolve(), _store(progress), _Lines(progress).tell)
+    return verified(_path(path), _path(root).resolve(), _store(progress), _Lines(progress).tell)
 
 
 def diff(a: str | Path, b: str | Path) -> FileDiff | FolderDiff:
@@ -115,7 +118,7 @@ def diff(a: str | Path, b: str | Path) -> FileDiff | FolderDiff:
     """
     from harness.runs.compare_paths import compare_paths
 
-    return compare_paths(Path(a), Path(b))
+    return compare_paths(_path(a), _path(b))
 
 
 def review(path: str | Path, *, root: str | Path = ".", progress: Progress | None = None) -> Reviewed:
@@ -131,7 +134,7 @@ def review(path: str | Path, *, root: str | Path = ".", progress: Progress | Non
     """
     from harness.review.target import review_target
 
-    return review_target(Path(root).resolve(), str(path), _store(progress), _Lines(progress).tell)
+    return review_target(_path(root).resolve(), str(_path(path)), _store(progress), _Lines(progress).tell)
 
 
 def make_callable(room: ModuleType, function: Callable[..., object]) -> None:
@@ -165,6 +168,23 @@ class _Lines:
 
     def isatty(self) -> bool:
         return False
+
+
+def _path(given: str | Path) -> Path:
+    """A path that a file system can have.
+
+    Raises:
+        UsageError: it has a NUL, or is of another type.
+    """
+    from harness.errors import UsageError
+
+    try:
+        path = Path(given)
+    except TypeError as error:
+        raise UsageError(f"{given!r} is no path", "give a string or a pathlib.Path") from error
+    if "\0" in str(path):
+        raise UsageError(f"{str(path)!r} is no path: it holds a NUL", "give the path of a file or folder")
+    return path
 
 
 def _store(progress: Progress | None) -> Store:

@@ -48,17 +48,25 @@ def archive_name(run: FinishedRun) -> str:
     return f"{run.verdict.experiment}-{run.verdict.run_id}.oci.tar"
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as an archive does."""
+    with disk_errors("reading what is at the archive's place"), path.open("rb") as stream:
+        return stream.read(len(oci_documents.LAYOUT_FILE) + 1) == oci_documents.LAYOUT_FILE.encode() + b"\0"
+
+
 def check_target(target: Path, folder: Path) -> None:
     """Whether the archive of a run's folder can be put there; to be asked before much is gathered for it.
 
     Raises:
-        UsageError: its folder is not there, or something that is no file is (a device would be replaced), or it would
-            be one more file of the run, which its certificate does not list.
+        UsageError: its folder is not there, or something that is no archive is (only an older archive is replaced), or
+            it would be one more file of the run, which its certificate does not list.
     """
     if not target.parent.is_dir():
         raise UsageError(f"there is no folder {target.parent}", "make it, or put the archive elsewhere: --output FILE")
     if target.exists() and not target.is_file():
         raise UsageError(f"{target} is no file, and an archive would take its place", "give --output another name")
+    if target.exists() and not is_archive(target):
+        raise UsageError(f"{target} is there already, and is no archive", "remove it, or give --output another name")
     if folder.resolve() in target.resolve().parents:
         raise UsageError(f"{target} lies inside the run that is archived", "put the archive elsewhere: --output FILE")
 

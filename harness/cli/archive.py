@@ -17,7 +17,8 @@ from harness.cli.group import cli, tell, the_store
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write it. Default: <experiment>-<run id>.oci.tar beside the run's folder.",
+    help="Where to write it; an older archive there is replaced, any other file is not. "
+    "Default: <experiment>-<run id>.oci.tar beside the run's folder.",
 )
 @click.option("--key", metavar="NAME|PEM", help="Sign with this key: its name, or a PEM file.")
 @click.option(
@@ -52,6 +53,8 @@ def archive(root: Path, run: str, is_full: bool, output: Path | None, key: str |
     finished = read_finished(folder)
     target = output or folder.parent / archive_name(finished)
     check_target(target, folder)
+    if target.exists():
+        tell(f"{target} is replaced")
     with contextlib.ExitStack() as stack:
         store = the_store() if is_full else None
         if store is not None:

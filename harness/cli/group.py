@@ -17,7 +17,11 @@ _ROOT_HELP = "The checkout of your project."
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(harness.__version__, prog_name="harness")
 @click.option(
-    "--root", type=click.Path(file_okay=False, path_type=Path), default=Path(), show_default="here", help=_ROOT_HELP
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    show_default="here",
+    help=_ROOT_HELP,
 )
 @click.pass_context
 def cli(context: click.Context, root: Path) -> None:

@@ -42,6 +42,7 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
     Exit codes: 0 built, 1 two builds differ, 2 usage, 6 there is no engine, or a package is not available.
     """
     from harness.images import builder, oci
+    from harness.images.recipe import read_recipe
     from harness.report.results import print_build
     from harness.system import engine, git, project
 
@@ -50,6 +51,7 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
     store = the_store()
     with store.in_use():
         project.remember_checkout(store, root)
+        read_recipe(root, image)  # what is wrong with it is said before an engine is started for it
         client = engine.ensure("auto", tell)
         result = builder.build(client, image, root, store, tell, check=check, other=other)
         if output:

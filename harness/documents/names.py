@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 
 from harness.errors import UsageError
 
@@ -19,9 +20,14 @@ def check_experiment_name(name: str, known: tuple[str, ...]) -> str:
     """
     if NAME.fullmatch(name) and name in known:
         return name
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
-    wanted = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
-    raise UsageError(f"there is no experiment {name[:80]!r}", f"{wanted} (files in pipelines/experiments/)")
+    raise no_such("experiment", name, known, "files in pipelines/experiments/")
+
+
+def no_such(kind: str, name: str, known: Iterable[str], where: str) -> UsageError:
+    """There is nothing of that name; the error gives the nearest names, or all."""
+    near = difflib.get_close_matches(name.lower(), known := sorted(known), n=3, cutoff=0.4)
+    wanted = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
+    return UsageError(f"there is no {kind} {name[:80]!r}", f"{wanted} ({where})")
 
 
 def check_image_name(name: str) -> str:

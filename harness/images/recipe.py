@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.documents.dockerfile import BaseReference, read_base
 from harness.documents.lockfile import BaseLock, Lockfile, parse_base_lock, parse_lock, render_pins
-from harness.documents.names import check_image_name
+from harness.documents.names import check_image_name, no_such
 from harness.errors import UsageError
 from harness.images.base import BASE_VERSION
 from harness.images.image import image_key
@@ -55,6 +55,10 @@ def read_recipe(root: Path, name: str) -> Recipe:
         UsageError: a file is missing or malformed.
     """
     folder = root / "images" / check_image_name(name)
+    if not folder.is_dir():
+        raise no_such(
+            "image", name, (path.parent.name for path in root.glob("images/*/Dockerfile")), "folders in images/"
+        )
     dockerfile = read_text(folder / "Dockerfile", f"an image {name!r} needs images/{name}/Dockerfile")
     lock_text = read_text(root / "lockfiles" / f"{name}.lock", f"write it with `harness lock {name}`")
     base = read_base(dockerfile, f"images/{name}/Dockerfile")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.documents.history import ValueChange
@@ -27,16 +27,28 @@ def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple
     rows = {}
     for levels in found.values():
         for level in levels:
-            path = ".".join(str(part) for part in level.path(output_format="list"))
-            rows[path] = ValueChange(path=path, before=_text(level.t1), after=_text(level.t2))
-    return tuple(rows[path] for path in sorted(rows))
+            place = ".".join(str(part) for part in level.path(output_format="list"))
+            # What came, went or changed as a whole is told value by value.
+            left, right = dict(_leaves(level.t1, place)), dict(_leaves(level.t2, place))
+            for path in left.keys() | right.keys():
+                rows[path] = ValueChange(path=path, before=_text(left.get(path)), after=_text(right.get(path)))
+    return tuple(rows[path] for path in sorted(rows) if rows[path].before is not None or rows[path].after is not None)
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    """The values in a value, with their paths; none where there is no value."""
+    from deepdiff.helper import notpresent
+
+    if isinstance(value, (dict, list)):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(one, f"{path}.{key}")
+    elif value is not notpresent:
+        yield path, value
 
 
 def _text(value: object) -> str | None:
     """A value as a row shows it; None where there is none."""
-    from deepdiff.helper import NotPresent
-
-    if isinstance(value, NotPresent) or value is NotPresent or value is None:
+    if value is None:
         return None
     shown = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
     return shown if len(shown) <= _MAX_CHARS else f"{shown[:_MAX_CHARS]} ..."

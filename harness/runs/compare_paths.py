@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from harness.runs.load_evidence import load_trajectory
 from harness.system.safe_read import safe_read
 
 _MAX_BYTES = 1 << 40
+_RECORD = re.compile(r"run-[1-9][0-9]{0,8}\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ def compare_paths(a: Path, b: Path) -> FileDiff | FolderDiff:
 
 
 def _load(folder: Path) -> TrajectoryEvidence:
-    records = sorted(folder.glob("run-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
+    found = {path: _RECORD.fullmatch(path.name) for path in folder.iterdir()}
+    records = sorted((path for path, match in found.items() if match), key=lambda path: int(path.stem[len("run-") :]))
     if not records:
         remedy = "give a folder such as runs/tiny/latest/straight"
         raise UsageError(f"{folder} is no trajectory: it has no run-1.json", remedy)

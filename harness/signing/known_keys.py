@@ -117,8 +117,8 @@ def trust_key(path: Path, name: str) -> PublicKey:
     """Keep a public key (`key.json`) of somebody else under a name.
 
     Raises:
-        UsageError: there is no such file, the name cannot be used or stands for another key.
-        TamperedError: the file is no public key.
+        UsageError: there is no such file, it is no key, the name cannot be used or stands for another key.
+        TamperedError: the key was changed.
         HostError: the folder cannot be written.
     """
     check_name(name)
@@ -140,14 +140,17 @@ def read_public(path: Path) -> PublicKey:
     """A public key file.
 
     Raises:
-        UsageError: it cannot be read.
-        TamperedError: it is no public key.
+        UsageError: it cannot be read, or is something else than a key.
+        TamperedError: it is a key that was changed.
     """
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise UsageError(f"{path} is no file", "name a key.json, as `harness key show` prints it")
-            return PublicKey.parse(stream.read(MAX_KEY_BYTES + 1))
+            data = stream.read(MAX_KEY_BYTES + 1)
+        if b'"keyid"' not in data:
+            raise UsageError(f"{path} is no public key", "name a key.json, as `harness key show` prints it")
+        return PublicKey.parse(data)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "name a key.json, as `harness key show` prints it") from error
     except TamperedError as error:

@@ -25,8 +25,12 @@ def read_text(path: Path, remedy: str) -> str:
     """
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", remedy) from error
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {path}", remedy) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy) from error
+    except ValueError as error:
+        raise UsageError(f"{path} cannot be read: it is not UTF-8 text", remedy) from error
 
 
 def read_lock(path: Path) -> Lockfile:

@@ -15,7 +15,7 @@ from harness.signing.bundle import MAX_BUNDLE_BYTES
 from harness.signing.public_key import KEY_FILE, MAX_KEY_BYTES
 from harness.system.files import Files, FolderFiles
 from harness.system.store import Progress
-from harness.verify.verification import Kind, Level
+from harness.verify.verification import LEVELS, Kind, Level
 
 BUNDLE = "certificate.intoto.jsonl"
 CERTIFICATE = "certificate.json"
@@ -49,7 +49,7 @@ class Material:
     @property
     def level(self) -> Level:
         """How far it reaches."""
-        return "certificate" if self.kind == "certificate" else "manifest" if self.kind == "published" else "evidence"
+        return LEVELS[self.kind]
 
     @property
     def is_signed(self) -> bool:
@@ -89,28 +89,16 @@ class Material:
 
 
 @contextlib.contextmanager
-def open_material(path: Path, progress: Progress) -> Iterator[Material]:
+def open_material(path: Path, kind: Kind, progress: Progress) -> Iterator[Material]:
     """Open what lies at a path; of an archive, form and digests are checked before anything else.
 
     Raises:
-        UsageError: nothing is there, or nothing that could be verified.
         TamperedError: an archive whose form or digests are wrong.
         HostError: it cannot be read.
     """
-    try:
-        is_folder, is_there, is_file = path.is_dir(), path.exists(), path.is_file()
-        is_bundle = is_file and _is_bundle(path)
-    except OSError as error:
-        raise HostError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
-    if is_folder:
-        yield _folder(path)
-    elif not is_there:
-        raise UsageError(f"there is no {path}", _TAKES)
-    elif not is_file:
-        raise UsageError(f"{path} is no file: a pipe cannot be read in place", f"write it to a file first; {_TAKES}")
-    elif path.name == CERTIFICATE:
-        raise UsageError(f"{path} alone is not signed", "give its folder, or the archive that was made of it")
-    elif is_bundle:
+    if kind in ("run", "published"):
+        yield _folder(path, kind)
+    elif kind == "certificate":
         file = path.resolve()
         files, size = FolderFiles(file.parent), path.stat().st_size
         yield Material(kind="certificate", files=files, digests={}, size_bytes=size, bundle_name=file.name)
@@ -125,7 +113,31 @@ def open_material(path: Path, progress: Progress) -> Iterator[Material]:
             )
 
 
-def _folder(path: Path) -> Material:
+def kind_of(path: Path) -> Kind:
+    """What lies at a path.
+
+    Raises:
+        UsageError: nothing is there, or nothing that could be verified.
+        HostError: it cannot be read.
+    """
+    try:
+        is_folder, is_there, is_file = path.is_dir(), path.exists(), path.is_file()
+        is_bundle = is_file and _is_bundle(path)
+    except OSError as error:
+        raise HostError(f"{path} cannot be read: {error.strerror}", "check its permissions") from error
+    if is_folder:
+        code = path.resolve() / "code"
+        return "run" if code.is_dir() and not code.is_symlink() else "published"
+    if not is_there:
+        raise UsageError(f"there is no {path}", _TAKES)
+    if not is_file:
+        raise UsageError(f"{path} is no file: a pipe cannot be read in place", f"write it to a file first; {_TAKES}")
+    if path.name == CERTIFICATE:
+        raise UsageError(f"{path} alone is not signed", "give its folder, or the archive that was made of it")
+    return "certificate" if is_bundle else "archive"
+
+
+def _folder(path: Path, kind: Kind) -> Material:
     """A folder; what lies in it beside what its certificate lists is found later, by comparing the two."""
     from harness.archive.run_folder import list_evidence, list_files
 
@@ -133,8 +145,6 @@ def _folder(path: Path) -> Material:
     if not (files.exists(BUNDLE) or files.exists(CERTIFICATE)):
         problem = f"{path} holds no certificate: neither {BUNDLE} nor {CERTIFICATE}"
         raise UsageError(problem, f"a certify that did not end has none; {_TAKES}")
-    code = path.resolve() / "code"
-    is_run = code.is_dir() and not code.is_symlink()
     try:
         digests = list_evidence(path)
         names, left_out = list_files(path)
@@ -145,11 +155,11 @@ def _folder(path: Path) -> Material:
     if left_out.paths and told != left_out.write():
         raise TamperedError(f"{path} holds something that no certify left there: {left_out.paths[0]}", _INCOMPLETE)
     return Material(
-        kind="run" if is_run else "published",
+        kind=kind,
         files=files,
         digests=digests,
         size_bytes=size,
-        code=code if is_run else None,
+        code=path.resolve() / "code" if kind == "run" else None,
     )
 
 

@@ -14,6 +14,13 @@ from harness.verify.record import Record
 Word = Literal["CONSISTENT", "TAMPERED"]
 Level = Literal["certificate", "manifest", "evidence"]
 Kind = Literal["archive", "run", "published", "certificate"]
+LEVELS: Mapping[Kind, Level] = {
+    "archive": "evidence",
+    "run": "evidence",
+    "published": "manifest",
+    "certificate": "certificate",
+}
+"""How far each kind of material reaches."""
 EXIT_CODES: Mapping[Word, int] = {"CONSISTENT": 0, "TAMPERED": 5}
 
 NEVER_CHECKED = (

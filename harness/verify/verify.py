@@ -23,10 +23,10 @@ from harness.signing.certificate import read_certificate
 from harness.system.store import Progress, Store, tree_digest
 from harness.verify import code as exported
 from harness.verify import evidence, judge_again, statements, written_again
-from harness.verify.material import CERTIFICATE, Material, open_material
+from harness.verify.material import CERTIFICATE, Material, kind_of, open_material
 from harness.verify.record import Record, read_record
 from harness.verify.replayed import read_replayed
-from harness.verify.verification import Kind, Level, Recomputed, Signer, Verification, never_checked
+from harness.verify.verification import LEVELS, Kind, Level, Recomputed, Signer, Verification, never_checked
 
 Rendered = Mapping[str, bytes]
 Render = Callable[[Verdict, Manifest, tuple[TrajectoryEvidence, ...]], Rendered]
@@ -52,9 +52,9 @@ def verify(
     Raises:
         UsageError: there is nothing that could be verified.
     """
-    work = _Work(path=path, root=root, store=store, progress=progress, render=render)
+    work = _Work(path=path, kind=kind_of(path), root=root, store=store, progress=progress, render=render)
     try:
-        with open_material(path, progress) as material:
+        with open_material(path, work.kind, progress) as material:
             return work.go(material)
     except (TamperedError, EvidenceError) as error:
         return work.tampered(error)
@@ -71,12 +71,11 @@ class _Work:
     """One verification on its way: what was found so far."""
 
     path: Path
+    kind: Kind
     root: Path | None
     store: Store | None
     progress: Progress
     render: Render | None
-    level: Level = "certificate"
-    kind: Kind = "certificate"
     signer: Signer | None = None
     claimed: str = ""
     record: Record | None = None
@@ -84,9 +83,13 @@ class _Work:
     not_checked: list[str] = field(default_factory=list)
     amounts: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def level(self) -> Level:
+        """How far the material reaches."""
+        return LEVELS[self.kind]
+
     def go(self, material: Material) -> Verification:
         """Every stage."""
-        self.level, self.kind = material.level, material.kind
         self.amounts["bytes"] = material.size_bytes
         if material.form:
             self.found("form", "the archive has its canonical form, byte by byte", material.form)

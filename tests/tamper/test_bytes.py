@@ -81,7 +81,8 @@ def test_an_archive_cut_anywhere_is_noticed(small, tmp_path):
     for size in (0, 1, 511, 512, 513, 1024, *range(5000, len(data), 9973), *ends):
         copy.write_bytes(data[:size])
         try:
-            assert verify(copy, None, None, silent).word == "TAMPERED", size
+            found = verify(copy, None, None, silent)
+            assert (found.word, found.kind, found.level) == ("TAMPERED", "archive", "evidence"), size
         except UsageError:
             assert size < 512, size
 

@@ -71,3 +71,25 @@ def test_the_guide_names_what_there_is():
 def test_a_choice_that_there_is_not_is_refused(tmp_path, options):
     with pytest.raises(errors.UsageError, match=r"(runner|engine) is"):
         api.certify("plain", root=tmp_path, **options)
+
+
+@pytest.mark.parametrize("path", ["a\0b", 7, b"bytes"])
+def test_what_is_no_path_is_wrong_usage(path, tmp_path):
+    calls = (
+        lambda: api.diff(path, tmp_path),
+        lambda: api.diff(tmp_path, path),
+        lambda: api.verify(path),
+        lambda: api.verify(PUBLISHED, root=path),
+        lambda: api.review(path),
+        lambda: api.certify("tiny", root=path),
+        lambda: api.certify("tiny", python=path),
+    )
+    for call in calls:
+        with pytest.raises(errors.UsageError, match="is no path"):
+            call()
+
+
+@pytest.mark.parametrize("option", [{"steps": "x"}, {"steps": True}, {"steps": 1.5}, {"gpu": 0}, {"name": 3}])
+def test_options_of_another_type_are_wrong_usage(option, tmp_path):
+    with pytest.raises(errors.UsageError, match=f"{next(iter(option))} is"):
+        api.certify(**{"name": "tiny", "root": tmp_path, **option})

@@ -197,8 +197,15 @@ def test_an_archive_takes_the_place_of_no_device_and_no_pipe(tmp_path):
     for name in ("pipe", "link"):
         with pytest.raises(UsageError, match="is no file, and an archive would take its place"):
             check_target(tmp_path / name, tmp_path / "run")
-    (tmp_path / "older").write_bytes(b"an older archive")
+
+
+def test_only_an_archive_is_replaced_by_an_archive(tmp_path):
+    (tmp_path / "older").write_bytes(b"oci-layout\0 of an older archive")
     check_target(tmp_path / "older", tmp_path / "run")
+    for content in (b"", b"my thesis", b"oci-layout"):
+        (tmp_path / "thesis.tex").write_bytes(content)
+        with pytest.raises(UsageError, match="is there already, and is no archive"):
+            check_target(tmp_path / "thesis.tex", tmp_path / "run")
 
 
 def test_a_folder_that_is_not_there_is_named_before_anything_is_gathered(tmp_path):

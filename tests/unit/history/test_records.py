@@ -110,7 +110,8 @@ def test_values_are_told_with_their_path_and_the_description_is_none():
     found = compare(record(), record(after), Between()).values
     assert [(one.path, one.before, one.after) for one in found] == [
         ("experiment.config.lr", "0.1", "0.2"),
-        ("experiment.config.new", None, "[1, 2]"),
+        ("experiment.config.new.0", None, "1"),
+        ("experiment.config.new.1", None, "2"),
     ]
 
 

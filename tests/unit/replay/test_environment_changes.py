@@ -18,13 +18,18 @@ def test_values_that_changed_came_or_went_are_rows_by_their_path():
         ("gone", "true", None),
         ("host.gpus.1", None, "b"),
         ("host.kernel", "6.1", "6.2"),
-        ("new", None, '{"x": 1}'),
+        ("new.x", None, "1"),
     ]
 
 
 def test_a_value_that_is_of_another_type_is_a_row():
     assert rows({"a": 1}, {"a": "1"}) == [("a", "1", "1")]
     assert rows({"a": 1}, {"a": None}) == [("a", "1", None)]
+
+
+def test_what_came_whole_is_shown_value_by_value_and_not_as_json():
+    docker = {"sandbox": {"mounts": {"/out": "rw"}, "groups": [7], "gpus": []}, "image": None}
+    assert rows({"sandbox": None}, docker) == [("sandbox.groups.0", None, "7"), ("sandbox.mounts./out", None, "rw")]
 
 
 def test_rows_are_bounded():

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from harness.errors import EvidenceError
+from harness.errors import EvidenceError, UsageError
 from harness.runs.compare_paths import compare_paths
 from tests.tamper.made_run import make_run
 
@@ -39,3 +39,12 @@ def test_a_difference_that_is_proven_outranks_a_file_that_cannot_be_read(pair):
     found = compare_paths(*pair)
     assert not found.is_equal
     assert [one.path for one in found.files if one.equal is False] == ["checkpoints/step8.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["run-last.json", "run-.json", "run-1.5.json", "run-\u00b2.json"])
+def test_a_folder_with_other_files_of_such_names_is_no_trajectory(tmp_path, name):
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / name).write_text("{}")
+    with pytest.raises(UsageError, match="is no trajectory"):
+        compare_paths(tmp_path / "a", tmp_path / "b")
