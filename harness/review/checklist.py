@@ -55,6 +55,7 @@ TITLES: Mapping[Item, str] = {
     "V5": "An interrupted run can be resumed",
 }
 _OF_RESUMES: frozenset[Item] = frozenset(("V2", "V5"))
+_WEIGHTS_ONLY = "REP402"
 _MAX_SHOWN = 20
 
 
@@ -65,7 +66,7 @@ def judge_checklist(
     *,
     findings: Iterable[Finding] = (),
     showings: Iterable[Showing] = (),
-    is_resume_required: bool = True,
+    is_resume_required: bool | None = None,
     measured: Mapping[str, JsonValue] | None = None,
 ) -> Review:
     """Judge every item.
@@ -76,7 +77,8 @@ def judge_checklist(
         severities: of the rules; findings of a rule that is off are left out.
         findings: those of the evidence.
         showings: those of the evidence.
-        is_resume_required: else what only a resume needs (V2, V5) is a warning, and not demanded.
+        is_resume_required: if not, what only a resume needs (V2, V5) is a warning, and not demanded; None where no
+            experiment says: then a training that saves weights only (REP402) is a warning.
         measured: what a probe measured, for the reports.
 
     Raises:
@@ -109,7 +111,7 @@ class _Judge:
     severities: Mapping[str, Setting]
     findings: Sequence[Finding]
     showings: Sequence[Showing]
-    is_resume_required: bool
+    is_resume_required: bool | None
 
     def item(self, item: Item) -> ChecklistItem:
         own = [one for one in self.findings if item in self.rules[one.rule].items]
@@ -136,7 +138,7 @@ class _Judge:
             ("could not tell", [_shown("nothing that was read or measured shows it", None, False)]),
         )
         state, shown = next(one for one in candidates if one[1])
-        if state == "could not tell" and item in _OF_RESUMES and not self.is_resume_required:
+        if state == "could not tell" and item in _OF_RESUMES and self.is_resume_required is False:
             state, shown = "does not apply", [_shown("the experiment's policy does not require a resume", None, False)]
         return ChecklistItem(
             id=item,
@@ -148,10 +150,11 @@ class _Judge:
         )
 
     def severity(self, rule: str) -> Setting:
-        """A rule's severity here: without a resume, what only a resume needs is a warning."""
+        """A rule's severity here: what only a resume needs is a warning where nobody asks for one."""
         vetoed = {item for item in self.rules[rule].items if item.startswith("V")}
-        is_mild = not self.is_resume_required and vetoed and vetoed <= _OF_RESUMES
-        return "warning" if is_mild and self.severities[rule] == "veto" else self.severities[rule]
+        is_excused = self.is_resume_required is False or (self.is_resume_required is None and rule == _WEIGHTS_ONLY)
+        is_mild = self.severities[rule] == "veto" and bool(vetoed) and vetoed <= _OF_RESUMES and is_excused
+        return "warning" if is_mild else self.severities[rule]
 
     def weight(self, finding: Finding) -> str:
         """`veto` and `warning` for what is proven, `possible`, `allowed`, or `note` for what decides nothing."""
@@ -192,7 +195,8 @@ class _Judge:
         for one in self.findings:
             if self.weight(one) == "veto":
                 items = ", ".join(item for item in self.rules[one.rule].items if item.startswith("V"))
-                found.append(f"{items}: {one.rule} {one.message}" + (f" ({one.place})" if one.place else ""))
+                where = f" ({one.place})" if one.place else ""
+                found.append(f"{f'{items}: ' if items else ''}{one.rule} {one.message}{where}")
         return tuple(dict.fromkeys(found))
 
     def weakened(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Rule(Model):
         id: `REP101`; never used again for something else.
         name: in words with hyphens, `unseeded-numpy`.
         severity: unless pyproject.toml says otherwise.
-        items: of the checklist that a finding speaks about; a veto names one of V1 to V5.
+        items: of the checklist that a finding speaks about; a veto names one of V1 to V5, but for REP901.
         title: one line.
         why: one or two sentences.
         fix: what to do, in general.
@@ -44,8 +44,8 @@ class Rule(Model):
 
     @property
     def can_veto(self) -> bool:
-        """Whether it speaks about one of V1 to V5."""
-        return any(item.startswith("V") for item in self.items)
+        """Whether it speaks about one of V1 to V5, or forbids by itself."""
+        return self.severity == "veto" or any(item.startswith("V") for item in self.items)
 
 
 def _read() -> dict[str, Rule]:

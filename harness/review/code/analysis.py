@@ -12,9 +12,10 @@ from harness.review.code.loaders import check_has_loader, check_loaders
 from harness.review.code.operators import check_operators
 from harness.review.code.order import check_hash, check_order
 from harness.review.code.randomness import check_generators, check_streams
+from harness.review.code.recorder_access import check_recorder_access
 from harness.review.code.restoring import check_restoring
 from harness.review.code.saving import check_saving
-from harness.review.code.seeds import check_entropy, check_generators_without_seed, check_reseeding
+from harness.review.code.seeds import check_generators_without_seed, check_reseeding, check_seed_sources
 from harness.review.code.switches import check_deterministic_mode, check_shown_switches, check_switches
 from harness.review.code.system_random import check_system_random
 from harness.review.code.validation import check_augmentation, check_validation
@@ -28,7 +29,8 @@ EntryCheck = Callable[[Entry], Iterable[Said]]
 
 MODULE_CHECKS: tuple[ModuleCheck, ...] = (
     check_augmentation,
-    check_entropy,
+    check_seed_sources,
+    check_recorder_access,
     check_generators_without_seed,
     check_hash,
     check_loaders,

@@ -104,6 +104,7 @@ _OTHER_SAVES = re.compile(
     r"|saved_tensors|save_for_backward|card|image|plot|text|result|video|audio|json|csv|args|hook|should|need|is_|has_"
     r"|validat|from_pretrained"
 )
+_PICKLES = words("dump dumps")
 _MODEL = re.compile(r"model|net|network", re.IGNORECASE)
 _TEMPORARY = re.compile(r"te?mp_?dir|TemporaryDirectory|tempfile|/tmp/", re.IGNORECASE)
 _OTHER_OWNERS = re.compile(r"parser|token|processor|image|img|fig|plt|writer|wandb|video|config|pipe", re.IGNORECASE)
@@ -146,22 +147,37 @@ def _holds_weights(saved: Dictionary) -> bool:
 
 
 def _may_save_optimizer(entry: Entry, module: Module, seen: set[ast.Call], own: list[Module]) -> bool:
-    """Whether anything in a file could write the optimizer's state: its state is asked for, or a save is not seen."""
-    if any(is_optimizer(receiver(node)) for node in calls_named(module, {"state_dict"})):
+    """Whether anything in a file could write the optimizer's state: its state is read, or a save is not seen."""
+    if any(is_optimizer(receiver(node)) for node in calls_named(module, {"state_dict", "__getstate__"})):
+        return True
+    if any(_holds_optimizer_itself(node) for node in (module.nodes if "optim" in module.text else ())):
         return True
     for node in module.scope_of_call:
         name = last_name(node.func)
-        if node in seen or name in _WEIGHTS or not _ANY_SAVE.search(name) or _OTHER_SAVES.search(name):
-            continue
-        if any(is_optimizer(last_name(one)) for one in arguments_of(node)):
+        gives_optimizer = any(is_optimizer(last_name(part)) for one in arguments_of(node) for part in ast.walk(one))
+        if "state_dict" in name and gives_optimizer:  # get_state_dict(model, optimizer) of torch.distributed.checkpoint
             return True
+        is_save = name in _PICKLES or (_ANY_SAVE.search(name) and not _OTHER_SAVES.search(name))
+        if name in _WEIGHTS or not is_save:
+            continue
+        if gives_optimizer:
+            return True
+        if name in _PICKLES:
+            continue
         site = entry.program.site(module, node)
-        if _OTHER_OWNERS.search(receiver(node)) or _is_own(site, own):
+        if node in seen or _OTHER_OWNERS.search(receiver(node)) or _is_own(site, own):
             continue
         if site.meaning is None or not site.name.startswith(_OTHER_LIBRARIES):
             return True
-    return any(
-        isinstance(node, ast.Dict)
-        and any(value is not None and is_optimizer(last_name(value)) for value in node.values)
-        for node in (module.nodes if "optim" in module.text else ())
-    )
+    return False
+
+
+def _holds_optimizer_itself(node: ast.AST) -> bool:
+    """`optimizer.state` that is read, `vars(optimizer)`, a dictionary with the optimizer in it."""
+    if isinstance(node, ast.Attribute):
+        return node.attr == "state" and isinstance(node.ctx, ast.Load) and is_optimizer(last_name(node.value))
+    if isinstance(node, ast.Call):
+        return last_name(node.func) == "vars" and any(is_optimizer(last_name(one)) for one in node.args)
+    if isinstance(node, ast.Dict):
+        return any(value is not None and is_optimizer(last_name(value)) for value in node.values)
+    return False

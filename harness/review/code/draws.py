@@ -18,7 +18,7 @@ from harness.review.source.module import Function
 from harness.review.source.nodes import called, words
 
 Stream = Literal["python", "numpy", "torch"]
-Kind = Literal["explicit", "order", "model", "adapter", "augmentation"]
+Kind = Literal["explicit", "order", "model", "head", "adapter", "augmentation"]
 STREAMS: tuple[Stream, ...] = ("python", "numpy", "torch")
 GENERATORS: dict[Stream, str] = {
     "python": "Python's global generator",
@@ -57,6 +57,9 @@ LOADERS = words(
 )
 _SHUFFLED_BY_DEFAULT = words("train_test_split ShuffleSplit StratifiedShuffleSplit GroupShuffleSplit")
 _SHUFFLED_IF_ASKED = words("KFold StratifiedKFold StratifiedGroupKFold")
+_WITH_HEAD = re.compile(
+    r"For\w*(Classification|Regression|QuestionAnswering|MultipleChoice|Segmentation|Detection|Choice)\b"
+)
 _NO_DRAW_BLOCK = re.compile(r"meta|init_empty|empty_init|skip_init|no_init|disable_init|FakeTensor")
 _HARMLESS = re.compile(
     r"(?<![a-z])(ports?|sleep|uuid|token|addr(ess)?|backoff|jitter|delay|wandb|password|tmp|temp_?dir|run_id)(?![a-z])",
@@ -73,6 +76,7 @@ class Draw:
         kind: `order` decides which examples come where; `model` and `adapter` are weights.
         is_certain: nothing that is not seen could give it another generator, or keep it from drawing.
         via: the library whose default falls back to this generator, or "".
+        is_later: the call draws nothing yet, only what it builds does: a loader that is iterated, a transform.
     """
 
     site: Site
@@ -81,6 +85,7 @@ class Draw:
     kind: Kind = "explicit"
     is_certain: bool = True
     via: str = ""
+    is_later: bool = False
 
 
 def draw_of(site: Site) -> Draw | None:
@@ -121,7 +126,8 @@ def _torch(site: Site, rest: str) -> Draw | None:
     if "()" in package or (site.method in _TENSOR_METHODS and package != "nn.init"):
         return _in_place(site)
     if last in _SPLITS and package.startswith("utils.data"):
-        return _draw(site, "torch", "order") if is_unset(site, "generator", _SPLITS[last]) else None
+        draw = replace(_draw(site, "torch", "order"), is_later=last != "random_split")
+        return draw if is_unset(site, "generator", _SPLITS[last]) else None
     if (package == "" and last in TORCH_DRAWS) or (package == "nn.init" and last in _IN_PLACE):
         is_seen = not (site.argument("generator") or _is_left_out(site) or is_harmless(site))
         return _draw(site, "torch", "model" if package else "explicit") if is_seen else None
@@ -140,7 +146,7 @@ def _in_place(site: Site) -> Draw | None:
 def _loader(site: Site) -> Draw | None:
     if site.constant(site.argument("shuffle", 2)) is not True or site.argument("generator") is not None:
         return None
-    return replace(_draw(site, "torch", "order"), what=f"{called(site.node)}(shuffle=True)")
+    return replace(_draw(site, "torch", "order"), what=f"{called(site.node)}(shuffle=True)", is_later=True)
 
 
 def _sklearn(site: Site, rest: str) -> Draw | None:
@@ -150,7 +156,8 @@ def _sklearn(site: Site, rest: str) -> Draw | None:
         is_default = last in _SHUFFLED_BY_DEFAULT and (shuffle is None or site.constant(shuffle) is None)
         if not is_default and not (is_asked and last in _SHUFFLED_IF_ASKED | _SHUFFLED_BY_DEFAULT):
             return None
-    return _draw(site, "numpy", "order", "scikit-learn") if is_unset(site, "random_state") else None
+    draw = replace(_draw(site, "numpy", "order", "scikit-learn"), is_later=last[:1].isupper())
+    return draw if is_unset(site, "random_state") else None
 
 
 def _pandas(site: Site, rest: str) -> Draw | None:
@@ -172,6 +179,8 @@ def _datasets(site: Site, rest: str) -> Draw | None:
 
 def _transformers(site: Site, rest: str) -> Draw | None:
     last = rest.rpartition(".")[2]
+    if last == "from_pretrained" and _WITH_HEAD.search(rest):
+        return replace(_draw(site, "torch", "head"), is_certain=False)  # a checkpoint of the same task has the head
     is_config = last == "from_config" and rest.partition(".")[0].startswith("AutoModel")
     is_class = re.fullmatch(r"\w+(For\w+|LMHeadModel|DoubleHeadsModel)", rest) is not None and bool(site.node.args)
     is_class = is_class and not rest.startswith(("Auto", "DataCollator", "Trainer"))
@@ -205,7 +214,7 @@ def _torchvision(site: Site, rest: str) -> Draw | None:
     package, _, last = rest.rpartition(".")
     is_augmentation = last in _AUGMENTATIONS or last.startswith("Random")
     if package in ("transforms", "transforms.v2") and is_augmentation and site.constant(site.argument("p", 0)) != 0:
-        return _draw(site, "torch", "augmentation")
+        return replace(_draw(site, "torch", "augmentation"), is_later=last[:1].isupper())
     is_model = package == "models" and last[:1].islower() and not last.startswith(("get_", "list_"))
     if not is_model or site.node.args or _is_left_out(site):
         return None

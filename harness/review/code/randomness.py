@@ -21,6 +21,7 @@ _DRAWN = {
     "explicit": "draws from {0}",
     "order": "draws an order from {0}",
     "model": "draws weights from {0}",
+    "head": "draws the weights of a head that its checkpoint lacks from {0}",
     "adapter": "draws the adapter's weights from {0}",
     "augmentation": "draws its augmentation from {0}",
 }
@@ -58,7 +59,7 @@ def _check_stream(seeding: Seeding, stream: Stream) -> Iterator[Finding]:
     if not seeded:
         yield _unseeded(seeding, stream, drawn)
         return
-    first = next((one for one in drawn if one.is_sure), None)
+    first = next((one for one in drawn if one.is_sure and not one.is_later), None)
     executed = [one for one in seeded if one.position < LATER]
     if first is None or not executed:
         return
@@ -110,7 +111,8 @@ def _showings(seeding: Seeding) -> Iterator[Showing]:
     for stream in STREAMS:
         name, drawn, seeded = _NAME_OF[stream], seeding.drawn(stream), seeding.seeded(stream)
         sure = next((one for one in seeded if not one.site.is_conditional), None)
-        if sure is not None and (not drawn or sure.position < drawn[0].position):
+        first = min((LATER if one.is_later else one.position for one in drawn), default=LATER + 1)
+        if sure is not None and (sure.position < first or not drawn):
             parts.append(f"{name} at {sure.site.place}")
         elif drawn:
             unknown.append(f"{name}, drawn from at {drawn[0].site.place}")

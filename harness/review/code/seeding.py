@@ -20,15 +20,16 @@ LATER = 1 << 30  # the position of a call whose place in the order cannot be tol
 _ASIDE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|conftest|bench[^/]*|[^/]*benchmark[^/]*|profil[^/]*|probe)\.py$")
 _DYNAMIC = words("builtins.exec builtins.eval builtins.__import__ importlib.import_module runpy.run_path")
 _KNOWN = words(  # none of these seeds anything but by a function that is named so, or by a trainer
-    "PIL absl accelerate aim albumentations bitsandbytes clearml click comet_ml cv2 dataclasses_json datasets "
+    "PIL absl accelerate aim albumentations bitsandbytes catboost clearml click comet_ml cv2 dataclasses_json datasets "
     "deepspeed diffusers docstring_parser dotenv einops evaluate fire flash_attn fsspec h5py huggingface_hub hydra "
-    "imageio jsonargparse jsonlines kagglehub lightning lightning_utilities litdata loguru matplotlib mlflow nltk "
+    "imageio joblib jsonargparse jsonlines kagglehub lightgbm lightning lightning_utilities litdata loguru matplotlib mlflow nltk "
     "numpy omegaconf optimum orjson packaging pandas peft plotly psutil pyarrow pydantic pynvml pytorch_lightning "
     "regex requests rich rouge_score sacrebleu safetensors scipy seaborn sentence_transformers sentencepiece "
     "simple_parsing sklearn soundfile tabulate tensorboard tensorboardX tiktoken timm tokenizers toml torch torchao "
     "torchaudio torchdata torchinfo torchmetrics torchvision tqdm transformers trl typer typing_extensions wandb "
-    "xformers yaml zstandard"
+    "xformers xgboost yaml zstandard"
 )
+_ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")
 _WRITES = words("push_to_hub save_to_disk to_csv to_json to_parquet tofile")
 _WRITERS = words("json.dump numpy.save numpy.savez pickle.dump shutil.copy shutil.move")
 
@@ -41,6 +42,11 @@ class Placed:
     site: Site
     streams: frozenset[Stream]
     draw: Draw | None = None
+
+    @property
+    def is_later(self) -> bool:
+        """A draw that only what is built here makes, when it is used."""
+        return self.draw is not None and self.draw.is_later
 
     @property
     def is_sure(self) -> bool:
@@ -155,6 +161,8 @@ def is_aside(module: Module) -> bool:
 
 
 def _is_training(site: Site) -> bool:
+    if site.method in ("fit", "partial_fit") and site.name.startswith(_ESTIMATORS):
+        return True
     return site.method == "backward" or re.split(r"[.:]", site.name)[-1].endswith("Trainer")
 
 

@@ -1,19 +1,19 @@
-"""Seeds and generators of one's own: none given, taken from the clock or the system, set again (REP104, 105, 108)."""
+"""Seeds and generators of one's own: none given, another one in every run, set again (REP104, 105, 108, 113-115)."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from harness.review.code.draws import Stream, is_unset
+from harness.review.code.seed_sources import first_source
 from harness.review.code.seeders import RESTORES, seeds_of
 from harness.review.code.seeding import is_aside
 from harness.review.finding import Finding, finding
 from harness.review.source.execution import Site
-from harness.review.source.module import Function, Module, Scope
-from harness.review.source.nodes import arguments_of, called, words
+from harness.review.source.module import Function, Module
+from harness.review.source.nodes import called, words
 from harness.review.source.program import Entry, Program
 
 _MAKERS = {
@@ -29,12 +29,10 @@ _SEEDERS = words(
 )
 _WITHOUT = {"random.seed": "a", "numpy.random.seed": "seed"}  # without an argument the system is asked
 _ASKS = words("torch.seed torch.random.seed torch.cuda.seed torch.cuda.seed_all")
-_ENTROPY = words(
-    "datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today os.getpid os.urandom random.SystemRandom "
-    "secrets.randbelow secrets.randbits secrets.token_bytes secrets.token_hex time.monotonic time.perf_counter "
-    "time.time time.time_ns uuid.uuid1 uuid.uuid4"
+_LIBRARIES = words(
+    "accelerate albumentations datasets lightning numpy peft pytorch_lightning sklearn torch transformers trl"
 )
-_MAX_HOPS = 6
+_KEYWORDS = words("data_seed random_state seed")
 
 
 def check_generators_without_seed(program: Program, module: Module) -> Iterator[Finding]:
@@ -52,25 +50,42 @@ def check_generators_without_seed(program: Program, module: Module) -> Iterator[
             yield finding("REP104", site.place, message)
 
 
-def check_entropy(program: Program, module: Module) -> Iterator[Finding]:
-    """REP105: seeds that come from the clock, the process or the system's entropy."""
-    if not re.search(r"seed|default_rng|Random", module.text) or is_aside(module):
+def check_seed_sources(program: Program, module: Module) -> Iterator[Finding]:
+    """REP105, REP113, REP114, REP115: seeds from the clock, a file's status, the machine or process, a path."""
+    if not re.search(r"seed|default_rng|Random|random_state", module.text) or is_aside(module):
         return
     told: set[ast.expr] = set()  # one source is one cause, however many generators it seeds
     for site in program.sites(module):
-        if site.is_open or not _takes_seed(site):
-            continue
-        if site.name in _ASKS or (site.name in _WITHOUT and is_unset(site, _WITHOUT[site.name], 0)):
+        if site.name in _ASKS or (
+            site.name in _WITHOUT and not site.is_open and is_unset(site, _WITHOUT[site.name], 0)
+        ):
             message = f"`{ast.unparse(site.node)}` asks the system for a seed"
             yield finding("REP105", site.place, message, proven=site.is_certain)
             continue
-        given = (*site.node.args[:1], *(one.value for one in site.node.keywords if one.arg in ("seed", "a")))
-        source = _first_entropy(given, site.scope, site, is_sure=site.is_certain)
+        source = first_source(_given_seeds(site), site.scope, site, is_sure=site.is_certain)
         if source is not None and source.node not in told:
             told.add(source.node)
             origin = ast.unparse(source.node)
-            message = f"the seed of `{called(site.node)}` comes from `{origin}`, so it differs in every run"
-            yield finding("REP105", site.place, message, proven=source.is_sure)
+            message = f"the seed of `{called(site.node)}` comes from `{origin}`, {_DIFFERS[source.rule]}"
+            yield finding(source.rule, site.place, message, proven=source.is_sure)
+
+
+_DIFFERS = {
+    "REP105": "so it differs in every run",
+    "REP113": "which a new copy of the file changes",
+    "REP114": "which another process or machine changes",
+    "REP115": "which another folder changes",
+}
+
+
+def _given_seeds(site: Site) -> tuple[ast.expr, ...]:
+    """What a call is given as a seed."""
+    if _takes_seed(site):
+        named = (one.value for one in site.node.keywords if one.arg in ("a", "seed"))
+        return (*site.node.args[:1], *named) if not site.is_open else ()
+    if site.name.partition(".")[0] not in _LIBRARIES:
+        return ()
+    return tuple(one.value for one in site.node.keywords if one.arg in _KEYWORDS)
 
 
 def check_reseeding(entry: Entry) -> Iterator[Finding]:
@@ -92,75 +107,13 @@ def check_reseeding(entry: Entry) -> Iterator[Finding]:
 
 
 def _takes_seed(site: Site) -> bool:
-    if site.name in _SEEDERS or site.name in _ASKS:
+    if site.name in _SEEDERS:
         return True
     if not site.node.args and not site.node.keywords:
         return False
     target = site.definition  # a function of the tree that is named so: `set_seed(int(time.time()))`
     is_named_so = target is not None and target.kind == "function" and "seed" in target.name.lower()
     return is_named_so or (bool(seeds_of(site)) and "Trainer" not in site.name)
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    node: ast.expr
-    is_sure: bool
-
-
-def _first_entropy(
-    nodes: Iterable[ast.expr], scope: Scope, site: Site, *, is_sure: bool, hops: int = 0
-) -> _Source | None:
-    found = (_entropy(one, scope, site, is_sure=is_sure, hops=hops) for one in nodes)
-    return next((one for one in found if one is not None), None)
-
-
-def _entropy(node: ast.expr, scope: Scope, site: Site, *, is_sure: bool, hops: int) -> _Source | None:
-    """The clock or the entropy that an expression is computed from."""
-    if hops > _MAX_HOPS:
-        return None
-    if isinstance(node, ast.IfExp | ast.BoolOp):
-        parts = (node.body, node.orelse) if isinstance(node, ast.IfExp) else tuple(node.values)
-        return _first_entropy(parts, scope, site, is_sure=False, hops=hops + 1)
-    if isinstance(node, ast.Call):
-        meaning = site.resolver.resolve(node.func, scope)
-        name = "" if meaning is None else meaning.name
-        if meaning is not None and (name in _ENTROPY or name.split("()")[0] in _ENTROPY):
-            return _Source(node, is_sure and meaning.is_certain)
-        if name in ("torch.initial_seed", "torch.utils.data.get_worker_info"):
-            return None
-        inner = [*arguments_of(node)]
-        if isinstance(node.func, ast.Attribute):
-            inner.append(node.func.value)
-        is_plain = name.startswith("builtins.") or isinstance(node.func, ast.Attribute)
-        if name and not is_plain:
-            return None
-        return _first_entropy(inner, scope, site, is_sure=is_sure and is_plain, hops=hops + 1)
-    if isinstance(node, ast.Name):
-        return _entropy_of_name(node, scope, site, is_sure=is_sure, hops=hops)
-    if isinstance(node, ast.BinOp | ast.UnaryOp | ast.Subscript | ast.Attribute | ast.JoinedStr):
-        children = [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
-        return _first_entropy(children, scope, site, is_sure=is_sure, hops=hops + 1)
-    return None
-
-
-def _entropy_of_name(node: ast.Name, scope: Scope, site: Site, *, is_sure: bool, hops: int) -> _Source | None:
-    bindings = site.resolver.bindings(node.id, scope)
-    for binding in bindings:
-        if binding.kind == "assign" and binding.value is not None:
-            sure = is_sure and len(bindings) == 1 and not _is_conditional(binding.node, binding.scope)
-            found = _entropy(binding.value, binding.scope, site, is_sure=sure, hops=hops + 1)
-            if found is not None:
-                return found
-    return None
-
-
-def _is_conditional(node: ast.AST, scope: Scope) -> bool:
-    for above in scope.module.ancestors(node):
-        if isinstance(above, ast.If | ast.For | ast.While | ast.ExceptHandler | ast.IfExp):
-            return True
-        if isinstance(above, Function):
-            return False
-    return False
 
 
 def _is_fallback(site: Site) -> bool:

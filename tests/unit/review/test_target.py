@@ -123,13 +123,15 @@ def test_checkpoints_are_demanded_only_where_a_resume_is(code):
     )
     text = TEXT.replace("package.resume", "train").partition("prepare:")[0] + "steps: 1\noutputs: [x]\n"
     text += "interruptions: [{kind: after_step, step: 1}]\n"
-    for required, state, vetoes in (("rerun", "warning", 0), ("resume", "vetoed", 1)):
+    for required, wanted, vetoes in (("rerun", "warning", 0), ("resume", "vetoed", 1)):
         experiment = parse_experiment(f"{text}policy: {{required: [{required}]}}\n", "x")
         review = reviewed(experiment, code)
         states = {item.id: item.state for item in review.checklist}
-        assert (states["V5"], len(review.vetoes)) == (state, vetoes)
+        assert (states["V5"], len(review.vetoes)) == (wanted, vetoes)
         assert states["V2"] == ("does not apply" if required == "rerun" else "could not tell")
         assert review.weakened == ()
+    found = review_target(code, str(code / "train.py"), open_store(code.parent / "cache", {}), lambda _: None)
+    assert (state(found, "V5"), found.review.vetoes) == ("warning", ())
 
 
 @pytest.mark.parametrize(("name", "words"), [("nb.ipynb", "notebook"), ("notes.txt", "no Python script")])

@@ -1,0 +1,4 @@
+import sys
+
+ledger = sys.modules["_harness_recorder.ledger"]  # expect: REP901
+print(ledger)
