@@ -22,12 +22,12 @@ _DYNAMIC = words("builtins.exec builtins.eval builtins.__import__ importlib.impo
 _KNOWN = words(  # none of these seeds anything but by a function that is named so, or by a trainer
     "PIL absl accelerate aim albumentations bitsandbytes catboost clearml click comet_ml cv2 dataclasses_json datasets "
     "deepspeed diffusers docstring_parser dotenv einops evaluate fire flash_attn fsspec h5py huggingface_hub hydra "
-    "imageio joblib jsonargparse jsonlines kagglehub lightgbm lightning lightning_utilities litdata loguru matplotlib mlflow nltk "
-    "numpy omegaconf optimum orjson packaging pandas peft plotly psutil pyarrow pydantic pynvml pytorch_lightning "
-    "regex requests rich rouge_score sacrebleu safetensors scipy seaborn sentence_transformers sentencepiece "
-    "simple_parsing sklearn soundfile tabulate tensorboard tensorboardX tiktoken timm tokenizers toml torch torchao "
-    "torchaudio torchdata torchinfo torchmetrics torchvision tqdm transformers trl typer typing_extensions wandb "
-    "xformers xgboost yaml zstandard"
+    "imageio joblib jsonargparse jsonlines kagglehub lightgbm lightning lightning_utilities litdata loguru matplotlib "
+    "mlflow nltk numpy omegaconf optimum orjson packaging pandas peft plotly psutil pyarrow pydantic pynvml "
+    "pytorch_lightning regex requests rich rouge_score sacrebleu safetensors scipy seaborn sentence_transformers "
+    "sentencepiece simple_parsing sklearn soundfile tabulate tensorboard tensorboardX tiktoken timm tokenizers toml "
+    "torch torchao torchaudio torchdata torchinfo torchmetrics torchvision tqdm transformers trl typer "
+    "typing_extensions wandb xformers xgboost yaml zstandard"
 )
 _ESTIMATORS = ("sklearn.", "xgboost.", "lightgbm.", "catboost.")
 _WRITES = words("push_to_hub save_to_disk to_csv to_json to_parquet tofile")
