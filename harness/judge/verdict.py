@@ -70,6 +70,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
         diverged=diverged,
     )
     review = None if inputs.review is None else inputs.review(measured)
+    cause = _with_seeds(cause, review)
     blind_spots = _control_problems(inputs, controls)
     problems = _problems(inputs, results, blind_spots, testimony, unread)
     outcome, problems = _outcome(inputs, results, controls, review, problems)
@@ -103,6 +104,15 @@ def judge(inputs: VerdictInputs) -> Verdict:
         review=review,
         replay=None if replay is None else _replay(replay),
     )
+
+
+def _with_seeds(cause: Cause | None, review: Review | None) -> Cause | None:
+    """A cause that is randomness without a seed, with what the review saw the seeds come from."""
+    if cause is None or review is None or cause.kind != "unseeded_randomness":
+        return cause
+    seen = [one for one in review.findings if "V1" in one.items and one.certainty == "proven" and one.path]
+    evidence = tuple(f"{one.message} ({one.path}:{one.line})" for one in seen)
+    return cause.model_copy(update={"evidence": (*evidence, *cause.evidence)})
 
 
 def review_problems(review: Review | None, others: tuple[str, ...], *, has_run: bool) -> tuple[str, ...]:

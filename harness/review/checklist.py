@@ -55,6 +55,7 @@ TITLES: Mapping[Item, str] = {
     "V5": "An interrupted run can be resumed",
 }
 _OF_RESUMES: frozenset[Item] = frozenset(("V2", "V5"))
+_VARIED_BY_RUNS = ("REP113", "REP114")  # each training has its own copy of the code, host name and processes
 _WEIGHTS_ONLY = "REP402"
 _MAX_SHOWN = 20
 
@@ -103,6 +104,12 @@ def judge_checklist(
         measured=None if measured is None else dict(measured),
         num_files=static.num_files,
     )
+
+
+def forbids_run(review: Review) -> bool:
+    """Whether a veto keeps the trainings from taking place; what they vary themselves, they show better than it."""
+    vetoing = [one for one in review.findings if (one.severity, one.certainty) == ("veto", "proven")]
+    return any(one.rule not in _VARIED_BY_RUNS for one in vetoing)
 
 
 @dataclass(frozen=True, slots=True)

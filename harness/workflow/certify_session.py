@@ -16,6 +16,7 @@ from harness.images.locks import export_lock
 from harness.judge.manifest import Materials
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Reviewer, VerdictInputs
+from harness.review.checklist import forbids_run
 from harness.review.evidence.basis import Basis
 from harness.review.reviewer import reviewer_of
 from harness.review.target import basis_of, target_of_experiment
@@ -65,7 +66,7 @@ class CertifySession(Training):
             self.basis = basis_of(self.experiment, target, self.store, self.note)
             self.case = dataclasses.replace(self.case, review=reviewer_of(self.basis))
         verdict = judge(self.case)
-        return verdict if verdict.verdict == "VETOED" else None
+        return verdict if verdict.review is not None and forbids_run(verdict.review) else None
 
     def make_sandbox(self) -> Runtime:
         """The runtime, and what the verdict says about it."""
