@@ -11,7 +11,8 @@ from harness.documents.verdict import UnreadFile
 from harness.errors import UsageError
 from harness.review.checklist import GROUPS, ITEMS, TITLES, forbids_run, judge_checklist
 from harness.review.finding import Finding, Item, Place, Showing, StaticReview
-from harness.review.rules import RULES, Rule, severities_of
+from harness.review.rules import RULES as ALL_RULES
+from harness.review.rules import Rule, severities_of
 
 
 def rule(number: int, severity: str, *items: str) -> Rule:
@@ -153,6 +154,6 @@ def test_the_json_has_all_and_equal_reviews_give_equal_bytes() -> None:
 def test_seeds_from_what_the_runs_vary_do_not_keep_them_from_taking_place():
     for rule, forbids in (("REP105", True), ("REP113", False), ("REP114", False), ("REP115", True)):
         found = Finding(rule=rule, certainty="proven", place=Place(path="a.py", line=1), message="m")
-        review = judge_checklist(StaticReview(findings=(found,)), RULES, severities_of(RULES, {}))
+        review = judge_checklist(StaticReview(findings=(found,)), ALL_RULES, severities_of(ALL_RULES, {}))
         assert len(review.vetoes) == 1
         assert forbids_run(review) is forbids
