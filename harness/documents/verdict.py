@@ -90,6 +90,7 @@ class Interruption(Model):
     micro_batch: int | None = None
     byte: int | None = None
     by: str
+    rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
     run: int
     signal: str | None
     exit_code: int | None
@@ -109,6 +110,7 @@ class FirstDivergence(Model):
     stream: str
     tensor: str | None
     operator: str | None = None
+    rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
     left: str
     right: str
 

@@ -14,6 +14,7 @@ from harness.documents.verdict import Restored, Testimony
 from harness.errors import EvidenceError
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors
+from harness.judge.ranks import is_sharded
 
 _STREAMS = ("param", "buffer", "frozen")
 _MAX_MISSING = 50
@@ -28,7 +29,7 @@ def match_ledger(*trajectories: TrajectoryEvidence | None) -> tuple[Testimony, t
     missing: list[str] = []
     problems: list[str] = []
     for trajectory in trajectories:
-        if trajectory is None:
+        if trajectory is None or is_sharded(trajectory):
             continue
         wanted: dict[Digest, list[str]] = {}
         for file in trajectory.files:
@@ -61,7 +62,7 @@ def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> tuple[Testimo
     missing: list[str] = []
     problems: list[str] = []
     for trajectory in trajectories:
-        if trajectory is None or any(run.record.was_stopped_early for run in trajectory.runs):
+        if trajectory is None or is_sharded(trajectory) or any(run.record.was_stopped_early for run in trajectory.runs):
             continue
         files = {file.path: tensor_digests(file) for file in trajectory.files if file.role == "checkpoint"}
         held = {path: digests for path, digests in files.items() if digests}
