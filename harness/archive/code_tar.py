@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.archive.archive_file import PackedFiles
 from harness.archive.tar import read_members
-from harness.documents.digest import Data, Digest, canonical_json, sha256, sha256_of
-from harness.errors import EvidenceError, TamperedError, UsageError
-from harness.evidence.reader import Part
+from harness.documents.archive import LeftOut
+from harness.documents.digest import Data, Digest, canonical_json, sha256
+from harness.errors import TamperedError, UsageError
 from harness.images.layer import Entry, clean_path, order_key
-from harness.images.layer_tar import encode, encoded_size
-from harness.system.files import Files
+from harness.images.layer_tar import encode, encoded_size, layer_digest
 from harness.system.safe_read import is_plain
 
 NAME = "code.tar"
@@ -51,67 +50,15 @@ def code_tar_size(folder: Path) -> int:
 
 def code_tar_digest(folder: Path) -> Digest:
     """The sha256 of the archive of a folder with code."""
-    hasher = hashlib.sha256()
-    for chunk in code_tar(folder):
-        hasher.update(chunk)
-    return Digest("sha256", hasher.hexdigest())
+    return Digest.parse(layer_digest(code_entries(folder)))
 
 
-class CodeFiles:
-    """The regular files of a `code.tar`, read in place."""
-
-    def __init__(self, data: Data, members: dict[str, tuple[Entry, int]], prefix: str = "") -> None:
-        self._data = data
-        self._members = members
-        self._prefix = prefix
-
-    @property
-    def name(self) -> str:
-        """The folder's name; `code` for the whole."""
-        return self._prefix.rstrip("/").rpartition("/")[2] or "code"
-
-    def read(self, path: str, *, max_bytes: int) -> Data:
-        """The contents of a file.
-
-        Raises:
-            EvidenceError: missing, a link, or larger than `max_bytes`.
-        """
-        entry, begin = self._members.get(self._prefix + path, (None, 0))
-        if entry is None or entry.kind != "file":
-            raise EvidenceError(f"{self.name}/{path} is {'a link' if entry else 'missing'}", _REMEDY)
-        if entry.size > max_bytes:
-            raise EvidenceError(f"{self.name}/{path} has {entry.size} bytes, at most {max_bytes} are read", _REMEDY)
-        return Part(self._data, begin, begin + entry.size)
-
-    def digest(self, path: str, data: Data) -> Digest:  # noqa: ARG002
-        """Computed: only that of the whole archive is known."""
-        return sha256_of(data)
-
-    def walk(self, folder: str) -> Iterator[tuple[str, bool]]:
-        """Every path below a folder, "" for all, and whether it is a regular file.
-
-        Raises:
-            EvidenceError: there is no such folder.
-        """
-        start = f"{self._prefix}{folder}/" if folder else self._prefix
-        found = sorted(path for path in self._members if path.startswith(start))
-        if not found:
-            raise EvidenceError(f"{self.name}: there is no folder {folder}", _REMEDY)
-        yield from ((path.removeprefix(start), self._members[path][0].kind == "file") for path in found)
-
-    def exists(self, path: str) -> bool:
-        """Whether there is such a file, link or folder."""
-        wanted = self._prefix + path
-        return wanted in self._members or any(member.startswith(wanted + "/") for member in self._members)
-
-    def below(self, folder: str) -> Files:
-        """The files below a folder."""
-        return CodeFiles(self._data, self._members, f"{self._prefix}{folder}/")
+class CodeFiles(PackedFiles):
+    """The files of a `code.tar`, read in place."""
 
     def tree_digest(self) -> Digest:
         """As `store.tree_digest` of the folder that it was made of: the manifest's digest of the code."""
-        files = {path: Part(self._data, b, b + e.size) for path, (e, b) in self._members.items() if e.kind == "file"}
-        return sha256(canonical_json({path: str(sha256_of(part)) for path, part in files.items()}))
+        return sha256(canonical_json({path: str(self.digest(path, part)) for path, part in self.parts()}))
 
 
 def read_code(data: Data) -> CodeFiles:
@@ -120,7 +67,10 @@ def read_code(data: Data) -> CodeFiles:
     Raises:
         TamperedError: it is not the canonical archive of any folder.
     """
-    return CodeFiles(data, {entry.path: (entry, begin) for entry, begin in _checked(data)})
+    members = list(_checked(data))
+    places = {entry.path: (begin, entry.size) for entry, begin in members if entry.kind == "file"}
+    links = LeftOut(links=tuple(entry.path for entry, _ in members if entry.kind == "symlink"), others=(), empty=())
+    return CodeFiles(data, "code", places, digests={}, left_out=links, remedy=_REMEDY)
 
 
 def unpack_code(data: Data, folder: Path) -> None:
@@ -159,7 +109,7 @@ def _checked(data: Data) -> Iterator[tuple[Entry, int]]:
     """The members, each where it may stand: sorted, under a name that climbs nowhere, below no other member."""
     seen: set[str] = set()
     last: tuple[tuple[bool, str], ...] = ()
-    for entry, begin in read_members(lambda at, n: data[at : at + n], len(data), NAME, max_members=MAX_MEMBERS):
+    for entry, begin in read_members(data, NAME, max_members=MAX_MEMBERS):
         if not is_plain(entry.path) or clean_path(entry.path) != entry.path:
             raise TamperedError(f"{NAME} holds a path that leaves it: {entry.path!a}", _REMEDY)
         if last >= (last := order_key(entry.path)):

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.archive.code_tar import NAME as CODE_TAR
 from harness.archive.code_tar import read_code
 from harness.documents.archive import LICENCES, MAX_LICENCE, NOT_STATED, InputLicence, Licence, Licences
-from harness.documents.digest import Digest
+from harness.documents.digest import Digest, chunks
 from harness.documents.dockerfile import read_base
 from harness.documents.experiment import DeclaredInput
 from harness.documents.inputs import Input
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _MAX_TEXT_BYTES = 64 << 20
 _MAX_CODE_BYTES = 1 << 40
-_CHUNK = 1 << 20
 _REMEDY = "get the archive again from whoever made it, and compare its sha256"
 _INPUTS = TypeAdapter(dict[str, DeclaredInput])
 
@@ -202,8 +201,7 @@ def restore_packages(archive: Archive, store: Store, progress: Progress) -> int:
         for digest, title in missing.items():
             view = archive.packages.read(title, max_bytes=_MAX_CODE_BYTES)
             with (scratch / "blob").open("wb") as output:
-                for begin in range(0, len(view), _CHUNK):
-                    output.write(view[begin : begin + _CHUNK])
+                output.writelines(chunks(view))
             store.add(scratch / "blob", digest, title)
     return len(missing)
 

@@ -7,21 +7,22 @@ image that the manifest names, the packages that its locks name, and the inputs 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.archive.archive_file import ArchiveFile, ArchiveFiles, open_file
+from harness.archive.archive_file import PackedFiles, open_file
 from harness.archive.dependencies import check_dependencies
 from harness.archive.tar import read_members
 from harness.documents.archive import LeftOut
-from harness.documents.digest import Digest
+from harness.documents.digest import Digest, sha256_of
 from harness.errors import TamperedError, UsageError
+from harness.evidence.reader import Part
 from harness.images import oci_documents
 from harness.images.layer import Entry
 from harness.images.oci_documents import Blob, ImageManifest
+from harness.system.safe_read import OpenFile
 from harness.system.store import Progress
 
 _MAX_MEMBERS = 2 * oci_documents.MAX_TITLES + 1000
@@ -43,11 +44,11 @@ class Archive:
 
     path: Path
     size_bytes: int
-    files: ArchiveFiles
+    files: PackedFiles
     digests: Mapping[str, Digest]
     image: ImageManifest | None = None
     image_config: bytes = b""
-    packages: ArchiveFiles | None = None
+    packages: PackedFiles | None = None
     package_digests: Mapping[str, Digest]
 
     @property
@@ -69,17 +70,13 @@ def open_archive(path: Path, progress: Progress) -> Iterator[Archive]:
         TamperedError: a byte is not what it must be.
         HostError: the file cannot be read.
     """
-    file = open_file(path)
-    try:
-        yield _read(path, file, progress)
-    finally:
-        os.close(file.descriptor)
+    yield _read(path, open_file(path), progress)
 
 
-def _read(path: Path, file: ArchiveFile, progress: Progress) -> Archive:
-    if file.read(0, len(oci_documents.LAYOUT_FILE) + 1) != oci_documents.LAYOUT_FILE.encode() + b"\0":
+def _read(path: Path, file: OpenFile, progress: Progress) -> Archive:
+    if file[: len(oci_documents.LAYOUT_FILE) + 1] != oci_documents.LAYOUT_FILE.encode() + b"\0":
         raise UsageError(f"{path} is no archive of a run", "give a file that `harness archive` wrote")
-    progress(f"reading {file.name}, {file.size / 1e6:.0f} MB")
+    progress(f"reading {file.name}, {len(file) / 1e6:.0f} MB")
     document, places = _members(file)
     manifests = oci_documents.parse_index(document)
     contents = {name: _small(file, blob, places) for name, blob in manifests.items()}
@@ -91,15 +88,15 @@ def _read(path: Path, file: ArchiveFile, progress: Progress) -> Archive:
     if document != oci_documents.render_index(manifests["run"], image, manifests.get("packages")):
         raise TamperedError(f"{file.name}: its index is not the canonical one of what it holds", _REMEDY)
     _check_references(file.name, places, manifests, run, image, packages)
-    file.check(places.values())
+    _check_digests(file, places.values())
     archive = Archive(
         path=path,
-        size_bytes=file.size,
-        files=ArchiveFiles(file, _placed(run, places), _digests(run), _left_out(file, run, places)),
+        size_bytes=len(file),
+        files=_packed(file, run, places),
         digests=_digests(run),
         image=image,
         image_config=_small(file, image.config, places) if image else b"",
-        packages=ArchiveFiles(file, _placed(packages, places), _digests(packages)) if packages is not None else None,
+        packages=_packed(file, packages, places) if packages is not None else None,
         package_digests=_digests(packages or {}),
     )
     if archive.packages is not None or image is not None:
@@ -107,18 +104,18 @@ def _read(path: Path, file: ArchiveFile, progress: Progress) -> Archive:
     return archive
 
 
-def _members(file: ArchiveFile) -> tuple[bytes, dict[str, tuple[Blob, int]]]:
+def _members(file: OpenFile) -> tuple[bytes, dict[str, tuple[Blob, int]]]:
     """The index, and each blob with its offset by its digest, in the file's order."""
     places: dict[str, tuple[Blob, int]] = {}
     document, last = b"", ""
-    members = read_members(file.read, file.size, file.name, max_members=_MAX_MEMBERS)
+    members = read_members(file, file.name, max_members=_MAX_MEMBERS)
     for number, (entry, begin) in enumerate(members):
         _check_form(entry, number, last, file.name)
         last = entry.path
-        if number == 0 and file.read(begin, entry.size) != oci_documents.LAYOUT:
+        if number == 0 and file[begin : begin + entry.size] != oci_documents.LAYOUT:
             raise TamperedError(f"{file.name}: its {entry.path} is another", _REMEDY)
         if number == 1:
-            document = file.read(begin, entry.size)
+            document = file[begin : begin + entry.size]
         if number > 1:
             blob = Blob("sha256:" + entry.path.removeprefix(oci_documents.BLOBS), entry.size)
             places[blob.digest] = (blob, begin)
@@ -137,12 +134,12 @@ def _check_form(entry: Entry, number: int, last: str, name: str) -> None:
         raise TamperedError(f"{name}: {entry.path[:100]!a} is no member that an archive has there", _REMEDY)
 
 
-def _small(file: ArchiveFile, blob: Blob, places: Mapping[str, tuple[Blob, int]]) -> bytes:
+def _small(file: OpenFile, blob: Blob, places: Mapping[str, tuple[Blob, int]]) -> bytes:
     """A blob that is read whole, its digest checked."""
     found, offset = places.get(blob.digest, (None, 0))
     if found != blob or blob.size > oci_documents.MAX_DOCUMENT_BYTES:
         raise TamperedError(f"{file.name}: {blob.path} is missing, too large, or of another size", _REMEDY)
-    data = file.read(offset, blob.size)
+    data = file[offset : offset + blob.size]
     if oci_documents.blob_of(data) != blob:
         raise TamperedError(f"{file.name}: {blob.path} is not what it was", _REMEDY)
     return data
@@ -170,15 +167,25 @@ def _check_references(
             raise TamperedError(f"{name}: {min(blobs).path} {what}", _REMEDY)
 
 
-def _placed(members: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> dict[str, tuple[int, int]]:
-    return {title: (places[blob.digest][1], blob.size) for title, blob in members.items()}
+def _packed(file: OpenFile, members: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> PackedFiles:
+    placed = {title: (places[blob.digest][1], blob.size) for title, blob in members.items()}
+    left_out = _left_out(file, members, places)
+    return PackedFiles(file, file.name, placed, digests=_digests(members), left_out=left_out)
+
+
+def _check_digests(file: OpenFile, blobs: Iterable[tuple[Blob, int]]) -> None:
+    """Hash every blob at its offset."""
+    wrong = [blob for blob, at in blobs if str(sha256_of(Part(file, at, at + blob.size))) != blob.digest]
+    if wrong:
+        problem = f"{file.name}: {len(wrong)} of its files are not what they were, first {wrong[0].path}"
+        raise TamperedError(problem, _REMEDY)
 
 
 def _digests(members: Mapping[str, Blob]) -> dict[str, Digest]:
     return {title: Digest.parse(members[title].digest) for title in sorted(members)}
 
 
-def _left_out(file: ArchiveFile, run: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> LeftOut:
+def _left_out(file: OpenFile, run: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> LeftOut:
     """What the folder held beside its files, as `not-archived.json` names it."""
     if oci_documents.NOT_ARCHIVED not in run:
         return LeftOut(links=(), others=(), empty=())

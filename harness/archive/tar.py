@@ -8,26 +8,25 @@ from what was read, and compared; padding must be zero, and nothing may follow t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from harness.documents.digest import Data
 from harness.errors import TamperedError
 from harness.images.layer import BLOCK, END_OF_ARCHIVE, Entry, header, padding
 
-Read = Callable[[int, int], bytes]
 _MAX_PAX_BYTES = 16 << 10
 _OCTAL = re.compile(rb"([0-7]{6,11})\0")
 _PAX = re.compile(rb"(\d{1,5}) (path|linkpath|size)=")
 _REMEDY = "get the archive again from whoever made it, and compare its sha256"
 
 
-def read_members(read: Read, size: int, name: str, *, max_members: int) -> Iterator[tuple[Entry, int]]:
+def read_members(data: Data, name: str, *, max_members: int) -> Iterator[tuple[Entry, int]]:
     """The members of an archive, in its order, and where the contents of each begin.
 
     Only files and symbolic links, without owners, are members of canonical archives.
 
     Args:
-        read: gives the bytes at an offset; fewer than asked for only at the end.
-        size: of the archive, in bytes.
+        data: the archive.
         name: what to call it in an error.
         max_members: more than these are refused.
 
@@ -35,32 +34,32 @@ def read_members(read: Read, size: int, name: str, *, max_members: int) -> Itera
         TamperedError: a byte is not the one that a canonical archive has there, or there are too many members.
     """
     offset, number = 0, 0
-    while (block := read(offset, BLOCK)) != END_OF_ARCHIVE[:BLOCK]:
+    while (block := data[offset : offset + BLOCK]) != END_OF_ARCHIVE[:BLOCK]:
         number += 1
         if number > max_members:
             raise TamperedError(f"{name} has more than {max_members} members", _REMEDY)
-        entry, begin = _member(read, offset, block, f"{name}, member {number}")
+        entry, begin = _member(data, offset, block, f"{name}, member {number}")
         end = begin + entry.size
         offset = end + (-end % BLOCK)
-        if offset + len(END_OF_ARCHIVE) > size:
+        if offset + len(END_OF_ARCHIVE) > len(data):
             raise TamperedError(f"{name}, member {number}: it reaches beyond the end of the archive", _REMEDY)
-        if read(end, offset - end) != padding(entry.size):
+        if data[end:offset] != padding(entry.size):
             raise TamperedError(f"{name}, member {number}: something stands behind its contents", _REMEDY)
         yield entry, begin
-    if read(offset, len(END_OF_ARCHIVE)) != END_OF_ARCHIVE or offset + len(END_OF_ARCHIVE) != size:
+    if len(data) - offset != len(END_OF_ARCHIVE) or data[offset:] != END_OF_ARCHIVE:
         raise TamperedError(f"{name} does not end where its last member ends", _REMEDY)
 
 
-def _member(read: Read, offset: int, block: bytes, where: str) -> tuple[Entry, int]:
+def _member(data: Data, offset: int, block: bytes, where: str) -> tuple[Entry, int]:
     records: dict[bytes, bytes] = {}
     begin = offset
     if block[156:157] == b"x":
         length = _number(block, 124, 12, where)
         if length > _MAX_PAX_BYTES:
             raise TamperedError(f"{where}: an extended header of {length} bytes", _REMEDY)
-        records = _records(read(begin + BLOCK, length))
+        records = _records(data[begin + BLOCK : begin + BLOCK + length])
         begin += BLOCK + length + (-length % BLOCK)
-        block = read(begin, BLOCK)
+        block = data[begin : begin + BLOCK]
     if len(block) != BLOCK or block[156:157] not in (b"0", b"2"):
         raise TamperedError(f"{where}: it is no file and no link of a canonical archive", _REMEDY)
     is_file = block[156:157] == b"0"
@@ -74,7 +73,7 @@ def _member(read: Read, offset: int, block: bytes, where: str) -> tuple[Entry, i
     )
     begin += BLOCK
     is_sound = not (entry.link if is_file else entry.size)
-    if not is_sound or read(offset, begin - offset) != header(entry):
+    if not is_sound or data[offset:begin] != header(entry):
         raise TamperedError(f"{where}: its header is not the canonical one", _REMEDY)
     return entry, begin
 

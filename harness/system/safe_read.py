@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import EvidenceError
+from harness.errors import EvidenceError, HarnessError
 
 MAX_ENTRIES = 200_000
 MAX_DEPTH = 32
@@ -24,7 +24,7 @@ def safe_read(root: Path, relative: str, *, max_bytes: int) -> OpenFile:
     """
     shown = clean(f"{root.name}/{relative}")
     opened = OpenFile(_open_below(root, relative, shown), shown)
-    if not stat.S_ISREG(opened.mode):
+    if not opened.is_regular:
         raise EvidenceError(f"{shown} is no regular file", REMEDY)
     if len(opened) > max_bytes:
         raise EvidenceError(f"{shown} has {len(opened)} bytes, at most {max_bytes} are read", REMEDY)
@@ -39,12 +39,14 @@ class OpenFile:
     Args:
         descriptor: of the file; it belongs to this value from now on.
         name: what messages call it.
+        error: what is raised where it cannot be read.
     """
 
-    def __init__(self, descriptor: int, name: str) -> None:
-        self.descriptor, self.name = descriptor, name
+    def __init__(self, descriptor: int, name: str, error: type[HarnessError] = EvidenceError) -> None:
+        self.descriptor, self.name, self._error = descriptor, name, error
         status = os.fstat(descriptor)
-        self.mode, self._size, self._written_at = status.st_mode, status.st_size, status.st_mtime_ns
+        self.is_regular = stat.S_ISREG(status.st_mode)
+        self._size, self._written_at = status.st_size, status.st_mtime_ns
 
     def __len__(self) -> int:
         return self._size
@@ -56,14 +58,14 @@ class OpenFile:
             try:
                 piece = os.pread(self.descriptor, end - begin, begin)
             except OSError as error:
-                raise EvidenceError(f"{self.name} cannot be read: {error.strerror}", "check the disk") from error
+                raise self._error(f"{self.name} cannot be read: {error.strerror}", "check the disk") from error
             if not piece:
-                raise EvidenceError(f"{self.name} became shorter while it was read", _CHANGED)
+                raise self._error(f"{self.name} became shorter while it was read", _CHANGED)
             pieces.append(piece)
             begin += len(piece)
         status = os.fstat(self.descriptor)
         if (status.st_size, status.st_mtime_ns) != (self._size, self._written_at):
-            raise EvidenceError(f"{self.name} changed while it was read", _CHANGED)
+            raise self._error(f"{self.name} changed while it was read", _CHANGED)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def __bytes__(self) -> bytes:
