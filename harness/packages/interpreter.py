@@ -11,14 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import resource
 import signal
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
@@ -225,7 +223,7 @@ def _check_file(python: Path) -> None:
 
 def _ask(python: Path, timeout_s: float) -> str:
     """Run the probe: what it wrote to stdout, bounded in time and size, with all of its processes ended."""
-    with tempfile.TemporaryDirectory(prefix="repro-harness-") as home:
+    with tempfile.TemporaryDirectory(prefix="repro-harness-") as home, tempfile.TemporaryFile() as output:
         environment = {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8"}
         try:
             process = subprocess.Popen(
@@ -233,7 +231,7 @@ def _ask(python: Path, timeout_s: float) -> str:
                 cwd=home,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -241,33 +239,17 @@ def _ask(python: Path, timeout_s: float) -> str:
             problem = f"--python {python}: it cannot be started: {error.strerror}"
             raise UsageError(problem, _REMEDY) from error
         try:
-            assert process.stdout is not None
-            data = _read(process.stdout, process, python, timeout_s)
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise UsageError(f"--python {python}: it did not answer within {timeout_s:g} s", _REMEDY) from error
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+        output.seek(0)
+        data = output.read(MAX_BYTES)
+    if len(data) >= MAX_BYTES:
+        raise UsageError(f"--python {python}: it is not a Python: it wrote more than {MAX_BYTES} bytes", _REMEDY)
     return data.decode("utf-8", "replace")
-
-
-def _read(stream: IO[bytes], process: subprocess.Popen[bytes], python: Path, timeout_s: float) -> bytes:
-    data = b""
-    end = time.monotonic() + timeout_s
-    with selectors.DefaultSelector() as selector:
-        selector.register(stream, selectors.EVENT_READ)
-        while time.monotonic() < end:
-            if not selector.select(timeout=0.1):
-                if process.poll() is not None:
-                    return data
-                continue
-            piece = os.read(stream.fileno(), 1 << 16)
-            if not piece:
-                return data
-            data += piece
-            if len(data) > MAX_BYTES:
-                raise UsageError(
-                    f"--python {python}: it is not a Python: it wrote more than {MAX_BYTES} bytes", _REMEDY
-                )
-    raise UsageError(f"--python {python}: it did not answer within {timeout_s:g} s", _REMEDY)

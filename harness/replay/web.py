@@ -17,7 +17,6 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import requests
 import urllib3
@@ -43,7 +42,7 @@ class Web:
     """How servers are asked.
 
     Attributes:
-        certificates: a file with those that are trusted; None takes the system's.
+        certificates: a file with those that are trusted; None takes those of the library.
         proxies: by scheme; empty leaves it to the environment.
         trusted_hosts: whose certificates are not looked at, as pip is configured.
     """
@@ -108,7 +107,7 @@ class Web:
         port = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
         is_checked = not {host, port} & set(self.trusted_hosts)
         try:
-            return _session(self.certificates, is_checked).request(
+            return _session().request(
                 method,
                 url,
                 headers={"User-Agent": f"repro-harness/{__version__}", **headers},
@@ -116,44 +115,19 @@ class Web:
                 allow_redirects=True,
                 stream=method != "HEAD",  # what is not read to its end takes its connection with it
                 proxies=dict(self.proxies) or None,
-                verify=is_checked,
+                verify=(self.certificates or True) if is_checked else False,
             )
         except (requests.RequestException, ValueError, OSError) as error:
             raise NoAnswerError(f"{host_of(url)} does not answer ({type(error).__name__})") from error
 
 
-class _Adapter(HTTPAdapter):
-    """Connections that share one context: reading 140 certificates anew for each costs more than asking does."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        self._is_checked = context.verify_mode != ssl.CERT_NONE
-        super().__init__(pool_maxsize=NUM_CONNECTIONS)
-
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, **options, ssl_context=self._context)
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        return super().proxy_manager_for(proxy, **options, ssl_context=self._context)
-
-    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:  # noqa: ARG002
-        """Without the bundle that the environment names: it would be trusted as well."""
-        return super().build_connection_pool_key_attributes(request, self._is_checked, cert)
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """The context does it."""
-
-
-@functools.lru_cache(maxsize=8)
-def _session(certificates: str | None, is_checked: bool) -> requests.Session:
+@functools.cache
+def _session() -> requests.Session:
     """One session for all threads: its pools hand out each connection to one of them at a time."""
-    context = ssl.create_default_context(cafile=certificates)
-    if not is_checked:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # pip was told to trust that host
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # pip may have been told to trust a host
     session = requests.Session()
-    session.mount("https://", _Adapter(context))
-    session.mount("http://", HTTPAdapter(pool_maxsize=NUM_CONNECTIONS))
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=NUM_CONNECTIONS))
     return session
 
 

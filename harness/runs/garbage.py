@@ -8,7 +8,7 @@ it was last used.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 PATIENCE_S = 30 * 24 * 3600
@@ -52,7 +52,7 @@ class Thing:
     used_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class References:
     """What the checkouts on this machine name; digests as digits alone.
 
@@ -71,18 +71,18 @@ class References:
         unread: these files, each with why it cannot be read and what is kept, in one line.
     """
 
-    blobs: frozenset[str] = frozenset()
-    inputs: frozenset[str] = frozenset()
-    recipes: frozenset[str] = frozenset()
-    bases: frozenset[str] = frozenset()
-    environments: frozenset[str] = frozenset()
-    experiments: frozenset[str] = frozenset()
-    checkouts: frozenset[str] = frozenset()
-    layers: frozenset[str] = frozenset()
-    tags: frozenset[str] = frozenset()
-    cited: frozenset[str] = frozenset()
-    kept_kinds: frozenset[str] = frozenset()
-    unread: tuple[str, ...] = ()
+    blobs: set[str] = field(default_factory=set)
+    inputs: set[str] = field(default_factory=set)
+    recipes: set[str] = field(default_factory=set)
+    bases: set[str] = field(default_factory=set)
+    environments: set[str] = field(default_factory=set)
+    experiments: set[str] = field(default_factory=set)
+    checkouts: set[str] = field(default_factory=set)
+    layers: set[str] = field(default_factory=set)
+    tags: set[str] = field(default_factory=set)
+    cited: set[str] = field(default_factory=set)
+    kept_kinds: set[str] = field(default_factory=set)
+    unread: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +130,7 @@ class TaggedImage:
 
 
 def garbage_of_cache(things: Iterable[Thing], known: References, now: float) -> tuple[Thing, ...]:
-    """The things that nothing refers to.
-
-    Args:
-        things: what is in the cache.
-        known: what is referred to.
-        now: POSIX time, in seconds.
-    """
+    """The things that nothing refers to; `now` is POSIX time in seconds, here and below."""
     return tuple(thing for thing in things if not _is_kept(thing, known, now))
 
 
@@ -145,11 +139,6 @@ def garbage_of_runs(runs: Iterable[KeptRun], known: References, now: float) -> t
 
     Kept are, of every experiment, the newest run, the one that `latest` points at and the newest that was certified;
     every run that is cited; every run whose verdict cannot be read; and what may still be going on.
-
-    Args:
-        runs: those of all checkouts.
-        known: what is referred to.
-        now: POSIX time, in seconds.
     """
     if "run" in known.kept_kinds:
         return ()
@@ -185,11 +174,6 @@ def garbage_of_images(images: Iterable[TaggedImage], known: References, now: flo
 
     An image that a container is made from stays, and so does what was tagged a moment ago: a build that keeps its cache
     elsewhere may be at work in the same engine. (Engines note that time for what they build, not for what they load.)
-
-    Args:
-        images: the harness's own in the engine.
-        known: what is referred to.
-        now: POSIX time, in seconds.
     """
     return tuple(
         image
@@ -210,7 +194,7 @@ def _is_kept(thing: Thing, known: References, now: float) -> bool:
         return digits in known.inputs
     if thing.kind == "environment":
         return any(one.startswith(thing.key.partition("-")[0]) for one in known.environments)
-    named: dict[Kind, frozenset[str]] = {
+    named: dict[Kind, set[str]] = {
         "base": known.bases,
         "blob": known.blobs,
         "checkout": known.checkouts,

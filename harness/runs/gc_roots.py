@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.documents.experiment import parse_experiment
@@ -60,7 +58,7 @@ def references(checkouts: dict[str, Path], store: Store, here: Path) -> Referenc
     Raises:
         UsageError: a lock, an experiment, an image's folder or an archive of this checkout is malformed; it is named.
     """
-    found = _Found()
+    found = References(checkouts=set(checkouts))
     unread: dict[str, set[str]] = {}
     for root in checkouts.values():
         for read, kinds in _PARTS.items():
@@ -72,34 +70,22 @@ def references(checkouts: dict[str, Path], store: Store, here: Path) -> Referenc
                     remedy = "correct or remove it: nothing is collected while it is not known what this checkout needs"
                     raise UsageError(problem, remedy) from error
                 unread.setdefault(" ".join(problem.split()), set()).update(kinds)
-    records = [store.read_record("bases", key) or {} for key in sorted(found.bases)]
-    images = [store.read_record("images", key) or {} for key in sorted(found.recipes)]
-    return References(
-        **{one.name: frozenset(getattr(found, one.name)) for one in dataclasses.fields(found)},
-        checkouts=frozenset(checkouts),
-        layers=frozenset(str(record["diff_id"]) for record in records if "diff_id" in record),
-        tags=frozenset(str(record["tag"]) for record in images if "tag" in record),
-        kept_kinds=frozenset(kind for kinds in unread.values() for kind in kinds),
-        unread=tuple(f"{problem}: kept is every {', '.join(sorted(kinds))}" for problem, kinds in unread.items()),
-    )
+    for kind, keys, name, names in (
+        ("bases", found.bases, "diff_id", found.layers),
+        ("images", found.recipes, "tag", found.tags),
+    ):
+        records = [store.read_record(kind, key) or {} for key in keys]
+        names.update(str(record[name]) for record in records if name in record)
+    found.kept_kinds = {kind for kinds in unread.values() for kind in kinds}
+    found.unread = [f"{problem}: kept is every {', '.join(sorted(kinds))}" for problem, kinds in unread.items()]
+    return found
 
 
-@dataclass(slots=True)
-class _Found:
-    blobs: set[str] = field(default_factory=set)
-    inputs: set[str] = field(default_factory=set)
-    recipes: set[str] = field(default_factory=set)
-    bases: set[str] = field(default_factory=set)
-    environments: set[str] = field(default_factory=set)
-    experiments: set[str] = field(default_factory=set)
-    cited: set[str] = field(default_factory=set)
-
-
-def _read_archives(root: Path, _: Store, found: _Found) -> None:
+def _read_archives(root: Path, _: Store, found: References) -> None:
     found.cited.update(cited_runs(root))
 
 
-def _read_locks(root: Path, _: Store, found: _Found) -> None:
+def _read_locks(root: Path, _: Store, found: References) -> None:
     for path in _files(root / "lockfiles", "*.lock"):
         text = read_text(path, "correct or remove it")
         if path.name.startswith("base-"):
@@ -117,7 +103,7 @@ def _wheels(lock: Lockfile) -> Iterator[str]:
     return (_digits(value) for pin in lock.pins for value in pin.hashes)
 
 
-def _read_images(root: Path, _: Store, found: _Found) -> None:
+def _read_images(root: Path, _: Store, found: References) -> None:
     for folder in _files(root / "images", "*"):
         # Without a lock nothing can have been built.
         if (folder / "Dockerfile").exists() and (root / "lockfiles" / f"{folder.name}.lock").exists():
@@ -132,7 +118,7 @@ def _base_key(recipe: Recipe) -> str:
     return registry_key(recipe.base)
 
 
-def _read_experiments(root: Path, store: Store, found: _Found) -> None:
+def _read_experiments(root: Path, store: Store, found: References) -> None:
     for path in _files(root / _EXPERIMENTS, "*.yaml"):
         experiment = parse_experiment(read_text(path, "correct or remove it"), str(_EXPERIMENTS / path.name))
         found.experiments.add(path.stem)
@@ -158,7 +144,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.match(pattern)) if folder.is_dir() else []
 
 
-_Part = Callable[[Path, Store, _Found], None]
+_Part = Callable[[Path, Store, References], None]
 _PARTS: Mapping[_Part, tuple[str, ...]] = {
     _read_archives: ("run",),
     _read_locks: ("base", "blob", "environment", "image"),

@@ -27,16 +27,16 @@ def thing(kind, key, used_at=NOW):
 @pytest.mark.parametrize(
     ("one", "known"),
     [
-        (thing("blob", D), References(blobs=frozenset({D}))),
-        (thing("base", D), References(bases=frozenset({D}))),
-        (thing("image record", D), References(recipes=frozenset({D}))),
-        (thing("rebuild record", D), References(recipes=frozenset({D}))),
-        (thing("input", f"pypi-1-{D}"), References(inputs=frozenset({D}))),
-        (thing("input", f"hf-{D}"), References(inputs=frozenset({D}))),
-        (thing("unpacked", f"deb-1-{D}"), References(inputs=frozenset({D}))),
-        (thing("environment", f"{D[:24]}-3.11.7-cp311-linux-x86_64"), References(environments=frozenset({D}))),
-        (thing("timings", "tiny"), References(experiments=frozenset({"tiny"}))),
-        (thing("checkout", D), References(checkouts=frozenset({D}))),
+        (thing("blob", D), References(blobs=set({D}))),
+        (thing("base", D), References(bases=set({D}))),
+        (thing("image record", D), References(recipes=set({D}))),
+        (thing("rebuild record", D), References(recipes=set({D}))),
+        (thing("input", f"pypi-1-{D}"), References(inputs=set({D}))),
+        (thing("input", f"hf-{D}"), References(inputs=set({D}))),
+        (thing("unpacked", f"deb-1-{D}"), References(inputs=set({D}))),
+        (thing("environment", f"{D[:24]}-3.11.7-cp311-linux-x86_64"), References(environments=set({D}))),
+        (thing("timings", "tiny"), References(experiments=set({"tiny"}))),
+        (thing("checkout", D), References(checkouts=set({D}))),
     ],
 )
 def test_a_thing_is_kept_while_it_is_referred_to_and_goes_when_not(one, known):
@@ -46,10 +46,10 @@ def test_a_thing_is_kept_while_it_is_referred_to_and_goes_when_not(one, known):
 
 def test_a_reference_of_one_kind_keeps_nothing_of_another():
     everything = References(
-        blobs=frozenset({D}),
-        inputs=frozenset({D}),
-        recipes=frozenset({D}),
-        environments=frozenset({D}),
+        blobs=set({D}),
+        inputs=set({D}),
+        recipes=set({D}),
+        environments=set({D}),
     )
     assert garbage_of_cache([thing("base", D)], everything, NOW) == (thing("base", D),)
 
@@ -63,7 +63,7 @@ def test_what_cannot_be_attributed_stays_for_30_days_after_its_last_use(kind):
 
 @pytest.mark.parametrize("kind", ["old wheels", "left over"])
 def test_what_nobody_reads_any_more_goes(kind):
-    assert garbage_of_cache([thing(kind, D)], References(blobs=frozenset({D})), NOW) == (thing(kind, D),)
+    assert garbage_of_cache([thing(kind, D)], References(blobs=set({D})), NOW) == (thing(kind, D),)
 
 
 def run(day, verdict="DIVERGED", **fields):
@@ -80,7 +80,7 @@ def run(day, verdict="DIVERGED", **fields):
 
 
 def days(runs, cited=()):
-    return [int(one.run_id[6:8]) for one in garbage_of_runs(runs, References(cited=frozenset(cited)), NOW)]
+    return [int(one.run_id[6:8]) for one in garbage_of_runs(runs, References(cited=set(cited)), NOW)]
 
 
 def test_an_experiment_keeps_its_newest_run_and_the_newest_certified_one():
@@ -130,13 +130,13 @@ def image(tag, **fields):
 
 
 def test_an_image_goes_when_no_kept_record_names_its_tag():
-    known = References(tags=frozenset({"repro-harness/cpu:1"}))
+    known = References(tags=set({"repro-harness/cpu:1"}))
     gone = garbage_of_images([image("cpu:2"), image("cpu:1"), image("building:x")], known, NOW)
     assert [one.tag for one in gone] == ["repro-harness/building:x", "repro-harness/cpu:2"]
 
 
 def test_the_image_of_a_kept_base_is_known_by_its_one_layer():
-    known = References(layers=frozenset({f"sha256:{D}"}))
+    known = References(layers=set({f"sha256:{D}"}))
     base, other = image("base:1", layers=(f"sha256:{D}",)), image("base:2", layers=(f"sha256:{E}",))
     assert garbage_of_images([base, other, image("on-it:1")], known, NOW) == (other, image("on-it:1"))
 
