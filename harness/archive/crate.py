@@ -83,12 +83,8 @@ def described_files(manifest: Manifest) -> tuple[str, ...]:
 def render_crate(verdict: Verdict, manifest: Manifest, digests: Mapping[str, str], code: Files) -> str:
     """The text of `ro-crate-metadata.json`.
 
-    Args:
-        verdict: `verdict.json`.
-        manifest: `manifest.json`.
-        digests: `sha256:<hex>` of the files that are there, by their names in the run's folder; what
-            `described_files` does not name is left out.
-        code: the exported code, which may name its licence.
+    `digests` (`sha256:<hex>`) are those of the files that are there, by their names in the run's folder; what
+    `described_files` does not name is left out.
 
     Raises:
         ValueError, TypeError: the manifest has no times, or others than this program writes.

@@ -138,12 +138,7 @@ def check_dependencies(
 ) -> None:
     """Check the second half of a full archive against the first: the run's manifest and its code.
 
-    Args:
-        files: the run's.
-        packages: the packages.
-        digests: of the packages, by title; they are right already.
-        image: the image's manifest, whose digests are right already.
-        image_config: the image's configuration.
+    All digests are right already; `digests` has those of the packages, by title.
 
     Raises:
         TamperedError: something is missing, is not named by the run, or is another than it names.

@@ -44,12 +44,6 @@ class Full:
 def gather_full(folder: Path, manifest: Manifest, store: Store, progress: Progress) -> Iterator[Full]:
     """Everything that a run was made from; what the cache lacks is fetched. Good until the context is left.
 
-    Args:
-        folder: the run's, with its code.
-        manifest: its `manifest.json`.
-        store: the cache.
-        progress: told what is done.
-
     Raises:
         UsageError: the run built no image, though it ran in containers.
         HostError: the engine does not have the image any more, or something cannot be fetched.

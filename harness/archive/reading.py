@@ -61,10 +61,6 @@ class Archive:
 def open_archive(path: Path, progress: Progress) -> Iterator[Archive]:
     """An archive, after everything about its form and every digest was checked in one pass.
 
-    Args:
-        path: the file.
-        progress: told how much is read.
-
     Raises:
         UsageError: there is no such file, or it is no archive of a run at all.
         TamperedError: a byte is not what it must be.

@@ -25,11 +25,6 @@ def read_members(data: Data, name: str, *, max_members: int) -> Iterator[tuple[E
 
     Only files and symbolic links, without owners, are members of canonical archives.
 
-    Args:
-        data: the archive.
-        name: what to call it in an error.
-        max_members: more than these are refused.
-
     Raises:
         TamperedError: a byte is not the one that a canonical archive has there, or there are too many members.
     """

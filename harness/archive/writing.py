@@ -76,12 +76,7 @@ def write_archive(
 ) -> ArchiveResult:
     """Write a run's archive, in one step.
 
-    Args:
-        folder: the run's.
-        target: the file; one that is there is replaced.
-        signer: signs the certificate and the two statements that follow from it.
-        full: image, packages and inputs (`gather_full`), or None for the evidence alone.
-        progress: told how much is written.
+    A file that is there is replaced. `full` is image, packages and inputs, or None for the evidence alone.
 
     Raises:
         UsageError: the run did not finish, or holds what no archive can.

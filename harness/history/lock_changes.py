@@ -62,12 +62,7 @@ class Fit:
     ) -> None:
         """Take two locks with what their wheels need.
 
-        Args:
-            before: the good side's lock.
-            after: the bad side's.
-            needs_before: the `Requires-Dist` lines of the wheels of `before`, by distribution.
-            needs_after: those of `after`.
-            python: the interpreter's full version, or "".
+        `needs_*` are the `Requires-Dist` lines of each lock's wheels by distribution, `python` is a full version or "".
         """
         self._before, self._after, self._python = before, after, python
         self._needs = needs_before, needs_after

@@ -45,11 +45,6 @@ T = TypeVar("T", bound=Document)
 def read_history(root: Path, name: str, progress: Progress) -> History:
     """Every certify of an experiment that this checkout holds a record of.
 
-    Args:
-        root: the project's checkout.
-        name: of the experiment; it need not exist any more.
-        progress: told what takes its time.
-
     Raises:
         UsageError: it is no name, or there is no record of such an experiment.
     """
@@ -75,15 +70,7 @@ def read_history(root: Path, name: str, progress: Progress) -> History:
 
 
 def find_record(root: Path, name: str, commit: str, runner: str, recorder: Digest) -> Path | None:
-    """The newest folder with a straight run of a commit that today's recorder wrote, with this runner; None if none.
-
-    Args:
-        root: the project's checkout.
-        name: of the experiment.
-        commit: 40 hex digits; a run of uncommitted changes is none of it.
-        runner: `docker`, `host`, or `auto` for containers.
-        recorder: the digest of today's.
-    """
+    """The newest folder with a straight run of a commit that today's recorder wrote, with this runner; None if none."""
     wanted = "docker" if runner == "auto" else runner
     for run_id, places in sorted(_folders(root, name).items(), reverse=True):
         try:

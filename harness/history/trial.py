@@ -24,12 +24,8 @@ def judge_trial(
     A difference counts even if the training failed later. A training that failed or recorded nothing without having
     differed before says nothing.
 
-    Args:
-        reference: with a ledger.
-        trial: of the same steps, or of the first of them.
-        problems: what was not as planned in the trial, in words.
-        is_over: whether the trial was ended behind the last step that its experiment declares, so that it has all of
-            its steps though not its end.
+    `is_over` says that the trial was ended behind the last step that its experiment declares, so that it has all of its
+    steps though not its end.
     """
     run = trial.runs[0] if trial.runs else None
     if run is None or run.ledger is None:

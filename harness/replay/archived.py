@@ -91,11 +91,6 @@ def locate(root: Path, name: str, experiment: str | None) -> Place:
     Of several, one that is signed and certified comes first, then one that is certified, of those one of a whole
     training, and then the newest.
 
-    Args:
-        root: the checkout.
-        name: a path, the first digits of a commit's hash, or what git calls a commit.
-        experiment: whose record; None where the commit has records of one experiment only.
-
     Raises:
         UsageError: there is no such record, or there are records of several experiments.
     """
@@ -160,10 +155,7 @@ def open_record(place: Place, root: Path, store: Store, progress: Progress) -> I
 def source_of(record: OpenRecord, root: Path, scratch: Path) -> Source:
     """Where the record's code comes from: the repository, the archive, or the run's own folder.
 
-    Args:
-        record: the record.
-        root: the checkout.
-        scratch: a folder that an archive's code is unpacked into, as `code`.
+    An archive's code is unpacked into `scratch`.
 
     Raises:
         UsageError: the repository does not have the commit.

@@ -126,16 +126,7 @@ def input_need(
     apt: Mirrors,
     env: Mapping[str, str],
 ) -> PreflightRow:
-    """An input.
-
-    Args:
-        value: the input.
-        here: where it may lie.
-        roots: folders that a `file` input may lie below.
-        pip: sources of wheels.
-        apt: mirrors of Debian.
-        env: the harness's own environment.
-    """
+    """An input."""
     name = f"{value.name} ({value.reference} {value.version})".replace(" )", ")")
     if (place := here.place_of(value.sha256)) and value.kind != "hf":
         return PreflightRow(kind="input", name=name, state="present", detail=place)

@@ -54,11 +54,7 @@ class PackageSources:
     def wheel(self, name: str, filename: str, sha256: str, label: str = "") -> Answer:
         """Whether any source has a wheel, those on this machine asked first.
 
-        Args:
-            name: of the distribution.
-            filename: of the wheel; "" where only its digest is known.
-            sha256: `sha256:<hex>` of it.
-            label: its local version label, or "".
+        `filename` is "" where only the digest is known, `label` the local version label, or "".
         """
         places = [*((link, True) for link in self.find_links), *((index, False) for index in self.indexes)]
         places.sort(key=lambda place: not _is_local(place[0]))
@@ -100,11 +96,7 @@ class PackageSources:
 def files_of(text: str, kind: str, address: str, wanted: str = "") -> list[tuple[str, str, str]]:
     """The files that a page names: filename, `sha256:<hex>` or "", and URL.
 
-    Args:
-        text: the page.
-        kind: its media type.
-        address: where it was found; links are relative to it.
-        wanted: only files of this name; pages of thousands of files are common. "" for all.
+    `kind` is the page's media type. With `wanted`, only files of this name: pages of thousands of files are common.
 
     Raises:
         ValueError: it is JSON that is none of an index.

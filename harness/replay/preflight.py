@@ -72,10 +72,6 @@ class Question:
 def preflight(question: Question, deadline_s: float = DEADLINE_S) -> Preflight:
     """Look for everything.
 
-    Args:
-        question: what is needed.
-        deadline_s: seconds after which whoever has not answered counts as unknown.
-
     Raises:
         UsageError: the code's image or its locks are malformed.
     """

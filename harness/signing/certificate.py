@@ -32,10 +32,7 @@ _CLAIMS: Mapping[CheckName, tuple[Claim, Claim]] = {
 def build_certificate(verdict: Verdict, manifest: Manifest, digests: Mapping[str, str]) -> bytes:
     """The statement's canonical bytes (RFC 8785).
 
-    Args:
-        verdict: `verdict.json`.
-        manifest: `manifest.json`; image, environment, the outputs' sha256 and the time are taken from it.
-        digests: `sha256:<hex>` of the files of evidence, by name.
+    `digests` are those of the files of evidence by name, `sha256:<hex>`.
 
     Raises:
         TamperedError: verdict or manifest hold what this program does not write.

@@ -33,13 +33,6 @@ _MAX_FILES = 40
 def bisect_commits(request: Request, store: Store, progress: Progress, good: str, bad: str) -> CommitBisection:
     """The first commit of the line from `good` to `bad` that altered the bits of an experiment.
 
-    Args:
-        request: the experiment, how processes are started, and how many steps count.
-        store: the cache.
-        progress: told of every trial.
-        good: a commit whose bits are right.
-        bad: a later one whose bits are not those.
-
     Returns:
         What `bisect.json` holds; `outcome` is `range` where commits could not be tried.
 

@@ -30,13 +30,6 @@ _MAX_NAMED = 4
 def bisect_locks(request: Request, store: Store, progress: Progress, good: Path, bad: Path) -> LockBisection:
     """The smallest change from one lock to another that alters the bits of an experiment, with the code of HEAD.
 
-    Args:
-        request: the experiment, how processes are started, and how many steps count.
-        store: the cache.
-        progress: told of every trial.
-        good: a lock of the experiment's image with which the bits are right.
-        bad: one with which they are not those.
-
     Returns:
         The result as `bisect.json` has it.
 

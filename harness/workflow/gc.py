@@ -107,14 +107,7 @@ def collect(
 ) -> Collection:
     """Free what no checkout that uses this cache refers to.
 
-    Args:
-        root: this checkout; it counts whether or not the cache remembers it.
-        store: the cache.
-        client: the engine, or None to leave its images alone.
-        progress: told what happens.
-        dry_run: remove nothing.
-        repository: the prefix of the images that are the harness's own.
-        now: POSIX time, in seconds; the clock's by default.
+    This checkout counts whether or not the cache remembers it; without a client the engine's images are left alone.
 
     Raises:
         UsageError: this is no checkout, or a lock, an experiment or an image of it is malformed. Nothing was removed.

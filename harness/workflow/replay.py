@@ -122,12 +122,7 @@ def _export(
 ) -> tuple[Path, tuple[str, ...]]:
     """The code that is trained, and, where that is another commit's, what is not as it was in the record's.
 
-    Args:
-        request: what was asked for.
-        record: the record.
-        root: the checkout.
-        scratch: an empty folder for what is only compared.
-        target: where the code goes; not there yet.
+    `scratch` is an empty folder for what is only compared.
     """
     with disk_errors("exporting the code"):
         if request.against is None:

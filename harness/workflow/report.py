@@ -89,12 +89,6 @@ class Rendered:
 def report(root: Path, name: str, output: Path | None, progress: Progress) -> Rendered:
     """Render every document of a run, an archive or a published manifest into a folder of its own.
 
-    Args:
-        root: the checkout, for run ids and experiments' names.
-        name: a path, a run id, or an experiment's name for its latest run.
-        output: where to write; None for `report-<run id>` here.
-        progress: told how much of an archive is read.
-
     Raises:
         UsageError: there is no such run, or `output` is the folder of one: a certificate names the bytes in there.
     """
