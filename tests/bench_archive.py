@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from harness.archive.reading import open_archive
 with open_archive(Path(sys.argv[1]), lambda text: None) as archive:
-    assert archive.digests
+    assert archive.files.digests
 """
 
 

@@ -60,7 +60,7 @@ class PackedFiles:
         left_out: LeftOut,
         remedy: str = REMEDY,
     ) -> None:
-        self._data, self._name, self._places, self._digests, self._remedy = data, name, places, digests, remedy
+        self._data, self._name, self._places, self.digests, self._remedy = data, name, places, digests, remedy
         self._irregular = dict.fromkeys(left_out.links, IS_LINK) | dict.fromkeys(left_out.others, "is no regular file")
         self._empty = left_out.empty
         self._titles = sorted(places)
@@ -89,7 +89,7 @@ class PackedFiles:
 
     def digest(self, path: str, data: Data) -> Digest:
         """The known one, else computed."""
-        return self._digests.get(self._prefix + path) or sha256_of(data)
+        return self.digests.get(self._prefix + path) or sha256_of(data)
 
     def walk(self, folder: str) -> Iterator[tuple[str, bool]]:
         """Every path below a folder, sorted, and whether it is a regular file; "" is the root itself.

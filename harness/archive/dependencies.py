@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.archive.code_tar import NAME as CODE_TAR
 from harness.archive.code_tar import read_code
 from harness.documents.archive import LICENCES, MAX_LICENCE, NOT_STATED, InputLicence, Licence, Licences
-from harness.documents.digest import Digest, chunks
+from harness.documents.digest import chunks
 from harness.documents.dockerfile import read_base
 from harness.documents.experiment import DeclaredInput
 from harness.documents.inputs import Input
@@ -21,7 +21,6 @@ from harness.documents.lockfile import BaseLock, BasePackage, Lockfile, parse_ba
 from harness.documents.manifest import Manifest
 from harness.documents.names import check_image_name
 from harness.errors import HarnessError, TamperedError
-from harness.images.oci_documents import ImageManifest
 from harness.inputs.trees import listed
 from harness.system.files import Files
 from harness.system.store import Progress, Store, disk_errors
@@ -129,28 +128,21 @@ def read_dependencies(code: Files, manifest: Manifest) -> Dependencies:
     )
 
 
-def check_dependencies(
-    files: Files,
-    packages: Files | None,
-    digests: Mapping[str, Digest],
-    image: ImageManifest | None,
-    image_config: bytes,
-) -> None:
+def check_dependencies(archive: Archive) -> None:
     """Check the second half of a full archive against the first: the run's manifest and its code.
-
-    All digests are right already; `digests` has those of the packages, by title.
 
     Raises:
         TamperedError: something is missing, is not named by the run, or is another than it names.
     """
     try:
-        manifest = Manifest.load(bytes(files.read("manifest.json", max_bytes=_MAX_TEXT_BYTES)), "manifest.json")
-        wanted = read_dependencies(read_code(files.read(CODE_TAR, max_bytes=_MAX_CODE_BYTES)), manifest)
-        _check_image(image, image_config, wanted)
+        manifest = Manifest.load(bytes(archive.files.read("manifest.json", max_bytes=_MAX_TEXT_BYTES)), "manifest.json")
+        wanted = read_dependencies(read_code(archive.files.read(CODE_TAR, max_bytes=_MAX_CODE_BYTES)), manifest)
+        _check_image(archive, wanted)
+        packages = archive.packages
         if packages is None:
             raise TamperedError("the archive holds an image and no packages", _REMEDY)
         titles = wanted.titles(lambda digest: _listed(packages, digest))
-        found = {title: str(digest) for title, digest in digests.items() if title != LICENCES}
+        found = archive.package_digests
         if found != titles:
             wrong = min(title for title in found.keys() | titles.keys() if found.get(title) != titles.get(title))
             how = "is not the one that is named" if wrong in titles else "is named by no lock and no input"
@@ -189,7 +181,7 @@ def restore_packages(archive: Archive, store: Store, progress: Progress) -> int:
     """
     if archive.packages is None:
         return 0
-    wanted = {str(digest): title for title, digest in archive.package_digests.items() if title != LICENCES}
+    wanted = {digest: title for title, digest in archive.package_digests.items()}
     missing = {digest: title for digest, title in wanted.items() if store.find(digest) is None}
     progress(f"{len(missing)} of {len(wanted)} packages and inputs are taken from the archive")
     with disk_errors("taking packages out of the archive"), store.scratch("restore") as scratch:
@@ -201,12 +193,14 @@ def restore_packages(archive: Archive, store: Store, progress: Progress) -> int:
     return len(missing)
 
 
-def _check_image(image: ImageManifest | None, config: bytes, wanted: Dependencies) -> None:
+def _check_image(archive: Archive, wanted: Dependencies) -> None:
     """The image is the one that the run names, and has the layers that its configuration names."""
+    image = archive.image
     if (image.image_id if image else None) != wanted.image_id:
         shown = [one[:19] if one else "none" for one in (image and image.image_id, wanted.image_id)]
         raise TamperedError(f"the archive's image is {shown[0]}, the run's is {shown[1]}", _REMEDY)
-    if image is not None and json.loads(config)["rootfs"]["diff_ids"] != [layer.digest for layer in image.layers]:
+    layers = [layer.digest for layer in image.layers] if image else []
+    if image is not None and json.loads(archive.image_config)["rootfs"]["diff_ids"] != layers:
         raise TamperedError("the archive's image has other layers than its configuration names", _REMEDY)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.archive.archive_file import PackedFiles, open_file
 from harness.archive.dependencies import check_dependencies
 from harness.archive.tar import read_members
-from harness.documents.archive import LeftOut
+from harness.documents.archive import LICENCES, LeftOut
 from harness.documents.digest import Digest, sha256_of
 from harness.errors import TamperedError, UsageError
 from harness.evidence.reader import Part
@@ -35,21 +35,23 @@ class Archive:
 
     Attributes:
         files: the run's evidence by its titles, among it `code.tar`, `certificate.intoto.jsonl` and `key.json`.
-        digests: the sha256 of each of them, sorted by title.
         image: in a full archive of a run in containers; its id is that of the run's manifest.
         image_config: the image's configuration, canonical JSON.
         packages: in a full archive: `wheels/`, `debs/`, `inputs/` and `LICENSES.json`.
-        package_digests: the sha256 of each of them.
     """
 
     path: Path
     size_bytes: int
     files: PackedFiles
-    digests: Mapping[str, Digest]
     image: ImageManifest | None = None
     image_config: bytes = b""
     packages: PackedFiles | None = None
-    package_digests: Mapping[str, Digest]
+
+    @property
+    def package_digests(self) -> dict[str, str]:
+        """The sha256 (`sha256:<hex>`) of each package and input by its title."""
+        found = self.packages.digests if self.packages is not None else {}
+        return {title: str(digest) for title, digest in found.items() if title != LICENCES}
 
     @property
     def is_full(self) -> bool:
@@ -89,14 +91,12 @@ def _read(path: Path, file: OpenFile, progress: Progress) -> Archive:
         path=path,
         size_bytes=len(file),
         files=_packed(file, run, places),
-        digests=_digests(run),
         image=image,
         image_config=_small(file, image.config, places) if image else b"",
         packages=_packed(file, packages, places) if packages is not None else None,
-        package_digests=_digests(packages or {}),
     )
     if archive.packages is not None or image is not None:
-        check_dependencies(archive.files, archive.packages, archive.package_digests, image, archive.image_config)
+        check_dependencies(archive)
     return archive
 
 
@@ -165,8 +165,9 @@ def _check_references(
 
 def _packed(file: OpenFile, members: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> PackedFiles:
     placed = {title: (places[blob.digest][1], blob.size) for title, blob in members.items()}
+    digests = {title: Digest.parse(members[title].digest) for title in sorted(members)}
     left_out = _left_out(file, members, places)
-    return PackedFiles(file, file.name, placed, digests=_digests(members), left_out=left_out)
+    return PackedFiles(file, file.name, placed, digests=digests, left_out=left_out)
 
 
 def _check_digests(file: OpenFile, blobs: Iterable[tuple[Blob, int]]) -> None:
@@ -175,10 +176,6 @@ def _check_digests(file: OpenFile, blobs: Iterable[tuple[Blob, int]]) -> None:
     if wrong:
         problem = f"{file.name}: {len(wrong)} of its files are not what they were, first {wrong[0].path}"
         raise TamperedError(problem, _REMEDY)
-
-
-def _digests(members: Mapping[str, Blob]) -> dict[str, Digest]:
-    return {title: Digest.parse(members[title].digest) for title in sorted(members)}
 
 
 def _left_out(file: OpenFile, run: Mapping[str, Blob], places: Mapping[str, tuple[Blob, int]]) -> LeftOut:

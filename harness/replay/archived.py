@@ -16,7 +16,6 @@ from typing import Any
 from harness.archive.code_tar import NAME as CODE_TAR
 from harness.archive.code_tar import unpack_code
 from harness.archive.reading import Archive, open_archive
-from harness.documents.archive import LICENCES
 from harness.documents.digest import Digest
 from harness.documents.document import MAX_BYTES, read_json
 from harness.documents.experiment import Experiment
@@ -58,17 +57,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRecord:
-    """A record that was found consistent, open to be read.
-
-    Attributes:
-        recorded: what today's training is compared with.
-        experiment: as it was declared then.
-        code: the digest of the code.
-        place: where it lies.
-        files: everything it has.
-        verification: what was checked of it.
-        archive: what it was opened from, if that is an archive.
-    """
+    """A record that was found consistent, open to be read; `archive` is what it was opened from, if that is one."""
 
     recorded: RecordedTraining
     experiment: Experiment
@@ -77,12 +66,6 @@ class OpenRecord:
     files: Files
     verification: Verification
     archive: Archive | None = None
-
-    @property
-    def archived_packages(self) -> frozenset[str]:
-        """The digests of the packages in a full archive."""
-        packages = self.archive.package_digests if self.archive is not None else {}
-        return frozenset(str(digest) for title, digest in packages.items() if title != LICENCES)
 
 
 def locate(root: Path, name: str, experiment: str | None) -> Place:

@@ -54,14 +54,7 @@ _ABSENT = ("not found", "manifest unknown", "name unknown", "no such", "does not
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is to be trained, and from what.
-
-    Attributes:
-        request: how processes are to be started.
-        code: the exported code, with its image and its locks.
-        experiment: of that code.
-        here: where things may lie on this machine.
-    """
+    """What is to be trained, from which exported code, and where things may lie on this machine."""
 
     request: Request
     code: Path

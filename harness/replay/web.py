@@ -106,6 +106,8 @@ class Web:
         host = urllib.parse.urlsplit(url).hostname or ""
         port = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
         is_checked = not {host, port} & set(self.trusted_hosts)
+        if not is_checked:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # pip was told to trust that host
         try:
             return _session().request(
                 method,
@@ -124,7 +126,6 @@ class Web:
 @functools.cache
 def _session() -> requests.Session:
     """One session for all threads: its pools hand out each connection to one of them at a time."""
-    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # pip may have been told to trust a host
     session = requests.Session()
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=NUM_CONNECTIONS))

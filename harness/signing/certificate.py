@@ -68,11 +68,7 @@ def read_certificate(data: bytes) -> Certificate:
         value = version1.upgraded(statement) if is_old else statement
         found = Certificate.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:200]
-        raise TamperedError(
-            f"the certificate does not fit its schema at {where}: {first['msg'][:300]}", _FORM
-        ) from error
+        raise TamperedError(f"the certificate does not fit its schema at {_first(error)}", _FORM) from error
     if not is_old and _render(found) != data:
         raise TamperedError("the certificate does not fit its schema: a key is missing or has another name", _FORM)
     return found

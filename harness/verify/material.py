@@ -106,7 +106,9 @@ def open_material(path: Path, kind: Kind, progress: Progress) -> Iterator[Materi
         from harness.archive.reading import open_archive
 
         with open_archive(path, progress) as archive:
-            evidence = {name: digest for name, digest in archive.digests.items() if name not in (BUNDLE, KEY_FILE)}
+            evidence = {
+                name: digest for name, digest in archive.files.digests.items() if name not in (BUNDLE, KEY_FILE)
+            }
             form = f"{archive.size_bytes} bytes" + (", with image and packages" if archive.is_full else "")
             yield Material(
                 kind="archive", files=archive.files, digests=evidence, size_bytes=archive.size_bytes, form=form

@@ -142,7 +142,8 @@ def _question(request: ReplayRequest, record: OpenRecord, code: Path, store: Sto
         commit = request.against or record.recorded.record.commit[:12]
         raise UsageError(f"at commit {commit}: {error.problem}", error.remedy) from error
     running = dataclasses.replace(request.running, name=record.recorded.record.experiment).checked(experiment)
-    here = Here(store=store, archived=record.archived_packages)
+    archived = frozenset(record.archive.package_digests.values()) if record.archive is not None else frozenset()
+    here = Here(store=store, archived=archived)
     return Question(request=running, code=code, experiment=experiment, here=here)
 
 

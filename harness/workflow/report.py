@@ -23,7 +23,7 @@ from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError, UsageError
 from harness.evidence.ledger import MAX_FILE_BYTES, Ledger, parse_ledger, parse_progress
 from harness.evidence.ledger import Progress as LoggedStep
-from harness.report.curves import curve_of
+from harness.report.curves import Curve, curve_of
 from harness.report.documents import NAMES, render_documents
 from harness.system.files import Files, FolderFiles
 from harness.system.store import Progress, disk_errors
@@ -34,28 +34,18 @@ _TRAJECTORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedRun:
-    """What one process reported; None and nothing where it left nothing that can be read."""
-
-    trajectory: str
-    number: int
-    ledger: Ledger | None
-    progress: tuple[LoggedStep, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """Everything that documents are rendered from.
 
     Attributes:
         manifest: None for a run that never came to write one.
-        runs: those that the manifest names, in its order.
+        curves: what the runs that the manifest names reported, in its order; empty where nothing can be read.
         digests: sha256 of the documents that lie beside them already, by name.
     """
 
     verdict: Verdict
     manifest: Manifest | None
-    runs: tuple[RecordedRun, ...]
+    curves: tuple[Curve, ...]
     digests: dict[str, str]
 
 
@@ -93,8 +83,7 @@ def report(root: Path, name: str, output: Path | None, progress: Progress) -> Re
         UsageError: there is no such run, or `output` is the folder of one: a certificate names the bytes in there.
     """
     recorded = read_recorded(find_run(root, name), NAMES, progress)
-    curves = tuple(curve_of(run.trajectory, run.number, run.ledger, run.progress) for run in recorded.runs)
-    rendered = render_documents(recorded.verdict, recorded.manifest, curves)
+    rendered = render_documents(recorded.verdict, recorded.manifest, recorded.curves)
     run_id = recorded.verdict.run_id
     folder = output or Path(f"report-{''.join(char for char in run_id[:80] if char.isalnum() or char == '-') or 'run'}")
     if any((above / "verdict.json").exists() for above in (folder, *folder.resolve().parents)):
@@ -154,8 +143,8 @@ def read_recorded(path: Path, documents: tuple[str, ...], progress: Progress) ->
         for name in documents:
             with contextlib.suppress(EvidenceError):
                 digests[name] = str(sha256(bytes(files.read(name, max_bytes=MAX_BYTES))))
-        runs = _runs(files, manifest) if manifest else ()
-        return Recorded(verdict=verdict, manifest=manifest, runs=runs, digests=digests)
+        curves = _curves(files, manifest) if manifest else ()
+        return Recorded(verdict=verdict, manifest=manifest, curves=curves, digests=digests)
 
 
 @contextlib.contextmanager
@@ -169,13 +158,13 @@ def _opened(path: Path, progress: Progress) -> Iterator[Files]:
         yield archive.files
 
 
-def _runs(files: Files, manifest: Manifest) -> tuple[RecordedRun, ...]:
-    """The runs that a manifest names; names that are no plain ones name nothing."""
+def _curves(files: Files, manifest: Manifest) -> tuple[Curve, ...]:
+    """Those of the runs that a manifest names; names that are no plain ones name nothing."""
     named = [run for run in manifest.runs[:MAX_RUNS] if _TRAJECTORY.fullmatch(run.trajectory)]
-    return tuple(_run(files.below(f"{run.trajectory}/runs/{run.number}"), run) for run in named)
+    return tuple(_curve(files.below(f"{run.trajectory}/runs/{run.number}"), run) for run in named)
 
 
-def _run(files: Files, run: RunFacts) -> RecordedRun:
+def _curve(files: Files, run: RunFacts) -> Curve:
     """What a run reported; what is torn or malformed is as if it were not there."""
     killed = run.exit_code != 0 or run.is_planned_kill
     ledger: Ledger | None = None
@@ -186,4 +175,4 @@ def _run(files: Files, run: RunFacts) -> RecordedRun:
     with contextlib.suppress(EvidenceError):
         data = bytes(files.read("progress.jsonl", max_bytes=MAX_FILE_BYTES))
         progress = parse_progress(data, "progress.jsonl", killed=killed)
-    return RecordedRun(trajectory=run.trajectory, number=run.number, ledger=ledger, progress=progress)
+    return curve_of(run.trajectory, run.number, ledger, progress)

@@ -49,7 +49,7 @@ class Made:
     def titles(self, archive: Path | None = None) -> dict[str, bytes]:
         """Everything in an archive, by name."""
         with open_archive(archive or self.archive, silent) as opened:
-            return {name: bytes(opened.files.read(name, max_bytes=1 << 30)) for name in opened.digests}
+            return {name: bytes(opened.files.read(name, max_bytes=1 << 30)) for name in opened.files.digests}
 
     def rewritten(self, titles: dict[str, bytes]) -> Path:
         """An archive of perfect form that holds these files; it takes no key to make one."""

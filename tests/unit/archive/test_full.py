@@ -71,7 +71,7 @@ def test_a_full_archive_of_a_run_on_the_host_has_wheels_inputs_and_licences(made
         target = write(run, tmp_path / "a", key, full)
     with open_archive(target, silent) as archive:
         assert archive.is_full and archive.image is None
-        assert sorted(archive.package_digests) == sorted(
+        assert sorted(archive.packages.digests) == sorted(
             [LICENCES, f"inputs/{digest_of(DATA)[7:]}", f"inputs/{digest_of(package)[7:]}", f"wheels/{wheel_name(run)}"]
         )
         found = archive.packages.read(f"wheels/{wheel_name(run)}", max_bytes=1 << 20)

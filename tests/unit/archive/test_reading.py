@@ -57,9 +57,9 @@ def refused(tmp_path, data, match=None):
 def test_everything_that_was_written_is_read(run, archive):
     signed = ("certificate.intoto.jsonl", "key.json")
     with open_archive(archive, silent) as opened:
-        assert {name: one for name, one in opened.digests.items() if name not in signed} == list_evidence(run)
+        assert {name: one for name, one in opened.files.digests.items() if name not in signed} == list_evidence(run)
         assert opened.size_bytes == archive.stat().st_size and not opened.is_full and opened.image is None
-        for name, digest in opened.digests.items():
+        for name, digest in opened.files.digests.items():
             data = opened.files.read(name, max_bytes=1 << 30)
             assert hashlib.sha256(bytes(data)).hexdigest() == digest.hex
 
@@ -129,7 +129,7 @@ def test_large_files_are_read_in_place(run, key, tmp_path):
 def test_every_single_byte_matters(tmp_path):
     data = compose(FILES)
     path = save(tmp_path, data)
-    assert opens(path).digests.keys() == FILES.keys()
+    assert opens(path).files.digests.keys() == FILES.keys()
     with path.open("r+b", buffering=0) as stream:
         for place in range(len(data)):
             os.pwrite(stream.fileno(), bytes([data[place] ^ (1, 0x20, 0x80)[place % 3]]), place)
@@ -306,7 +306,7 @@ def test_what_is_no_archive_is_said_to_be_none(tmp_path, archive):
 
 def test_a_link_to_an_archive_is_followed(archive, tmp_path):
     (tmp_path / "link").symlink_to(archive)
-    assert opens(tmp_path / "link").digests
+    assert opens(tmp_path / "link").files.digests
 
 
 def test_nothing_is_written_while_an_archive_is_read(archive, tmp_path):
@@ -325,7 +325,7 @@ def test_another_runs_file_in_its_place_has_another_digest(run, key, tmp_path):
     recertify(other)
     first, second = (write(folder, tmp_path / name, key) for folder, name in ((run, "a"), (other, "b")))
     with open_archive(first, silent) as one, open_archive(second, silent) as two:
-        assert one.digests["config.json"] != two.digests["config.json"]
+        assert one.files.digests["config.json"] != two.files.digests["config.json"]
 
 
 @pytest.mark.parametrize(
