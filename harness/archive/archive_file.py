@@ -68,7 +68,6 @@ class PackedFiles:
 
     @property
     def name(self) -> str:
-        """The last part of the root's path."""
         return self._prefix.rstrip("/").rpartition("/")[2] or self._name
 
     def read(self, path: str, *, max_bytes: int) -> Data:
@@ -109,7 +108,6 @@ class PackedFiles:
         yield from sorted(found)
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file, link or folder."""
         title = self._prefix + path
         others = (*self._irregular, *self._empty)
         return (
@@ -123,7 +121,6 @@ class PackedFiles:
         return ((title, Part(self._data, begin, begin + size)) for title, (begin, size) in sorted(self._places.items()))
 
     def below(self, folder: str) -> Files:
-        """The files below a folder, which need not exist."""
         inside = copy.copy(self)
         inside._prefix = f"{self._prefix}{folder}/"
         return inside

@@ -39,12 +39,10 @@ def code_entries(folder: Path) -> tuple[Entry, ...]:
 
 
 def code_tar(folder: Path) -> Iterator[bytes]:
-    """The archive of a folder with code, in chunks."""
     return encode(code_entries(folder))
 
 
 def code_tar_size(folder: Path) -> int:
-    """The number of bytes that `code_tar` gives."""
     return encoded_size(code_entries(folder))
 
 

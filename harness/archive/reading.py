@@ -171,7 +171,6 @@ def _packed(file: OpenFile, members: Mapping[str, Blob], places: Mapping[str, tu
 
 
 def _check_digests(file: OpenFile, blobs: Iterable[tuple[Blob, int]]) -> None:
-    """Hash every blob at its offset."""
     wrong = [blob for blob, at in blobs if str(sha256_of(Part(file, at, at + blob.size))) != blob.digest]
     if wrong:
         problem = f"{file.name}: {len(wrong)} of its files are not what they were, first {wrong[0].path}"

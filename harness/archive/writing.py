@@ -44,7 +44,6 @@ class ArchiveResult:
 
 
 def archive_name(run: FinishedRun) -> str:
-    """The file name of a run's archive."""
     return f"{run.verdict.experiment}-{run.verdict.run_id}.oci.tar"
 
 
@@ -177,7 +176,6 @@ def _write(target: Path, index: bytes, sources: Iterable[Source]) -> tuple[str, 
 
 
 def _chunks(index: bytes, sources: Iterable[Source]) -> Iterator[bytes]:
-    """The whole archive, in chunks."""
     yield from _member(oci_documents.LAYOUT_FILE, bytes_source(oci_documents.LAYOUT))
     yield from _member(oci_documents.INDEX_FILE, bytes_source(index))
     for source in sorted(sources, key=lambda source: source.blob.digest):

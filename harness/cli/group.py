@@ -81,7 +81,6 @@ RUNNING = (
 
 
 def running_options(command: Any) -> Any:
-    """The options of every command that starts trainings."""
     for option in reversed(RUNNING):
         command = option(command)
     return command

@@ -61,7 +61,6 @@ def straight_of(manifest: Manifest | None) -> TrajectoryFacts | None:
 
 
 def compare(before: Record, after: Record, between: Between) -> Change:
-    """What changed from one record to the next."""
     one, two = before.run, after.run
     outputs = _different_outputs(one, two)
     values = _changed_values(before.manifest, after.manifest)

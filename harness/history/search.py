@@ -35,7 +35,6 @@ class Interval:
 
     @property
     def is_exact(self) -> bool:
-        """Whether it is one change."""
         return self.different - self.same == 1
 
 

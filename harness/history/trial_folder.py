@@ -55,7 +55,6 @@ class TrialFolder:
         return found if found.is_lasting else None
 
     def keep(self, key: str, result: TrialResult) -> None:
-        """Keep a trial's result."""
         with disk_errors("keeping a trial's result"):
             write_atomically(self._path(key), result.write().decode())
 

@@ -56,13 +56,11 @@ class Stages:
 
     @contextlib.contextmanager
     def measured(self, name: str) -> Iterator[None]:
-        """Take the time of a stage."""
         start = time.monotonic()
         yield
         self.seconds.append((name, round(time.monotonic() - start, 2)))
 
     def total(self) -> float:
-        """All stages together."""
         return round(sum(seconds for _, seconds in self.seconds), 2)
 
 

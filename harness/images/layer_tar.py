@@ -91,7 +91,6 @@ def read_contents(entry: Entry) -> Iterator[bytes]:
 
 
 def encoded_size(entries: Iterable[Entry]) -> int:
-    """The number of bytes that `encode` gives."""
     total = len(END_OF_ARCHIVE)
     for entry in entries:
         total += len(header(entry)) + entry.size + (-entry.size % BLOCK)
@@ -261,7 +260,6 @@ class _Source:
             yield _exactly(stream, min(CHUNK, entry.size - position), entry)
 
     def close(self) -> None:
-        """Let go of the archive."""
         if self._stream:
             self._stream.close()
 

@@ -92,8 +92,6 @@ class Descriptor(Model):
 
 
 class Manifest(Model):
-    """The manifest of an image or of an artifact."""
-
     schemaVersion: Literal[2] = 2
     mediaType: str = MANIFEST_TYPE
     artifactType: str | None = None
@@ -102,15 +100,12 @@ class Manifest(Model):
 
 
 class Index(Model):
-    """The manifests of a layout."""
-
     schemaVersion: Literal[2] = 2
     mediaType: str = INDEX_TYPE
     manifests: tuple[Descriptor, ...]
 
 
 def blob_of(data: bytes) -> Blob:
-    """The blob of some bytes."""
     return Blob(digest_of(data), len(data))
 
 
@@ -120,7 +115,6 @@ def reference_of(image_id: str) -> str:
 
 
 def describe(media_type: str, blob: Blob) -> Descriptor:
-    """A blob as a document refers to it."""
     return Descriptor(mediaType=media_type, digest=blob.digest, size=blob.size)
 
 

@@ -64,7 +64,6 @@ class Request:
 
     @property
     def place(self) -> Place:
-        """Where it is."""
         return {"repo_id": self.repository, "revision": self.revision, "repo_type": self.repo_type}
 
 

@@ -58,7 +58,6 @@ def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
 
 
 def absent_wheels(lock: Lockfile, store: Store) -> tuple[Wheel, ...]:
-    """The wheels that would have to be fetched."""
     return tuple(wheel for wheel in lock.wheels if not store.blob(wheel.sha256).is_file())
 
 

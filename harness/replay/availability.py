@@ -98,7 +98,6 @@ def wheel_sources(environment: Mapping[str, str]) -> PackageSources | str:
 
 
 def base_need(package: BasePackage, here: Here, asked: Mirrors) -> PreflightRow:
-    """A package of the base."""
     name = f"{package.name} {package.version}"
     if place := here.place_of(package.sha256, package.size_bytes):
         return PreflightRow(kind="base", name=name, state="present", detail=place)
@@ -107,7 +106,6 @@ def base_need(package: BasePackage, here: Here, asked: Mirrors) -> PreflightRow:
 
 
 def wheel_need(name: str, version: str, wheel: Wheel, here: Here, asked: PackageSources | str) -> PreflightRow:
-    """A wheel of the lock."""
     if place := here.place_of(wheel.sha256, wheel.size_bytes):
         return PreflightRow(kind="wheel", name=wheel.filename, state="present", detail=place)
     if isinstance(asked, str):
@@ -126,7 +124,6 @@ def input_need(
     apt: Mirrors,
     env: Mapping[str, str],
 ) -> PreflightRow:
-    """An input."""
     name = f"{value.name} ({value.reference} {value.version})".replace(" )", ")")
     if (place := here.place_of(value.sha256)) and value.kind != "hf":
         return PreflightRow(kind="input", name=name, state="present", detail=place)

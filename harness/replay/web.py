@@ -133,7 +133,6 @@ def _session() -> requests.Session:
 
 
 def file_path(url: str) -> Path:
-    """The path that a `file:` URL names."""
     return Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
 
 

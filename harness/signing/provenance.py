@@ -51,8 +51,6 @@ class Builder(Closed):
 
 
 class Metadata(Closed):
-    """When it ran."""
-
     invocation_id: str
     started_on: str
     finished_on: str
@@ -67,8 +65,6 @@ class RunDetails(Closed):
 
 
 class Provenance(Closed):
-    """The predicate."""
-
     build_definition: BuildDefinition
     run_details: RunDetails
 

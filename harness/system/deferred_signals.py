@@ -127,7 +127,6 @@ class Pool(ThreadPoolExecutor):
         self._submitted: list[Future[Any]] = []
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a thread call it."""
         with deferred():
             future = super().submit(fn, *args, **kwargs)
             self._submitted.append(future)

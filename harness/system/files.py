@@ -51,11 +51,9 @@ class FolderFiles:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
         return self.root.name
 
     def read(self, path: str, *, max_bytes: int) -> Data:
-        """The file, opened."""
         return safe_read(self.root, path, max_bytes=max_bytes)
 
     def digest(self, path: str, data: Data) -> Digest:  # noqa: ARG002

@@ -43,11 +43,9 @@ class Checkout:
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the working tree differs from the commit."""
         return bool(self.changed)
 
     def export(self, target: Path) -> None:
-        """Write the code to `target`: the commit's files, or, from a dirty tree, the working tree's."""
         if not self.is_dirty:
             export_commit(self.root, self.commit, target)
             return
@@ -64,7 +62,6 @@ class Commit:
     is_dirty: bool = False
 
     def export(self, target: Path) -> None:
-        """Write the commit's files to `target`."""
         export_commit(self.root, self.commit, target)
 
 
@@ -77,7 +74,6 @@ class Exported:
     is_dirty: bool = False
 
     def export(self, target: Path) -> None:
-        """Copy the code to `target`, unless it is there."""
         if target != self.folder:
             shutil.copytree(self.folder, target, symlinks=True)
 

@@ -36,7 +36,6 @@ def host_facts() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's model."""
     return _cpu_line("model name") or platform.processor() or "unknown"
 
 
@@ -54,7 +53,6 @@ def _machine_id() -> str | None:
 
 
 def memory_bytes() -> int:
-    """The machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

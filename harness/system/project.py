@@ -56,12 +56,10 @@ def read_experiment(root: Path, name: str) -> Experiment:
 
 
 def is_experiment(root: Path, name: str) -> bool:
-    """Whether an experiment is called so."""
     return NAME.fullmatch(name) is not None and (root / EXPERIMENTS / f"{name}.yaml").is_file()
 
 
 def remember_checkout(store: Store, root: Path) -> None:
-    """Record that a checkout uses the cache."""
     path = str(root.resolve())
     if (store.read_record(KIND, checkout_key(path)) or {}).get("path") != path:
         store.write_record(KIND, checkout_key(path), {"path": path})

@@ -8,12 +8,12 @@ from typing import Any
 from harness.documents.certificate import Certificate, Predicate
 from harness.documents.document import REMEDY
 from harness.errors import TamperedError, UsageError
-from harness.signing import provenance, test_result, version1
+from harness.signing import provenance, version1
 from harness.signing.bundle import parse_bundle
 from harness.signing.certificate import build_certificate, parse_statement, read_certificate, rfc3339
 from harness.signing.known_keys import find_key
 from harness.signing.public_key import KEY_FILE, PublicKey, verify_bundle
-from harness.signing.statements import statements
+from harness.signing.statements import TEST_RESULT, statements
 from harness.verify.comparison import first_difference
 from harness.verify.material import Material
 from harness.verify.record import Record
@@ -131,7 +131,7 @@ def check_test_result(certificate: Certificate, companions: tuple[bytes, ...]) -
         TamperedError: a policy that reads one of them would be told something else than the certificate says.
     """
     parsed = [parse_statement(payload) for payload in companions]
-    if [one["predicateType"] for one in parsed] != [provenance.PREDICATE_TYPE, test_result.PREDICATE_TYPE]:
+    if [one["predicateType"] for one in parsed] != [provenance.PREDICATE_TYPE, TEST_RESULT]:
         raise _tampered("what is signed beside the certificate is not its provenance and its test result")
     verdict, predicate = certificate.predicate.verdict, parsed[1]["predicate"]
     result = predicate.get("result") if isinstance(predicate, dict) else None
@@ -158,7 +158,7 @@ def _companion(payload: bytes) -> dict[str, Any]:
     """A companion; beside a certificate of version 1 the test result speaks of oracles."""
     statement = parse_statement(payload)
     predicate = statement["predicate"]
-    if statement["predicateType"] == test_result.PREDICATE_TYPE and isinstance(predicate, dict):
+    if statement["predicateType"] == TEST_RESULT and isinstance(predicate, dict):
         statement["predicate"] = version1.upgraded_tests(predicate)
     return statement
 

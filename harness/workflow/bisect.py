@@ -82,7 +82,6 @@ class Bisector:
     is_ledger_enough: bool = False
 
     def note(self, text: str) -> None:
-        """Tell something that belongs in the result."""
         self.notes.append(text)
         self.progress.note(text)
 
@@ -299,5 +298,4 @@ def write_result(bisector: Bisector, kind: type[B], **found: Any) -> B:
 
 
 def answers_of(found: dict[int, TrialResult]) -> dict[int, Answer]:
-    """The answers alone."""
     return {state: result.answer for state, result in found.items()}

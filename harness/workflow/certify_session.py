@@ -91,7 +91,6 @@ class CertifySession(Training):
                 (self.folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
 
     def run(self, context: RunContext, *, with_controls: bool) -> tuple[campaign.Records, campaign.Campaign]:
-        """Every trajectory."""
         planned = campaign_of(context.experiment, with_controls=with_controls)
         with self.stage("runs", f"{', '.join(planned.trajectories)}; {planned.num_parallel} side by side"):
             return campaign.run_campaign(context, planned), planned
@@ -137,7 +136,6 @@ class CertifySession(Training):
         return result
 
     def write_verdict(self, verdict: Verdict) -> None:
-        """Write verdict.json in one step."""
         write_json(self.folder / "verdict.json", verdict.to_json())
 
     def give_up(self, error: HarnessError) -> None:

@@ -83,7 +83,6 @@ class Collection:
 
     @property
     def size_bytes(self) -> int:
-        """Everything together."""
         return sum(item.size_bytes for item in self.items)
 
 

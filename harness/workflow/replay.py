@@ -182,7 +182,6 @@ class _Replay:
             self._write_verdict("this replay has not finished", 3)
 
     def go(self) -> Result:
-        """Every stage."""
         question = self.export_code()
         self.look_ahead(question)
         training = self.make_training(question)

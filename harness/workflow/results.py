@@ -44,7 +44,6 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """The verdict's exit code."""
         return self.verdict.exit_code
 
     @property

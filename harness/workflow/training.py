@@ -123,11 +123,9 @@ class Training:
         self.progress.done(name, self.seconds[name])
 
     def note(self, text: str) -> None:
-        """Something worth knowing."""
         self.progress.note(text)
 
     def warn(self, text: str) -> None:
-        """Something that a person should look at."""
         self.progress.warn(text)
 
     def export_code(self) -> tuple[Digest, Digest]:
