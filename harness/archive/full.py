@@ -1,16 +1,15 @@
-"""Gathers what a full archive holds beside the run: the image from the engine, packages and inputs from the cache."""
+"""Where the contents of an archive come from; for a full one the image from the engine, packages and inputs as well."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.archive.dependencies import Dependencies, read_dependencies
 from harness.archive.licences import stated_licences
-from harness.archive.source import Source, bytes_source, file_source
 from harness.documents.archive import LICENCES
 from harness.documents.inputs import Input
 from harness.documents.manifest import Manifest
@@ -19,8 +18,8 @@ from harness.images import oci_documents
 from harness.images.engine_images import engine_faults, find_image, save_image
 from harness.images.image import image_tag
 from harness.images.layer import Entry
-from harness.images.layer_tar import encode, encoded_size
-from harness.images.oci_documents import Blob, ImageManifest
+from harness.images.layer_tar import CHUNK, encode, encoded_size
+from harness.images.oci_documents import Blob, ImageManifest, blob_of
 from harness.images.saved_image import CanonicalImage, reread, spool
 from harness.inputs.fetch import fetch_input
 from harness.inputs.trees import listed
@@ -29,6 +28,28 @@ from harness.packages.wheels import fetch_wheels
 from harness.system import engine
 from harness.system.files import FolderFiles
 from harness.system.store import Progress, Store, disk_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A blob, and what gives its contents in chunks, as often as it is asked."""
+
+    blob: Blob
+    chunks: Callable[[], Iterator[bytes]]
+
+
+def bytes_source(data: bytes) -> Source:
+    """Bytes that are at hand."""
+    return Source(blob_of(data), lambda: iter((data,)))
+
+
+def file_source(path: Path, digest: str) -> Source:
+    """A file of which the sha256 (`sha256:<hex>`) is known; it is hashed again as it is written.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return Source(Blob(digest, path.stat().st_size), lambda: _chunks(path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,3 +140,9 @@ def _blob(digest: str, store: Store) -> Path:
 
 def _layer_source(digest: str, entries: Iterable[Entry]) -> Source:
     return Source(Blob(digest, encoded_size(entries)), lambda: encode(entries))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk

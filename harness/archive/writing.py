@@ -14,9 +14,8 @@ from pathlib import Path
 
 from harness.archive.code_tar import NAME as CODE_TAR
 from harness.archive.code_tar import code_tar, code_tar_size
-from harness.archive.full import Full
+from harness.archive.full import Full, Source, bytes_source, file_source
 from harness.archive.run_folder import FinishedRun, read_finished
-from harness.archive.source import Source, bytes_source, file_source
 from harness.errors import TamperedError, UsageError
 from harness.images import oci_documents
 from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding

@@ -3,9 +3,8 @@
 import json
 from datetime import UTC, datetime
 
-from harness.archive.full import Full
+from harness.archive.full import Full, Source, bytes_source
 from harness.archive.run_folder import list_evidence, note_left_out
-from harness.archive.source import Source, bytes_source
 from harness.archive.writing import write_archive
 from harness.documents.digest import Digest
 from harness.documents.experiment import parse_experiment

@@ -7,11 +7,10 @@ import json
 import pytest
 
 from harness.archive.dependencies import read_dependencies, restore_packages
-from harness.archive.full import Full, gather_full
+from harness.archive.full import Full, bytes_source, gather_full
 from harness.archive.licences import stated_licences
 from harness.archive.reading import open_archive
 from harness.archive.run_folder import read_finished
-from harness.archive.source import bytes_source
 from harness.documents.archive import LICENCES
 from harness.documents.inputs import Input
 from harness.documents.lockfile import BaseLock, BasePackage, Wheel, digest_of
