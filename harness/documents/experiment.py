@@ -39,11 +39,6 @@ class Interruption(_Block):
     micro_batch: Count | None = Field(default=None, description="Micro-batch of that step, from 1 (`micro_batch`).")
     byte: Count | None = Field(default=None, description="Bytes of the file that are written (`in_write`).")
     by: Literal["self", "outside"] = Field(default="self", description="SIGKILL by the process or by the engine.")
-    rank: Annotated[StrictInt, Field(ge=0)] | None = Field(
-        default=None,
-        exclude_if=lambda rank: rank is None,
-        description="Of the process that dies, in a distributed training; every rank dies by default.",
-    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> Interruption:
@@ -58,9 +53,7 @@ class Interruption(_Block):
     @property
     def fault(self) -> Fault:
         """The fault that the recorder is given."""
-        return Fault(
-            kind=self.kind, step=self.step, micro_batch=self.micro_batch, byte=self.byte, by=self.by, rank=self.rank
-        )
+        return Fault(kind=self.kind, step=self.step, micro_batch=self.micro_batch, byte=self.byte, by=self.by)
 
 
 class Policy(_Block):
@@ -73,7 +66,15 @@ class Policy(_Block):
         default="second_run",
         description="How rerun is judged: by a second straight run, or by the steps before the first kill.",
     )
-    volatile: tuple[StrictStr, ...] = Field(default=(), description="Keys of JSON outputs that may differ.")
+    volatile: tuple[StrictStr, ...] = Field(
+        default=(), description="Keys of JSON documents (.json, .jsonl) that may differ; never a tensor, never a file."
+    )
+
+    @model_validator(mode="after")
+    def _compares_trainings(self) -> Policy:
+        if not {"rerun", "resume"} & set(self.required):
+            raise ValueError("required: name rerun or resume: without one no training is compared with another")
+        return self
 
 
 class DeclaredInput(_Block):
@@ -141,6 +142,11 @@ class Experiment(_Block):
     steps: Count = Field(description="Optimizer steps of the whole training.")
     outputs: tuple[StrictStr, ...] = Field(min_length=1, description="Globs below {output}: what is compared.")
     checkpoints: tuple[StrictStr, ...] = Field(default=(), description="Globs below {output}.")
+    derived: tuple[StrictStr, ...] = Field(
+        default=(),
+        description="Globs below {output} of what is computed from the weights (averages, merged or half-precision "
+        "exports): compared like outputs, although no recorded state holds their tensors.",
+    )
     environment: dict[StrictStr, StrictStr] = Field(default_factory=dict, description="Set before Python starts.")
     gpus: Annotated[StrictInt, Field(ge=0, le=16)] = Field(default=0, description="GPUs that a process gets.")
     vram_budget_gib: Annotated[float, Field(gt=0)] = 24.0
@@ -156,11 +162,13 @@ class Experiment(_Block):
             raise ValueError(f"interruptions: step {late[0].step} is beyond the last step ({self.steps})")
         if any(b.step < a.step for a, b in zip(self.interruptions, self.interruptions[1:], strict=False)):
             raise ValueError("interruptions: list them in the order of their steps")
-        if "resume" in self.policy.required and not self.interruptions:
-            raise ValueError("interruptions: policy.required names resume, so there must be at least one")
-        for pattern in (*self.outputs, *self.checkpoints):
+        needs_kill = "resume" in self.policy.required or self.policy.rerun == "prefix"
+        if needs_kill and not self.interruptions:
+            why = "required names resume" if "resume" in self.policy.required else "rerun is `prefix`"
+            raise ValueError(f"interruptions: policy.{why}, so there must be at least one")
+        for pattern in (*self.outputs, *self.checkpoints, *self.derived):
             if pattern.startswith("/") or ".." in pattern.split("/"):
-                raise ValueError(f"outputs, checkpoints: {pattern!r} leaves the output folder")
+                raise ValueError(f"outputs, checkpoints, derived: {pattern!r} leaves the output folder")
         try:
             canonical_json(self.config)
         except (ValueError, TypeError):

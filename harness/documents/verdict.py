@@ -82,6 +82,19 @@ class Checks(Model):
         return named if self.replay is None else (("replay", self.replay), named[2], named[0], named[1])
 
 
+TRAINING_CHECKS: tuple[CheckName, ...] = ("rerun", "resume", "replay")
+NOTHING_COMPARED = "no training was compared with another: neither rerun nor resume has a step that was compared"
+
+
+def has_compared_steps(checks: Mapping[str, tuple[str, int]]) -> bool:
+    """Whether a check of trainings holds and compared a step: without one nothing is certified.
+
+    Args:
+        checks: of each its word, and how many steps it compared.
+    """
+    return any(checks.get(name, ("", 0))[0] == "CERTIFIED" and checks[name][1] > 0 for name in TRAINING_CHECKS)
+
+
 class Interruption(Model):
     """One planned kill, and what came of it."""
 
@@ -90,7 +103,6 @@ class Interruption(Model):
     micro_batch: int | None = None
     byte: int | None = None
     by: str
-    rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
     run: int
     signal: str | None
     exit_code: int | None
@@ -110,7 +122,6 @@ class FirstDivergence(Model):
     stream: str
     tensor: str | None
     operator: str | None = None
-    rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
     left: str
     right: str
 
@@ -170,21 +181,39 @@ class Restored(Model):
 
 
 class Testimony(Model):
-    """How many of the tensors on disk the ledger saw; `missing` names the others."""
+    """How many of the tensors on disk the ledger saw; `missing` names the others.
+
+    Of those, `in_checkpoints` are in a checkpoint of their own training, and `derived` in files that the experiment
+    declares as derived from the weights.
+    """
 
     tensors_on_disk: int
     found_in_ledger: int
     missing: tuple[str, ...]
+    in_checkpoints: int = 0
+    derived: int = 0
 
 
 class File(Model):
-    """One declared file on both sides; `equal` is None where it could not be compared."""
+    """One declared file on both sides; `equal` is None where it could not be compared.
+
+    `same_bytes` is None where an earlier version did not say; files of equal content may have other bytes.
+    """
 
     path: str
     role: str
     equal: bool | None
     content: str | None
     num_tensors: int
+    same_bytes: bool | None = None
+
+
+class LeftOut(Model):
+    """How many values of a JSON document a volatile key took out of the comparison."""
+
+    path: str
+    key: str
+    num_values: int
 
 
 class Shown(Model):
@@ -340,6 +369,7 @@ class Verdict(Document):
     restored: tuple[Restored, ...] = ()
     testimony: Testimony
     files: tuple[File, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     problems: tuple[str, ...] = ()
     not_checked: tuple[str, ...] = ()
     review: Review | None = None

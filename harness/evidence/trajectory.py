@@ -22,6 +22,7 @@ class FileEvidence:
         role: a file that both globs name is an output.
         sha256: of the file's bytes: information only, unless both sides have the same.
         content: what it holds, less volatile keys; None if it could not be read, then `problem` says why.
+        is_derived: whether the experiment says that its tensors are computed from the weights.
     """
 
     path: str
@@ -30,6 +31,7 @@ class FileEvidence:
     sha256: Digest | None
     content: Content | None
     problem: str | None = None
+    is_derived: bool = False
 
     @property
     def content_digest(self) -> Digest | None:
@@ -44,9 +46,8 @@ class RunEvidence:
     Attributes:
         ledger: None if there is none or it is malformed, then `problem` says why.
         ledger_bytes: the file that `ledger` was parsed from.
-        extra_ledgers: names of further ledgers of the same rank: more than one process trained.
+        extra_ledgers: names of further ledgers: more than one process trained.
         problem: the first reason why this run's evidence is not whole.
-        rank: of the process in a distributed training; the others are `ranks` of rank 0.
     """
 
     record: RunRecord
@@ -57,18 +58,11 @@ class RunEvidence:
     sidecar: Sidecar | None = None
     progress: tuple[Progress, ...] = ()
     problem: str | None = None
-    rank: int = 0
-    ranks: tuple[RunEvidence, ...] = ()
 
     @property
     def name(self) -> str:
-        """How messages call it: `resumed/2`, or `resumed/2, rank 1`."""
-        name = f"{self.record.trajectory}/{self.record.number}"
-        return f"{name}, rank {self.rank}" if self.rank else name
-
-    def of_rank(self, rank: int) -> RunEvidence | None:
-        """The evidence of one rank; None if there is none."""
-        return next((one for one in (self, *self.ranks) if one.rank == rank), None)
+        """How messages call it: `resumed/2`."""
+        return f"{self.record.trajectory}/{self.record.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

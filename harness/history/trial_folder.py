@@ -92,10 +92,8 @@ def load_straight(folder: Path, experiment: Experiment) -> TrajectoryEvidence:
     except (OSError, TamperedError) as error:
         problem = f"{folder.name}/straight/run-1.json cannot be read: {str(error)[:100]}"
         raise EvidenceError(problem, "train it again") from error
-    policy = experiment.policy
-    return load_trajectory(
-        folder / "straight", "straight", (record,), experiment.outputs, experiment.checkpoints, policy.volatile
-    )
+    globs, volatile = (experiment.outputs, experiment.checkpoints), experiment.policy.volatile
+    return load_trajectory(folder / "straight", "straight", (record,), *globs, volatile, derived=experiment.derived)
 
 
 def trial_key(parts: Mapping[str, Any]) -> str:

@@ -6,17 +6,17 @@ resume is the resume's only if the pipeline repeats itself without one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.documents.run import Fault
 from harness.documents.verdict import Check, CheckName, CheckWord, Compared, Restored, ResumePoint
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
-from harness.judge.diff import FileComparison, RunComparison, align, compare_files, compare_run
+from harness.judge.crash import Crash, resume_crash
+from harness.judge.diff import LENGTH, FileComparison, RunComparison, align, compare_files, compare_run
 from harness.judge.locate import Difference, ledger_of
 from harness.judge.prefix import cut_short
-from harness.judge.ranks import num_ranks
-from harness.judge.soundness import run_problems, trajectory_problems
+from harness.judge.soundness import numbering_problems, run_problems, trajectory_problems
 from harness.judge.verdict_inputs import VerdictInputs
 
 CONFIDENCE = 0.95
@@ -41,6 +41,8 @@ class CheckResult:
         differences: in the order of their causes.
         problems: why it is INCONCLUSIVE, each in words.
         notes: what was seen and does not count.
+        ignored: a resumed run that started over.
+        crash: a resumed run that ended with an exception.
         is_open: whether it differs, and nobody knows whether the code is why: INCONCLUSIVE, with a first difference.
     """
 
@@ -53,6 +55,7 @@ class CheckResult:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ignored: IgnoredCheckpoint | None = None
+    crash: Crash | None = None
     is_open: bool = False
 
     @property
@@ -69,10 +72,10 @@ def check_certify(inputs: VerdictInputs) -> CheckResults:
     if inputs.straight is None:
         nothing = not_checked("nothing was run", inputs, "rerun"), not_checked("nothing was run", inputs, "resume")
         return {"rerun": nothing[0], "resume": nothing[1], "rebuild": judge_rebuild(inputs)}
-    straight = (*unsound(inputs, inputs.straight), *_missing(inputs, inputs.straight), *_other_ranks(inputs))
+    straight = (*unsound(inputs, inputs.straight), *_missing(inputs, inputs.straight))
     rerun = judge_rerun(inputs, inputs.straight, (*straight, *unsound(inputs, inputs.rerun)))
     problems = (*straight, *unsound(inputs, inputs.resumed, inputs.interruptions))
-    resume = judge_resume(inputs, inputs.straight, problems, rerun.check)
+    resume = judge_resume(inputs, inputs.straight, problems, rerun)
     return {"rerun": rerun, "resume": resume, "rebuild": judge_rebuild(inputs)}
 
 
@@ -92,48 +95,58 @@ def unsound(
 
 
 def judge_rerun(inputs: VerdictInputs, straight: TrajectoryEvidence, problems: tuple[str, ...]) -> CheckResult:
-    """Whether the same command gives the same bits in another process: a second run, or one before its first kill."""
-    if problems:
-        return _undecided(inputs, "rerun", problems)
+    """Whether the same command gives the same bits in another process: a second run, or one before its first kill.
+
+    A difference in the steps is proven, whatever went wrong with these runs later on.
+    """
     rerun, resumed, is_second_run_wanted = inputs.rerun, inputs.resumed, inputs.rerun_mode == "second_run"
     first_kill = inputs.interruptions[0] if inputs.interruptions else inputs.stop
     prefix_problems = run_problems(resumed.runs[0], first_kill, inputs.steps) if resumed and resumed.runs else ()
-    second = _compare_first(straight, rerun)
-    prefix = _compare_first(straight, resumed) if not prefix_problems else None
+    second, prefix = _compare_first(straight, rerun), _compare_first(straight, resumed)
     is_prefix_different = prefix is not None and bool(prefix.differences)
+    is_different = is_prefix_different or (second is not None and bool(second.differences))
+    if problems and not is_different:
+        return _undecided(inputs, "rerun", problems, compared=second or prefix)
     if second is not None and rerun is not None and (second.differences or not is_prefix_different):
-        files = _compared_files(inputs, straight, rerun)
+        files = () if problems else _compared_files(inputs, straight, rerun)
         return _rerun_judged(inputs, straight, rerun, second, files, is_second_run=True)
     if is_second_run_wanted and rerun is None and not is_prefix_different:
         return not_checked("no second straight run took place", inputs, "rerun")
-    if prefix is None or resumed is None:
+    if prefix is None or resumed is None or (prefix_problems and not is_prefix_different):
         reason = "; ".join(prefix_problems) or "no step was complete before the first kill"
         return not_checked("no second straight run took place" if is_second_run_wanted else reason, inputs, "rerun")
     return _rerun_judged(inputs, straight, resumed, prefix, (), is_second_run=False)
 
 
 def judge_resume(
-    inputs: VerdictInputs, straight: TrajectoryEvidence, problems: tuple[str, ...], rerun: Check
+    inputs: VerdictInputs, straight: TrajectoryEvidence, problems: tuple[str, ...], rerun: CheckResult
 ) -> CheckResult:
-    """Whether the interrupted and resumed trajectory equals the straight one."""
+    """Whether the interrupted and resumed trajectory equals the straight one.
+
+    What it shows before something went wrong, a later kill that did not land or a later crash, counts all the same.
+    """
     resumed, cut = inputs.resumed, cut_short(inputs, inputs.resumed)
     if resumed is None:
         return not_checked("no interrupted training took place", inputs, "resume")
     resumes, alignment_problems = _resumes(straight, resumed)
-    if problems or len(resumed.runs) < 2:
-        return _undecided(inputs, "resume", problems or (cut or "nothing was resumed",), resumes=resumes)
-    comparisons = tuple(compare_run(straight, resumed, number) for number in range(2, len(resumed.runs) + 1))
-    files = _compared_files(inputs, straight, resumed)
-    differences = all_differences(comparisons, files, resumed)
+    found = _compare_resumed(inputs, straight, resumed, problems, rerun)
+    crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps)
     ignored, start_problems = _started_over(resumed)
-    blocking = (*alignment_problems, *start_problems)
+    if found is None or (problems and not (found.differences or ignored or crash)):
+        more = problems or (cut or "nothing was resumed",)
+        if crash is None or not straight.runs or straight.runs[0].ledger is None:
+            return _undecided(inputs, "resume", more, resumes=resumes)
+    comparisons, files, differences = (found.comparisons, found.files, found.differences) if found else ((), (), ())
+    blocking = (*numbering_problems(resumed), *alignment_problems, *start_problems)
     # What a training has shown until it was stopped is no yes.
     unanswered = (cut,) if cut and not differences else ()
-    more = (*blocking, *unanswered, *comparison_problems(comparisons, files))
+    more = (*blocking, *unanswered, *comparison_problems(comparisons, files), *(found.unrepeated if found else ()))
     compared = amount_compared(comparisons, files)
     num = len(resumed.runs) - 1
-    verdict, reason = _resume_answer(ignored, differences, blocking, more, compared, rerun)
-    extent = "" if inputs.scope is None else f", up to step {ledger_of(resumed.runs[-1]).last_step}"
+    verdict, reason = _resume_answer(ignored, crash, differences, blocking, (*more, *problems), compared, rerun)
+    crash = crash if crash is not None and reason == crash.sentence else None
+    last = resumed.runs[-1].ledger
+    extent = "" if inputs.scope is None or last is None else f", up to step {last.last_step}"
     check = Check(
         verdict=verdict,
         required="resume" in inputs.required,
@@ -149,10 +162,45 @@ def judge_resume(
         trajectory=resumed,
         comparisons=comparisons,
         files=files,
-        differences=differences,
-        problems=tuple(dict.fromkeys((reason, *more))) if verdict == "INCONCLUSIVE" else (),
+        differences=() if crash is not None else differences,
+        problems=tuple(dict.fromkeys((reason, *more, *problems))) if verdict == "INCONCLUSIVE" else (),
         notes=all_notes(comparisons),
         ignored=ignored,
+        crash=crash,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resumed:
+    """The resumed runs compared; `unrepeated` names files that differ without a kill as well."""
+
+    comparisons: tuple[RunComparison, ...]
+    files: tuple[FileComparison, ...]
+    differences: tuple[Difference, ...]
+    unrepeated: tuple[str, ...]
+
+
+def _compare_resumed(
+    inputs: VerdictInputs,
+    straight: TrajectoryEvidence,
+    resumed: TrajectoryEvidence,
+    problems: tuple[str, ...],
+    rerun: CheckResult,
+) -> _Resumed | None:
+    """Every resumed run that has a ledger; files only if all went as planned. None where nothing can be compared."""
+    numbers = [number for number, run in enumerate(resumed.runs[1:], start=2) if run.ledger is not None]
+    if not straight.runs or straight.runs[0].ledger is None or not numbers:
+        return None
+    comparisons = tuple(compare_run(straight, resumed, number) for number in numbers)
+    files = () if problems else _compared_files(inputs, straight, resumed)
+    other = {file.path for file in rerun.files if file.is_equal is False}
+    unrepeated = [file.path for file in files if file.is_equal is False and file.path in other]
+    files = tuple(file for file in files if file.path not in unrepeated)
+    return _Resumed(
+        comparisons=comparisons,
+        files=files,
+        differences=all_differences(comparisons, files, resumed),
+        unrepeated=tuple(f"{path} differs without a kill as well" for path in unrepeated),
     )
 
 
@@ -190,16 +238,6 @@ def _missing(inputs: VerdictInputs, straight: TrajectoryEvidence) -> tuple[str, 
     return ()
 
 
-def _other_ranks(inputs: VerdictInputs) -> Iterator[str]:
-    """Trainings of another number of ranks than the straight one: they cannot be compared rank by rank."""
-    for one in (inputs.rerun, inputs.resumed):
-        if one is None or not one.runs or inputs.straight is None or not inputs.straight.runs:
-            continue
-        here, there = num_ranks(inputs.straight.runs[0]), num_ranks(one.runs[0])
-        if here != there and one.runs[0].ledger is not None:
-            yield f"{one.runs[0].name} had {there} ranks, the straight training had {here}"
-
-
 def _compared_files(
     inputs: VerdictInputs, straight: TrajectoryEvidence, other: TrajectoryEvidence
 ) -> tuple[FileComparison, ...]:
@@ -229,14 +267,17 @@ def _rerun_judged(
     reason = ""
     if differences:
         verdict, problems = "DIVERGED", ()
-        reason = f"{differences[0].stream} differs at step {differences[0].step} between two fresh processes"
+        first = differences[0]
+        reason = f"{first.stream} differs at step {first.step} between two fresh processes"
+        if first.stream == LENGTH:
+            reason = f"a second straight run ends after {first.right}, the first after {first.left}"
     elif problems or compared.steps == 0:
         problems = problems or ("nothing was compared: the second process has no step",)
         verdict, reason = "INCONCLUSIVE", problems[0]
     check = Check(
         verdict=verdict,
         required="rerun" in inputs.required,
-        how="second straight run" if ledger_of(other.runs[0]).end is not None else part,
+        how="second straight run" if other.runs[0].ledger and other.runs[0].ledger.end else part,
         reason=reason,
         compared=compared,
     )
@@ -271,23 +312,34 @@ def complete_saves(runs: Sequence[RunEvidence], outputs: frozenset[str]) -> tupl
 
 def _resume_answer(
     ignored: IgnoredCheckpoint | None,
+    crash: Crash | None,
     differences: tuple[Difference, ...],
     blocking: tuple[str, ...],
     problems: tuple[str, ...],
     compared: Compared,
-    rerun: Check,
+    rerun: CheckResult,
 ) -> tuple[CheckWord, str]:
+    """In the order of what is proven: a start over, a difference, a crash; then what is missing."""
     if ignored is not None:
         return "DIVERGED", f"{ignored.run.name} started over instead of resuming from its checkpoint"
-    if blocking:
+    if blocking and not crash:
         return "INCONCLUSIVE", blocking[0]
-    if differences:
+    if differences and not blocking:
         first = differences[0]
         where = f"{first.stream} differs at step {first.step} of {first.trajectory}/{first.run}"
-        if rerun.verdict == "CERTIFIED":
+        if first.stream == LENGTH:
+            where = f"{first.trajectory}/{first.run} ends after {first.right}, the straight training after {first.left}"
+        if _repeats(rerun, first):
             return "DIVERGED", where
-        why = "does not repeat itself" if rerun.verdict == "DIVERGED" else "was not shown to repeat itself"
-        return "INCONCLUSIVE", f"{where}, but the pipeline {why} without a kill, so it is not known to be the resume's"
+        if crash is None:
+            is_known = rerun.check.verdict == "DIVERGED"
+            why = "does not repeat itself" if is_known else "was not shown to repeat itself"
+            return (
+                "INCONCLUSIVE",
+                f"{where}, but the pipeline {why} without a kill, so it is not known to be the resume's",
+            )
+    if crash is not None:
+        return "DIVERGED", crash.sentence
     if problems:
         return "INCONCLUSIVE", problems[0]
     if compared.steps == 0:
@@ -295,16 +347,38 @@ def _resume_answer(
     return "CERTIFIED", ""
 
 
+def _repeats(rerun: CheckResult, first: Difference) -> bool:
+    """Whether the pipeline gave the same steps without a kill, at least up to a difference; its files may differ."""
+    if rerun.check.verdict == "CERTIFIED":
+        return True
+    if any(difference.phase != "file" for difference in rerun.differences):
+        return False
+    if rerun.reference is None:
+        return False
+    return rerun.check.compared.steps >= min(first.step, ledger_of(rerun.reference.runs[0]).last_step)
+
+
 def _undecided(
-    inputs: VerdictInputs, name: CheckName, problems: tuple[str, ...], resumes: tuple[ResumePoint, ...] = ()
+    inputs: VerdictInputs,
+    name: CheckName,
+    problems: tuple[str, ...],
+    resumes: tuple[ResumePoint, ...] = (),
+    compared: RunComparison | None = None,
 ) -> CheckResult:
-    required = name in inputs.required
-    check = Check(verdict="INCONCLUSIVE", required=required, reason=problems[0], resumes=resumes)
-    return CheckResult(check=check, problems=problems)
+    """A check without an answer; `compared` is what was found equal until something went wrong."""
+    check = Check(
+        verdict="INCONCLUSIVE",
+        required=name in inputs.required,
+        reason=problems[0],
+        resumes=resumes,
+        compared=Compared() if compared is None else compared.amount,
+    )
+    return CheckResult(check=check, problems=problems, reference=inputs.straight if compared is not None else None)
 
 
 def _compare_first(straight: TrajectoryEvidence, other: TrajectoryEvidence | None) -> RunComparison | None:
-    if other is None or not other.runs or other.runs[0].ledger is None or not other.runs[0].ledger.steps:
+    ledgers = [one.runs[0].ledger if one is not None and one.runs else None for one in (straight, other)]
+    if other is None or ledgers[0] is None or ledgers[1] is None or not ledgers[1].steps:
         return None
     return compare_run(straight, other, 1)
 
@@ -318,7 +392,8 @@ def _resumes(
     for place, run in enumerate(resumed.runs[1:], start=1):
         if run.ledger is None:
             continue
-        found = align(resumed.runs[:place], straight.runs[0].ledger, run.ledger.start)
+        reference = straight.runs[0].ledger if straight.runs else None
+        found = align(resumed.runs[:place], reference, run.ledger.start)
         resumes.append(
             ResumePoint(
                 run=place + 1, started_after_step=found.claimed, checkpoint_step=found.found, step_source=found.source
@@ -341,7 +416,7 @@ def _started_over(resumed: TrajectoryEvidence) -> tuple[IgnoredCheckpoint | None
         outputs = frozenset()
     problems: list[str] = []
     for place, run in enumerate(resumed.runs[1:], start=1):
-        if ledger_of(run).start.step > 0:
+        if run.ledger is None or run.ledger.start.step > 0:
             continue
         num, step = complete_saves(resumed.runs[:place], outputs)
         if num:
@@ -364,7 +439,7 @@ def all_differences(
 def file_differences(files: Sequence[FileComparison], other: TrajectoryEvidence) -> list[Difference]:
     """The files that are not the same, after the last step of the last run."""
     last = other.runs[-1]
-    at, step = (other.name, last.record.number), ledger_of(last).last_step
+    at, step = (other.name, last.record.number), last.ledger.last_step if last.ledger is not None else 0
     return [
         Difference(trajectory=at[0], run=at[1], phase="file", step=step, stream=f.role, left=f.left, right=f.right)
         for f in files

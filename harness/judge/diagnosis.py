@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from harness.documents.verdict import Cause
 from harness.evidence.trajectory import RunEvidence
+from harness.judge.diff import LENGTH
 from harness.judge.locate import ledger_of
 from harness.judge.symptom import (
     Symptom,
@@ -37,6 +38,8 @@ def diagnose(symptom: Symptom) -> Cause:
     first = symptom.first
     if first.phase == "file":
         return _file(symptom)
+    if first.stream == LENGTH:
+        return _length(symptom)
     if symptom.check == "rerun" or first.run == 1:
         return _rerun(symptom)
     if first.phase == "restore":
@@ -344,12 +347,32 @@ def _hidden_state(symptom: Symptom, evidence: list[str]) -> Cause:
     )
 
 
+def _length(symptom: Symptom) -> Cause:
+    """Both ended by themselves, after different steps."""
+    first, is_resume = symptom.first, symptom.resumed_at is not None
+    evidence = [f"{symptom.right.name} ended by itself after {first.right}, the straight training after {first.left}"]
+    if is_resume:
+        evidence.append(f"it went on after step {symptom.resumed_at}")
+    return Cause(
+        kind="ends_at_another_step",
+        title="The resumed training ends at another step" if is_resume else "A second run ends at another step",
+        evidence=tuple(evidence),
+        ruled_out=before(first, symptom),
+        fix="Save how many steps (or epochs and batches) were done, and count on from there: a loop that counts from "
+        "zero again, or that ends by the clock, trains another number of steps."
+        if is_resume
+        else "End the training after a number of steps, not by the clock or by what a random draw gives.",
+    )
+
+
 def _file(symptom: Symptom) -> Cause:
     file = next((file for file in symptom.files if file.is_equal is False), None)
     names = ", ".join(file.different[:6]) if file is not None else ""
     is_missing = file is not None and "not there" in (file.left, file.right)
     evidence = [f"every recorded step and the final state are equal; {file.path if file else 'a file'} is not"]
-    evidence.append("only one side has it" if is_missing else f"what differs in it: {names or 'its content'}")
+    evidence.append("only one side has it" if is_missing else f"what differs in it: {names or 'its bytes'}")
+    if file is not None and file.doubt:
+        evidence.append(f"its bytes were compared, not its values: {file.doubt}")
     return Cause(
         kind="output_differs",
         title="The training is the same; what was written about it is not",

@@ -27,11 +27,12 @@ from harness.judge.locate import (
     state_tensors,
     without_untouched,
 )
-from harness.judge.ranks import of_rank, replicas_apart
 from harness.judge.restored import compare_restored
 
 _END_STREAMS = ("rng", "lr", "optim", "param", "buffer", "frozen")
 _MAX_NAMES = 20
+LENGTH = "step"
+"""What stands for a stream where two trainings end after another step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,11 @@ class RunComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileComparison:
-    """One declared file on both sides; `is_equal` is None where it could not be compared, then `problem` says why."""
+    """One declared file on both sides; `is_equal` is None where it could not be compared, then `problem` says why.
+
+    `same_bytes` says whether the files are the same byte for byte, where that is known; `doubt` why not its
+    values but its bytes were compared.
+    """
 
     path: str
     role: str
@@ -77,6 +82,8 @@ class FileComparison:
     left: str = ""
     right: str = ""
     problem: str | None = None
+    same_bytes: bool | None = None
+    doubt: str = ""
 
 
 def compare_steps(
@@ -118,47 +125,7 @@ def compare_steps(
 
 
 def compare_run(straight: TrajectoryEvidence, other: TrajectoryEvidence, number: int) -> RunComparison:
-    """Compare one run of `other` with the straight trajectory, rank by rank.
-
-    Steps are counted once, tensors and bytes for each rank. A rank that only one side has is a problem of that run.
-    """
-    left, right = straight.runs[0], other.runs[number - 1]
-    first = _compare_rank(straight, other, number)
-    notes = [*first.notes, *replicas_apart(left), *replicas_apart(right)]
-    differences, problems, amount, restored = [*first.differences], [*first.problems], first.amount, first.restored
-    for one in right.ranks:
-        if one.ledger is None or (there := left.of_rank(one.rank)) is None or there.ledger is None:
-            continue
-        more = _compare_rank(of_rank(straight, one.rank), of_rank(other, one.rank), number)
-        differences += [replace(difference, rank=one.rank) for difference in more.differences]
-        problems += [f"rank {one.rank}: {problem}" for problem in more.problems]
-        notes += [f"rank {one.rank}: {note}" for note in more.notes]
-        amount += more.amount.model_copy(update={"steps": 0})
-        if restored is not None and more.restored is not None:
-            restored = _joined(restored, more.restored, one.rank)
-    return RunComparison(
-        run=number,
-        differences=tuple(sorted(differences, key=lambda difference: difference.order)),
-        amount=amount,
-        problems=tuple(problems),
-        notes=tuple(notes),
-        restored=restored,
-    )
-
-
-def _joined(restored: Restored, more: Restored, rank: int) -> Restored:
-    """What a resume brought back, with what it brought back on another rank."""
-    return restored.model_copy(
-        update={
-            "num_tensors": restored.num_tensors + more.num_tensors,
-            "num_equal": restored.num_equal + more.num_equal,
-            "different": (*restored.different, *(f"rank {rank}: {name}" for name in more.different)),
-        }
-    )
-
-
-def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, number: int) -> RunComparison:
-    """Compare what one rank recorded of a run of `other` with the straight trajectory.
+    """Compare one run of `other` with the straight trajectory.
 
     Args:
         straight: its first run must have a ledger.
@@ -179,8 +146,11 @@ def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, numbe
         amount += restored_amount
     found_evals = _compare_evals(one, two, name, number)
     all_found = [*found, *differences, *found_evals]
+    if (length := _length_difference(left, right, name, number)) is not None:
+        all_found.append(length)
+        problems = tuple(text for text in problems if not text.endswith("is not in the straight trajectory"))
     all_problems = [*problems, *more]
-    if one.end is not None and two.end is not None:
+    if one.end is not None and two.end is not None and one.end.step == two.end.step:
         ended, more = _compare_states("end", name, number, one.end, two.end)
         all_found += ended
         all_problems += more
@@ -194,6 +164,21 @@ def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, numbe
         problems=tuple(all_problems),
         notes=tuple(notes),
         restored=restored,
+    )
+
+
+def _length_difference(straight: RunEvidence, run: RunEvidence, trajectory: str, number: int) -> Difference | None:
+    """That two trainings which both ended by themselves did not end after the same step; None if they did."""
+    lengths = []
+    for one in (straight, run):
+        if one.ledger is None or one.ledger.end is None or one.record.exit_code != 0 or one.record.killed_by:
+            return None
+        lengths.append(one.ledger.last_step)
+    if lengths[0] == lengths[1]:
+        return None
+    left, right = (f"{num} steps" for num in lengths)
+    return Difference(
+        trajectory=trajectory, run=number, phase="step", step=min(lengths) + 1, stream=LENGTH, left=left, right=right
     )
 
 
@@ -375,7 +360,9 @@ def _compare_file(left: FileEvidence, right: FileEvidence) -> FileComparison:
     content = left.content
     same_bytes = left.sha256 is not None and left.sha256 == right.sha256
     problem, is_equal = None, None
-    if same_bytes or (one is not None and two is not None):
+    if any(side.content is not None and side.content.is_empty for side in (left, right)):
+        problem = f"{left.path}: nothing is left to compare: policy.volatile names every key of it"
+    elif same_bytes or (one is not None and two is not None):
         is_equal = same_bytes or one == two
     else:
         problem = left.problem or right.problem or f"{left.path} could not be read"
@@ -390,6 +377,8 @@ def _compare_file(left: FileEvidence, right: FileEvidence) -> FileComparison:
         left=str(one or left.sha256 or ""),
         right=str(two or right.sha256 or ""),
         problem=problem,
+        doubt=next((side.content.doubt for side in (left, right) if side.content and side.content.doubt), ""),
+        same_bytes=None if left.sha256 is None or right.sha256 is None else same_bytes,
     )
 
 
@@ -400,7 +389,7 @@ def _different_entries(left: FileEvidence, right: FileEvidence) -> tuple[str, ..
     two: set[tuple[str, str]] = {(t.name, f"{t.dtype}{t.shape}{t.sha256}") for t in right.content.tensors}
     one |= {*left.content.values, *left.content.opaque}
     two |= {*right.content.values, *right.content.opaque}
-    names = sorted({name for name, _ in one ^ two}, key=natural_key)
+    names = sorted({name for name, _ in one ^ two if name}, key=natural_key)
     return tuple(names[:_MAX_NAMES])
 
 

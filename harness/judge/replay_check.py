@@ -24,7 +24,7 @@ from harness.judge.checks import (
     unsound,
 )
 from harness.judge.diagnosis import diagnose, image_differs
-from harness.judge.diff import FileComparison, compare_files, compare_run
+from harness.judge.diff import LENGTH, FileComparison, compare_files, compare_run
 from harness.judge.locate import NOT_THERE, Difference, Location, ledger_of
 from harness.judge.soundness import gpu_problems
 from harness.judge.symptom import Symptom
@@ -35,7 +35,7 @@ TODAY = "replay"
 
 ONE_RUN = "a replay is one straight training: nothing is run twice or killed"
 _MAX_CHANGES = 12
-_BEFORE_AND_AFTER = ("prepared", "step")
+_BEFORE_AND_AFTER = ("prepared", LENGTH)
 
 
 def check_replay(inputs: VerdictInputs, replay: ReplayInputs) -> CheckResults:
@@ -48,9 +48,9 @@ def check_replay(inputs: VerdictInputs, replay: ReplayInputs) -> CheckResults:
 def judge_replay(inputs: VerdictInputs, replay: ReplayInputs) -> CheckResult:
     """Whether today's training gives the bits of the record."""
     if inputs.straight is None:
-        reason = inputs.problems[0].splitlines()[0] if inputs.problems else "nothing was run"
+        reason = inputs.failures[0].splitlines()[0] if inputs.failures else "nothing was run"
         return CheckResult(check=_check(replay, "NOT_CHECKED", reason))
-    problems = (*unsound(inputs, inputs.straight), *gpu_problems(inputs.straight, len(inputs.gpus)), *inputs.problems)
+    problems = (*unsound(inputs, inputs.straight), *gpu_problems(inputs.straight, len(inputs.gpus)), *inputs.failures)
     if not inputs.straight.runs or inputs.straight.runs[0].ledger is None:
         problems = problems or ("the training left no ledger",)
         return CheckResult(check=_check(replay, "INCONCLUSIVE", problems[0].splitlines()[0]), problems=problems)
@@ -58,8 +58,7 @@ def judge_replay(inputs: VerdictInputs, replay: ReplayInputs) -> CheckResult:
     today, unseen = _without_unknown_streams(replay, replace(inputs.straight, name=TODAY))
     comparison = compare_run(record, today, 1)
     files = _compare_files(replay.training, today.files) if inputs.scope is None else ()
-    found = [*_prepared(replay), *comparison.differences]
-    found += [*(_length(replay, today) if inputs.scope is None else ()), *file_differences(files, today)]
+    found = [*_prepared(replay), *comparison.differences, *file_differences(files, today)]
     differences, undecided = _without_undecided_generators(found, record)
     compared = amount_compared((comparison,), files)
     unread = tuple(dict.fromkeys((*comparison_problems((comparison,), files), *undecided)))
@@ -200,15 +199,6 @@ def _prepared(replay: ReplayInputs) -> list[Difference]:
                 Difference(trajectory=TODAY, run=1, phase="start", step=1, stream="prepared", left=left, right=right)
             ]
     return []
-
-
-def _length(replay: ReplayInputs, today: TrajectoryEvidence) -> list[Difference]:
-    """A training that is shorter or longer than the record's, where both were to end by themselves."""
-    then, now = replay.training.num_steps, ledger_of(today.runs[0]).last_step
-    if then == now:
-        return []
-    step, left, right = min(then, now) + 1, f"{then} steps", f"{now} steps"
-    return [Difference(trajectory=TODAY, run=1, phase="step", step=step, stream="step", left=left, right=right)]
 
 
 def _compare_files(training: RecordedTraining, today: Sequence[FileEvidence]) -> tuple[FileComparison, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.documents.preflight import preflight_sentence
 from harness.documents.verdict import Cause, Checks, FirstDivergence, Review, Testimony, Word
 from harness.evidence.ledger import STREAMS
@@ -71,12 +73,10 @@ def not_checked(
     if inputs.dirty:
         lines.append("the commit: the working tree had uncommitted changes, so this cannot be replayed")
     lines += [*_unchanged(inputs.straight), *_unseen(inputs.straight)]
-    if inputs.straight is not None and not testimony.tensors_on_disk:
-        lines.append(
-            "whether the outputs are in the ledger: none of them is a safetensors file"
-            if inputs.scope is None
-            else "whether the checkpoints are in the ledger: no checkpoint could be compared with it"
-        )
+    if inputs.straight is not None:
+        lines += _not_vouched(inputs, testimony)
+    lines += [f"{one.path}: {one.num_values} values of the volatile key {one.key}" for one in inputs.left_out]
+    lines += _other_bytes(results)
     lines += [*rerun.notes, *results["resume"].notes, *_on_one_side(inputs)]
     lines += [f"the review in full: {text}" for text in (review.weakened if review is not None else ())]
     return tuple(dict.fromkeys(lines))
@@ -165,6 +165,31 @@ def _not_checked_by_a_replay(inputs: VerdictInputs, replay: ReplayInputs, result
     return tuple(dict.fromkeys((*lines, *result.notes)))
 
 
+def _not_vouched(inputs: VerdictInputs, testimony: Testimony) -> list[str]:
+    """What of the files no recorded state vouches for."""
+    what = "outputs" if inputs.scope is None else "checkpoints"
+    if not testimony.tensors_on_disk:
+        why = "none of them holds tensors" if inputs.scope is None else "no checkpoint could be compared with it"
+        return [f"whether the {what} are in the ledger: {why}"]
+    num = testimony.tensors_on_disk - testimony.found_in_ledger
+    if not num or inputs.scope is not None:
+        return []
+    more = [f"{testimony.in_checkpoints} are in checkpoints"] if testimony.in_checkpoints else []
+    more += [f"{testimony.derived} are declared as derived"] if testimony.derived else []
+    names = f"{testimony.missing[0]}{f' and {num - 1} more' if num > 1 else ''}"
+    return [
+        f"where {num} of {testimony.tensors_on_disk} tensors of the outputs come from: no recorded state holds them, "
+        f"they were compared all the same ({'; '.join([*more, names])})"
+    ]
+
+
+def _other_bytes(results: CheckResults) -> list[str]:
+    """Files whose bytes differ although what they hold does not."""
+    files = {file.path: file for result in results.values() for file in result.files if file.is_equal}
+    other = sorted(path for path, file in files.items() if file.same_bytes is False)
+    return [f"equal content, other bytes: {len(other)} of {len(files)} files ({_some(other)})"] if other else []
+
+
 def _given_up(inputs: VerdictInputs) -> list[str]:
     """What a sandbox had to give up of its isolation, as each run recorded it."""
     runs = [run for one in (inputs.straight, inputs.rerun, inputs.resumed) if one is not None for run in one.runs]
@@ -177,8 +202,8 @@ def _unchanged(straight: TrajectoryEvidence | None) -> list[str]:
     still, total = (unchanged_weights(straight) if straight is not None else None) or ((), 0)
     if not 0 < len(still) < total:
         return []
-    names = f"{', '.join(still[:3])}{f' and {len(still) - 3} more' if len(still) > 3 else ''}"
-    return [f"whether {len(still)} of {total} trainable tensors are meant to be trained: they never changed ({names})"]
+    what = f"whether {len(still)} of {total} trainable tensors are meant to be trained"
+    return [f"{what}: they never changed ({_some(still)})"]
 
 
 def _on_one_side(inputs: VerdictInputs) -> list[str]:
@@ -211,6 +236,10 @@ def _unseen(straight: TrajectoryEvidence | None) -> list[str]:
 
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
 def _lower(text: str) -> str:

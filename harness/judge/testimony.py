@@ -1,54 +1,63 @@
 """Testimony: a ledger is what the training process says of itself; what lies on disk must be found in it.
 
-The host digests every tensor of the declared weights itself, and looks for it in the states that the ledger vouches
-for. Where only a prefix was run there are no outputs; then it looks for the recorded weights in the checkpoints.
+The host digests every tensor of the outputs itself, and looks for it in the states that the ledger vouches for. Where
+only a prefix was run there are no outputs; then it looks for the recorded weights in the checkpoints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, cast
 
-from harness.documents.digest import Digest
 from harness.documents.verdict import Restored, Testimony
 from harness.errors import EvidenceError
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors
-from harness.judge.ranks import is_sharded
 
-_STREAMS = ("param", "buffer", "frozen")
+_STREAMS = ("param", "buffer", "frozen", "optim", "rng")
 _MAX_MISSING = 50
 
 
-def match_ledger(*trajectories: TrajectoryEvidence | None) -> tuple[Testimony, tuple[str, ...]]:
-    """Look for every tensor of the declared safetensors outputs in the ledgers of its own trajectory.
+def match_outputs(*trajectories: TrajectoryEvidence | None) -> tuple[Testimony, tuple[str, ...]]:
+    """Look for every tensor of the outputs in the ledgers of its own trajectory, and then in its checkpoints.
 
     The last state is looked at first; weights that were written earlier (the best ones) are found where they were made.
+    What is in no state may be an average or an export: it is compared like the rest, and only told.
     """
-    total = 0
+    total = found = in_checkpoints = derived = 0
     missing: list[str] = []
     problems: list[str] = []
     for trajectory in trajectories:
-        if trajectory is None or is_sharded(trajectory):
+        if trajectory is None:
             continue
-        wanted: dict[Digest, list[str]] = {}
+        wanted: dict[str, list[tuple[FileEvidence, str]]] = {}
         for file in trajectory.files:
-            if file.role == "output" and file.content is not None and file.content.format == "safetensors":
-                for tensor in file.content.tensors:
-                    total += 1
-                    wanted.setdefault(tensor.digest, []).append(f"{trajectory.name}: {file.path}: {tensor.name}")
+            for tensor in file.content.tensors if file.role == "output" and file.content is not None else ():
+                total += 1
+                wanted.setdefault(str(tensor.digest), []).append((file, tensor.name))
+        num = sum(map(len, wanted.values()))
         try:
-            for known in _states(trajectory):
+            for known in _states(trajectory) if wanted else ():
+                for digest in [digest for digest in wanted if digest in known]:
+                    del wanted[digest]
                 if not wanted:
                     break
-                for digest in [digest for digest in wanted if str(digest) in known]:
-                    del wanted[digest]
         except EvidenceError as error:
             problems.append(error.problem)
-        missing += [name for names in wanted.values() for name in names]
-    missing.sort()
-    names = tuple(missing[:_MAX_MISSING])
-    return Testimony(tensors_on_disk=total, found_in_ledger=total - len(missing), missing=names), tuple(problems)
+        found += num - sum(map(len, wanted.values()))
+        held = digests_in(file for file in trajectory.files if file.role == "checkpoint")
+        for digest, places in wanted.items():
+            in_checkpoints += len(places) if digest in held else 0
+            derived += sum(file.is_derived for file, _ in places)
+            missing += [f"{trajectory.name}: {file.path}: {name}" for file, name in places]
+    testimony = Testimony(
+        tensors_on_disk=total,
+        found_in_ledger=found,
+        missing=tuple(sorted(missing)[:_MAX_MISSING]),
+        in_checkpoints=in_checkpoints,
+        derived=derived,
+    )
+    return testimony, tuple(problems)
 
 
 def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> tuple[Testimony, tuple[str, ...]]:
@@ -62,9 +71,9 @@ def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> tuple[Testimo
     missing: list[str] = []
     problems: list[str] = []
     for trajectory in trajectories:
-        if trajectory is None or is_sharded(trajectory) or any(run.record.was_stopped_early for run in trajectory.runs):
+        if trajectory is None or any(run.record.was_stopped_early for run in trajectory.runs):
             continue
-        files = {file.path: tensor_digests(file) for file in trajectory.files if file.role == "checkpoint"}
+        files = {file.path: digests_in((file,)) for file in trajectory.files if file.role == "checkpoint"}
         held = {path: digests for path, digests in files.items() if digests}
         try:
             states = list(_weights(trajectory)) if held else []
@@ -95,7 +104,7 @@ def _with_file(resumed: TrajectoryEvidence, restored: Restored) -> Restored:
     file = resumed.file(path) if path is not None else None
     num = None
     if file is not None and file.content is not None:
-        digests = tensor_digests(file)
+        digests = digests_in((file,))
         if _is_still_of_step(resumed, restored, digests):
             num = _num_in_file(run, digests)
     return restored.model_copy(update={"file": path, "num_in_file": num})
@@ -126,9 +135,9 @@ def _num_in_file(run: RunEvidence, digests: frozenset[str]) -> int | None:
     return sum(entry.digest in digests for tensors in found for entry in tensors.values())
 
 
-def tensor_digests(file: FileEvidence) -> frozenset[str]:
-    """The digests of the tensors in a file; empty where it could not be read."""
-    return frozenset(str(tensor.digest) for tensor in file.content.tensors) if file.content is not None else frozenset()
+def digests_in(files: Iterable[FileEvidence]) -> frozenset[str]:
+    """The digests of every tensor in some files, as ledgers have them; of those that could be read."""
+    return frozenset(str(t.digest) for file in files if file.content is not None for t in file.content.tensors)
 
 
 def _weights(trajectory: TrajectoryEvidence) -> Iterator[tuple[frozenset[str], int]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from harness.documents.run import SIGKILL_EXIT_CODE, Fault
 from harness.documents.verdict import (
     EXIT_CODES,
+    NOTHING_COMPARED,
     Cause,
     CheckName,
     Checks,
@@ -26,20 +27,22 @@ from harness.documents.verdict import (
     Testimony,
     Verdict,
     Word,
+    has_compared_steps,
 )
 from harness.evidence.trajectory import RunEvidence
 from harness.judge.checks import CheckResult, CheckResults, check_certify
 from harness.judge.controls import CONTROLS, check_weights_moved
+from harness.judge.crash import crash_cause
 from harness.judge.diagnosis import checkpoint_ignored, diagnose, image_differs
 from harness.judge.diff import FileComparison, place_of, summarise
 from harness.judge.locate import Location
-from harness.judge.prefix import unmade, within
-from harness.judge.ranks import of_rank
+from harness.judge.prefix import within
+from harness.judge.problems import all_problems, control_problems, review_problems
 from harness.judge.replay_check import check_replay, replay_cause
 from harness.judge.sentences import not_checked, summary_of
-from harness.judge.soundness import SIGXFSZ_EXIT_CODE, gpu_problems, has_landed
+from harness.judge.soundness import SIGXFSZ_EXIT_CODE, has_landed
 from harness.judge.symptom import Symptom
-from harness.judge.testimony import match_checkpoints, match_ledger, with_checkpoints
+from harness.judge.testimony import match_checkpoints, match_outputs, with_checkpoints
 from harness.judge.verdict_inputs import Measured, ReplayInputs, VerdictInputs
 
 _STATIC_CONTROLS = ("tensor_bit", "ledger_digit")
@@ -72,8 +75,8 @@ def judge(inputs: VerdictInputs) -> Verdict:
     )
     review = None if inputs.review is None else inputs.review(measured)
     cause = _with_seeds(cause, review)
-    blind_spots = _control_problems(inputs, controls)
-    problems = _problems(inputs, results, blind_spots, testimony, unread)
+    blind_spots = control_problems(inputs, controls)
+    problems = all_problems(inputs, results, blind_spots, testimony, unread)
     outcome, problems = _outcome(inputs, results, controls, review, problems)
     return Verdict(
         kind="certify" if replay is None else "replay",
@@ -100,6 +103,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
         restored=tuple(one.model_copy(update={"different": one.different[:_MAX_RESTORED]}) for one in restored),
         testimony=testimony,
         files=_files(results),
+        left_out=inputs.left_out,
         problems=problems,
         not_checked=not_checked(inputs, results, testimony, review),
         review=review,
@@ -114,20 +118,6 @@ def _with_seeds(cause: Cause | None, review: Review | None) -> Cause | None:
     seen = [one for one in review.findings if "V1" in one.items and one.certainty == "proven" and one.path]
     evidence = tuple(f"{one.message} ({one.path}:{one.line})" for one in seen)
     return cause.model_copy(update={"evidence": (*evidence, *cause.evidence)})
-
-
-def review_problems(review: Review | None, others: tuple[str, ...], *, has_run: bool) -> tuple[str, ...]:
-    """Everything against a certificate: vetoes first, then `others`, then what could not be told of V1 to V5.
-
-    Seeds, checkpoints and resumes (V1, V2, V5) cannot be told where a run failed: that is no second problem. Where a
-    veto kept the runs from taking place, that they did not is none either.
-    """
-    if review is None:
-        return others
-    if review.vetoes and not has_run:
-        return review.vetoes
-    undecided = [text for text in review.undecided if not others or text.startswith(("V3", "V4"))]
-    return (*review.vetoes, *others, *undecided)
 
 
 def _outcome(
@@ -147,6 +137,11 @@ def _outcome(
         return "INCONCLUSIVE" if inputs.problems or is_blind else "DIVERGED", problems
     if review is not None and review.vetoes:
         return "VETOED", problems
+    # Looked at last: whatever dropped a check before, a certificate stands on steps that were compared.
+    if not problems and not has_compared_steps(
+        {name: (one.check.verdict, one.check.compared.steps) for name, one in results.items()}
+    ):
+        problems = (NOTHING_COMPARED,)
     return "INCONCLUSIVE" if problems else "CERTIFIED", problems
 
 
@@ -159,13 +154,15 @@ def _is_diverged(results: CheckResults) -> bool:
 
 
 def _differing(results: CheckResults) -> tuple[CheckName, CheckResult | None]:
-    """The check that the first difference belongs to: a pipeline that does not repeat itself cannot resume either."""
+    """The check that the first difference belongs to: a pipeline that does not repeat itself cannot resume either.
+
+    A difference in what was trained comes before one in a file alone.
+    """
     order: tuple[CheckName, ...] = ("replay", "rerun", "resume")
-    for name in order:
-        result = results.get(name)
-        if result is not None and (result.check.verdict == "DIVERGED" or result.is_open):
-            return name, result
-    return "rerun", None
+    found = [(name, results[name]) for name in order if name in results]
+    found = [(name, one) for name, one in found if one.check.verdict == "DIVERGED" or one.is_open]
+    of_files = [(name, one) for name, one in found if one.differences and one.differences[0].phase == "file"]
+    return next(iter([row for row in found if row not in of_files] or of_files), ("rerun", None))
 
 
 def _place(result: CheckResult) -> Location | None:
@@ -184,7 +181,6 @@ def _first_divergence(name: CheckName, result: CheckResult, place: Location) -> 
         micro_batch=place.micro_batch,
         stream=first.stream,
         tensor=place.tensor,
-        rank=first.rank if result.trajectory is not None and result.trajectory.runs[first.run - 1].ranks else None,
         left=place.left or first.left,
         right=place.right or first.right,
     )
@@ -203,13 +199,15 @@ def _cause(
         one = result.ignored
         is_equal = not result.differences
         return checkpoint_ignored(one.run, one.saved_step, num_saves=one.num_saves, is_equal=is_equal)
+    if result.crash is not None:
+        return crash_cause(result.crash)
     if place is None or result.reference is None or result.trajectory is None:
         return None
     first, rerun = result.differences[0], results["rerun"].check
     symptom = Symptom(
         check=name,
-        straight=of_rank(result.reference, first.rank),
-        other=of_rank(result.trajectory, first.rank),
+        straight=result.reference,
+        other=result.trajectory,
         comparison=next(c for c in result.comparisons if c.run == first.run or first.phase == "file"),
         first=first,
         place=place,
@@ -222,7 +220,7 @@ def _cause(
 def _testimony(inputs: VerdictInputs) -> tuple[Testimony, tuple[str, ...]]:
     """What lies on disk, looked for in the ledgers; a replay of a prefix left nothing that is declared."""
     if inputs.scope is None:
-        return match_ledger(inputs.straight, inputs.rerun, inputs.resumed)
+        return match_outputs(inputs.straight, inputs.rerun, inputs.resumed)
     if inputs.replay is not None:
         return Testimony(tensors_on_disk=0, found_in_ledger=0, missing=()), ()
     return match_checkpoints(inputs.straight, inputs.rerun, inputs.resumed)
@@ -234,50 +232,6 @@ def _with_weights_moved(inputs: VerdictInputs) -> tuple[ControlResult, ...]:
     if "weights_moved" not in given and inputs.straight is not None and inputs.replay is None:
         given["weights_moved"] = check_weights_moved(inputs.straight)
     return tuple(sorted(given.values(), key=lambda control: CONTROLS.index(control.name)))
-
-
-def _control_problems(inputs: VerdictInputs, controls: tuple[ControlResult, ...]) -> tuple[str, ...]:
-    """Controls that were not detected, and those that a certify needs and did not make."""
-    needed = CONTROLS if inputs.replay is None else ()
-    left_out = {*unmade(inputs), *(() if inputs.interruptions else ("flip_optim",)), *(one.name for one in controls)}
-    passed = [f"negative control {one.name} was not detected: {one.detail}" for one in controls if not one.detected]
-    missing = [
-        f"negative control {name} was not made: nobody knows whether the comparison can fail"
-        for name in needed
-        if name not in left_out
-    ]
-    return (*passed, *missing)
-
-
-def _problems(
-    inputs: VerdictInputs,
-    results: CheckResults,
-    blind_spots: tuple[str, ...],
-    testimony: Testimony,
-    unread: tuple[str, ...],
-) -> tuple[str, ...]:
-    """Every reason why this cannot be certified, apart from a divergence and the review."""
-    found = [*inputs.problems]
-    for name, one in results.items():
-        found += one.problems
-        # Why a replay did not take place stands in its problems.
-        if one.check.required and one.check.verdict == "NOT_CHECKED" and name != "replay":
-            found.append(f"{name} is required and was not checked: {one.check.reason}")
-    if inputs.straight is None:
-        return tuple(found)
-    found += blind_spots
-    if inputs.stopped_at is not None and not any(
-        result.check.verdict == "DIVERGED" for name, result in results.items() if name != "rebuild"
-    ):
-        at = inputs.stopped_at
-        found.append(f"every training was stopped at step {at.step} of {at.trajectory}/{at.run}, which differed there")
-    found += gpu_problems(inputs.straight, len(inputs.gpus))
-    found += unread
-    if testimony.missing:
-        total, num = testimony.tensors_on_disk, testimony.tensors_on_disk - testimony.found_in_ledger
-        what = "outputs" if inputs.scope is None else "checkpoints"
-        found.append(f"{num} of {total} tensors of the {what} are in no recorded state: {testimony.missing[0]}")
-    return tuple(found)
 
 
 def _is_final_state_equal(results: CheckResults) -> bool | None:
@@ -317,6 +271,7 @@ def _files(results: CheckResults) -> tuple[File, ...]:
             equal=file.is_equal,
             content=None if file.content is None else str(file.content),
             num_tensors=file.num_tensors,
+            same_bytes=file.same_bytes,
         )
         for path, file in sorted(best.items())
     )
@@ -334,7 +289,6 @@ def _interruption(inputs: VerdictInputs, place: int, kill: Fault) -> Interruptio
         micro_batch=kill.micro_batch,
         byte=kill.byte,
         by=kill.by,
-        rank=kill.rank,
         run=place + 1,
         signal="SIGXFSZ" if code == SIGXFSZ_EXIT_CODE else "SIGKILL" if is_killed else None,
         exit_code=code,

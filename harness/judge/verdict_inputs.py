@@ -15,6 +15,7 @@ from harness.documents.verdict import (
     Check,
     ControlResult,
     EnvironmentChange,
+    LeftOut,
     ReplayedRecord,
     Restored,
     Review,
@@ -162,6 +163,7 @@ class VerdictInputs:
         gpus: the UUIDs that every process was given.
         environment: without a container, the interpreter and how it differs from the image's lock.
         problems: what went wrong outside of the evidence; any makes the whole INCONCLUSIVE.
+        log_ends: how each run that failed ended, and the last lines of its log, by the run's name.
         review: judges the checklist; None if nothing was reviewed.
         replay: what only a replay has; None for a certify.
     """
@@ -184,6 +186,7 @@ class VerdictInputs:
     gpus: tuple[str, ...] = ()
     environment: EnvironmentFacts | None = None
     problems: tuple[str, ...] = ()
+    log_ends: Mapping[str, str] = field(default_factory=dict)
     review: Reviewer | None = None
     scope: Prefix | None = None
     stopped_at: StoppedAt | None = None
@@ -193,6 +196,21 @@ class VerdictInputs:
     def is_locked(self) -> bool:
         """Whether the packages are those of the lock: in a container always."""
         return self.environment is None or self.environment.is_locked
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What went wrong with the runs, as the host saw it."""
+        return (*self.problems, *self.log_ends.values())
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What volatile keys took out of JSON documents, in the training that left most of it."""
+        most: dict[tuple[str, str], int] = {}
+        for trajectory in (self.straight, self.rerun, self.resumed):
+            for file in trajectory.files if trajectory is not None else ():
+                for key, num in file.content.left_out if file.content is not None else ():
+                    most[file.path, key] = max(num, most.get((file.path, key), 0))
+        return tuple(LeftOut(path=path, key=key, num_values=num) for (path, key), num in sorted(most.items()))
 
     @property
     def stop(self) -> Fault | None:

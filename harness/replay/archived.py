@@ -248,7 +248,8 @@ def _straight(record: Record, files: Files, *, has_files: bool) -> TrajectoryEvi
     runs = record.runs.get(_STRAIGHT, ())
     declared = record.experiment
     globs = (declared.outputs, declared.checkpoints) if has_files else ((), ())
-    return load_trajectory(files.below(_STRAIGHT), "record", runs, *globs, declared.policy.volatile)
+    derived = declared.derived if has_files else ()
+    return load_trajectory(files.below(_STRAIGHT), "record", runs, *globs, declared.policy.volatile, derived=derived)
 
 
 def _document(files: Files, name: str) -> dict[str, Any]:

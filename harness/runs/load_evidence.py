@@ -6,7 +6,6 @@ problem in words: a run without whole evidence is INCONCLUSIVE, never a tracebac
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
@@ -36,6 +35,7 @@ def load_trajectory(
     checkpoints: Iterable[str] = (),
     volatile: Iterable[str] = (),
     known: dict[tuple[str, Digest], Content] | None = None,
+    derived: Iterable[str] = (),
 ) -> TrajectoryEvidence:
     """Read everything that a trajectory left behind.
 
@@ -48,11 +48,13 @@ def load_trajectory(
         volatile: keys of files' values that may differ.
         known: contents by kind of file and sha256, read and added to: give several trajectories with the same
             `volatile` the same one, and files with equal bytes are read once.
+        derived: globs of outputs that are computed from the weights.
     """
     problems: list[str] = []
     folder = as_files(source)
     runs = tuple(_load_run(folder, record) for record in records)
-    output_globs, checkpoint_globs, keys = tuple(outputs), tuple(checkpoints), tuple(volatile)
+    derived_globs, checkpoint_globs, keys = tuple(derived), tuple(checkpoints), tuple(volatile)
+    output_globs = (*outputs, *derived_globs)
     try:
         paths = list(folder.walk("output"))
     except EvidenceError as error:
@@ -64,41 +66,20 @@ def load_trajectory(
         if role is not None and not is_regular:
             problems.append(f"{name}: output/{clean(path)} is no regular file, so it is not read")
         elif role is not None:
-            files.append(_load_file(folder.below("output"), path, role, keys, {} if known is None else known))
+            file = _load_file(folder.below("output"), path, role, keys, {} if known is None else known)
+            files.append(dataclasses.replace(file, is_derived=_role(path, derived_globs, ()) is not None))
     return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems))
 
 
 def _load_run(folder: Files, record: RunRecord) -> RunEvidence:
     own = folder.below(f"runs/{record.number}")
-    try:
-        files = _ledgers(folder, record.number)
-    except EvidenceError as error:
-        return dataclasses.replace(_load_rank(own, record, 0, [""]), problem=error.problem)
-    first, *others = (_load_rank(own, record, rank, files[rank]) for rank in sorted({0: [""], **files}))
-    return dataclasses.replace(first, ranks=tuple(others))
-
-
-def _ledgers(folder: Files, number: int) -> dict[int, list[str]]:
-    """What stands after `ledger` in the names of a run's ledgers, by rank: nothing, `-2`, `-rank1`, `-rank1-2` ..."""
-    own = f"runs/{number}"
-    found: dict[int, list[str]] = {0: []}
-    for path, _ in folder.walk(own) if folder.exists(own) else ():
-        if match := re.fullmatch(r"ledger((?:-rank([1-9][0-9]{0,3}))?(?:-[0-9]{1,9})?)\.jsonl", path):
-            found.setdefault(int(match[2] or 0), []).append(match[1])
-    found[0] = found[0] or [""]
-    return found
-
-
-def _load_rank(own: Files, record: RunRecord, rank: int, suffixes: list[str]) -> RunEvidence:
-    """What one rank left. Of several processes the one that trained counts; that several trained is told."""
-    suffix, extra = _trained(own, suffixes)
     name = f"{record.trajectory}/{record.number}"
     # A process that was killed, by plan or not, may leave a torn last line; the exit code is judged elsewhere.
     killed = record.exit_code != 0 or record.is_planned_kill
+    evidence = RunEvidence(record=record, ledger=None)
     problems: list[str] = []
 
-    def attempt(stem: str, read: Callable[[Data, str], T], is_needed: bool, max_bytes: int) -> T | None:
-        file = f"{stem}{suffix}.jsonl"
+    def attempt(file: str, read: Callable[[Data, str], T], is_needed: bool, max_bytes: int) -> T | None:
         try:
             if not is_needed and not own.exists(file):
                 return None
@@ -108,22 +89,27 @@ def _load_rank(own: Files, record: RunRecord, rank: int, suffixes: list[str]) ->
             return None
 
     try:
-        data = bytes(own.read(f"ledger{suffix}.jsonl", max_bytes=MAX_FILE_BYTES))
+        data = bytes(own.read("ledger.jsonl", max_bytes=MAX_FILE_BYTES))
     except EvidenceError as error:
         problems.append(f"{name} left no ledger ({error.problem})")
         data = b""
     ledger = None
     if data:
-        ledger = attempt("ledger", lambda _, n: parse_ledger(data, n, killed=killed), True, MAX_FILE_BYTES)
+        ledger = attempt("ledger.jsonl", lambda _, n: parse_ledger(data, n, killed=killed), True, MAX_FILE_BYTES)
     elif not problems:
         problems.append(f"{name} left an empty ledger")
-    # What never trained says of itself elsewhere; it shows why there is no ledger.
-    kind = "events-other" if rank == 0 and not suffix and not own.exists("events.jsonl") else "events"
-    events = attempt(kind, lambda d, n: parse_events(bytes(d), n, killed=killed), True, MAX_FILE_BYTES)
-    sidecar = attempt("tensors", lambda d, n: parse_sidecar(d, n, killed=killed), False, MAX_FILE_BYTES)
-    progress = attempt("progress", lambda d, n: parse_progress(bytes(d), n, killed=killed), False, _MAX_PROGRESS_BYTES)
-    return RunEvidence(
-        record=record,
+    events = attempt("events.jsonl", lambda d, n: parse_events(bytes(d), n, killed=killed), True, MAX_FILE_BYTES)
+    sidecar = attempt("tensors.jsonl", lambda d, n: parse_sidecar(d, n, killed=killed), False, MAX_FILE_BYTES)
+    progress = attempt(
+        "progress.jsonl", lambda d, n: parse_progress(bytes(d), n, killed=killed), False, _MAX_PROGRESS_BYTES
+    )
+    try:
+        extra = _extra_ledgers(folder, record.number)
+    except EvidenceError as error:
+        extra = ()
+        problems.append(error.problem)
+    return dataclasses.replace(
+        evidence,
         ledger=ledger,
         ledger_bytes=data,
         extra_ledgers=extra,
@@ -131,24 +117,13 @@ def _load_rank(own: Files, record: RunRecord, rank: int, suffixes: list[str]) ->
         sidecar=sidecar,
         progress=progress or (),
         problem="; ".join(problems) or None,
-        rank=rank,
     )
 
 
-def _trained(own: Files, suffixes: list[str]) -> tuple[str, tuple[str, ...]]:
-    """Which of the processes of one rank has steps, and the ledgers of others that have some too.
-
-    A script may call a model elsewhere, to prepare its data or to look at the result: that is no second training.
-    """
-    if len(suffixes) == 1:
-        return suffixes[0], ()
-    with_steps = []
-    for suffix in sorted(suffixes, key=lambda one: (len(one), one)):
-        with contextlib.suppress(EvidenceError):
-            if b'"kind":"step"' in bytes(own.read(f"ledger{suffix}.jsonl", max_bytes=MAX_FILE_BYTES)):
-                with_steps.append(suffix)
-    first = with_steps[0] if with_steps else suffixes[0]
-    return first, tuple(f"ledger{one}.jsonl" for one in with_steps[1:])
+def _extra_ledgers(folder: Files, number: int) -> tuple[str, ...]:
+    own = f"runs/{number}"
+    paths = (path for path, _ in folder.walk(own)) if folder.exists(own) else ()
+    return tuple(path for path in paths if re.fullmatch(r"ledger-[0-9]{1,9}\.jsonl", path))
 
 
 def _load_file(

@@ -36,7 +36,7 @@ class Evidence:
 
     trajectories: Mapping[str, TrajectoryEvidence]
     controls: tuple[ControlResult, ...]
-    problems: tuple[str, ...]
+    log_ends: Mapping[str, str]
 
     @property
     def num_steps(self) -> int:
@@ -56,7 +56,14 @@ def read_evidence(record: Record, files: Files) -> Evidence:
     experiment = record.experiment
     trajectories = {
         name: load_trajectory(
-            files.below(name), name, runs, experiment.outputs, experiment.checkpoints, experiment.policy.volatile, known
+            files.below(name),
+            name,
+            runs,
+            experiment.outputs,
+            experiment.checkpoints,
+            experiment.policy.volatile,
+            known,
+            experiment.derived,
         )
         for name, runs in record.runs.items()
     }
@@ -66,7 +73,7 @@ def read_evidence(record: Record, files: Files) -> Evidence:
         cited = [check for check in record.verdict.control.controls if check.detail.endswith(EARLIER)]
         cached = tuple(one.model_copy(update={"detail": one.detail.removesuffix(EARLIER)}) for one in cited)
         checks = controls.check_all(trajectories, files, planned, cached or None)
-    return Evidence(trajectories=trajectories, controls=checks, problems=_log_ends(record, files))
+    return Evidence(trajectories=trajectories, controls=checks, log_ends=_log_ends(record, files))
 
 
 def read_straight(record: Record, files: Files) -> tuple[TrajectoryEvidence, int]:
@@ -175,10 +182,11 @@ def _check_spelling(run: RunEvidence) -> None:
             raise _tampered(f"{run.name}/tensors.jsonl, line {number}: it is not as a recorder writes it")
 
 
-def _log_ends(record: Record, files: Files) -> tuple[str, ...]:
+def _log_ends(record: Record, files: Files) -> dict[str, str]:
     """The end of the log of every run that failed, in the words of a certify."""
     runs = [run for runs in record.runs.values() for run in runs]
-    return tuple(_log_end(run, files) for run in runs if run.exit_code != 0 and not run.is_planned_kill)
+    failed = [run for run in runs if run.exit_code != 0 and not run.is_planned_kill]
+    return {f"{run.trajectory}/{run.number}": _log_end(run, files) for run in failed}
 
 
 def _log_end(run: RunRecord, files: Files) -> str:

@@ -125,7 +125,7 @@ def verdict_inputs_of(record: Record, evidence: Evidence, review: Basis | None) 
         rebuild=record.rebuild,
         gpus=verdict.gpus,
         environment=verdict.environment,
-        problems=evidence.problems,
+        log_ends=evidence.log_ends,
         review=None if review is None else reviewer_of(review),
         scope=record.scope,
         stopped_at=verdict.stopped_at,
@@ -165,7 +165,7 @@ def _replay_inputs(record: Record, evidence: Evidence, recorded: RecordedTrainin
         controls=evidence.controls,
         gpus=verdict.gpus,
         environment=verdict.environment,
-        problems=evidence.problems,
+        problems=tuple(evidence.log_ends.values()),
         scope=record.scope,
         replay=ReplayInputs(
             training=recorded,

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.documents.certificate import Certificate, Predicate
 from harness.documents.document import REMEDY
+from harness.documents.verdict import NOTHING_COMPARED, has_compared_steps
 from harness.errors import TamperedError, UsageError
 from harness.signing import provenance, version1
 from harness.signing.bundle import parse_bundle
@@ -151,6 +152,9 @@ def contradiction_in(predicate: Predicate) -> str | None:
         *(f"review {item}" for item, state in checklist.items() if state == "vetoed"),
         *(f"problem: {text[:80]}" for text in predicate.problems),
     ]
+    compared = {name: (check.verdict, check.compared.steps) for name, check in predicate.checks.items()}
+    if not has_compared_steps(compared):
+        against.append(f"its checks: {NOTHING_COMPARED}")
     return f"it says {word}, and otherwise of {against[0]}" if against else None
 
 

@@ -113,7 +113,7 @@ class CertifySession(Training):
                 rerun=evidence.get(campaign.RERUN),
                 resumed=evidence.get(campaign.RESUMED),
                 controls=checks,
-                problems=self.log_ends(records),
+                log_ends=self.log_ends(records),
                 stopped_at=self.monitor.found,
                 review=self._reviewer(),
             )

@@ -110,7 +110,7 @@ class Training:
             evidence = self.load(campaign.STRAIGHT, records[campaign.STRAIGHT], {})
         stop = None if context.scope is None else context.scope.stop
         found = trajectory_problems(evidence, steps=context.experiment.steps, kills=(), stop=stop)
-        problems = (*found, *gpu_problems(evidence, len(ready.gpus)), *self.log_ends(records))
+        problems = (*found, *gpu_problems(evidence, len(ready.gpus)), *self.log_ends(records).values())
         return Trained(evidence=evidence, ready=ready, materials=materials, problems=problems)
 
     @contextlib.contextmanager
@@ -188,18 +188,25 @@ class Training:
         """What a trajectory left behind, read; `known` as `load_trajectory` has it."""
         declared = self.experiment
         return load_trajectory(
-            self.folder / name, name, runs, declared.outputs, declared.checkpoints, declared.policy.volatile, known
+            self.folder / name,
+            name,
+            runs,
+            declared.outputs,
+            declared.checkpoints,
+            declared.policy.volatile,
+            known,
+            declared.derived,
         )
 
-    def log_ends(self, records: campaign.Records) -> tuple[str, ...]:
+    def log_ends(self, records: campaign.Records) -> dict[str, str]:
         """The end of the log of every run that failed."""
         failed = [run for runs in records.values() for run in runs if run.exit_code != 0 and not run.is_planned_kill]
-        return tuple(
-            f"{run.trajectory}/{run.number} ended with {describe_exit(run.exit_code)}"
+        return {
+            f"{run.trajectory}/{run.number}": f"{run.trajectory}/{run.number} ended with {describe_exit(run.exit_code)}"
             f"{': ' + run.error if run.error else ''}\n"
             f"{last_lines(self.folder / run.trajectory / f'log-{run.number}.txt')}"
             for run in failed
-        )
+        }
 
     def _fetch_inputs(self) -> dict[str, Path]:
         """Every input, fetched and verified."""

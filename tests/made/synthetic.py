@@ -118,6 +118,7 @@ class Quirks:
     claims_step: int | None = None
     source: str | None = None
     no_saves: bool = False
+    stops_at: int | None = None
     unknown_at_start: tuple[tuple[str, str], ...] = ()
     rename_at_start: tuple[tuple[str, str, str], ...] = ()
 
@@ -139,6 +140,7 @@ class Process:
             state.moments[name].view("<u4")[0] ^= 1 << 22
             self.fault(Fault(kind="flip_optim", step=0), tensor=f"{name}.exp_avg")
         self.whole("start", state, schema=1, step_source=quirks.source or self.source(state))
+        steps = min(steps, quirks.stops_at or steps)
         while state.step < steps:
             number = state.step + 1
             if kill and kill.kind == "before_step" and kill.step == number:

@@ -141,7 +141,7 @@ def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
             interruptions=(),
             straight=evidence,
             controls=checks,
-            problems=session.log_ends({"straight": records}),
+            log_ends=session.log_ends({"straight": records}),
             replay=ReplayInputs(training=record.recorded, recorder=str(recorder), tier=tier_of(archived, today, {}, 0)),
         )
         keep_copy(record, session.folder / "record")

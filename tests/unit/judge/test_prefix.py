@@ -138,7 +138,13 @@ def test_a_run_that_is_missing_is_not_taken_for_a_kill_that_was_left_out():
 
 def test_without_outputs_the_recorded_weights_are_looked_for_in_the_checkpoints():
     document = judged()
-    assert document["testimony"] == {"tensors_on_disk": 27, "found_in_ledger": 27, "missing": []}
+    assert document["testimony"] == {
+        "tensors_on_disk": 27,
+        "found_in_ledger": 27,
+        "missing": [],
+        "in_checkpoints": 0,
+        "derived": 0,
+    }
 
 
 def test_checkpoints_that_hold_other_weights_than_were_recorded_are_no_testimony():

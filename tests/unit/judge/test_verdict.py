@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from harness.documents.digest import sha256
 from harness.documents.run import Fault
 from harness.documents.verdict import ControlResult
+from harness.evidence.content import read_content
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Rebuild, VerdictInputs
 from harness.review.reviewer import reviewer_of
@@ -66,7 +68,13 @@ def test_a_training_that_repeats_and_survives_its_kill_is_certified():
     }
     assert document["compared"]["steps"] == STEPS + 4
     assert (document["first_divergence"], document["cause"], document["final_state_equal"]) == (None, None, True)
-    assert document["testimony"] == {"tensors_on_disk": 9, "found_in_ledger": 9, "missing": []}
+    assert document["testimony"] == {
+        "tensors_on_disk": 9,
+        "found_in_ledger": 9,
+        "missing": [],
+        "in_checkpoints": 0,
+        "derived": 0,
+    }
     assert document["control"]["failed_as_it_must"] is True
 
 
@@ -310,33 +318,48 @@ def test_a_checkpoint_that_differs_diverges():
 BROKEN = Quirks(forget=("rng",))
 
 
-@pytest.mark.parametrize("quirks", [Quirks(), BROKEN], ids=["equal bits", "different bits"])
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda t: with_run(t, 2, record_exit_code=137, record_oom_killed=True), "ran out of memory"),
-        (lambda t: with_run(t, 2, record_error="the engine stopped answering"), "the engine stopped answering"),
-        (lambda t: with_run(t, 2, record_exit_code=1), "ended with exit code 1"),
-        (lambda t: with_run(t, 1, record_oom_killed=True), "ran out of memory"),
-        (lambda t: with_run(t, 1, record_exit_code=0, record_killed_by=None), "never landed: the run finished"),
-        (lambda t: with_run(t, 1, record_exit_code=86, record_killed_by=None), "nobody killed the waiting process"),
-        (lambda t: with_run(t, 1, record_exit_code=1, record_killed_by=None), "instead of the kill"),
-        (lambda t: with_run(t, 1, record_killed_by="outside"), "was to come from self and came from outside"),
-        (lambda t: with_run(t, 1, events=()), "no event of it was recorded"),
-        (lambda t: with_run(t, 2, ledger=None), "left no ledger"),
-        (lambda t: with_run(t, 1, ledger=None), "left no ledger"),
-        (lambda t: with_run(t, 2, problem="resumed/2/ledger.jsonl, line 3: found"), "line 3: found"),
-        (lambda t: with_run(t, 2, extra_ledgers=("ledger-2.jsonl",)), "more than one process trained"),
-        (lambda t: with_run(t, 2, ledger=replace(t.runs[1].ledger, end=None)), "the ledger has no end"),
-        (lambda t: replace(t, runs=t.runs[:1]), "1 of 2 runs took place"),
-        (lambda t: replace(t, problems=("output cannot be listed",)), "output cannot be listed"),
-    ],
-)
-def test_a_fault_in_the_interrupted_training_makes_resume_inconclusive(quirks, change, words):
-    document = judged(resumed=change(resumed(quirks=quirks)))
+FAULTS = [
+    (lambda t: with_run(t, 2, record_exit_code=137, record_oom_killed=True), "ran out of memory"),
+    (lambda t: with_run(t, 2, record_error="the engine stopped answering"), "the engine stopped answering"),
+    (lambda t: with_run(t, 2, record_exit_code=1), "ended with exit code 1"),
+    (lambda t: with_run(t, 2, record_exit_code=139), "ended with exit code 139"),
+    (lambda t: with_run(t, 1, record_oom_killed=True), "ran out of memory"),
+    (lambda t: with_run(t, 1, record_exit_code=0, record_killed_by=None), "never landed: the run finished"),
+    (lambda t: with_run(t, 1, record_exit_code=86, record_killed_by=None), "nobody killed the waiting process"),
+    (lambda t: with_run(t, 1, record_exit_code=1, record_killed_by=None), "instead of the kill"),
+    (lambda t: with_run(t, 1, record_killed_by="outside"), "was to come from self and came from outside"),
+    (lambda t: with_run(t, 1, events=()), "no event of it was recorded"),
+    (lambda t: with_run(t, 2, problem="resumed/2/ledger.jsonl, line 3: found"), "line 3: found"),
+    (lambda t: with_run(t, 2, ledger=replace(t.runs[1].ledger, end=None)), "the ledger has no end"),
+    (lambda t: replace(t, problems=("output cannot be listed",)), "output cannot be listed"),
+]
+LOST = [
+    (lambda t: with_run(t, 2, ledger=None), "left no ledger"),
+    (lambda t: with_run(t, 1, ledger=None), "left no ledger"),
+    (lambda t: with_run(t, 2, extra_ledgers=("ledger-2.jsonl",)), "more than one process trained"),
+    (lambda t: replace(t, runs=t.runs[:1]), "1 of 2 runs took place"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), [*FAULTS, *LOST])
+def test_a_fault_in_the_interrupted_training_makes_resume_inconclusive(change, words):
+    document = judged(resumed=change(resumed()))
     assert oracle(document, "resume") == "INCONCLUSIVE"
     assert oracle(document, "rerun") == "CERTIFIED"
     assert_inconclusive(document, words)
+
+
+@pytest.mark.parametrize(("change", "words"), LOST)
+def test_evidence_that_is_lost_proves_nothing(change, words):
+    assert_inconclusive(judged(resumed=change(resumed(quirks=BROKEN))), words)
+
+
+@pytest.mark.parametrize(("change", "words"), FAULTS)
+def test_a_difference_that_is_proven_outranks_whatever_goes_wrong_beside_it(change, words):
+    document = judged(resumed=change(resumed(quirks=BROKEN)))
+    assert (document["verdict"], oracle(document, "resume")) == ("DIVERGED", "DIVERGED")
+    assert document["first_divergence"]["stream"] == "rng"
+    assert document["cause"]["class"] == "rng_not_restored"
 
 
 @pytest.mark.parametrize(
@@ -350,16 +373,130 @@ def test_a_fault_in_the_interrupted_training_makes_resume_inconclusive(quirks, c
     ],
 )
 def test_a_fault_in_the_straight_training_leaves_everything_open(change, words):
-    document = judged(straight=change(straight()), rerun=straight("rerun", Quirks(noise=(2, "loss"))))
+    document = judged(straight=change(straight()))
     assert {oracle(document, "rerun"), oracle(document, "resume")} == {"INCONCLUSIVE"}
     assert_inconclusive(document, words)
 
 
 def test_a_fault_in_the_second_run_leaves_rerun_open():
-    broken = with_run(straight("rerun", Quirks(noise=(2, "loss"))), 1, record_exit_code=1)
-    document = judged(rerun=broken)
+    document = judged(rerun=with_run(straight("rerun"), 1, record_exit_code=1))
     assert oracle(document, "rerun") == "INCONCLUSIVE"
     assert_inconclusive(document, "rerun/1 ended with exit code 1")
+
+
+def test_a_second_run_that_differs_before_it_fails_has_diverged():
+    document = judged(rerun=with_run(straight("rerun", Quirks(noise=(2, "loss"))), 1, record_exit_code=1))
+    assert (document["verdict"], document["first_divergence"]["step"]) == ("DIVERGED", 2)
+
+
+def test_steps_that_a_second_run_gave_again_before_it_failed_are_enough_for_the_resumes_difference():
+    document = judged(
+        rerun=with_run(straight("rerun"), 1, record_exit_code=1), resumed=resumed(quirks=Quirks(forget=("rng",)))
+    )
+    assert (oracle(document, "rerun"), oracle(document, "resume")) == ("INCONCLUSIVE", "DIVERGED")
+
+
+def test_two_trainings_that_end_by_themselves_at_different_steps_have_diverged():
+    shorter = resumed(quirks=Quirks(stops_at=7))
+    document = judged(resumed=shorter)
+    assert (oracle(document, "rerun"), oracle(document, "resume")) == ("CERTIFIED", "DIVERGED")
+    first = document["first_divergence"]
+    assert (first["stream"], first["step"], first["left"], first["right"]) == ("step", 8, "8 steps", "7 steps")
+    assert document["cause"]["class"] == "ends_at_another_step"
+
+
+# --- a resume that crashes --------------------------------------------------------------------------------------------
+
+CRASH = "resumed/2 ended with exit code 1\n  | Traceback (most recent call last):\n  | {}"
+
+
+def crashed(text, code=1, **changes):
+    trajectory = resumed()
+    ledger = trajectory.runs[1].ledger
+    changes = {"ledger": replace(ledger, end=None, steps=ledger.steps[:1]), **changes}
+    return judged(
+        resumed=with_run(trajectory, 2, record_exit_code=code, **changes), log_ends={"resumed/2": CRASH.format(text)}
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KeyError: 'scheduler'",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'last.pt'",
+        "safetensors_rust.SafetensorError: Error while deserializing header",
+        "ValueError: Can't find a valid checkpoint at checkpoint-8",
+        "RuntimeError: PytorchStreamReader failed reading zip archive",
+        "RuntimeError: CUDA error: device-side assert triggered",
+        "no checkpoint: giving up",
+    ],
+)
+@pytest.mark.parametrize("is_before_its_first_step", [True, False])
+def test_a_resume_that_ends_with_an_exception_after_a_landed_kill_has_diverged(text, is_before_its_first_step):
+    lost = {"ledger": None, "sidecar": None, "problem": "resumed/2 left no ledger"} if is_before_its_first_step else {}
+    document = crashed(text, **lost)
+    assert (document["verdict"], oracle(document, "resume")) == ("DIVERGED", "DIVERGED"), document["problems"]
+    assert document["cause"]["class"] == "resume_crashed"
+    assert any(text in line for line in document["cause"]["evidence"])
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", 1),
+        ("MemoryError", 1),
+        ("OSError: [Errno 28] No space left on device", 1),
+        ("RuntimeError: CUDA error: unspecified launch failure", 1),
+        ("RuntimeError: [enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory", 1),
+        ("", 137),
+        ("", 139),
+        ("sh: python: not found", 127),
+    ],
+)
+def test_a_resume_that_the_machine_ended_has_not_diverged(text, code):
+    assert crashed(text, code)["verdict"] == "INCONCLUSIVE"
+
+
+def test_a_resume_that_crashes_where_the_kill_before_it_did_not_land_says_nothing():
+    trajectory = with_run(resumed(), 1, record_exit_code=3, record_killed_by=None)
+    trajectory = with_run(trajectory, 2, record_exit_code=1, ledger=None, sidecar=None)
+    assert judged(resumed=trajectory)["verdict"] == "INCONCLUSIVE"
+
+
+def test_the_file_that_a_kill_tore_is_named():
+    kill = Fault(kind="in_write", step=6, byte=40)
+    trajectory = with_run(resumed((kill,)), 2, record_exit_code=1, ledger=None, sidecar=None)
+    document = judged(resumed=trajectory, interruptions=(kill,), log_ends={"resumed/2": CRASH.format("KeyError: 1")})
+    assert document["cause"]["class"] == "resume_crashed"
+    assert any("checkpoints/step6.safetensors was being written" in text for text in document["cause"]["evidence"])
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def with_value(trajectory, path, text):
+    """The trajectory with one more value in a file."""
+    files = [
+        replace(f, content=replace(f.content, values=(*f.content.values, ("more", text))), sha256=None)
+        if f.path == path
+        else f
+        for f in trajectory.files
+    ]
+    return replace(trajectory, files=tuple(files))
+
+
+def test_a_file_that_differs_without_a_kill_does_not_silence_the_resume():
+    other = with_value(straight("rerun"), "metrics.jsonl", "1")
+    document = judged(rerun=other, resumed=resumed(quirks=BROKEN))
+    assert (oracle(document, "rerun"), oracle(document, "resume")) == ("DIVERGED", "DIVERGED")
+    assert (document["first_divergence"]["check"], document["first_divergence"]["stream"]) == ("resume", "rng")
+
+
+def test_a_file_that_differs_without_a_kill_is_not_held_against_the_resume():
+    other = with_value(straight("rerun"), "metrics.jsonl", "1")
+    document = judged(rerun=other, resumed=with_value(resumed(), "metrics.jsonl", "2"))
+    assert (oracle(document, "rerun"), oracle(document, "resume")) == ("DIVERGED", "INCONCLUSIVE")
+    assert "metrics.jsonl differs without a kill as well" in document["checks"]["resume"]["reason"]
 
 
 def test_another_number_of_steps_than_declared_is_inconclusive():
@@ -520,19 +657,50 @@ def test_a_live_control_that_nondeterminism_spoils_does_not_hide_the_divergence(
     assert judged(controls=(*good_controls("flip_param"), spoilt), rerun=noisy)["verdict"] == "DIVERGED"
 
 
+def with_foreign_weights(*, keeps_own=False, **changes):
+    """Every training with an adapter.safetensors that no state of its ledger holds, equal in all of them."""
+    file = next(f for f in straight(quirks=Quirks(learning=0.5)).files if f.path == "adapter.safetensors")
+    file = replace(file, path="average.safetensors" if keeps_own else file.path, **changes)
+    trainings = {"straight": straight(), "rerun": straight("rerun"), "resumed": resumed()}
+    return {
+        name: replace(one, files=(*(f for f in one.files if f.path != file.path), file))
+        for name, one in trainings.items()
+    }
+
+
+def test_a_tensor_that_no_state_holds_is_compared_and_told():
+    document = judged(**with_foreign_weights(keeps_own=True))
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert any("where 9 of 18 tensors of the outputs come from" in text for text in document["not_checked"])
+
+
+def test_outputs_that_are_declared_as_derived_need_no_state():
+    document = judged(**with_foreign_weights(is_derived=True))
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert any("9 are declared as derived" in text for text in document["not_checked"])
+
+
+def test_outputs_that_are_in_a_checkpoint_need_no_state():
+    changed = with_foreign_weights()
+    for name, one in changed.items():
+        output = next(f for f in one.files if f.path == "adapter.safetensors")
+        copy = replace(output, path="checkpoints/average.safetensors", role="checkpoint")
+        changed[name] = replace(one, files=(*one.files, copy))
+    document = judged(**changed)
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert document["testimony"]["in_checkpoints"] == 9
+
+
+def test_a_derived_file_that_differs_has_diverged():
+    changed = with_foreign_weights(is_derived=True)
+    changed["rerun"] = with_value(changed["rerun"], "adapter.safetensors", "other")
+    assert judged(**changed)["verdict"] == "DIVERGED"
+
+
 def test_weights_on_disk_that_no_ledger_knows_are_inconclusive():
-    changed = straight(quirks=Quirks(learning=0.5)).files
-    documents = [t.files for t in (straight(), straight("rerun"), resumed())]
-    swapped = [
-        tuple(next(c for c in changed if c.path == f.path) if f.path == "adapter.safetensors" else f for f in fs)
-        for fs in documents
-    ]
-    document = judged(
-        straight=replace(straight(), files=swapped[0]),
-        rerun=replace(straight("rerun"), files=swapped[1]),
-        resumed=replace(resumed(), files=swapped[2]),
-    )
-    assert_inconclusive(document, "9 of 9 tensors of the outputs are in no recorded state")
+    document = judged(**with_foreign_weights())
+    assert_inconclusive(document, "none of the 9 tensors of the outputs is in a recorded state")
+    assert "`derived`" in document["summary"]
     assert document["testimony"]["missing"][0] == "rerun: adapter.safetensors: layers.0.weight"
     assert {oracle(document, name) for name in document["checks"]} == {"CERTIFIED"}
 
@@ -544,7 +712,13 @@ def test_weights_that_were_written_earlier_are_found_where_they_were_made():
     output = replace(best, role="output", path="best.safetensors", content=replace(best.content, tensors=tensors))
     files = [replace(t, files=(*t.files, output)) for t in (trajectory, straight("rerun"), resumed())]
     document = judged(straight=files[0], rerun=files[1], resumed=files[2])
-    assert document["testimony"] == {"tensors_on_disk": 18, "found_in_ledger": 18, "missing": []}
+    assert document["testimony"] == {
+        "tensors_on_disk": 18,
+        "found_in_ledger": 18,
+        "missing": [],
+        "in_checkpoints": 0,
+        "derived": 0,
+    }
     assert document["verdict"] == "CERTIFIED"
 
 
@@ -552,6 +726,64 @@ def test_a_sidecar_that_its_ledger_does_not_vouch_for_proves_nothing():
     other = straight(quirks=Quirks(learning=0.5))
     forged = with_run(straight(), 1, sidecar=other.runs[0].sidecar)
     assert_inconclusive(judged(straight=forged), "hash to")
+
+
+# --- what repeats itself and says nothing -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("required", [(), ("rebuild",)])
+def test_nothing_is_certified_without_a_step_that_was_compared(required):
+    for changes in ({"rerun": None, "resumed": None, "interruptions": ()}, {}):
+        if not changes:
+            steps = replace(straight().runs[0].ledger, steps=())
+            changes = {"rerun": with_run(straight("rerun"), 1, ledger=steps), "resumed": None, "interruptions": ()}
+        document = judged(required=required, controls=good_controls(), **changes)
+        assert document["verdict"] == "INCONCLUSIVE"
+
+
+def nan_losses(trajectory, first, last):
+    runs = []
+    for run in trajectory.runs:
+        steps = tuple(
+            replace(s, loss=("nan",) * len(s.loss)) if first <= s.step <= last else s for s in run.ledger.steps
+        )
+        runs.append(replace(run, ledger=replace(run.ledger, steps=steps)))
+    return replace(trajectory, runs=tuple(runs))
+
+
+def test_a_loss_that_is_nan_from_a_step_on_is_the_first_thing_said():
+    trainings = {"straight": straight(), "rerun": straight("rerun"), "resumed": resumed()}
+    document = judged(**{name: nan_losses(one, 1, 99) for name, one in trainings.items()})
+    assert_inconclusive(document, "the loss is NaN from step 1 on")
+    assert "NaN from step 1" in document["summary"]
+    once = judged(**{name: nan_losses(one, 3, 3) for name, one in trainings.items()})
+    assert once["verdict"] == "CERTIFIED"
+
+
+def test_what_volatile_keys_took_out_is_counted():
+    document = judged()
+    assert document["left_out"] == [{"path": "metrics.jsonl", "key": "seconds", "num_values": STEPS + 1}]
+    assert f"metrics.jsonl: {STEPS + 1} values of the volatile key seconds" in document["not_checked"]
+
+
+def test_an_output_of_which_nothing_is_left_is_no_output():
+    content = read_content("metrics.json", b'{"acc": 1}', ["acc"])
+    file = replace(straight().files[0], path="metrics.json", role="output", content=content, sha256=None)
+    trainings = {"straight": straight(), "rerun": straight("rerun"), "resumed": resumed()}
+    document = judged(**{name: replace(one, files=(*one.files, file)) for name, one in trainings.items()})
+    assert_inconclusive(document, "metrics.json: nothing is left to compare")
+
+
+def test_equal_content_in_other_bytes_is_told():
+    trajectory = straight("rerun")
+    files = tuple(replace(f, sha256=sha256(b"other")) if f.role == "output" else f for f in trajectory.files)
+    document = judged(rerun=replace(trajectory, files=files), resumed=None, interruptions=(), required=("rerun",))
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert [f["path"] for f in document["files"] if f["same_bytes"] is False] == [
+        "adapter.safetensors",
+        "metrics.jsonl",
+    ]
+    assert any("equal content, other bytes: 2 of" in text for text in document["not_checked"])
 
 
 # --- what was restored ------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def documents(changed=None, **changes):
 
 def judged_again(manifest, verdict, evidence):
     record = read(manifest, verdict)
-    found = Evidence(trajectories=evidence, controls=record.verdict.control.controls, problems=())
+    found = Evidence(trajectories=evidence, controls=record.verdict.control.controls, log_ends={})
     return judge(verdict_inputs_of(record, found, None))
 
 
