@@ -19,8 +19,9 @@ from harness.images.builder import build
 from harness.inputs.fetch import fetch_input
 from harness.report.text_table import text_table
 from harness.runs.container import ContainerSandbox
+from harness.runs.context import RunContext
 from harness.runs.preparation import prepare
-from harness.runs.trajectory import RunContext, run_straight
+from harness.runs.trajectory import run_straight
 from harness.system import engine
 from harness.system.project import read_experiment
 from harness.system.store import open_store

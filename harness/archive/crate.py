@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def render_crate(verdict: Verdict, manifest: Manifest, digests: Mapping[str, str
     crate = ROCrate(version=_CRATE_VERSION)
     crate.metadata.extra_terms = {term: _TERMS + term for term in _OWN_TERMS}
     # A name that is no UTF-8 has no URI that every reader would turn into the same name.
-    present = [name for name in described_files(manifest) if name in digests and clean(name) == name]
+    present = dict.fromkeys(one for one in described_files(manifest) if one in digests and clean(one) == one)
     for name in present:
         crate.add(File(crate, dest_path=name, properties=_file(name, digests[name], manifest)))
     licence = _licence_in(code)
@@ -149,7 +149,7 @@ def _things(verdict: Verdict, manifest: Manifest, licence: str | None) -> Iterat
         yield _variable_id(name), {"@type": "PropertyValue", "name": name, "value": text}
 
 
-def _runs(verdict: Verdict, manifest: Manifest, present: list[str]) -> Iterator[Entity]:
+def _runs(verdict: Verdict, manifest: Manifest, present: Collection[str]) -> Iterator[Entity]:
     """One action for each run of a training, in their order."""
     volatile = {row.run: row for row in manifest.volatile.runs}
     last = {run.trajectory: run.number for run in manifest.runs}
@@ -170,7 +170,7 @@ def _runs(verdict: Verdict, manifest: Manifest, present: list[str]) -> Iterator[
         yield f"#run-{quote(name)}", {**action, **image, **_times(volatile.get(name)), **_status(run)}
 
 
-def _judging(verdict: Verdict, manifest: Manifest, present: list[str]) -> dict[str, Any]:
+def _judging(verdict: Verdict, manifest: Manifest, present: Collection[str]) -> dict[str, Any]:
     """The action of comparing and judging."""
     return {
         "@type": "CreateAction",

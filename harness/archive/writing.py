@@ -7,6 +7,7 @@ target and renamed at the end, so that nobody sees half of one, and every file i
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from harness.images.oci_documents import Blob
 from harness.signing.keys import Signing
 from harness.signing.public_key import KEY_FILE
 from harness.signing.statements import statements
-from harness.system.store import Progress, disk_errors, replaced
+from harness.system.store import Progress, disk_errors
 
 BUNDLE = "certificate.intoto.jsonl"
 PUBLISHED = ("manifest.json", "verdict.json", "straight/run-1.json", "straight/runs/1/ledger.jsonl")
@@ -100,12 +101,11 @@ def write_archive(
     beside = (*full.packages.values(), *full.image_sources) if full else ()
     sources = {source.blob: source for source in (*evidence.values(), *documents, *beside)}
     progress(f"writing {target.name}, {sum(blob.size for blob in sources) / 1e6:.0f} MB")
-    with disk_errors("writing the archive"), replaced(target) as temporary:
-        written = oci_documents.write_blob(temporary, _chunks(index, sources.values()))
+    digest, size = _write(target, index, sources.values())
     return ArchiveResult(
         path=target,
-        digest=written.digest,
-        size_bytes=written.size,
+        digest=digest,
+        size_bytes=size,
         num_files=len(run.evidence),
         num_packages=len(full.packages) if full else 0,
         image_id=full.image.image_id if full and full.image else None,
@@ -132,8 +132,12 @@ def publish(folder: Path, manifests: Path, signer: Signing) -> Path:
         for name, content in sorted(contents.items()):
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replaced(path) as temporary:
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
                 temporary.write_bytes(content)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     return target
 
 
@@ -152,6 +156,22 @@ def _evidence(run: FinishedRun, signer: Signing) -> dict[str, Source]:
             blob = Blob(run.evidence[CODE_TAR], code_tar_size(code))
             files[CODE_TAR] = Source(blob, lambda: code_tar(code))
     return {**files, **_signed(run, signer)}
+
+
+def _write(target: Path, index: bytes, sources: Iterable[Source]) -> tuple[str, int]:
+    """Write the file; returns its sha256 and size."""
+    hasher, size = hashlib.sha256(), 0
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    with disk_errors("writing the archive"):
+        try:
+            with temporary.open("wb") as output:
+                for chunk in _chunks(index, sources):
+                    hasher.update(chunk)
+                    size += output.write(chunk)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return "sha256:" + hasher.hexdigest(), size
 
 
 def _chunks(index: bytes, sources: Iterable[Source]) -> Iterator[bytes]:

@@ -73,6 +73,10 @@ class TrajectoryEvidence:
     runs: tuple[RunEvidence, ...]
     files: tuple[FileEvidence, ...]
     problems: tuple[str, ...] = ()
+    _by_path: dict[str, FileEvidence] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._by_path.update((file.path, file) for file in self.files)
 
     @property
     def last(self) -> RunEvidence | None:
@@ -81,4 +85,4 @@ class TrajectoryEvidence:
 
     def file(self, path: str) -> FileEvidence | None:
         """The file at a path."""
-        return next((file for file in self.files if file.path == path), None)
+        return self._by_path.get(path)

@@ -3,11 +3,13 @@
 `inject/sitecustomize.py` loads this package under the private name `_harness_recorder`. `hooks` wraps torch once the
 script itself has imported it, `session` and `steps` turn calls into records, `streams` says what a stream consists
 of, `digest` hashes it, `numbering` finds the step that a restored state stands after, `records` and `ledger` write,
-`faults` kills.
+`faults` kills, `variation` varies what is incidental.
 What is written where is in `pipelines/README.md`.
 """
 
-from _harness_recorder import faults, hooks, ledger, steps
+import os
+
+from _harness_recorder import faults, hooks, ledger, steps, variation
 
 
 def start(run_dir: str, faults_json: str) -> None:
@@ -21,4 +23,5 @@ def start(run_dir: str, faults_json: str) -> None:
         ValueError: the list of faults is malformed.
     """
     recording = steps.TrainingSession(ledger.RunFolder(run_dir), faults.parse(faults_json))
+    recording.pace = variation.start(os.environ.get("HARNESS_VARY") or "{}")
     hooks.install(recording)

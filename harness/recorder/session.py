@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from _harness_recorder import faults as fault_points
-from _harness_recorder import ledger, numbering
+from _harness_recorder import ledger, numbering, variation
 
 
 def guarded(method: Callable) -> Callable:
@@ -44,6 +44,7 @@ class Session:
         self.is_active, self.is_busy, self.is_started = True, False, False
         self.is_saving = self.is_restoring = self.is_loading = False
         self.completed = 0
+        self.pace = variation.Pace(None)
         self.evals: list[tuple[Any, Any]] = []
         self.own_seconds = 0.0
         self.last_record_at = self.entered_at = time.perf_counter()

@@ -220,6 +220,7 @@ class TrainingSession(Session):
         self.records.step(self.completed, step, after, self._lap())
         for fault in (*self._faults("after_step", self.completed), *self._faults("stop", self.completed)):
             fault_points.die(fault, self.run.event)
+        self.pace.rest()
 
     def _lap(self) -> tuple[float, float]:
         """Return the seconds since the last record, and how many of them were the recorder's own."""

@@ -89,15 +89,12 @@ def apt_mirrors(environment: Mapping[str, str]) -> Mirrors:
         return Mirrors(places=(), web=Web(), problem=error.problem)
 
 
-LATE_PIP = PackageSources(problem="pip did not answer in time")
-
-
-def wheel_sources(environment: Mapping[str, str]) -> PackageSources:
-    """The sources that pip has."""
+def wheel_sources(environment: Mapping[str, str]) -> PackageSources | str:
+    """The sources that pip has, or why they are not known."""
     try:
         return pip_sources(environment)
     except (HarnessError, OSError) as error:
-        return PackageSources(problem=str(error).partition("\n")[0])
+        return str(error).partition("\n")[0]
 
 
 def base_need(package: BasePackage, here: Here, asked: Mirrors) -> PreflightRow:
@@ -108,18 +105,22 @@ def base_need(package: BasePackage, here: Here, asked: Mirrors) -> PreflightRow:
     return _outside("base", name, state, said, _DEBIAN_REMEDY, package.size_bytes)
 
 
-def wheel_need(name: str, version: str, wheel: Wheel, here: Here, asked: PackageSources) -> PreflightRow:
+def wheel_need(name: str, version: str, wheel: Wheel, here: Here, asked: PackageSources | str) -> PreflightRow:
     if place := here.place_of(wheel.sha256, wheel.size_bytes):
         return PreflightRow(kind="wheel", name=wheel.filename, state="present", detail=place)
+    if isinstance(asked, str):
+        return _outside("wheel", wheel.filename, "unknown", asked, ARCHIVE_REMEDY, wheel.size_bytes)
     answer = asked.wheel(name, wheel.filename, wheel.sha256, version.partition("+")[2])
-    return _outside("wheel", wheel.filename, answer.state, answer.said, ARCHIVE_REMEDY, wheel.size_bytes)
+    states: dict[str, State] = {"yes": "fetchable", "unknown": "unknown"}
+    state = states.get(answer.has, "gone")
+    return _outside("wheel", wheel.filename, state, answer.said, ARCHIVE_REMEDY, wheel.size_bytes)
 
 
 def input_need(
     value: Input,
     here: Here,
     roots: Sequence[Path],
-    pip: PackageSources,
+    pip: PackageSources | str,
     apt: Mirrors,
     env: Mapping[str, str],
 ) -> PreflightRow:
@@ -138,11 +139,18 @@ def input_need(
         state, said = apt.has(pool_paths(value.reference, value.version), None)
         return _outside("input", name, state, said, _DEBIAN_REMEDY, 0)
     if value.kind == "pypi":
-        # An experiment pins a wheel by its version and its sha256, not by its file's name.
-        answer = pip.wheel(value.reference, "", value.sha256)
-        return _outside("input", name, answer.state, answer.said, ARCHIVE_REMEDY, 0)
+        return _package(value, name, pip)
     state, said = _url_state(Web(certificates=certificates_of(env, None)), value.reference)
     return _outside("input", name, state, said, ARCHIVE_REMEDY, 0)
+
+
+def _package(value: Input, name: str, asked: PackageSources | str) -> PreflightRow:
+    """A wheel that an experiment pins by its version and its sha256, not by its file's name."""
+    if isinstance(asked, str):
+        return _outside("input", name, "unknown", asked, ARCHIVE_REMEDY, 0)
+    answer = asked.wheel(value.reference, "", value.sha256)
+    states: dict[str, State] = {"yes": "fetchable", "unknown": "unknown"}
+    return _outside("input", name, states.get(answer.has, "gone"), answer.said, ARCHIVE_REMEDY, 0)
 
 
 def _repository(value: Input, name: str, here: Here, environment: Mapping[str, str]) -> PreflightRow:

@@ -31,7 +31,6 @@ from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
 from harness.replay.availability import (
     LATE_MIRRORS,
-    LATE_PIP,
     Here,
     apt_mirrors,
     base_need,
@@ -39,6 +38,7 @@ from harness.replay.availability import (
     wheel_need,
     wheel_sources,
 )
+from harness.replay.package_sources import PackageSources
 from harness.replay.web import NUM_CONNECTIONS
 from harness.runs.request import Request
 from harness.system import engine, gpu, machine
@@ -123,8 +123,9 @@ def _tasks(
     packages = recipe.base_lock.packages if recipe.base_lock is not None and is_base_needed else ()
     needs_pip = any(not here.place_of(pin.wheel.sha256, pin.wheel.size_bytes) for pin in pins if pin.wheel)
     needs_apt = any(not here.place_of(one.sha256, one.size_bytes) for one in packages)
+    late: PackageSources | str = "pip did not answer in time"
     is_pip_needed, is_apt_needed = needs_pip or _has(inputs, "pypi"), needs_apt or _has(inputs, "deb")
-    sources = clock.start(lambda: wheel_sources(environment), LATE_PIP, is_needed=is_pip_needed)
+    sources = clock.start(lambda: wheel_sources(environment), late, is_needed=is_pip_needed)
     mirrors = clock.start(lambda: apt_mirrors(environment), LATE_MIRRORS, is_needed=is_apt_needed)
     pip, apt = sources(), mirrors()
     for pin in pins:

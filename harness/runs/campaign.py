@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 
 from harness.documents.experiment import Experiment
 from harness.documents.run import Fault, RunRecord
-from harness.runs.trajectory import RunContext, copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
+from harness.runs.context import RunContext
+from harness.runs.trajectory import copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
 from harness.system.deferred_signals import Pool, deferred
 
 STRAIGHT, RERUN, RESUMED = "straight", "rerun", "resumed"
@@ -124,8 +124,3 @@ def _threads(experiment: Experiment, cores: int) -> int:
     """Threads that one run uses, as it declares them."""
     declared = experiment.environment.get("OMP_NUM_THREADS", "")
     return int(declared) if declared.isdigit() and int(declared) > 0 else max(1, cores)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))

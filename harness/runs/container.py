@@ -39,6 +39,7 @@ class ContainerSandbox:
     """Runs each process in a fresh container."""
 
     kind = "docker"
+    is_serial = False
 
     def __init__(self, image_id: str, gpus: GpuRequest | None = None) -> None:
         self._image_id = image_id
@@ -125,7 +126,7 @@ def container_options(
     ]
     uid, gid = owner()
     return {
-        "command": list(argv),
+        "command": _numbered(argv, spec.num_processes_before),
         "entrypoint": [],
         "working_dir": spec.mounts["code"].target,
         "environment": {"HOME": "/tmp", **gpu_defaults(gpus), **spec.environment, **toolkit},
@@ -144,9 +145,17 @@ def container_options(
         "ipc_mode": "private",
         "log_config": LogConfig(type="json-file", config={"max-size": str(LOG_BYTES), "max-file": "1"}),
         "labels": {LABEL: spec.name},
-        "hostname": "trainer",
+        "hostname": spec.host_name,
         **devices,
     }
+
+
+def _numbered(argv: tuple[str, ...], num_before: int) -> list[str]:
+    """The command, started when so many process ids were used up: in a container it has the same one every time."""
+    if not num_before:
+        return list(argv)
+    script = 'i=0; while [ "$i" -lt "$0" ]; do (:); i=$((i+1)); done; exec "$@"'
+    return ["/bin/sh", "-c", script, str(num_before), *argv]
 
 
 def _device_ids(host: Mapping[str, Any]) -> list[str]:
@@ -199,6 +208,7 @@ def _outcome(
         "tmpfs": host["Tmpfs"],
         "mounts": dict(sorted(mounts.items())),
         "device_requests": host.get("DeviceRequests"),
+        "host_name": config["Hostname"],
     }
     if fallback is not None:
         settings["fallback"] = fallback

@@ -23,6 +23,7 @@ from harness.system.files import Files, as_files
 from harness.system.safe_read import clean
 
 MAX_DECLARED_BYTES = 1 << 40
+MAX_DECLARED_FILES = 10_000  # of each training; an archive holds 30,000 (`images.oci_documents.MAX_TITLES`)
 _MAX_PROGRESS_BYTES = 256 << 20
 T = TypeVar("T")
 
@@ -61,11 +62,17 @@ def load_trajectory(
         paths = []
         problems.append(error.problem)
     files = []
-    for path, is_regular in paths:
-        role = _role(path, output_globs, checkpoint_globs)
-        if role is not None and not is_regular:
+    declared = [(path, ok, role) for path, ok in paths if (role := _role(path, output_globs, checkpoint_globs))]
+    if len(declared) > MAX_DECLARED_FILES:
+        problems.append(
+            f"{name}: {len(declared)} files match `outputs` and `checkpoints`, and at most {MAX_DECLARED_FILES} are "
+            "compared and archived; let the training write fewer, larger ones"
+        )
+        declared = []
+    for path, is_regular, role in declared:
+        if not is_regular:
             problems.append(f"{name}: output/{clean(path)} is no regular file, so it is not read")
-        elif role is not None:
+        else:
             file = _load_file(folder.below("output"), path, role, keys, {} if known is None else known)
             files.append(dataclasses.replace(file, is_derived=_role(path, derived_globs, ()) is not None))
     return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems))

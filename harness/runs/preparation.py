@@ -9,8 +9,9 @@ from pathlib import Path
 
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.errors import EvidenceError
+from harness.runs.context import RunContext
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, describe_exit, owner
-from harness.runs.trajectory import RunContext
+from harness.runs.variation import AS_IT_IS, variation_of
 from harness.system.deferred_signals import Pool, wait_for
 from harness.system.store import Store, disk_errors, file_digest
 
@@ -85,14 +86,17 @@ def _convert(context: RunContext, folder: Path) -> dict[str, str]:
     mounts = context.mounts()
     mounts["prepared"] = Mount(source=output, target="/prepared", is_writable=True)
     mounts["output"] = mounts["prepared"]
+    variation = AS_IT_IS if folder.name == "1" else variation_of("prepare", 2)
     spec = ProcessSpec(
         name=f"{context.run_id}/prepare/{folder.name}",
         argv=context.experiment.prepare or (),
         mounts={key: mount for key, mount in mounts.items() if key not in {"recorder", "output"}},
-        environment=context.environment(),
+        environment=context.environment(variation),
         memory_bytes=int(context.experiment.memory_gib * (1 << 30)),
         timeout_s=_TIMEOUT_S,
         log=folder / "log.txt",
+        host_name=variation.host_name,
+        num_processes_before=variation.num_processes_before,
     )
     outcome = context.sandbox.execute(spec, lambda: _check_cancel(context))
     _check(outcome, spec.log)

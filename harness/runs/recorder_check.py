@@ -6,7 +6,8 @@ import dataclasses
 import shutil
 
 from harness.errors import HostError
-from harness.runs.trajectory import RunContext, process_spec
+from harness.runs.context import RunContext
+from harness.runs.trajectory import process_spec
 
 _TIMEOUT_S = 120
 _PROBE = """

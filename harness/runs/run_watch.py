@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.judge.first_difference import Row
 
 if TYPE_CHECKING:
-    from harness.runs.trajectory import RunContext
+    from harness.runs.context import RunContext
 
 OTHER_RANKS_WAIT_S = 15
 _TAIL_BYTES = 1 << 20

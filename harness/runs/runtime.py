@@ -15,7 +15,8 @@ from harness.judge.verdict_inputs import Rebuild
 from harness.packages.interpreter import host_python
 from harness.runs.container import ContainerSandbox
 from harness.runs.gpu_preflight import check_seen
-from harness.runs.sandbox import HostSandbox, Sandbox
+from harness.runs.host import HostSandbox
+from harness.runs.sandbox import Sandbox
 from harness.system import engine, gpu
 from harness.system.project import read_lock
 from harness.system.store import Store, file_digest

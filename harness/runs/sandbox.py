@@ -1,6 +1,6 @@
-"""Runs one process: what every sandbox takes and returns, and `HostSandbox`, which starts a process of this machine.
+"""Runs one process: what every sandbox takes and returns.
 
-`container.ContainerSandbox` starts a hardened container instead, from the same specification.
+`container.ContainerSandbox` starts a hardened container, `host.HostSandbox` a process of this machine.
 """
 
 from __future__ import annotations
@@ -8,11 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +20,6 @@ from harness.documents.gpu import GpuRequest
 from harness.documents.run import SIGKILL_EXIT_CODE
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE
 from harness.runs.gpu_faults import fault_in
-from harness.system.deferred_signals import deferred
 
 TRAINER_UID = 1000
 POLL_S = 0.1
@@ -34,13 +30,15 @@ _TAIL_BYTES = 64 << 10
 class Mount:
     """A folder or file of this machine (`source`) that the process sees, in a container under the path `target`.
 
-    One with `is_mounted` false is only a name for the path that others are mounted below.
+    One with `is_mounted` false is only a name for the path that others are mounted below. `at` is where every training
+    sees its own on a host that mounts nothing.
     """
 
     source: Path
     target: str
     is_writable: bool = False
     is_mounted: bool = True
+    at: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +52,8 @@ class ProcessSpec:
         environment: all variables but those that the sandbox itself sets.
         memory_bytes: bound of memory; swap is not given.
         log: where stdout and stderr go.
+        host_name: what the machine is called there, if the sandbox can say so.
+        num_processes_before: process ids that are used up before the process gets its own.
     """
 
     name: str
@@ -63,6 +63,8 @@ class ProcessSpec:
     memory_bytes: int
     timeout_s: int
     log: Path
+    host_name: str = "trainer"
+    num_processes_before: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,11 @@ class Sandbox(Protocol):
     """Runs one process to its end."""
 
     kind: str
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether only one process runs at a time, however many are asked for."""
+        ...
 
     def path(self, mount: Mount) -> str:
         """The path under which the process sees a mount."""
@@ -127,91 +134,6 @@ def with_gpu_fault(outcome: Outcome, log: Path) -> Outcome:
     except OSError:
         return outcome
     return dataclasses.replace(outcome, error=fault) if fault else outcome
-
-
-@contextlib.contextmanager
-def _process_group(
-    argv: Sequence[str], spec: ProcessSpec, environment: Mapping[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, of which nothing is left afterwards, whatever ends the waiting."""
-    process = None
-    try:
-        with spec.log.open("wb") as log, deferred():
-            process = subprocess.Popen(
-                argv,
-                cwd=spec.mounts["code"].source,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        yield process
-    finally:
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-class HostSandbox:
-    """A process of the host, with a given interpreter and an environment of its own; nothing isolates it."""
-
-    kind = "host"
-
-    def __init__(self, python: Path, gpus: GpuRequest | None = None) -> None:
-        self._python = python
-        self._gpus = gpus
-
-    def path(self, mount: Mount) -> str:
-        """The path under which the process sees a mount."""
-        return str(mount.source)
-
-    def execute(self, spec: ProcessSpec, watch: Watch) -> Outcome:
-        """Run the process in a group of its own, which is ended afterwards."""
-        argv = render(spec, self)
-        program = str(self._python) if argv[0] in {"python", "python3"} else argv[0]
-        home = spec.log.parent / f".home-{spec.log.stem}"
-        home.mkdir()
-        environment = self._environment(spec, home)
-        started = time.monotonic()
-        was_killed, error = False, None
-        try:
-            with _process_group((program, *argv[1:]), spec, environment) as process:
-                while process.poll() is None:
-                    if not was_killed and watch():
-                        was_killed = True
-                        os.killpg(process.pid, signal.SIGKILL)
-                    if time.monotonic() - started > spec.timeout_s:
-                        error = f"it ran longer than timeout_s: {spec.timeout_s}"
-                        os.killpg(process.pid, signal.SIGKILL)
-                    time.sleep(POLL_S)
-        finally:
-            shutil.rmtree(home, ignore_errors=True)
-        code = process.returncode
-        outcome = Outcome(
-            exit_code=128 - code if code < 0 else code,
-            # Without a control group nobody can tell our SIGKILL from the kernel's: an unplanned one is taken for it.
-            oom_killed=False,
-            was_killed_outside=was_killed,
-            error=error,
-            seconds=time.monotonic() - started,
-            settings=self._settings(),
-            volatile={"pid": process.pid},
-        )
-        return outcome if self._gpus is None else with_gpu_fault(outcome, spec.log)
-
-    def _settings(self) -> dict[str, JsonValue]:
-        gpus: list[JsonValue] = [] if self._gpus is None else list(self._gpus.uuids)
-        return {"isolation": "none", "python": str(self._python.name), "gpus": gpus}
-
-    def _environment(self, spec: ProcessSpec, home: Path) -> dict[str, str]:
-        kept = {key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ}
-        path = f"{self._python.parent}:/usr/local/bin:/usr/bin:/bin"
-        own = {**kept, "PATH": path, "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8"}
-        # Empty hides every GPU: a process that asked for none sees none, as in a container.
-        visible = "" if self._gpus is None else ",".join(self._gpus.uuids)
-        return {**own, **gpu_defaults(self._gpus), **spec.environment, "CUDA_VISIBLE_DEVICES": visible}
 
 
 def describe_exit(exit_code: int) -> str:

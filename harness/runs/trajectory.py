@@ -7,115 +7,36 @@ is writable to it.
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import json
 import os
-import shutil
-import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from harness.documents.experiment import Experiment
+from pydantic import JsonValue
+
 from harness.documents.run import FIRST_DIFFERENCE, SIGKILL_EXIT_CODE, Fault, RunRecord
-from harness.documents.scope import Prefix
-from harness.errors import EvidenceError, Interrupted
-from harness.runs.divergence_monitor import DivergenceMonitor
-from harness.runs.run_watch import Listener, RunWatch, last_fault
-from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Sandbox, owner, render
+from harness.errors import EvidenceError
+from harness.runs.context import RunContext
+from harness.runs.run_watch import RunWatch, last_fault
+from harness.runs.sandbox import Outcome, ProcessSpec, owner, render
+from harness.runs.variation import AS_IT_IS, Variation, busy_neighbour, variation_of
+from harness.runs.workspace import Workspace, workspace
+from harness.system.copies import copy_tree
+from harness.system.machine import num_cores
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
-    """Everything that the runs of one certify have in common.
-
-    Attributes:
-        folder: `runs/<experiment>/<run id>`.
-        experiment: as far as it is run.
-        inputs: where each input lies, by name.
-        scope: which prefix is run; None for the whole training.
-        monitor: sees every step of a prefix, and says which trajectories may stop.
-        cancel: set when somebody pressed Ctrl-C; every run ends and its container is removed.
-    """
-
-    experiment: Experiment
-    name: str
-    run_id: str
-    commit: str
-    sandbox: Sandbox
-    folder: Path
-    code: Path
-    config: Path
-    recorder: Path
-    inputs: Mapping[str, Path]
-    prepared: Path | None
-    listener: Listener
-    cancel: threading.Event
-    scope: Prefix | None = None
-    monitor: DivergenceMonitor | None = None
-
-    @property
-    def stops(self) -> tuple[Fault, ...]:
-        """What ends every run that lives so long: the end of the prefix, or nothing."""
-        return () if self.scope is None else (self.scope.stop,)
-
-    def is_over(self, trajectory: str) -> bool:
-        """Whether nothing is learned from more steps of a trajectory: another one, or it, has differed."""
-        return self.monitor is not None and self.monitor.is_over(trajectory)
-
-    def mounts(self) -> dict[str, Mount]:
-        """What every process sees, read-only, by the names that commands use."""
-        mounts = {
-            "code": Mount(source=self.code, target="/code"),
-            "config": Mount(source=self.config, target="/config/config.json"),
-            "recorder": Mount(source=self.recorder, target="/recorder"),
-        }
-        if self.prepared is not None:
-            mounts["prepared"] = Mount(source=self.prepared, target="/prepared")
-        return mounts | input_mounts(self.inputs, self.folder)
-
-    def cancel_if_asked(self) -> None:
-        """End this run when somebody pressed Ctrl-C.
-
-        Raises:
-            Interrupted: somebody did.
-        """
-        if self.cancel.is_set():
-            raise Interrupted("interrupted", "finished runs are kept; start again when you like")
-
-    def environment(self) -> dict[str, str]:
-        """What every process is given before its interpreter starts."""
-        return base_environment(self.experiment, self.commit)
-
-
-def base_environment(experiment: Experiment, commit: str) -> dict[str, str]:
-    """The declared environment over the defaults that repeatable Python needs."""
-    defaults = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
-    return {**defaults, **experiment.environment, "HARNESS_COMMIT": commit}
-
-
-def input_mounts(inputs: Mapping[str, Path], folder: Path) -> dict[str, Mount]:
-    """The folder `{inputs}` and, below it, each input; on the host they are links in `<folder>/inputs`.
-
-    In a container that folder is not mounted: its links would lead to paths that exist on the host only.
-    """
-    root = folder / "inputs"
-    root.mkdir(exist_ok=True)
-    mounts = {"inputs": Mount(source=root, target="/inputs", is_mounted=False)}
-    for name, path in sorted(inputs.items()):
-        with contextlib.suppress(FileExistsError):
-            (root / name).symlink_to(path)
-        mounts[f"inputs/{name}"] = Mount(source=path, target=f"/inputs/{name}")
-    return mounts
+_MAX_NAMED = 5
 
 
 def run_straight(context: RunContext, name: str, faults: tuple[Fault, ...] = ()) -> tuple[RunRecord, ...]:
     """A trajectory of one run from nothing; `faults` are those of a control."""
-    return (_run(context, name, 1, "run", faults),)
+    with workspace(context, name) as own:
+        return (_run(own, name, 1, "run", faults),)
 
 
-def run_interrupted(context: RunContext, name: str, after_first: Any = None) -> tuple[RunRecord, ...]:
+def run_interrupted(
+    context: RunContext, name: str, after_first: Callable[[], None] | None = None
+) -> tuple[RunRecord, ...]:
     """A trajectory that is killed at every interruption of the experiment and resumed after each.
 
     It stops early when a run did not die as planned: nothing after that would answer the question; also when a prefix
@@ -126,26 +47,30 @@ def run_interrupted(context: RunContext, name: str, after_first: Any = None) -> 
         name: of the trajectory.
         after_first: called when the first run has died, before the resume; a control copies its folder then.
     """
-    records: list[RunRecord] = []
+    with workspace(context, name) as own:
+        return tuple(_runs_between_kills(own, name, after_first))
+
+
+def _runs_between_kills(own: Workspace, name: str, after_first: Callable[[], None] | None) -> Iterator[RunRecord]:
+    context = own.context
     kills = [interruption.fault for interruption in context.experiment.interruptions]
     for number, fault in enumerate([*kills, None], start=1):
-        mode = "run" if number == 1 else "resume"
-        record = _run(context, name, number, mode, (fault,) if fault else ())
-        records.append(record)
+        record = _run(own, name, number, "run" if number == 1 else "resume", (fault,) if fault else ())
+        yield record
         if fault is not None and (not record.is_planned_kill or _died_at(context, record) != fault):
             break
         if context.is_over(name):
             break
         if number == 1 and after_first is not None:
             after_first()
-    return tuple(records)
 
 
 def run_resume_of_copy(context: RunContext, name: str, faults: tuple[Fault, ...]) -> tuple[RunRecord, ...]:
     """Resume once from a copy of another trajectory's folder as `copy_trajectory` left it."""
     path = context.folder / name / "run-1.json"
     first = RunRecord.load(path.read_bytes(), path.name)
-    return (first.model_copy(update={"trajectory": name}), _run(context, name, 2, "resume", faults))
+    with workspace(context, name) as own:
+        return (first.model_copy(update={"trajectory": name}), _run(own, name, 2, "resume", faults))
 
 
 def copy_trajectory(context: RunContext, source: str, name: str) -> None:
@@ -155,29 +80,60 @@ def copy_trajectory(context: RunContext, source: str, name: str) -> None:
         EvidenceError: it left something that is no file, folder or link, or the disk is full.
     """
     try:
-        shutil.copytree(context.folder / source, context.folder / name, symlinks=True)
+        copy_tree(context.folder / source, context.folder / name)
     except OSError as error:
         problem = f"what the first run of {source} left cannot be copied: {str(error)[:300]}"
         raise EvidenceError(problem, "a pipeline writes regular files below its output folder") from error
     _hand_over(context.folder / name / "output")
 
 
-def _run(context: RunContext, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
+def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
+    context = own.context
     faults = tuple(dict.fromkeys((*faults, *context.stops)))
     folder = context.folder / trajectory
-    own = folder / "runs" / str(number)
-    own.mkdir(parents=True)
+    written = folder / "runs" / str(number)
+    written.mkdir(parents=True)
     (folder / "output").mkdir(exist_ok=True)
-    _hand_over(own, folder / "output")
-    spec = process_spec(context, folder, number, mode, faults)
-    watch = RunWatch(context, trajectory, number, own)
-    outcome = context.sandbox.execute(spec, watch)
+    _hand_over(written, folder / "output")
+    variation = variation_of(trajectory, number)
+    spec = process_spec(context, folder, number, mode, faults, variation)
+    watch = RunWatch(context, trajectory, number, written)
+    with busy_neighbour(variation.pace, num_cores()):
+        outcome = context.sandbox.execute(spec, watch)
     watch.finish()
+    outcome = dataclasses.replace(outcome, error=outcome.error or _changed(own))
     record = _record(trajectory, number, mode, render(spec, context.sandbox), faults, outcome)
+    record.settings["incidental"] = _incidental(own, spec, variation, outcome)
     record = record.model_copy(update={"killed_by": _killed_by(record, watch, outcome)})
     _report_kill(context, record)
     (folder / f"run-{number}.json").write_bytes(record.write())
     return record
+
+
+def _changed(own: Workspace) -> str | None:
+    """What the run changed of what it was given, in one sentence."""
+    changed = own.changed()
+    if not changed:
+        return None
+    more = f" (and {len(changed) - _MAX_NAMED} more)" if len(changed) > _MAX_NAMED else ""
+    return (
+        f"its code or inputs changed while it ran: {', '.join(changed[:_MAX_NAMED])}{more}; write below {{output}} only"
+    )
+
+
+def _incidental(own: Workspace, spec: ProcessSpec, variation: Variation, outcome: Outcome) -> dict[str, JsonValue]:
+    """What of a run is incidental, by name: a verdict says which of it was the same in all trainings."""
+    name = spec.log.parent.name
+    return {
+        "inodes and times of the code": f"copy {name}",
+        "inputs": f"copy {name}" if own.has_own_inputs else "one for all",
+        "host name": outcome.settings.get("host_name"),
+        "process ids": f"after {variation.num_processes_before} others",
+        "hash seed": spec.environment["PYTHONHASHSEED"],
+        "time zone": spec.environment["TZ"],
+        "order of listings": "reversed" if variation.reverses_listings else "as they come",
+        "pace": "as it comes" if variation.pace is None else f"pauses and neighbours {variation.pace}",
+    }
 
 
 def _report_kill(context: RunContext, record: RunRecord) -> None:
@@ -213,21 +169,28 @@ def _died_at(context: RunContext, record: RunRecord) -> Fault:
     return next((fault for fault in record.faults if (fault.kind, fault.step) == point), record.faults[0])
 
 
-def process_spec(context: RunContext, folder: Path, number: int, mode: str, faults: tuple[Fault, ...]) -> ProcessSpec:
+def process_spec(
+    context: RunContext,
+    folder: Path,
+    number: int,
+    mode: str,
+    faults: tuple[Fault, ...],
+    variation: Variation = AS_IT_IS,
+) -> ProcessSpec:
     """How a run is started: `mode` names the experiment's command, `folder` is the trajectory's."""
     experiment = context.experiment
     mounts = context.mounts()
-    mounts["output"] = Mount(source=folder / "output", target="/out/output", is_writable=True)
-    for earlier in range(1, number + 1):
-        mounts[f"runs/{earlier}"] = Mount(
-            source=folder / "runs" / str(earlier), target=f"/out/runs/{earlier}", is_writable=earlier == number
-        )
+    mounts["output"] = context.mount(folder / "output", "/out/output", is_writable=True)
+    for earlier in map(str, range(1, number + 1)):
+        source, is_writable = folder / "runs" / earlier, earlier == str(number)
+        mounts[f"runs/{earlier}"] = context.mount(source, f"/out/runs/{earlier}", is_writable=is_writable)
     own = context.sandbox.path(mounts[f"runs/{number}"])
     inject = f"{context.sandbox.path(mounts['recorder'])}/inject"
-    environment = context.environment()
+    environment = context.environment(variation)
     chained = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{inject}:{chained}" if chained else inject
     environment["HARNESS_RUN_DIR"] = own
+    environment["HARNESS_VARY"] = variation.for_recorder
     environment["HARNESS_FAULTS"] = json.dumps([fault.to_json() for fault in faults])
     return ProcessSpec(
         name=f"{context.run_id}/{folder.name}/{number}",
@@ -237,6 +200,8 @@ def process_spec(context: RunContext, folder: Path, number: int, mode: str, faul
         memory_bytes=int(experiment.memory_gib * (1 << 30)),
         timeout_s=experiment.timeout_s,
         log=folder / f"log-{number}.txt",
+        host_name=variation.host_name,
+        num_processes_before=variation.num_processes_before,
     )
 
 

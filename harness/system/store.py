@@ -206,21 +206,14 @@ def file_digest(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A name beside a file; what is written there takes the file's place in one step, unless something is raised."""
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file in one step: a reader sees the old text or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield temporary
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a text file in one step: a reader sees the old text or the new one."""
-    with replaced(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -265,9 +258,11 @@ def point_latest(folder: Path) -> None:
     Raises:
         HostError: the disk is full.
     """
-    with disk_errors("pointing `latest` at this run"), replaced(folder.parent / "latest") as temporary:
+    link, temporary = folder.parent / "latest", folder.parent / f".latest.{os.getpid()}"
+    with disk_errors("pointing `latest` at this run"):
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(folder.name)
+        temporary.replace(link)
 
 
 def tree_digest(folder: Path) -> Digest:

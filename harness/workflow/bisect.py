@@ -25,9 +25,9 @@ from harness.judge.locate import ledger_of
 from harness.report.console import Progress
 from harness.runs.campaign import STRAIGHT
 from harness.runs.divergence_monitor import DivergenceMonitor
+from harness.runs.host import HostSandbox
 from harness.runs.request import Request
 from harness.runs.runtime import Runner
-from harness.runs.sandbox import HostSandbox
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported
 from harness.system.project import read_experiment, remember_checkout

@@ -22,9 +22,10 @@ from harness.review.reviewer import reviewer_of
 from harness.review.target import basis_of, target_of_experiment
 from harness.runs import campaign, controls
 from harness.runs.container import ContainerSandbox
+from harness.runs.context import RunContext
 from harness.runs.load_metrics import load_run_files
 from harness.runs.runtime import Runtime
-from harness.runs.trajectory import RunContext
+from harness.system import machine
 from harness.system.store import disk_errors, point_latest, write_json
 from harness.workflow.results import Result, write_documents
 from harness.workflow.training import Training
@@ -32,7 +33,7 @@ from harness.workflow.training import Training
 
 def campaign_of(experiment: Experiment, *, with_controls: bool) -> campaign.Campaign:
     """Which trajectories this machine runs for an experiment, and how many at once."""
-    planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=campaign.cores())
+    planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=machine.num_cores())
     # Runs side by side would share one GPU's memory, and what one of them takes is missing to the others.
     return dataclasses.replace(planned, num_parallel=1) if experiment.gpus else planned
 
@@ -92,6 +93,8 @@ class CertifySession(Training):
 
     def run(self, context: RunContext, *, with_controls: bool) -> tuple[campaign.Records, campaign.Campaign]:
         planned = campaign_of(context.experiment, with_controls=with_controls)
+        if context.sandbox.is_serial:
+            planned = dataclasses.replace(planned, num_parallel=1)
         with self.stage("runs", f"{', '.join(planned.trajectories)}; {planned.num_parallel} side by side"):
             return campaign.run_campaign(context, planned), planned
 

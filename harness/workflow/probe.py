@@ -10,10 +10,11 @@ from harness.documents.experiment import Experiment
 from harness.errors import EvidenceError, HostError, UsageError
 from harness.report.console import Progress
 from harness.review.evidence.vram import MAX_PROBE_BYTES, Probe, parse_probe
+from harness.runs.context import RunContext
 from harness.runs.preparation import last_lines
 from harness.runs.request import Request
 from harness.runs.sandbox import Mount, ProcessSpec, describe_exit, owner
-from harness.runs.trajectory import RunContext
+from harness.runs.variation import AS_IT_IS
 from harness.system.git import read_checkout
 from harness.system.project import read_experiment
 from harness.system.safe_read import safe_read
@@ -90,7 +91,7 @@ def run_probe(context: RunContext) -> Probe:
         name=f"{context.run_id}/probe",
         argv=command,
         mounts={**mounts, "output": Mount(source=output, target="/out/output", is_writable=True)},
-        environment=context.environment(),
+        environment=context.environment(AS_IT_IS),
         memory_bytes=int(context.experiment.memory_gib * (1 << 30)),
         timeout_s=context.experiment.timeout_s,
         log=folder / "log.txt",

@@ -29,6 +29,7 @@ from harness.judge.manifest import Materials
 from harness.judge.soundness import gpu_problems, trajectory_problems
 from harness.report.console import Progress
 from harness.runs import campaign
+from harness.runs.context import RunContext
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.preparation import last_lines, preparation_key, prepare
@@ -36,7 +37,7 @@ from harness.runs.recorder_check import check_recorder
 from harness.runs.request import Request
 from harness.runs.runtime import Runtime, RuntimeRequest, make_runtime
 from harness.runs.sandbox import describe_exit
-from harness.runs.trajectory import RunContext, run_straight
+from harness.runs.trajectory import run_straight
 from harness.system import machine
 from harness.system.git import Source
 from harness.system.store import Store, disk_errors, tree_digest

@@ -18,11 +18,12 @@ from harness.documents.digest import canonical_json
 from harness.documents.run import Fault
 from harness.inputs.fetch import fetch_input
 from harness.report.console import Progress
+from harness.runs.context import RunContext
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.preparation import preparation_key, prepare
 from harness.runs.runtime import RuntimeRequest, make_runtime
 from harness.runs.sandbox import Mount
-from harness.runs.trajectory import RunContext, run_straight
+from harness.runs.trajectory import run_straight
 from harness.system.git import read_checkout
 from harness.system.project import read_experiment
 from harness.system.store import tree_digest

@@ -11,6 +11,7 @@ from harness.documents.scope import scope_of, shortened
 from harness.runs.campaign import RERUN, RESUMED, STRAIGHT, plan_campaign, run_campaign
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.trajectory import run_interrupted, run_straight
+from harness.runs.variation import variation_of
 from tests.unit.runs.test_trajectory import context_of
 
 EXPERIMENT = """
@@ -24,18 +25,18 @@ interruptions: [{kind: after_step, step: 3}, {kind: before_write, step: 5}]
 environment: {OMP_NUM_THREADS: "1"}
 policy: {required: [rerun, resume]}
 """
-#: Trains from step 1, or from step 2 after a resume; what it records in step 6 depends on WHERE it does.
+#: Trains from step 1, or from step 2 after a resume; what it records in step 6 depends on the pace that it is told.
 JOB = """
 import json, os, time
 own = os.environ["HARNESS_RUN_DIR"]
-trajectory, _, number = own.split("/")[-3:]
+number, pace = own.rpartition("/")[2], json.loads(os.environ["HARNESS_VARY"])["pace"]
 
 def write(name, **row):
     with open(f"{own}/{name}.jsonl", "a") as file:
         file.write(json.dumps(row) + chr(10))
 
 for step in range(1 if number == "1" else 2, 1001):
-    root = "b" if step == 6 and (trajectory, number) in WHERE else "a"
+    root = "b" if step == 6 and pace == DIFFERS_AT else "a"
     write("ledger", kind="step", step=step, streams={"param": root, "rng": own}, loss=[], lr=[])
     write("progress", step=step, loss=1.0)
     for fault in json.loads(os.environ["HARNESS_FAULTS"]):
@@ -46,8 +47,9 @@ for step in range(1 if number == "1" else 2, 1001):
 """
 
 
-def prefix_of(tmp_path, steps=100, where="()"):
-    context = context_of(tmp_path, JOB.replace("WHERE", where))
+def prefix_of(tmp_path, steps=100, where=None):
+    pace = "no pace" if where is None else variation_of(*where).pace
+    context = context_of(tmp_path, JOB.replace("DIFFERS_AT", repr(pace)))
     declared = parse_experiment(EXPERIMENT, "x.yaml")
     scope = scope_of(declared, steps)
     monitor = DivergenceMonitor(STRAIGHT, RERUN)
@@ -97,7 +99,7 @@ def test_equal_trainings_run_to_the_end_of_the_prefix(tmp_path):
 
 @pytest.mark.parametrize("num_parallel", [1, 2])
 def test_a_second_straight_run_that_differs_stops_all_and_nothing_is_interrupted(tmp_path, num_parallel):
-    context = prefix_of(tmp_path, where="[('rerun', '1')]")
+    context = prefix_of(tmp_path, where=(RERUN, 1))
     started = time.monotonic()
     records = campaign(context, num_parallel)
     assert (context.monitor.found.trajectory, context.monitor.found.step) == (RERUN, 6)
@@ -110,7 +112,7 @@ def test_a_second_straight_run_that_differs_stops_all_and_nothing_is_interrupted
 
 
 def test_a_resumed_run_that_differs_is_stopped_and_the_straight_run_goes_on(tmp_path):
-    context = prefix_of(tmp_path, where="[('resumed', '2')]")
+    context = prefix_of(tmp_path, where=(RESUMED, 2))
     records = campaign(context, num_parallel=3)
     assert (context.monitor.found.trajectory, context.monitor.found.run, context.monitor.found.step) == (RESUMED, 2, 6)
     assert [one.was_stopped_early for one in records[RESUMED]] == [False, True]

@@ -5,8 +5,12 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from harness.documents.gpu import GpuRequest
-from harness.runs.sandbox import HostSandbox, Mount, ProcessSpec, describe_exit
+from harness.runs import host
+from harness.runs.host import HostSandbox
+from harness.runs.sandbox import Mount, ProcessSpec, describe_exit
 
 UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
 
@@ -36,7 +40,7 @@ def run(tmp_path, code, watch=lambda: False, gpus=None, **changes):
 def test_mounts_environment_and_log_reach_the_process(tmp_path):
     outcome = run(tmp_path, "import os, sys; print(os.environ['GREETING'], sys.argv[1], os.getcwd())")
     assert outcome.exit_code == 0
-    assert (tmp_path / "log.txt").read_text().split() == ["hello", str(tmp_path), str(tmp_path / "code")]
+    assert (tmp_path / "log.txt").read_text().split() == ["hello", "/tmp/run/out/output", "/tmp/run/code"]
 
 
 def test_secrets_of_the_caller_do_not_reach_the_process(tmp_path, monkeypatch):
@@ -117,3 +121,77 @@ def test_the_same_words_of_a_process_without_a_gpu_or_of_one_that_ended_well_mea
     assert run(tmp_path, "print('CUDA out of memory')", gpus=gpus).error is None
     killed = run(tmp_path, "import os; print('CUDA out of memory', flush=True); os.kill(os.getpid(), 9)", gpus=gpus)
     assert (killed.exit_code, killed.error) == (137, None)
+
+
+DAEMON = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(600)
+    os._exit(0)
+"""
+
+
+@pytest.fixture(params=["namespaces", "none"])
+def where(request, monkeypatch):
+    """A machine whose kernel gives namespaces, and one on which it does not."""
+    if request.param == "none":
+        monkeypatch.setattr(host, "namespaces", lambda: ())
+    elif not host.namespaces():
+        pytest.skip("no namespaces here")
+
+
+def alive(tmp_path):
+    """Whether a process that was started with this folder's path is left."""
+    return [one for one in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path / "mark").encode() in one.read_bytes()]
+
+
+@pytest.mark.usefixtures("where")
+def test_what_outlives_a_training_is_told_and_ended(tmp_path):
+    code = DAEMON + "print('trained')"
+    outcome = run(tmp_path, code, argv=("python", "job.py", str(tmp_path / "mark")))
+    assert outcome.exit_code == 0
+    assert (
+        outcome.error is not None and "left processes that outlived it" in outcome.error and "job.py" in outcome.error
+    )
+    assert not alive(tmp_path)
+
+
+@pytest.mark.usefixtures("where")
+@pytest.mark.parametrize("by", ["self", "outside"])
+def test_nothing_is_left_of_a_training_that_is_killed(tmp_path, by):
+    code = DAEMON + ("os.kill(os.getpid(), 9)" if by == "self" else "time.sleep(60)")
+    started = time.monotonic()
+    watch = (lambda: False) if by == "self" else (lambda: time.monotonic() - started > 1)
+    outcome = run(tmp_path, code, watch=watch, argv=("python", "job.py", str(tmp_path / "mark")))
+    assert (outcome.exit_code, outcome.error, outcome.was_killed_outside) == (137, None, by == "outside")
+    assert not alive(tmp_path)
+
+
+@pytest.mark.usefixtures("where")
+def test_a_program_that_is_not_there_is_told_in_the_log(tmp_path):
+    outcome = run(tmp_path, "", argv=("no-such-program",))
+    assert outcome.exit_code == 127
+    assert "no-such-program: No such file" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_training_has_temporary_folders_and_a_host_name_of_its_own(tmp_path):
+    if not host.namespaces():
+        pytest.skip("no namespaces here")
+    code = """
+import os, socket, tempfile
+from pathlib import Path
+
+import pytest
+print(socket.gethostname(), socket.gethostbyname(socket.gethostname()), tempfile.gettempdir(), os.getpid())
+for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+    assert not list(Path(folder).glob("left-*")), folder
+    (Path(folder) / "left-by-one").touch()
+"""
+    for pid in (10, 30):
+        outcome = run(tmp_path, code, host_name="trainer-7", num_processes_before=pid)
+        assert outcome.exit_code == 0, (tmp_path / "log.txt").read_text()
+        name, address, folder, found = (tmp_path / "log.txt").read_text().split()
+        assert (name, address, folder, outcome.settings["host_name"]) == ("trainer-7", "127.0.0.1", "/tmp", "trainer-7")
+        assert pid < int(found) < pid + 9

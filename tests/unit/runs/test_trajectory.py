@@ -14,8 +14,9 @@ from harness.documents.experiment import parse_experiment
 from harness.documents.run import RunRecord
 from harness.errors import EvidenceError, Interrupted
 from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign, run_campaign
-from harness.runs.sandbox import HostSandbox
-from harness.runs.trajectory import RunContext, copy_trajectory, run_interrupted, run_straight
+from harness.runs.context import RunContext
+from harness.runs.host import HostSandbox
+from harness.runs.trajectory import copy_trajectory, run_interrupted, run_straight
 
 EXPERIMENT = """
 schema: 1
@@ -70,6 +71,7 @@ class Listener:
 
 def context_of(tmp_path, code):
     (tmp_path / "code").mkdir()
+    (tmp_path / "recorder").mkdir()
     (tmp_path / "code" / "job.py").write_text(code)
     (tmp_path / "config.json").write_text("{}")
     return RunContext(

@@ -143,7 +143,9 @@ def test_a_process_that_was_just_started_when_the_signal_came_is_ended(tmp_path)
     program = f"""
 import subprocess
 from pathlib import Path
-from harness.runs import sandbox
+from harness.runs import host, sandbox
+
+host.namespaces(), host._search_paths(Path(sys.executable))
 
 class StruckPopen(subprocess.Popen):
     def __init__(self, *arguments, **options):
@@ -156,10 +158,10 @@ order = sandbox.ProcessSpec(
     name="x/1/1", argv=("sleep", "60"), mounts={{"code": sandbox.Mount(source=folder, target="/code")}},
     environment={{}}, memory_bytes=1 << 30, timeout_s=60, log=folder / "log.txt",
 )
-sandbox.subprocess.Popen = StruckPopen
+host.subprocess.Popen = StruckPopen
 try:
     with signals_as_ctrl_c():
-        sandbox.HostSandbox(Path(sys.executable)).execute(order, lambda: False)
+        host.HostSandbox(Path(sys.executable)).execute(order, lambda: False)
 except Interrupted:
     print(started[0].poll())
 """

@@ -11,7 +11,7 @@ from harness.documents.gpu import Gpu, GpuRequest
 from harness.documents.lockfile import parse_lock
 from harness.errors import HostError, UsageError
 from harness.runs.gpu_preflight import check_seen
-from harness.runs.sandbox import HostSandbox
+from harness.runs.host import HostSandbox
 from harness.system import gpu
 from harness.system.gpu import Inventory, cdi_devices, inventory, request_gpus, toolkit_version
 

@@ -9,8 +9,8 @@ import pytest
 
 from harness.documents.experiment import parse_experiment
 from harness.errors import EvidenceError, Interrupted, UsageError
-from harness.runs.sandbox import HostSandbox
-from harness.runs.trajectory import RunContext
+from harness.runs.context import RunContext
+from harness.runs.host import HostSandbox
 from harness.workflow.probe import run_probe
 
 EXPERIMENT = """
