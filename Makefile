@@ -11,7 +11,7 @@ HARNESS := $(BIN)/python -m harness
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: help certify replay review build doctor setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive gc clean
+.PHONY: help certify replay review build doctor setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -88,6 +88,9 @@ bench-archive: $(STAMP) ## what reading an archive takes beside sha256sum of the
 
 bench-review: $(STAMP) ## what reviewing 1,000 files takes, cold and unchanged
 	$(BIN)/python -m tests.bench_review
+
+trainers: $(STAMP) ## certify public training code as it is; needs the network and HARNESS_PYTHON=path of an interpreter [NAMES="nanogpt dcgan"]
+	$(BIN)/python -m tests.trainers $(NAMES)
 
 clean: ## remove the environment and all runs (the cache and the images stay)
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .coverage *.egg-info

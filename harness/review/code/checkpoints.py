@@ -70,7 +70,9 @@ def _judge(saved: Dictionary, needs: tuple[Need, ...], own: list[Module]) -> Ite
     words = {word for part in saved.parts for word in part.words}
     missing = [need for need in needs if not _is_held(need, saved) and not saved_elsewhere(own, need)]
     # A schedule counts its steps: who has its state knows the place.
-    has_position = any(_POSITION.search(word.lower()) or "sched" in word.lower() for word in words)
+    has_position = any(_POSITION.search(word.lower()) or "sched" in word.lower() for word in words) or any(
+        last_name(part.value) in _counters(part.module) for part in saved.parts
+    )
     names = ", ".join(part.key for part in saved.parts)
     if saved.is_whole and (missing or not has_position):
         texts = [need.text for need in missing] + ([] if has_position else ["the step or the epoch"])
@@ -85,6 +87,12 @@ def _judge(saved: Dictionary, needs: tuple[Need, ...], own: list[Module]) -> Ite
         lacks = [name for name, pattern in _RECORDS.items() if not any(pattern.search(one.lower()) for one in words)]
         text = f"a checkpoint holds {names}" + (f"; nothing in it is called {_or(lacks)}" if lacks else "")
         yield Showing(item="C1", state="unknown" if lacks else "holds", text=text, place=saved.place)
+
+
+def _counters(module: Module) -> set[str]:
+    """The names of what a loop counts: its variable, and what is added to, whatever they are called."""
+    loops = (node.target for node in module.nodes if isinstance(node, ast.For | ast.AugAssign))
+    return {last_name(node) for target in loops for node in ast.walk(target)} - {""}
 
 
 def _is_held(need: Need, saved: Dictionary) -> bool:
