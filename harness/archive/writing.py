@@ -7,7 +7,6 @@ target and renamed at the end, so that nobody sees half of one, and every file i
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from harness.images.oci_documents import Blob
 from harness.signing.keys import Signing
 from harness.signing.public_key import KEY_FILE
 from harness.signing.statements import statements
-from harness.system.store import Progress, disk_errors
+from harness.system.store import Progress, disk_errors, replaced
 
 BUNDLE = "certificate.intoto.jsonl"
 PUBLISHED = ("manifest.json", "verdict.json", "straight/run-1.json", "straight/runs/1/ledger.jsonl")
@@ -101,11 +100,12 @@ def write_archive(
     beside = (*full.packages.values(), *full.image_sources) if full else ()
     sources = {source.blob: source for source in (*evidence.values(), *documents, *beside)}
     progress(f"writing {target.name}, {sum(blob.size for blob in sources) / 1e6:.0f} MB")
-    digest, size = _write(target, index, sources.values())
+    with disk_errors("writing the archive"), replaced(target) as temporary:
+        written = oci_documents.write_blob(temporary, _chunks(index, sources.values()))
     return ArchiveResult(
         path=target,
-        digest=digest,
-        size_bytes=size,
+        digest=written.digest,
+        size_bytes=written.size,
         num_files=len(run.evidence),
         num_packages=len(full.packages) if full else 0,
         image_id=full.image.image_id if full and full.image else None,
@@ -132,12 +132,8 @@ def publish(folder: Path, manifests: Path, signer: Signing) -> Path:
         for name, content in sorted(contents.items()):
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            try:
+            with replaced(path) as temporary:
                 temporary.write_bytes(content)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
     return target
 
 
@@ -156,22 +152,6 @@ def _evidence(run: FinishedRun, signer: Signing) -> dict[str, Source]:
             blob = Blob(run.evidence[CODE_TAR], code_tar_size(code))
             files[CODE_TAR] = Source(blob, lambda: code_tar(code))
     return {**files, **_signed(run, signer)}
-
-
-def _write(target: Path, index: bytes, sources: Iterable[Source]) -> tuple[str, int]:
-    """Write the file; returns its sha256 and size."""
-    hasher, size = hashlib.sha256(), 0
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    with disk_errors("writing the archive"):
-        try:
-            with temporary.open("wb") as output:
-                for chunk in _chunks(index, sources):
-                    hasher.update(chunk)
-                    size += output.write(chunk)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return "sha256:" + hasher.hexdigest(), size
 
 
 def _chunks(index: bytes, sources: Iterable[Source]) -> Iterator[bytes]:

@@ -67,5 +67,5 @@ def gc(root: Path, dry_run: bool, as_json: bool) -> int:
         click.echo(f"{item.kind:<15} {item.size_bytes / 1e6:>9,.1f} MB  {item.name}")
     for note in result.notes:
         click.echo(f"note: {note}")
-    click.echo(f"{'would free' if dry_run else 'freed'} {result.size_bytes / 1e6:,.1f} MB ({len(result.items)} things)")
+    click.echo(f"{'would free' if dry_run else 'freed'} {result.size_bytes / 1e6:,.1f} MB ({len(result.items)} items)")
     return 0

@@ -17,7 +17,6 @@ out; copyright files stay.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from harness.errors import UsageError
 from harness.images.image import canonical_config, image_key, image_tag
 from harness.images.layer import Entry, canonical
 from harness.images.layer_tar import encode, read_layer
+from harness.images.oci_documents import write_blob
 from harness.images.saved_image import CanonicalImage, CanonicalLayer
 from harness.packages.deb_file import read_control, unpack_data
 from harness.system.store import Store, disk_errors, file_digest
@@ -80,14 +80,10 @@ def cached_base(name: str, key: str, store: Store) -> Base | None:
 def keep_base(name: str, key: str, entries: tuple[Entry, ...], config: Mapping[str, JsonValue], store: Store) -> Base:
     """Write a base's layer, its entries in canonical order, into the cache; `name` is for its tag and its label."""
     layer = _layer_path(key, store)
-    hasher = hashlib.sha256()
     with store.scratch("base") as folder:
-        with (folder / "layer").open("wb") as output:
-            for chunk in encode(entries):
-                hasher.update(chunk)
-                output.write(chunk)
+        blob = write_blob(folder / "layer", encode(entries))
         (folder / "layer").replace(layer)
-    record = BaseRecord(diff_id=f"sha256:{hasher.hexdigest()}", config=dict(config))
+    record = BaseRecord(diff_id=blob.digest, config=dict(config))
     store.write_record("bases", key, record.to_json())
     return _base(name, layer, record)
 

@@ -9,7 +9,6 @@ Source: OCI Image Format Specification 1.0, "Image Layout", "Image Manifest" and
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -71,11 +70,6 @@ def write_layout(image: CanonicalImage, folder: Path, name: str, commit: str) ->
 
 
 def _write(folder: Path, chunks: Iterable[bytes]) -> Blob:
-    hasher, size, temporary = hashlib.sha256(), 0, folder / "partial"
-    with temporary.open("wb") as output:
-        for chunk in chunks:
-            hasher.update(chunk)
-            size += len(chunk)
-            output.write(chunk)
-    temporary.replace(folder / hasher.hexdigest())
-    return Blob(f"sha256:{hasher.hexdigest()}", size)
+    blob = oci_documents.write_blob(folder / "partial", chunks)
+    (folder / "partial").replace(folder / blob.digest.removeprefix("sha256:"))
+    return blob

@@ -10,9 +10,11 @@ Artifact Usage"; RFC 8785.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
@@ -103,6 +105,16 @@ class Index(Model):
     schemaVersion: Literal[2] = 2
     mediaType: str = INDEX_TYPE
     manifests: tuple[Descriptor, ...]
+
+
+def write_blob(path: Path, chunks: Iterable[bytes]) -> Blob:
+    """Write a file; returns what it is."""
+    hasher, size = hashlib.sha256(), 0
+    with path.open("wb") as output:
+        for chunk in chunks:
+            hasher.update(chunk)
+            size += output.write(chunk)
+    return Blob(f"sha256:{hasher.hexdigest()}", size)
 
 
 def blob_of(data: bytes) -> Blob:

@@ -31,7 +31,7 @@ _ARCHIVE = "or set HARNESS_ARCHIVE to a folder that has the input"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How long a server is waited for.
 
     Attributes:
@@ -88,7 +88,7 @@ class _BrokenError(Exception):
         self.pause_s = pause_s
 
 
-def download(url: str, file: Path, what: str, progress: Progress, patience: Patience | None = None) -> None:
+def download(url: str, file: Path, what: str, progress: Progress, patience: RetryPolicy | None = None) -> None:
     """Fetch a URL to a file. After an error the file may hold a part: let it lie in a scratch folder.
 
     Raises:
@@ -96,7 +96,7 @@ def download(url: str, file: Path, what: str, progress: Progress, patience: Pati
         HostError: the server cannot be reached or trusted, has no such file, wants a credential, sends
             too little, or more than the disk holds.
     """
-    patience = patience or Patience()
+    patience = patience or RetryPolicy()
     part = _Part(file)
     part.restart(None, None)
     meter = _Meter(what, progress)
@@ -117,7 +117,7 @@ def download(url: str, file: Path, what: str, progress: Progress, patience: Pati
                 time.sleep(min(pause, _LONGEST_PAUSE_S))
 
 
-def _attempt(session: requests.Session, url: str, part: _Part, meter: _Meter, patience: Patience) -> None:
+def _attempt(session: requests.Session, url: str, part: _Part, meter: _Meter, patience: RetryPolicy) -> None:
     headers = {"User-Agent": f"repro-harness/{__version__}", "Accept-Encoding": "identity"}
     if part.size and part.validator:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": part.validator}
@@ -132,7 +132,7 @@ def _attempt(session: requests.Session, url: str, part: _Part, meter: _Meter, pa
         raise _BrokenError(f"broke off after {part.size} of {part.total} bytes")
 
 
-def _answer(session: requests.Session, url: str, headers: dict[str, str], patience: Patience) -> requests.Response:
+def _answer(session: requests.Session, url: str, headers: dict[str, str], patience: RetryPolicy) -> requests.Response:
     """The first answer that is no redirect; every address on the way is https and without a password."""
     timeout = (patience.connect_s, patience.read_s)
     for _ in range(MAX_REDIRECTS):
@@ -192,7 +192,7 @@ def _bounded(part: _Part, what: str) -> int:
     return part.total
 
 
-def _receive(response: requests.Response, part: _Part, limit: int, meter: _Meter, patience: Patience) -> None:
+def _receive(response: requests.Response, part: _Part, limit: int, meter: _Meter, patience: RetryPolicy) -> None:
     """Append the body as it was sent, without decoding it."""
     start, mark = time.monotonic(), part.size
     with part.path.open("ab") as output:

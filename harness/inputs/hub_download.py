@@ -40,7 +40,7 @@ class _RefusedError(Exception):
         self.kind = kind
 
 
-class Place(TypedDict):
+class RepoRevision(TypedDict):
     """A repository at a commit, as huggingface_hub's functions name it."""
 
     repo_id: str
@@ -63,7 +63,7 @@ class Request:
     max_bytes: int
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RepoRevision:
         return {"repo_id": self.repository, "revision": self.revision, "repo_type": self.repo_type}
 
 
@@ -113,7 +113,7 @@ def _download(request: Request, listed: Path) -> None:
     )
 
 
-def _asked(api: HfApi, place: Place) -> str | None:
+def _asked(api: HfApi, place: RepoRevision) -> str | None:
     """The commit that the hub has under this revision.
 
     Asked before anything else, for the library would try a hub that cannot be reached for half a minute.
@@ -129,7 +129,7 @@ def _asked(api: HfApi, place: Place) -> str | None:
     return None
 
 
-def _files(api: HfApi, place: Place, max_files: int) -> Iterator[RepoFile]:
+def _files(api: HfApi, place: RepoRevision, max_files: int) -> Iterator[RepoFile]:
     for number, entry in enumerate(api.list_repo_tree(**place, recursive=True)):
         if number >= max_files:
             raise _RefusedError("size", f"more than {max_files} files and folders")

@@ -41,7 +41,7 @@ _MAKE_ONE = "certify that commit, or replay an archive or a published folder: ha
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RecordLocation:
     """Where a record lies.
 
     Attributes:
@@ -62,13 +62,13 @@ class OpenRecord:
     recorded: RecordedTraining
     experiment: Experiment
     code: Digest
-    place: Place
+    location: RecordLocation
     files: Files
     verification: Verification
     archive: Archive | None = None
 
 
-def locate(root: Path, name: str, experiment: str | None) -> Place:
+def locate(root: Path, name: str, experiment: str | None) -> RecordLocation:
     """Where the record is that somebody named: a file or folder, or the best record of a commit.
 
     Of several, one that is signed and certified comes first, then one that is certified, of those one of a whole
@@ -78,7 +78,7 @@ def locate(root: Path, name: str, experiment: str | None) -> Place:
         UsageError: there is no such record, or there are records of several experiments.
     """
     if os.path.exists(name) and not HASH.fullmatch(name):  # noqa: PTH110 - a name that is too long is no path
-        return Place(path=Path(name).resolve(), shown=_shown(Path(name).resolve(), root))
+        return RecordLocation(path=Path(name).resolve(), shown=_shown(Path(name).resolve(), root))
     if not _NAMED.fullmatch(name) or name.endswith((".tar", ".jsonl", "/")):
         raise UsageError(f"there is no file, folder or commit called {name!r}", _MAKE_ONE)
     known, commit = list(_known(root)), name
@@ -100,7 +100,7 @@ def locate(root: Path, name: str, experiment: str | None) -> Place:
         problem = f"commit {commit} has records of several experiments: {', '.join(names)}"
         raise UsageError(problem, f"name one: harness replay {commit} {names[0]} (EXP={names[0]})")
     best = max(found, key=lambda one: one.rank)
-    return Place(path=best.path, shown=_shown(best.path, root), is_by_commit=True)
+    return RecordLocation(path=best.path, shown=_shown(best.path, root), is_by_commit=True)
 
 
 def _commit_called(root: Path, name: str) -> str:
@@ -114,7 +114,7 @@ def _commit_called(root: Path, name: str) -> str:
 
 
 @contextmanager
-def open_record(place: Place, root: Path, store: Store, progress: Progress) -> Iterator[OpenRecord]:
+def open_record(location: RecordLocation, root: Path, store: Store, progress: Progress) -> Iterator[OpenRecord]:
     """Verify a record and open it.
 
     Raises:
@@ -122,17 +122,17 @@ def open_record(place: Place, root: Path, store: Store, progress: Progress) -> I
         UsageError: it is no record, or has too little for a replay.
         EvidenceError: it cannot be replayed.
     """
-    verification = verify(place.path, root, store, progress)
+    verification = verify(location.path, root, store, progress)
     if not verification.is_consistent:
-        raise TamperedError(f"{place.shown}: {verification.problem}", verification.remedy)
+        raise TamperedError(f"{location.shown}: {verification.problem}", verification.remedy)
     if verification.level == "certificate":
-        problem = f"{place.shown} is only a certificate: it has no ledger to compare with"
+        problem = f"{location.shown} is only a certificate: it has no ledger to compare with"
         raise UsageError(problem, "give the published folder that it comes from, or an archive")
-    if place.path.is_dir():
-        yield _read(FolderFiles(place.path), place, verification, None)
+    if location.path.is_dir():
+        yield _read(FolderFiles(location.path), location, verification, None)
         return
-    with open_archive(place.path, progress) as archive:
-        yield _read(archive.files, place, verification, archive)
+    with open_archive(location.path, progress) as archive:
+        yield _read(archive.files, location, verification, archive)
 
 
 def source_of(record: OpenRecord, root: Path, scratch: Path) -> Source:
@@ -149,8 +149,8 @@ def source_of(record: OpenRecord, root: Path, scratch: Path) -> Source:
         folder = scratch / "code"
         unpack_code(record.archive.files.read(CODE_TAR, max_bytes=_MAX_CODE_BYTES), folder)
         return Exported(folder=folder, commit=commit)
-    own = record.place.path / "code"
-    if not record.place.is_by_commit and own.is_dir():
+    own = record.location.path / "code"
+    if not record.location.is_by_commit and own.is_dir():
         return Exported(folder=own, commit=commit)
     return find_commit(root, commit)
 
@@ -163,8 +163,9 @@ def check_code(record: OpenRecord, folder: Path) -> None:
     """
     found = tree_digest(folder)
     if found != record.code:
+        commit = record.recorded.record.commit[:12]
         problem = (
-            f"the files of commit {record.recorded.record.commit[:12]} are not those recorded in {record.place.shown}\n"
+            f"the files of commit {commit} are not those recorded in {record.location.shown}\n"
             f"  recorded: {record.code}\n  found:    {found}"
         )
         raise TamperedError(problem, "compare this repository with the one that the record comes from")
@@ -224,20 +225,20 @@ def _known(root: Path) -> Iterator[_Known]:
             yield _Known(path=run, commit=str(commit), experiment=str(name), rank=rank)
 
 
-def _read(files: Files, place: Place, verification: Verification, archive: Archive | None) -> OpenRecord:
+def _read(files: Files, location: RecordLocation, verification: Verification, archive: Archive | None) -> OpenRecord:
     record, signer = verification.record, verification.signer
     assert record is not None  # more than a certificate was found consistent
     recorded = recorded_training(
         record,
         _straight(record, files, has_files=verification.level == "evidence"),
-        source=place.shown,
+        source=location.shown,
         key=None if signer is None else signer.name or signer.key_id,
     )
     return OpenRecord(
         recorded=recorded,
         experiment=record.experiment,
         code=record.code,
-        place=place,
+        location=location,
         files=files,
         verification=verification,
         archive=archive,

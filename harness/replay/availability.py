@@ -29,7 +29,7 @@ _MAX_LISTING_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Here:
+class LocalSources:
     """Where things may lie on this machine.
 
     Attributes:
@@ -89,81 +89,73 @@ def apt_mirrors(environment: Mapping[str, str]) -> Mirrors:
         return Mirrors(places=(), web=Web(), problem=error.problem)
 
 
-def wheel_sources(environment: Mapping[str, str]) -> PackageSources | str:
-    """The sources that pip has, or why they are not known."""
+LATE_PIP = PackageSources(problem="pip did not answer in time")
+
+
+def wheel_sources(environment: Mapping[str, str]) -> PackageSources:
+    """The sources that pip has."""
     try:
         return pip_sources(environment)
     except (HarnessError, OSError) as error:
-        return str(error).partition("\n")[0]
+        return PackageSources(problem=str(error).partition("\n")[0])
 
 
-def base_need(package: BasePackage, here: Here, asked: Mirrors) -> PreflightRow:
+def base_need(package: BasePackage, local: LocalSources, asked: Mirrors) -> PreflightRow:
     name = f"{package.name} {package.version}"
-    if place := here.place_of(package.sha256, package.size_bytes):
+    if place := local.place_of(package.sha256, package.size_bytes):
         return PreflightRow(kind="base", name=name, state="present", detail=place)
     state, said = asked.has([package.pool_path], package.size_bytes)
     return _outside("base", name, state, said, _DEBIAN_REMEDY, package.size_bytes)
 
 
-def wheel_need(name: str, version: str, wheel: Wheel, here: Here, asked: PackageSources | str) -> PreflightRow:
-    if place := here.place_of(wheel.sha256, wheel.size_bytes):
+def wheel_need(name: str, version: str, wheel: Wheel, local: LocalSources, asked: PackageSources) -> PreflightRow:
+    if place := local.place_of(wheel.sha256, wheel.size_bytes):
         return PreflightRow(kind="wheel", name=wheel.filename, state="present", detail=place)
-    if isinstance(asked, str):
-        return _outside("wheel", wheel.filename, "unknown", asked, ARCHIVE_REMEDY, wheel.size_bytes)
     answer = asked.wheel(name, wheel.filename, wheel.sha256, version.partition("+")[2])
-    states: dict[str, State] = {"yes": "fetchable", "unknown": "unknown"}
-    state = states.get(answer.has, "gone")
-    return _outside("wheel", wheel.filename, state, answer.said, ARCHIVE_REMEDY, wheel.size_bytes)
+    return _outside("wheel", wheel.filename, answer.state, answer.said, ARCHIVE_REMEDY, wheel.size_bytes)
 
 
 def input_need(
     value: Input,
-    here: Here,
+    local: LocalSources,
     roots: Sequence[Path],
-    pip: PackageSources | str,
+    pip: PackageSources,
     apt: Mirrors,
     env: Mapping[str, str],
 ) -> PreflightRow:
     name = f"{value.name} ({value.reference} {value.version})".replace(" )", ")")
-    if (place := here.place_of(value.sha256)) and value.kind != "hf":
+    if (place := local.place_of(value.sha256)) and value.kind != "hf":
         return PreflightRow(kind="input", name=name, state="present", detail=place)
     if value.kind == "file":
         found = any((root / value.reference).is_file() for root in roots)
         state: State = "present" if found else "gone"
         return _outside("input", name, state, "with the code" if found else "no such file", ARCHIVE_REMEDY, 0)
-    if unpacked_tree(value, here.store).is_dir():
+    if unpacked_tree(value, local.store).is_dir():
         return PreflightRow(kind="input", name=name, state="present", detail="in the cache")
     if value.kind == "hf":
-        return _repository(value, name, here, env)
+        return _repository(value, name, local, env)
     if value.kind == "deb":
         state, said = apt.has(pool_paths(value.reference, value.version), None)
         return _outside("input", name, state, said, _DEBIAN_REMEDY, 0)
     if value.kind == "pypi":
-        return _package(value, name, pip)
+        # An experiment pins a wheel by its version and its sha256, not by its file's name.
+        answer = pip.wheel(value.reference, "", value.sha256)
+        return _outside("input", name, answer.state, answer.said, ARCHIVE_REMEDY, 0)
     state, said = _url_state(Web(certificates=certificates_of(env, None)), value.reference)
     return _outside("input", name, state, said, ARCHIVE_REMEDY, 0)
 
 
-def _package(value: Input, name: str, asked: PackageSources | str) -> PreflightRow:
-    """A wheel that an experiment pins by its version and its sha256, not by its file's name."""
-    if isinstance(asked, str):
-        return _outside("input", name, "unknown", asked, ARCHIVE_REMEDY, 0)
-    answer = asked.wheel(value.reference, "", value.sha256)
-    states: dict[str, State] = {"yes": "fetchable", "unknown": "unknown"}
-    return _outside("input", name, states.get(answer.has, "gone"), answer.said, ARCHIVE_REMEDY, 0)
-
-
-def _repository(value: Input, name: str, here: Here, environment: Mapping[str, str]) -> PreflightRow:
+def _repository(value: Input, name: str, local: LocalSources, environment: Mapping[str, str]) -> PreflightRow:
     """A repository's files: here are all of them or none, so that nobody starts with half an input."""
-    listing = here.store.blob(value.sha256)
+    listing = local.store.blob(value.sha256)
     if listing.is_file() and listing.stat().st_size <= _MAX_LISTING_BYTES:
         try:
-            missing = [path for digest, path in listed(os.fsdecode(listing.read_bytes())) if not here.place_of(digest)]
+            missing = [path for digest, path in listed(os.fsdecode(listing.read_bytes())) if not local.place_of(digest)]
         except HarnessError:
             missing = [value.reference]
         if not missing:
-            return PreflightRow(kind="input", name=name, state="present", detail=here.place_of(value.sha256))
-    elif value.sha256 in here.archived:
+            return PreflightRow(kind="input", name=name, state="present", detail=local.place_of(value.sha256))
+    elif value.sha256 in local.archived:
         return PreflightRow(kind="input", name=name, state="present", detail="in the archive")
     if switch := offline_switch(environment):
         return _outside("input", name, "unknown", f"{switch} forbids asking the hub", f"unset {switch}", 0)

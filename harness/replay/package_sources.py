@@ -16,7 +16,7 @@ import subprocess
 import sys
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from typing import Literal
 from packaging.utils import canonicalize_name
 
 from harness.documents.lockfile import LABEL_INDEX
+from harness.documents.preflight import State
 from harness.errors import HostError
 from harness.replay.web import NoAnswerError, Web, certificates_of, file_path, host_of
 
@@ -42,20 +43,31 @@ class Answer:
     has: Has
     said: str
 
+    @property
+    def state(self) -> State:
+        """What that means for whoever needs the file."""
+        return "fetchable" if self.has == "yes" else "unknown" if self.has == "unknown" else "gone"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageSources:
-    """Indexes (URLs of their Simple API) and links to look for files in, in the order in which they are asked."""
+    """Indexes (URLs of their Simple API) and links to look for files in, in the order in which they are asked.
 
-    indexes: tuple[str, ...]
-    find_links: tuple[str, ...]
-    web: Web
+    `problem` says why they are not known; then nobody is asked.
+    """
+
+    indexes: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    web: Web = field(default_factory=Web)
+    problem: str = ""
 
     def wheel(self, name: str, filename: str, sha256: str, label: str = "") -> Answer:
         """Whether any source has a wheel, those on this machine asked first.
 
         `filename` is "" where only the digest is known, `label` the local version label, or "".
         """
+        if self.problem:
+            return Answer(has="unknown", said=self.problem)
         places = [*((link, True) for link in self.find_links), *((index, False) for index in self.indexes)]
         places.sort(key=lambda place: not _is_local(place[0]))
         if label:

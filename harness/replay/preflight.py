@@ -31,14 +31,14 @@ from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
 from harness.replay.availability import (
     LATE_MIRRORS,
-    Here,
+    LATE_PIP,
+    LocalSources,
     apt_mirrors,
     base_need,
     input_need,
     wheel_need,
     wheel_sources,
 )
-from harness.replay.package_sources import PackageSources
 from harness.replay.web import NUM_CONNECTIONS
 from harness.runs.request import Request
 from harness.system import engine, gpu, machine
@@ -53,16 +53,16 @@ _ABSENT = ("not found", "manifest unknown", "name unknown", "no such", "does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class PreflightRequest:
     """What is to be trained, from which exported code, and where things may lie on this machine."""
 
     request: Request
     code: Path
     experiment: Experiment
-    here: Here
+    local: LocalSources
 
 
-def preflight(question: Question, deadline_s: float = DEADLINE_S) -> Preflight:
+def preflight(question: PreflightRequest, deadline_s: float = DEADLINE_S) -> Preflight:
     """Look for everything.
 
     Raises:
@@ -72,7 +72,7 @@ def preflight(question: Question, deadline_s: float = DEADLINE_S) -> Preflight:
     recipe = read_recipe(question.code, question.experiment.image)
     request = question.request
     client = None if request.runner == "host" or request.engine == "none" else _client()
-    is_built = client is not None and _is_built(client, recipe, question.here)
+    is_built = client is not None and _is_built(client, recipe, question.local)
     pool = Pool(NUM_CONNECTIONS)
     try:
         tasks = dict(_tasks(question, recipe, client, _Clock(pool, began + deadline_s), is_built=is_built))
@@ -85,7 +85,7 @@ def preflight(question: Question, deadline_s: float = DEADLINE_S) -> Preflight:
         )
     needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe)]
     is_image_needed = _is_in_containers(request, client) and not is_built
-    needs += _disks(recipe, question.here, client, needs, is_image_needed=is_image_needed)
+    needs += _disks(recipe, question.local, client, needs, is_image_needed=is_image_needed)
     return preflight_of(needs, time.monotonic() - began)
 
 
@@ -112,32 +112,31 @@ class _Clock:
 
 
 def _tasks(
-    question: Question, recipe: Recipe, client: docker.DockerClient | None, clock: _Clock, *, is_built: bool
+    question: PreflightRequest, recipe: Recipe, client: docker.DockerClient | None, clock: _Clock, *, is_built: bool
 ) -> Iterator[tuple[tuple[Kind, str], _Task]]:
     """What has to be looked for, by kind and name; nothing of an image that is built, or of a given interpreter."""
-    here, environment = question.here, dict(os.environ)
+    local, environment = question.local, dict(os.environ)
     inputs = [declared.named(name) for name, declared in sorted(question.experiment.inputs.items())]
     pins = [pin for pin in recipe.lock.pins if pin.wheel is not None]
     pins = [] if is_built or question.request.python is not None else pins
     is_base_needed = _is_in_containers(question.request, client) and not is_built
     packages = recipe.base_lock.packages if recipe.base_lock is not None and is_base_needed else ()
-    needs_pip = any(not here.place_of(pin.wheel.sha256, pin.wheel.size_bytes) for pin in pins if pin.wheel)
-    needs_apt = any(not here.place_of(one.sha256, one.size_bytes) for one in packages)
-    late: PackageSources | str = "pip did not answer in time"
+    needs_pip = any(not local.place_of(pin.wheel.sha256, pin.wheel.size_bytes) for pin in pins if pin.wheel)
+    needs_apt = any(not local.place_of(one.sha256, one.size_bytes) for one in packages)
     is_pip_needed, is_apt_needed = needs_pip or _has(inputs, "pypi"), needs_apt or _has(inputs, "deb")
-    sources = clock.start(lambda: wheel_sources(environment), late, is_needed=is_pip_needed)
+    sources = clock.start(lambda: wheel_sources(environment), LATE_PIP, is_needed=is_pip_needed)
     mirrors = clock.start(lambda: apt_mirrors(environment), LATE_MIRRORS, is_needed=is_apt_needed)
     pip, apt = sources(), mirrors()
     for pin in pins:
         if pin.wheel is not None:
-            yield ("wheel", pin.wheel.filename), partial(wheel_need, pin.name, pin.version, pin.wheel, here, pip)
+            yield ("wheel", pin.wheel.filename), partial(wheel_need, pin.name, pin.version, pin.wheel, local, pip)
     for package in packages:
-        yield ("base", package.name), partial(base_need, package, here, apt)
+        yield ("base", package.name), partial(base_need, package, local, apt)
     if recipe.base_lock is None and is_base_needed:
-        yield ("base", recipe.base.name), partial(_registry_base, recipe, here, client)
+        yield ("base", recipe.base.name), partial(_registry_base, recipe, local, client)
     roots = (question.code, question.request.root)
     for value in inputs:
-        yield ("input", value.name), partial(input_need, value, here, roots, pip, apt, environment)
+        yield ("input", value.name), partial(input_need, value, local, roots, pip, apt, environment)
 
 
 def _has(inputs: Sequence[object], kind: str) -> bool:
@@ -172,9 +171,9 @@ def _is_in_containers(request: Request, client: docker.DockerClient | None) -> b
     return client is not None or request.runner == "docker" or engine.can_install()
 
 
-def _is_built(client: docker.DockerClient, recipe: Recipe, here: Here) -> bool:
+def _is_built(client: docker.DockerClient, recipe: Recipe, local: LocalSources) -> bool:
     """Whether the engine has the image that an earlier build of this recipe gave."""
-    record = here.store.read("images", recipe.key, BuildRecord)
+    record = local.store.read("images", recipe.key, BuildRecord)
     try:
         found = find_image(client, record.tag) if record else None
     except (DockerException, RequestException):
@@ -212,7 +211,7 @@ def _memory(experiment: Experiment) -> PreflightRow:
 
 def _disks(
     recipe: Recipe,
-    here: Here,
+    local: LocalSources,
     client: docker.DockerClient | None,
     needs: Sequence[PreflightRow],
     *,
@@ -220,7 +219,7 @@ def _disks(
 ) -> list[PreflightRow]:
     """What a build takes in the cache and on the engine's disk, each held against what is free there."""
     fetch = sum(need.size_bytes for need in needs if need.state == "fetchable")
-    wanted = [("cache", here.store.root, fetch + (installed_bytes(recipe) if is_image_needed else 0))]
+    wanted = [("cache", local.store.root, fetch + (installed_bytes(recipe) if is_image_needed else 0))]
     place = engine_disk(client) if client is not None else None
     if place is not None and is_image_needed:
         wanted.append(("engine's disk", place, engine_bytes(recipe)))
@@ -237,7 +236,7 @@ def _disks(
     return found
 
 
-def _gpus(question: Question, recipe: Recipe) -> list[PreflightRow]:
+def _gpus(question: PreflightRequest, recipe: Recipe) -> list[PreflightRow]:
     """The GPUs that a process gets, and whether their driver runs the lock's CUDA."""
     num = question.experiment.gpus
     if num == 0:
@@ -264,10 +263,10 @@ def _gpus(question: Question, recipe: Recipe) -> list[PreflightRow]:
     return [*needs, PreflightRow(kind="driver", name=name, state="present", detail=f"runs CUDA {stack.cuda}")]
 
 
-def _registry_base(recipe: Recipe, here: Here, client: docker.DockerClient | None) -> PreflightRow:
+def _registry_base(recipe: Recipe, local: LocalSources, client: docker.DockerClient | None) -> PreflightRow:
     """A base from a registry; the engine asks the registry, for it has the credentials."""
     name = recipe.base.pull
-    if here.store.read_record("bases", registry_key(recipe.base)):
+    if local.store.read_record("bases", registry_key(recipe.base)):
         return PreflightRow(kind="base", name=name, state="present", detail="in the cache")
     if client is None:
         detail = "the registry was not asked: no engine is running yet"

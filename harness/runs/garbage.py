@@ -36,7 +36,7 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
+class CacheEntry:
     """Something in the cache.
 
     Attributes:
@@ -129,7 +129,7 @@ class TaggedImage:
     is_used: bool
 
 
-def garbage_of_cache(things: Iterable[Thing], known: References, now: float) -> tuple[Thing, ...]:
+def garbage_of_cache(things: Iterable[CacheEntry], known: References, now: float) -> tuple[CacheEntry, ...]:
     """The things that nothing refers to; `now` is POSIX time in seconds, here and below."""
     return tuple(thing for thing in things if not _is_kept(thing, known, now))
 
@@ -186,7 +186,7 @@ def garbage_of_images(images: Iterable[TaggedImage], known: References, now: flo
     )
 
 
-def _is_kept(thing: Thing, known: References, now: float) -> bool:
+def _is_kept(thing: CacheEntry, known: References, now: float) -> bool:
     if thing.kind in known.kept_kinds:
         return True
     digits = thing.key.rpartition("-")[2]

@@ -77,7 +77,7 @@ def references(checkouts: dict[str, Path], store: Store, here: Path) -> Referenc
         records = [store.read_record(kind, key) or {} for key in keys]
         names.update(str(record[name]) for record in records if name in record)
     found.kept_kinds = {kind for kinds in unread.values() for kind in kinds}
-    found.unread = [f"{problem}: kept is every {', '.join(sorted(kinds))}" for problem, kinds in unread.items()]
+    found.unread = [f"{problem}; kept for it: every {', '.join(sorted(kinds))}" for problem, kinds in unread.items()]
     return found
 
 

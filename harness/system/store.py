@@ -206,14 +206,21 @@ def file_digest(path: Path) -> str:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a text file in one step: a reader sees the old text or the new one."""
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A name beside a file; what is written there takes the file's place in one step, unless something is raised."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file in one step: a reader sees the old text or the new one."""
+    with replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -258,11 +265,9 @@ def point_latest(folder: Path) -> None:
     Raises:
         HostError: the disk is full.
     """
-    link, temporary = folder.parent / "latest", folder.parent / f".latest.{os.getpid()}"
-    with disk_errors("pointing `latest` at this run"):
+    with disk_errors("pointing `latest` at this run"), replaced(folder.parent / "latest") as temporary:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(folder.name)
-        temporary.replace(link)
 
 
 def tree_digest(folder: Path) -> Digest:

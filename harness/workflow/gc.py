@@ -23,10 +23,10 @@ from harness.errors import HostError
 from harness.images.engine_images import engine_faults, remove_images
 from harness.images.image import REPOSITORY
 from harness.runs.garbage import (
+    CacheEntry,
     Kind,
     References,
     TaggedImage,
-    Thing,
     garbage_of_cache,
     garbage_of_images,
     garbage_of_runs,
@@ -87,7 +87,7 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _Removal:
     """An item, and how it is removed."""
 
     item: Item
@@ -133,7 +133,7 @@ def collect(
     return Collection(items=tuple(piece.item for piece in pieces), notes=tuple(notes))
 
 
-def _remove_all(pieces: list[_Piece], progress: Progress) -> None:
+def _remove_all(pieces: list[_Removal], progress: Progress) -> None:
     """Remove one after the other; what cannot be removed does not keep the rest.
 
     Raises:
@@ -151,29 +151,29 @@ def _remove_all(pieces: list[_Piece], progress: Progress) -> None:
         raise HostError(problem, "everything else was removed; remove the rest as its owner")
 
 
-def _cache(store: Store, known: References, measure: Measure, now: float) -> Iterator[_Piece]:
-    for thing in garbage_of_cache(_things(store), known, now):
+def _cache(store: Store, known: References, measure: Measure, now: float) -> Iterator[_Removal]:
+    for thing in garbage_of_cache(_cache_entries(store), known, now):
         paths = [store.root / path for path in thing.paths]
         size = sum(measure.count(path) for path in paths)
-        yield _Piece(Item(kind=thing.kind, name=thing.key, size_bytes=size), partial(_discard, paths, store))
+        yield _Removal(Item(kind=thing.kind, name=thing.key, size_bytes=size), partial(_discard, paths, store))
 
 
-def _things(store: Store) -> Iterator[Thing]:
+def _cache_entries(store: Store) -> Iterator[CacheEntry]:
     """Everything in the cache that this module knows; whatever else lies there stays."""
     for folder, kind in sorted({**_RECORDS, **_TREES}.items()):
         found: dict[str, list[Path]] = {}
         for path in entries(store.root / folder):
             if path.name.startswith("."):  # of a writer that was killed: nobody works with the cache now
-                yield Thing(kind="left over", key=f"{folder}/{path.name}", paths=(f"{folder}/{path.name}",))
+                yield CacheEntry(kind="left over", key=f"{folder}/{path.name}", paths=(f"{folder}/{path.name}",))
             else:
                 found.setdefault(path.name if folder in _TREES else path.stem, []).append(path)
         for key, paths in found.items():
             names = tuple(f"{folder}/{path.name}" for path in paths)
-            yield Thing(kind=kind, key=key, paths=names, used_at=max(map(_used_at, paths)))
+            yield CacheEntry(kind=kind, key=key, paths=names, used_at=max(map(_used_at, paths)))
     for shelf in entries(store.root / "sha256"):
         for path in entries(shelf):
             if _DIGITS.fullmatch(path.name):
-                yield Thing(kind="blob", key=path.name, paths=(f"sha256/{shelf.name}/{path.name}",))
+                yield CacheEntry(kind="blob", key=path.name, paths=(f"sha256/{shelf.name}/{path.name}",))
 
 
 def _used_at(path: Path) -> float:
@@ -189,23 +189,23 @@ def _discard(paths: list[Path], store: Store) -> None:
             delete(path.rename(scratch / str(number)))
 
 
-def _runs(roots: list[Path], known: References, measure: Measure, now: float) -> Iterator[_Piece]:
+def _runs(roots: list[Path], known: References, measure: Measure, now: float) -> Iterator[_Removal]:
     folders = {str(path): path for path in run_folders(roots)}
     gone = garbage_of_runs(map(read_run, folders.values()), known, now)
     paths = [Path(run.checkout) / "runs" / run.experiment / run.run_id for run in gone]
     old = [path for path in bisections(roots) if is_forgotten(written_at(path), now)]
     for path in (*paths, *old, *half_removed(roots)):
         kind = "bisection" if path in old else "run"
-        yield _Piece(Item(kind=kind, name=str(path), size_bytes=measure.count(path)), partial(discard_run, path))
+        yield _Removal(Item(kind=kind, name=str(path), size_bytes=measure.count(path)), partial(discard_run, path))
 
 
-def _images(client: docker.DockerClient, known: References, repository: str, now: float) -> Iterator[_Piece]:
+def _images(client: docker.DockerClient, known: References, repository: str, now: float) -> Iterator[_Removal]:
     images = list(_tagged(client, repository))
     left = {image.tag: image.engine_id for image in images}
     for image in garbage_of_images(images, known, now):
         del left[image.tag]
         size = 0 if image.engine_id in left.values() else image.size_bytes  # freed with its last tag
-        yield _Piece(Item(kind="image", name=image.tag, size_bytes=size), partial(_untag, client, image.tag))
+        yield _Removal(Item(kind="image", name=image.tag, size_bytes=size), partial(_untag, client, image.tag))
 
 
 def _tagged(client: docker.DockerClient, repository: str) -> Iterator[TaggedImage]:

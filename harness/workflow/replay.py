@@ -30,9 +30,9 @@ from harness.judge.tier import tier_of
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import ReplayedImage, ReplayInputs, VerdictInputs
 from harness.replay.archived import OpenRecord, changed_files, check_code, keep_copy, locate, open_record, source_of
-from harness.replay.availability import Here
+from harness.replay.availability import LocalSources
 from harness.replay.environment_changes import environment_rows
-from harness.replay.preflight import Question, preflight
+from harness.replay.preflight import PreflightRequest, preflight
 from harness.report.console import Progress
 from harness.runs import campaign, controls
 from harness.runs.request import Request
@@ -104,13 +104,13 @@ def replay(request: ReplayRequest, store: Store, progress: Progress) -> Result:
 def _opened(request: ReplayRequest, store: Store, progress: Progress) -> Iterator[OpenRecord]:
     """The record that was asked for, verified."""
     root = request.running.root
-    place = locate(root, request.record, request.experiment)
-    progress.stage("record", f"verifying {place.shown}")
+    location = locate(root, request.record, request.experiment)
+    progress.stage("record", f"verifying {location.shown}")
     began = time.monotonic()
-    with open_record(place, root, store, progress.note) as record:
+    with open_record(location, root, store, progress.note) as record:
         recorded = record.recorded
         if request.experiment is not None and request.experiment != recorded.record.experiment:
-            problem = f"{place.shown} is a record of {recorded.record.experiment}, not of {request.experiment}"
+            problem = f"{location.shown} is a record of {recorded.record.experiment}, not of {request.experiment}"
             raise UsageError(problem, "leave out the experiment, or name another record")
         progress.note(record.verification.summary)
         progress.done("record", time.monotonic() - began)
@@ -135,7 +135,7 @@ def _export(
         return target, changed_files(scratch / "recorded", target)
 
 
-def _question(request: ReplayRequest, record: OpenRecord, code: Path, store: Store) -> Question:
+def _question(request: ReplayRequest, record: OpenRecord, code: Path, store: Store) -> PreflightRequest:
     try:
         experiment = read_experiment(code, record.recorded.record.experiment)
     except UsageError as error:
@@ -143,8 +143,8 @@ def _question(request: ReplayRequest, record: OpenRecord, code: Path, store: Sto
         raise UsageError(f"at commit {commit}: {error.problem}", error.remedy) from error
     running = dataclasses.replace(request.running, name=record.recorded.record.experiment).checked(experiment)
     archived = frozenset(record.archive.package_digests.values()) if record.archive is not None else frozenset()
-    here = Here(store=store, archived=archived)
-    return Question(request=running, code=code, experiment=experiment, here=here)
+    local = LocalSources(store=store, archived=archived)
+    return PreflightRequest(request=running, code=code, experiment=experiment, local=local)
 
 
 @dataclass(slots=True)
@@ -190,7 +190,7 @@ class _Replay:
         keep_copy(self.record, self.folder / "record")
         return write_documents(training, self.case.runner, document, (trained.evidence,), trained.materials)
 
-    def export_code(self) -> Question:
+    def export_code(self) -> PreflightRequest:
         """The code of the record's commit, or of the other one, in the run's folder; its experiment, and its extent."""
         root = self.request.running.root
         with self.store.scratch("replay") as scratch:
@@ -202,7 +202,7 @@ class _Replay:
         self.facts = dataclasses.replace(self.facts, code_changes=changes)
         return question
 
-    def _scope(self, question: Question) -> Prefix | None:
+    def _scope(self, question: PreflightRequest) -> Prefix | None:
         """The prefix that is trained: the one that is asked for, or the one that the record has."""
         recorded, wanted = self.record.recorded, self.request.running.steps
         if wanted is None:
@@ -211,7 +211,7 @@ class _Replay:
             raise UsageError(f"--steps {wanted}: the record has only {recorded.num_steps} steps", _OTHER)
         return prefix_of(question.experiment, wanted)
 
-    def look_ahead(self, question: Question) -> None:
+    def look_ahead(self, question: PreflightRequest) -> None:
         """Stop before anything is built if something that is needed is gone.
 
         Raises:
@@ -228,7 +228,7 @@ class _Replay:
         if self.record.archive is not None:
             restore_packages(self.record.archive, self.store, self.progress.note)
 
-    def make_training(self, question: Question) -> Training:
+    def make_training(self, question: PreflightRequest) -> Training:
         """What runs the training; it is told to build the image once, for the record's id is the other build's."""
         request, case = question.request, self.case
         if (request.root / "lockfiles").is_dir():  # an archive is replayed from any folder

@@ -20,7 +20,7 @@ from harness.judge.manifest import environment_of
 from harness.judge.tier import tier_of
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import ReplayInputs, VerdictInputs
-from harness.replay.archived import Place, keep_copy, open_record
+from harness.replay.archived import RecordLocation, keep_copy, open_record
 from harness.report.console import Progress
 from harness.runs.controls import check_all
 from harness.runs.request import Request
@@ -124,7 +124,7 @@ def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
     """A finished replay of a record (a run's folder, a published one, an archive); returns its folder."""
     project = write_project(root, plan)
     session = begin(project, plan)
-    place = Place(path=recorded, shown="the record")
+    place = RecordLocation(path=recorded, shown="the record")
     with session.store.in_use(), open_record(place, project, session.store, lambda _: None) as record:
         code, recorder = session.export_code()
         session.case = dataclasses.replace(session.case, runner="host", required=())

@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from harness.errors import HostError, UsageError
-from harness.inputs.download import Patience, download
+from harness.inputs.download import RetryPolicy, download
 from tests.made.https_server import closed_port
 
-QUICK = Patience(connect_s=5, read_s=5, pause_s=0.01, attempts=4)
+QUICK = RetryPolicy(connect_s=5, read_s=5, pause_s=0.01, attempts=4)
 DATA = os.urandom(3_000_000)
 
 
@@ -147,13 +147,13 @@ def test_a_file_of_unknown_length_leaves_some_of_the_disk(server, fetch, monkeyp
 
 
 def test_a_server_that_falls_silent_is_given_up(server, fetch):
-    patience = Patience(connect_s=5, read_s=0.2, pause_s=0.01, attempts=2)
+    patience = RetryPolicy(connect_s=5, read_s=0.2, pause_s=0.01, attempts=2)
     with pytest.raises(HostError, match="broke off"):
         fetch(server.serve("/a", DATA, stall_after=1000, ranges=False), patience)
 
 
 def test_a_server_that_only_trickles_is_given_up(server, fetch):
-    patience = Patience(connect_s=5, read_s=5, window_s=0.0, window_bytes=1 << 30, pause_s=0.01, attempts=2)
+    patience = RetryPolicy(connect_s=5, read_s=5, window_s=0.0, window_bytes=1 << 30, pause_s=0.01, attempts=2)
     with pytest.raises(HostError, match="sent only"):
         fetch(server.serve("/a", b"x" * 100, ranges=False), patience)
 

@@ -104,7 +104,7 @@ class Record:
     def __init__(self, folder):
         self.code = tree_digest(folder)
         self.recorded = SimpleNamespace(record=SimpleNamespace(commit=ONE))
-        self.place = type("Place", (), {"shown": "x"})
+        self.location = type("RecordLocation", (), {"shown": "x"})
         self.files = FolderFiles(folder)
 
 

@@ -7,8 +7,8 @@ from hashlib import sha256
 import pytest
 
 from harness.documents.experiment import parse_experiment
-from harness.replay.availability import Here
-from harness.replay.preflight import Question, preflight
+from harness.replay.availability import LocalSources
+from harness.replay.preflight import PreflightRequest, preflight
 from harness.runs.request import Request
 from harness.system.store import Store
 from tests.made.page_server import LINK, WHEEL, server
@@ -63,8 +63,8 @@ def found(code, tmp_path, monkeypatch):
         store.folder("sha256")
         experiment = parse_experiment(EXPERIMENT.format(rows=digest(INPUT)), "toy.yaml")
         request = Request(root=tmp_path, name="toy", runner=runner)
-        question = Question(
-            request=request, code=code, experiment=experiment, here=Here(store=store, archived=archived)
+        question = PreflightRequest(
+            request=request, code=code, experiment=experiment, local=LocalSources(store=store, archived=archived)
         )
         return preflight(question, **more)
 
@@ -139,16 +139,16 @@ def test_a_folder_of_harness_archive_counts(found, engine, tmp_path, monkeypatch
     blob = Store(tmp_path / "old").blob(digest(WHEEL_DATA))
     blob.parent.mkdir(parents=True)
     blob.write_bytes(WHEEL_DATA)
-    here = Here(store=Store(tmp_path / "cache", (tmp_path / "old",)))
-    assert here.place_of(digest(WHEEL_DATA)) == f"in {tmp_path / 'old'}"
-    assert here.place_of(digest(DEB_DATA)) == ""
+    local = LocalSources(store=Store(tmp_path / "cache", (tmp_path / "old",)))
+    assert local.place_of(digest(WHEEL_DATA)) == f"in {tmp_path / 'old'}"
+    assert local.place_of(digest(DEB_DATA)) == ""
 
 
 def test_a_blob_of_another_size_is_not_there(tmp_path):
     store = Store(tmp_path)
     store.blob(digest(b"x")).parent.mkdir(parents=True)
     store.blob(digest(b"x")).write_bytes(b"torn")
-    assert Here(store=store).place_of(digest(b"x"), 1) == ""
+    assert LocalSources(store=store).place_of(digest(b"x"), 1) == ""
 
 
 def test_nobody_is_waited_for_longer_than_the_deadline(found, engine):

@@ -5,10 +5,10 @@ import pytest
 from harness.runs.garbage import (
     GRACE_S,
     PATIENCE_S,
+    CacheEntry,
     KeptRun,
     References,
     TaggedImage,
-    Thing,
     garbage_of_cache,
     garbage_of_images,
     garbage_of_runs,
@@ -21,7 +21,7 @@ E = "e" * 64
 
 
 def thing(kind, key, used_at=NOW):
-    return Thing(kind=kind, key=key, paths=("x",), used_at=used_at)
+    return CacheEntry(kind=kind, key=key, paths=("x",), used_at=used_at)
 
 
 @pytest.mark.parametrize(

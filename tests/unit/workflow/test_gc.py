@@ -261,7 +261,7 @@ def test_what_another_checkouts_broken_file_could_name_is_kept_and_the_rest_goes
     (other / name).write_text("nonsense: [\n")
     result = gc(project, store)
     note = result.notes[0]
-    assert str(other) in note and name.rpartition("/")[2] in note and "kept is every" in note and "\n" not in note
+    assert str(other) in note and name.rpartition("/")[2] in note and "kept for it: every" in note and "\n" not in note
     assert not gone.exists()
     left = {path.relative_to(store.root).parts[0] for path in unclaimed if path.exists()}
     kinds = {
@@ -283,7 +283,7 @@ def test_runs_stay_while_another_checkouts_archives_cannot_be_looked_through(sto
     run, unclaimed = add_run(project, "exp", 1), rubbish(store)
     add_run(project, "exp", 2)
     result = gc(project, store)
-    assert "manifests/large" in result.notes[0] and "kept is every run" in result.notes[0]
+    assert "manifests/large" in result.notes[0] and "kept for it: every run" in result.notes[0]
     assert run.exists() and not any(path.exists() for path in unclaimed)
 
 
