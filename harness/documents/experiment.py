@@ -39,6 +39,11 @@ class Interruption(_Block):
     micro_batch: Count | None = Field(default=None, description="Micro-batch of that step, from 1 (`micro_batch`).")
     byte: Count | None = Field(default=None, description="Bytes of the file that are written (`in_write`).")
     by: Literal["self", "outside"] = Field(default="self", description="SIGKILL by the process or by the engine.")
+    rank: Annotated[StrictInt, Field(ge=0)] | None = Field(
+        default=None,
+        exclude_if=lambda rank: rank is None,
+        description="Of the process that dies, in a distributed training; every rank dies by default.",
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> Interruption:
@@ -53,7 +58,9 @@ class Interruption(_Block):
     @property
     def fault(self) -> Fault:
         """The fault that the recorder is given."""
-        return Fault(kind=self.kind, step=self.step, micro_batch=self.micro_batch, byte=self.byte, by=self.by)
+        return Fault(
+            kind=self.kind, step=self.step, micro_batch=self.micro_batch, byte=self.byte, by=self.by, rank=self.rank
+        )
 
 
 class Policy(_Block):

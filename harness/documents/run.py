@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from harness.documents.document import Document, Model
 
@@ -20,6 +20,7 @@ class Fault(Model):
     micro_batch: int | None = None
     byte: int | None = None
     by: str = "self"
+    rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
 
     def to_json(self) -> dict[str, Any]:
         """The form that the recorder reads from HARNESS_FAULTS."""

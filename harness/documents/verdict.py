@@ -103,6 +103,7 @@ class Interruption(Model):
     micro_batch: int | None = None
     byte: int | None = None
     by: str
+    rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
     run: int
     signal: str | None
     exit_code: int | None
@@ -122,6 +123,7 @@ class FirstDivergence(Model):
     stream: str
     tensor: str | None
     operator: str | None = None
+    rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
     left: str
     right: str
 

@@ -46,8 +46,9 @@ class RunEvidence:
     Attributes:
         ledger: None if there is none or it is malformed, then `problem` says why.
         ledger_bytes: the file that `ledger` was parsed from.
-        extra_ledgers: names of further ledgers: more than one process trained.
+        extra_ledgers: names of further ledgers of the same rank: more than one process trained.
         problem: the first reason why this run's evidence is not whole.
+        rank: of the process in a distributed training; the others are `ranks` of rank 0.
     """
 
     record: RunRecord
@@ -58,11 +59,18 @@ class RunEvidence:
     sidecar: Sidecar | None = None
     progress: tuple[Progress, ...] = ()
     problem: str | None = None
+    rank: int = 0
+    ranks: tuple[RunEvidence, ...] = ()
 
     @property
     def name(self) -> str:
-        """How messages call it: `resumed/2`."""
-        return f"{self.record.trajectory}/{self.record.number}"
+        """How messages call it: `resumed/2`, or `resumed/2, rank 1`."""
+        name = f"{self.record.trajectory}/{self.record.number}"
+        return f"{name}, rank {self.rank}" if self.rank else name
+
+    def of_rank(self, rank: int) -> RunEvidence | None:
+        """The evidence of one rank; None if there is none."""
+        return next((one for one in (self, *self.ranks) if one.rank == rank), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ resume is the resume's only if the pipeline repeats itself without one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.documents.run import Fault
@@ -16,6 +16,7 @@ from harness.judge.crash import Crash, resume_crash
 from harness.judge.diff import LENGTH, FileComparison, RunComparison, align, compare_files, compare_run
 from harness.judge.locate import Difference, ledger_of
 from harness.judge.prefix import cut_short
+from harness.judge.ranks import num_ranks
 from harness.judge.soundness import numbering_problems, run_problems, trajectory_problems
 from harness.judge.verdict_inputs import VerdictInputs
 
@@ -72,7 +73,7 @@ def check_certify(inputs: VerdictInputs) -> CheckResults:
     if inputs.straight is None:
         nothing = not_checked("nothing was run", inputs, "rerun"), not_checked("nothing was run", inputs, "resume")
         return {"rerun": nothing[0], "resume": nothing[1], "rebuild": judge_rebuild(inputs)}
-    straight = (*unsound(inputs, inputs.straight), *_missing(inputs, inputs.straight))
+    straight = (*unsound(inputs, inputs.straight), *_missing(inputs, inputs.straight), *_other_ranks(inputs))
     rerun = judge_rerun(inputs, inputs.straight, (*straight, *unsound(inputs, inputs.rerun)))
     problems = (*straight, *unsound(inputs, inputs.resumed, inputs.interruptions))
     resume = judge_resume(inputs, inputs.straight, problems, rerun)
@@ -236,6 +237,16 @@ def _missing(inputs: VerdictInputs, straight: TrajectoryEvidence) -> tuple[str, 
     if run is not None and run.ledger is not None and not all("param" in s.streams for s in run.ledger.steps):
         return ("straight: the recorder saw no trainable parameters, so the ledger says too little",)
     return ()
+
+
+def _other_ranks(inputs: VerdictInputs) -> Iterator[str]:
+    """Trainings of another number of ranks than the straight one: they cannot be compared rank by rank."""
+    for one in (inputs.rerun, inputs.resumed):
+        if one is None or not one.runs or inputs.straight is None or not inputs.straight.runs:
+            continue
+        here, there = num_ranks(inputs.straight.runs[0]), num_ranks(one.runs[0])
+        if here != there and one.runs[0].ledger is not None:
+            yield f"{one.runs[0].name} had {there} ranks, the straight training had {here}"
 
 
 def _compared_files(

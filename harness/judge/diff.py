@@ -27,6 +27,7 @@ from harness.judge.locate import (
     state_tensors,
     without_untouched,
 )
+from harness.judge.ranks import of_rank, replicas_apart
 from harness.judge.restored import compare_restored
 
 _END_STREAMS = ("rng", "lr", "optim", "param", "buffer", "frozen")
@@ -125,7 +126,47 @@ def compare_steps(
 
 
 def compare_run(straight: TrajectoryEvidence, other: TrajectoryEvidence, number: int) -> RunComparison:
-    """Compare one run of `other` with the straight trajectory.
+    """Compare one run of `other` with the straight trajectory, rank by rank.
+
+    Steps are counted once, tensors and bytes for each rank. A rank that only one side has is a problem of that run.
+    """
+    left, right = straight.runs[0], other.runs[number - 1]
+    first = _compare_rank(straight, other, number)
+    notes = [*first.notes, *replicas_apart(left), *replicas_apart(right)]
+    differences, problems, amount, restored = [*first.differences], [*first.problems], first.amount, first.restored
+    for one in right.ranks:
+        if one.ledger is None or (there := left.of_rank(one.rank)) is None or there.ledger is None:
+            continue
+        more = _compare_rank(of_rank(straight, one.rank), of_rank(other, one.rank), number)
+        differences += [replace(difference, rank=one.rank) for difference in more.differences]
+        problems += [f"rank {one.rank}: {problem}" for problem in more.problems]
+        notes += [f"rank {one.rank}: {note}" for note in more.notes]
+        amount += more.amount.model_copy(update={"steps": 0})
+        if restored is not None and more.restored is not None:
+            restored = _joined(restored, more.restored, one.rank)
+    return RunComparison(
+        run=number,
+        differences=tuple(sorted(differences, key=lambda difference: difference.order)),
+        amount=amount,
+        problems=tuple(problems),
+        notes=tuple(notes),
+        restored=restored,
+    )
+
+
+def _joined(restored: Restored, more: Restored, rank: int) -> Restored:
+    """What a resume brought back, with what it brought back on another rank."""
+    return restored.model_copy(
+        update={
+            "num_tensors": restored.num_tensors + more.num_tensors,
+            "num_equal": restored.num_equal + more.num_equal,
+            "different": (*restored.different, *(f"rank {rank}: {name}" for name in more.different)),
+        }
+    )
+
+
+def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, number: int) -> RunComparison:
+    """Compare what one rank recorded of a run of `other` with the straight trajectory.
 
     Args:
         straight: its first run must have a ledger.

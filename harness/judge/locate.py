@@ -5,6 +5,7 @@ A sidecar's entries are believed only where they hash to the root that the ledge
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Difference:
         phase: `start` and `restore` are the state before the first step of a run, so `step` is the step that follows.
         left: the straight trajectory's root or text.
         right: the other's.
+        rank: of the process in a distributed training.
     """
 
     trajectory: str
@@ -39,11 +41,13 @@ class Difference:
     stream: str
     left: str
     right: str
+    rank: int = 0
 
     @property
-    def order(self) -> tuple[int, int, int, int]:
+    def order(self) -> tuple[int, int, int, int, int]:
         """Differences sort in the order of their causes."""
-        return self.run, self.step, _PHASES.index(self.phase), STREAM_ORDER.get(self.stream, len(STREAM_ORDER))
+        stream = STREAM_ORDER.get(self.stream, len(STREAM_ORDER))
+        return self.run, self.step, _PHASES.index(self.phase), stream, self.rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,7 @@ class Location:
 
 def locate(difference: Difference, straight: RunEvidence, run: RunEvidence) -> Location:
     """The first tensor, by name, that differs; unknown where a sidecar is missing or does not match its ledger."""
+    straight, run = straight.of_rank(difference.rank) or straight, run.of_rank(difference.rank) or run
     if difference.phase in ("step", "start", "end", "restore"):
         try:
             left, right = _sidecars(difference, straight, run)
@@ -163,7 +168,7 @@ def _differing_names(difference: Difference, left: RunEvidence, run: RunEvidence
 
 
 def untouched(run: RunEvidence) -> frozenset[str]:
-    """Generators whose state is the same in every record of the run."""
+    """Generators whose state is the same in every record of the run, or moved by draws alone that nothing used."""
     seen: list[dict[str, TensorEntry]] = []
     ledger = ledger_of(run)
     places: list[tuple[Literal["start", "step", "end"], int]] = [("start", ledger.start.step)]
@@ -178,7 +183,27 @@ def untouched(run: RunEvidence) -> frozenset[str]:
             return frozenset()
         seen.append(tensors)
     names = {name for tensors in seen for name in tensors}
-    return frozenset(name for name in names if len({tensors.get(name) for tensors in seen}) == 1)
+    return frozenset(name for name in names if _is_idle([tensors.get(name) for tensors in seen], _unused(run, name)))
+
+
+def _unused(run: RunEvidence, generator: str) -> dict[object, object]:
+    """From which state to which a generator was moved by a draw that nothing used: a loader's seed for no workers."""
+    fields = [event.fields for event in run.events if event.kind == "unused_seed"]
+    return {one.get("before"): one.get("after") for one in fields if one.get("generator") == generator}
+
+
+def _is_idle(states: list[TensorEntry | None], unused: dict[object, object]) -> bool:
+    for one, two in itertools.pairwise(dict.fromkeys(states)):
+        if one is None or two is None:
+            return False
+        at: object = one.digest
+        for _ in range(len(unused)):
+            at = unused.get(at)
+            if at == two.digest:
+                break
+        else:
+            return False
+    return True
 
 
 def _sidecars(

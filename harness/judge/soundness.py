@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from harness.documents.run import SIGKILL_EXIT_CODE, Fault
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
+from harness.judge.ranks import num_ranks, rank_problems
 
 SIGXFSZ_EXIT_CODE = 153
 NEVER_KILLED_EXIT_CODE = 86
@@ -48,8 +49,11 @@ def numbering_problems(trajectory: TrajectoryEvidence) -> tuple[str, ...]:
     furthest = 0
     problems = []
     for place, run in enumerate(trajectory.runs):
-        if run.extra_ledgers:
-            problems.append(f"{run.name}: more than one process trained ({', '.join(run.extra_ledgers)})")
+        for one in (run, *run.ranks):
+            if one.extra_ledgers:
+                problems.append(f"{one.name}: more than one process trained ({', '.join(one.extra_ledgers)})")
+        if run.ledger is not None and num_ranks(run) != (first := num_ranks(trajectory.runs[0])):
+            problems.append(f"{run.name} had {num_ranks(run)} ranks, {trajectory.runs[0].name} had {first}")
         if run.ledger is None:
             continue
         if place > 0 and run.ledger.start.step > furthest:
@@ -69,18 +73,23 @@ def run_problems(run: RunEvidence, kill: Fault | None, steps: int) -> tuple[str,
     if record.was_stopped_early and run.ledger is None:
         return (f"{run.name} was stopped, for another training differed, before it had a step",)
     problems = [] if record.was_stopped_early else list(_exit_problems(run, kill))
-    if run.problem:
-        problems.append(run.problem)
+    for one in (run, *run.ranks):
+        problems += _recording_problems(one)
+        if one.ledger is not None and kill is None and not record.was_stopped_early:
+            problems += _finish_problems(one, steps)
+    return (*problems, *rank_problems(run))
+
+
+def _recording_problems(run: RunEvidence) -> list[str]:
+    """Why one process was not recorded, or not to its end."""
+    problems = [run.problem] if run.problem else []
     stopped = [event for event in run.events if event.kind == "recorder_error"]
     if stopped:
         fields = stopped[0].fields
         problems.append(f"{run.name}: the recorder stopped: {fields.get('type')}: {str(fields.get('message'))[:200]}")
     if run.ledger is None:
         problems += [] if run.problem else [f"{run.name} left no ledger: nothing that it did is known"]
-        return tuple(problems)
-    if kill is None and not record.was_stopped_early:
-        problems += _finish_problems(run, steps)
-    return tuple(problems)
+    return problems
 
 
 def gpu_problems(straight: TrajectoryEvidence, num_gpus: int) -> tuple[str, ...]:
@@ -121,12 +130,14 @@ def _exit_problems(run: RunEvidence, kill: Fault | None) -> Iterator[str]:
 
 
 def _was_reached(run: RunEvidence, kill: Fault) -> bool:
-    faults = [event.fields.get("fault") for event in run.events if event.kind == "fault"]
+    events = [event for one in (run, *run.ranks) for event in one.events]
+    faults = [event.fields.get("fault") for event in events if event.kind == "fault"]
     return any(isinstance(f, dict) and (f.get("kind"), f.get("step")) == (kill.kind, kill.step) for f in faults)
 
 
 def _is_in_place(run: RunEvidence, kill: Fault) -> bool:
-    last = run.ledger.last_step if run.ledger is not None else 0
+    ranks = [one for one in (run, *run.ranks) if one.ledger is not None and kill.rank in (None, one.rank)]
+    last = max((one.ledger.last_step for one in ranks if one.ledger is not None), default=0)
     if kill.kind in _WRITES:
         return last >= kill.step
     return last == (kill.step if kill.kind in ("after_step", "stop") else kill.step - 1)

@@ -13,6 +13,7 @@ from harness.documents.verdict import Restored, Testimony
 from harness.errors import EvidenceError
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors
+from harness.judge.ranks import is_sharded
 
 _STREAMS = ("param", "buffer", "frozen", "optim", "rng")
 _MAX_MISSING = 50
@@ -28,7 +29,7 @@ def match_outputs(*trajectories: TrajectoryEvidence | None) -> tuple[Testimony, 
     missing: list[str] = []
     problems: list[str] = []
     for trajectory in trajectories:
-        if trajectory is None:
+        if trajectory is None or is_sharded(trajectory):
             continue
         wanted: dict[str, list[tuple[FileEvidence, str]]] = {}
         for file in trajectory.files:
@@ -71,7 +72,7 @@ def match_checkpoints(*trajectories: TrajectoryEvidence | None) -> tuple[Testimo
     missing: list[str] = []
     problems: list[str] = []
     for trajectory in trajectories:
-        if trajectory is None or any(run.record.was_stopped_early for run in trajectory.runs):
+        if trajectory is None or is_sharded(trajectory) or any(run.record.was_stopped_early for run in trajectory.runs):
             continue
         files = {file.path: digests_in((file,)) for file in trajectory.files if file.role == "checkpoint"}
         held = {path: digests for path, digests in files.items() if digests}

@@ -38,6 +38,7 @@ from harness.judge.diff import FileComparison, place_of, summarise
 from harness.judge.locate import Location
 from harness.judge.prefix import within
 from harness.judge.problems import all_problems, control_problems, review_problems
+from harness.judge.ranks import of_rank
 from harness.judge.replay_check import check_replay, replay_cause
 from harness.judge.sentences import not_checked, summary_of
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE, has_landed
@@ -181,6 +182,7 @@ def _first_divergence(name: CheckName, result: CheckResult, place: Location) -> 
         micro_batch=place.micro_batch,
         stream=first.stream,
         tensor=place.tensor,
+        rank=first.rank if result.trajectory is not None and result.trajectory.runs[first.run - 1].ranks else None,
         left=place.left or first.left,
         right=place.right or first.right,
     )
@@ -206,8 +208,8 @@ def _cause(
     first, rerun = result.differences[0], results["rerun"].check
     symptom = Symptom(
         check=name,
-        straight=result.reference,
-        other=result.trajectory,
+        straight=of_rank(result.reference, first.rank),
+        other=of_rank(result.trajectory, first.rank),
         comparison=next(c for c in result.comparisons if c.run == first.run or first.phase == "file"),
         first=first,
         place=place,
@@ -289,6 +291,7 @@ def _interruption(inputs: VerdictInputs, place: int, kill: Fault) -> Interruptio
         micro_batch=kill.micro_batch,
         byte=kill.byte,
         by=kill.by,
+        rank=kill.rank,
         run=place + 1,
         signal="SIGXFSZ" if code == SIGXFSZ_EXIT_CODE else "SIGKILL" if is_killed else None,
         exit_code=code,

@@ -47,6 +47,8 @@ def parse(text: str) -> list[dict]:
             raise ValueError(f"HARNESS_FAULTS: no byte: {fault!r}")
         if fault["kind"] == "micro_batch" and type(fault.get("micro_batch")) is not int:
             raise ValueError(f"HARNESS_FAULTS: no micro_batch: {fault!r}")
+        if type(fault.get("rank", 0)) is not int:
+            raise ValueError(f"HARNESS_FAULTS: no rank: {fault!r}")
     return faults
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from _harness_recorder.imports import Watcher
 from _harness_recorder.steps import TrainingSession
@@ -32,11 +32,35 @@ def install(session: TrainingSession) -> None:
                 "safetensors": safely(wrap_safetensors),
                 "safetensors.torch": safely(wrap_safetensors_torch),
                 "numpy.random": safely(wrap_numpy_random),
+                "multiprocessing.process": safely(wrap_processes),
             }
         ),
     )
     os.register_at_fork(after_in_child=session.forked)
+    os._exit = _wrap_exit(session, os._exit)  # type: ignore[assignment]  # how a forked child ends
     atexit.register(session.ended)
+
+
+def _wrap_exit(session: TrainingSession, original: Callable[[int], NoReturn]) -> Callable[[int], NoReturn]:
+    @functools.wraps(original)
+    def _exit(status: int) -> NoReturn:
+        session.ended(status)
+        original(status)
+
+    return _exit
+
+
+def wrap_processes(session: TrainingSession, module: Any) -> None:
+    """See how a child of multiprocessing ends: it turns its exceptions into an exit code."""
+    original = module.BaseProcess._bootstrap
+
+    @functools.wraps(original)
+    def _bootstrap(self: Any, *args: Any, **kwargs: Any) -> int:
+        status: int = original(self, *args, **kwargs)
+        session.ended(status)
+        return status
+
+    module.BaseProcess._bootstrap = _bootstrap
 
 
 def wrap_torch(session: TrainingSession, torch: Any) -> None:
@@ -48,6 +72,8 @@ def wrap_torch(session: TrainingSession, torch: Any) -> None:
     _hide_from_dynamo(torch, torch.nn.Module.__call__, torch.autograd.backward)
     _wrap_optimizers(session, torch)
     _wrap_states(session, torch)
+    loaders = torch.utils.data.dataloader._SingleProcessDataLoaderIter
+    loaders.__init__ = _wrap_loader(session, loaders.__init__)
     for name in ("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_"):
         if hasattr(torch.nn.utils, name):
             wrapped = _before(getattr(torch.nn.utils, name), session.before_clip)
@@ -173,6 +199,19 @@ def _wrap_optimizers(session: TrainingSession, torch: Any) -> None:
         return result
 
     torch.amp.GradScaler.step = step
+
+
+def _wrap_loader(session: TrainingSession, original: Callable) -> Callable:
+    """Note the seed that a loader without workers draws for them: it moves a generator, and no number hangs on it."""
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        before = session.generator_state()
+        original(self, *args, **kwargs)
+        if before is not None and getattr(self, "_shared_seed", None) is None:
+            session.loader_made(before)
+
+    return __init__
 
 
 def _after_init(original: Callable, made: Callable[[Any], None], session: TrainingSession) -> Callable:

@@ -1,17 +1,21 @@
 """The files of a run: two hash chains, a bounded sidecar, a volatile progress log.
 
 Every line is canonical JSON and one write to a descriptor opened with O_APPEND: what was written before a SIGKILL is
-there after it. Which files a process gets (`ledger.jsonl`, `ledger-2.jsonl`, ...) is settled when it first has
-something that must be kept; until then events wait in memory, so that a launcher takes no place.
+there after it. Which files a process gets (`ledger.jsonl`, `ledger-rank1.jsonl`, `ledger-2.jsonl`, ...) is settled
+when it first trains; until then events wait in memory, so that a launcher takes no place.
 """
 
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 SIDECAR_LIMIT_BYTES = 256 << 20
+MAX_WAITING_EVENTS = 20_000
+OTHER_RANKS_WAIT_S = 10
+KILLS_OF_ALL_RANKS = ("micro_batch", "before_step", "after_step", "stop")
 
 
 def canonical(record: Any) -> str:
@@ -25,16 +29,35 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor: int | None = None
+        self.identity: tuple[int, int] | None = None
         self.num_bytes = 0
 
     def append(self, text: str) -> None:
         """Add one line. Raises OSError when the whole line could not be written."""
-        if self.descriptor is None:
-            self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        descriptor = self.descriptor
+        if descriptor is None or _identity(descriptor) != self.identity:
+            descriptor = self.descriptor = self._open()
         line = text.encode("ascii") + b"\n"
-        if os.write(self.descriptor, line) != len(line):
+        if os.write(descriptor, line) != len(line):
             raise OSError(f"{self.path.name}: a line was written in part only")
         self.num_bytes += len(line)
+
+    def _open(self) -> int:
+        """Open the file, again where a training closed the descriptor or has its number for a file of its own."""
+        create = os.O_CREAT if self.identity is None else 0
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | create, 0o644)
+        if self.identity not in (None, _identity(descriptor)):
+            raise OSError(f"{self.path.name}: another file has its name")
+        self.identity = _identity(descriptor)
+        return descriptor
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Chain(Lines):
@@ -58,14 +81,20 @@ class RunFolder:
         self.output = Path(os.path.normpath(self.path / ".." / ".." / "output"))
         self.number = int(self.path.name) if self.path.name.isdigit() else 1
         self.slot = 0  # 0: no file is ours yet
+        self.num_ranks = 1
         self.waiting: list[dict] = []
         self.is_sidecar_full = False
 
-    def claim(self) -> None:
-        """Take the next free place: 1, or 2 where another process of this run holds 1, and so on."""
+    def claim(self, role: str = "") -> None:
+        """Take the next free place of a role: the first, or `-2` where another process of this run has that, and so on.
+
+        Args:
+            role: `rank1`, `rank2`, ... of a distributed training, `other` of what did not train, nothing of what does.
+        """
+        place = 0
         while not self.slot:
-            place = 1 + sum(1 for _ in self.path.glob("events*.jsonl"))
-            suffix = "" if place == 1 else f"-{place}"
+            place += 1
+            suffix = (f"-{role}" if role else "") + ("" if place == 1 else f"-{place}")
             try:
                 os.close(os.open(self.path / f"events{suffix}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
             except FileExistsError:
@@ -80,7 +109,7 @@ class RunFolder:
             self.events.add(record)
 
     def is_claimed_by_anybody(self) -> bool:
-        """Say whether a process of this run has files already."""
+        """Say whether a process of this run has trained already."""
         return (self.path / "events.jsonl").exists()
 
     def event(self, kind: str, **fields: Any) -> None:
@@ -88,8 +117,19 @@ class RunFolder:
         record = {"kind": kind, **fields}
         if self.slot:
             self.events.add(record)
-        elif len(self.waiting) < 1000:
+        elif len(self.waiting) < MAX_WAITING_EVENTS:
             self.waiting.append(record)
+        if kind == "fault" and fields["fault"]["kind"] in KILLS_OF_ALL_RANKS and "rank" not in fields["fault"]:
+            self._wait_for_other_ranks()
+
+    def _wait_for_other_ranks(self) -> None:
+        """Wait until every rank has come to its fault: the first one that dies takes the others with it."""
+        names = ["events.jsonl", *(f"events-rank{rank}.jsonl" for rank in range(1, self.num_ranks))]
+        deadline = time.monotonic() + OTHER_RANKS_WAIT_S
+        while self.num_ranks > 1 and time.monotonic() < deadline:
+            if all(_ends_with_fault(self.path / name) for name in names):
+                return
+            time.sleep(0.02)
 
     def sidecar(self, step: int, at: str, stream: str, entries: dict) -> None:
         """Write a stream's tensors to the sidecar; beyond its limit only those of the start and the end."""
@@ -105,3 +145,13 @@ class RunFolder:
         """Return a path below the output folder relative to it, any other one absolute."""
         absolute = Path(os.path.abspath(path))
         return str(absolute.relative_to(self.output)) if absolute.is_relative_to(self.output) else str(absolute)
+
+
+def _ends_with_fault(path: Path) -> bool:
+    try:
+        with open(path, "rb") as events:
+            events.seek(max(0, os.fstat(events.fileno()).st_size - 4096))
+            last = events.read().splitlines()[-1:]
+    except OSError:
+        return False
+    return bool(last) and b'"kind":"fault"' in last[0] and b'"flip_' not in last[0]

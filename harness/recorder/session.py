@@ -49,6 +49,7 @@ class Session:
         self.own_seconds = 0.0
         self.last_record_at = self.entered_at = time.perf_counter()
         self.reported_not_seen: set[str] = set()
+        self.is_child = _is_helper_process()
 
     # --- life cycle -------------------------------------------------------------------------------------------------
 
@@ -66,8 +67,7 @@ class Session:
         """Stop recording because of an error of the recorder's own, and say so if that is still possible."""
         self.is_active = False
         try:
-            if not self.run.slot:
-                self.run.claim()
+            self._claim()
             self.run.event("recorder_error", type=type(error).__name__, message=str(error)[:500])
         except Exception as second:
             sys.stderr.write(f"recorder: stopped: {error!r}, and could not say so: {second!r}\n")
@@ -90,46 +90,69 @@ class Session:
         if what == "module" and self.is_started:
             self.collect.refresh()
 
-    def forked(self) -> None:
-        """Stop in a forked child: it shares the parent's files and trains nothing of its own."""
-        self.is_active = False
+    @guarded
+    def generator_state(self) -> Any:
+        """Return the state of torch's global generator on the CPU."""
+        return self.torch.default_generator.get_state()
 
     @guarded
-    def ended(self) -> None:
-        """Write the end at a normal exit, or what ended the process; drop everything in a process that did nothing."""
+    def loader_made(self, before: Any) -> None:
+        """Note that a loader's constructor moved the generator, if its unused seed is all that was drawn in it."""
+        after = self.torch.default_generator.get_state()
+        generator = self.torch.Generator()
+        generator.set_state(before)
+        self.torch.empty((), dtype=self.torch.int64).random_(generator=generator)
+        if self.torch.equal(generator.get_state(), after):
+            digests = self.digest.launch({"before": before, "after": after}).result()
+            self.run.event("unused_seed", generator="torch", **{name: e.digest for name, e in digests.items()})
+
+    def forked(self) -> None:
+        """Begin anew in a forked child: it may be the one that trains. Its parent's records stay its parent's."""
+        is_active, folder = self.is_active, ledger.RunFolder(str(self.run.path))
+        folder.waiting = list(self.run.waiting)
+        vars(self).update(vars(type(self)(folder, [] if self.is_started else self.faults)))
+        self.is_active, self.is_child = is_active, True
+        if hasattr(self, "torch"):
+            self.records = type(self.records)(self.run, self.torch)
+
+    @guarded
+    def ended(self, status: int = 0) -> None:
+        """Write the end at a normal exit, or what ended the process; what never trained says so if nobody else did."""
         failed = getattr(sys, "last_type", None)
-        if failed is not None:
-            self.run.event("exception", type=failed.__name__)
+        reason = failed.__name__ if failed is not None else f"exit status {status}" if status else None
+        if reason is not None:
+            self.run.event("exception", type=reason)
         if not self.run.slot:
-            if not hasattr(self, "torch") or self.run.is_claimed_by_anybody() or _is_helper_process():
+            if self.is_child or self.run.is_claimed_by_anybody():
                 return
-            self._claim()
-        if self.is_started and failed is None:
+            self._claim("other")
+        if self.is_started and reason is None:
             self._flush_evals()
             self.records.whole("end", self.completed, self.collect)
         self.run.event("exit")
+        self.is_active = False
 
-    def _claim(self) -> None:
+    def _claim(self, role: str = "") -> None:
         if self.run.slot:
             return
-        versions = {"python": sys.version.split()[0], "torch": self.torch.__version__}
-        for name in ("numpy", "transformers", "peft", "accelerate", "safetensors"):
+        versions = {"python": sys.version.split()[0]}
+        for name in ("torch", "numpy", "transformers", "peft", "accelerate", "safetensors", "jax", "tensorflow"):
             if name in sys.modules:
                 versions[name] = str(getattr(sys.modules[name], "__version__", "unknown"))
-        self.run.waiting.insert(
-            0,
-            {
-                "kind": "process",
-                "argv": list(getattr(sys, "argv", [])),
-                "versions": versions,
-                "threads": self.torch.get_num_threads(),
-                "pid": os.getpid(),
-            },
-        )
-        self.run.claim()
+        process = {"kind": "process", "argv": list(getattr(sys, "argv", [])), "versions": versions, "pid": os.getpid()}
+        if hasattr(self, "torch"):
+            process["threads"] = self.torch.get_num_threads()
+        rank, self.run.num_ranks = rank_of(getattr(self, "torch", None))
+        if self.run.num_ranks > 1:
+            process |= {"rank": rank, "num_ranks": self.run.num_ranks}
+            self.faults = [fault for fault in self.faults if fault.get("rank", rank) == rank]
+        self.run.waiting.insert(0, process)
+        self.run.claim(role or (f"rank{rank}" if rank else ""))
 
     def _start(self, module: Any) -> None:
         self._claim()
+        if self.run.num_ranks > 1:
+            self._say_how_distributed(module)
         if module is not None:
             self.collect.add_module(module)
         param = self.digest.root(self.digest.launch(self.collect.params()).result())
@@ -143,6 +166,13 @@ class Session:
         self.records.whole("start", self.completed, self.collect, schema=1, step_source=source)
         self.is_started = True
         self.last_record_at = time.perf_counter()
+
+    def _say_how_distributed(self, module: Any) -> None:
+        """Say whether every rank has all parameters and they are kept equal, or each rank a part of them."""
+        names = {base.__name__ for base in type(module).__mro__}
+        parameters = [] if module is None else module.parameters()
+        is_sharded = any(hasattr(p, "_local_tensor") for p in parameters) or "FullyShardedDataParallel" in names
+        self.run.event("ranks", is_replicated="DistributedDataParallel" in names, is_sharded=is_sharded)
 
     def _flush_evals(self) -> None:
         if self.is_started and self.evals:
@@ -194,7 +224,6 @@ class Session:
     def _before_write(self, target: fault_points.Target) -> dict | None:
         if not hasattr(self, "torch"):
             return None
-        self._claim()
         self._flush_evals()
         self.run.event("save_begin", path=self.run.relative(target.path), step=self.completed)
         for fault in self._due("before_write"):
@@ -213,6 +242,15 @@ class Session:
         if not self.is_started:
             return []
         return [fault for fault in self.faults if fault["kind"] == kind and fault["step"] <= self.completed]
+
+
+def rank_of(torch: Any) -> tuple[int, int]:
+    """Return this process's rank in a distributed training, and the number of ranks."""
+    distributed = getattr(torch, "distributed", None)
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    return (int(rank), int(size)) if rank.isdigit() and size.isdigit() and int(size) > 1 else (0, 1)
 
 
 def _is_helper_process() -> bool:

@@ -53,6 +53,7 @@ class TrainingSession(Session):
         self.nested_steps = 0
         self.num_updates = 0  # since a gradient scaler was asked to step
         self.has_closure = False
+        self.transformed: list[tuple[Any, Any, Any]] = []  # module, data and rng of forwards inside torch.func
 
     # --- forwards and backwards -------------------------------------------------------------------------------------
 
@@ -65,10 +66,13 @@ class TrainingSession(Session):
         """
         if self.is_in_backward or self.torch._C._get_tracing_state() is not None:
             return False
+        if self.torch._C._functorch.peek_interpreter_stack() is not None:
+            self._note_transformed(module, args, kwargs)
+            return False
         if not self.torch.is_grad_enabled():
             if isinstance(module, self.torch.fx.GraphModule):
                 return False  # what torch.compile made of a training forward runs without gradients, too
-            if not self.is_started and len(self.evals) >= MAX_EVALS_BEFORE_TRAINING:
+            if not self.is_started and (len(self.evals) >= MAX_EVALS_BEFORE_TRAINING or self._is_loader_worker()):
                 return False
             self.evals.append((self.digest.launch(self.collect.inputs(args, kwargs)), None))
             return True
@@ -83,6 +87,16 @@ class TrainingSession(Session):
         items = self.collect.inputs(args, kwargs)
         step.data.append((micro, self.digest.launch({f"{again}{name}": value for name, value in items.items()})))
         return False
+
+    def _note_transformed(self, module: Any, args: tuple, kwargs: dict) -> None:
+        """Keep what a forward inside torch.func is given until the update: only then are the weights in place."""
+        from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+        if not self.torch.is_grad_enabled() or len(self.transformed) >= MAX_EVALS_BEFORE_TRAINING:
+            return
+        with temporarily_clear_interpreter_stack():
+            rng = None if self.transformed else self.digest.launch(self.collect.rng())
+            self.transformed.append((module, self.digest.launch(self.collect.inputs(args, kwargs)), rng))
 
     @guarded
     def after_evaluation(self, result: Any) -> None:
@@ -119,8 +133,10 @@ class TrainingSession(Session):
 
     def _open(self, module: Any) -> bool:
         """Make sure that a step is open, and that the process has started and knows the module."""
+        transformed, self.transformed = self.transformed, []
+        module = module if module is not None or not transformed else transformed[0][0]
         if not self.is_started:
-            if self.torch.utils.data.get_worker_info() is not None:
+            if self._is_loader_worker():
                 self.is_active = False
                 return False
             self._start(module)
@@ -131,10 +147,15 @@ class TrainingSession(Session):
             for fault in self._faults("before_step", self.completed + 1):
                 fault_points.die(fault, self.run.event)
             self.step = OpenStep()
-            self.step.rng = self.digest.launch(self.collect.rng())
+            self.step.rng = transformed[0][2] if transformed else self.digest.launch(self.collect.rng())
         elif self.held is not None and self.held[-1] is None:
             self.held[-1] = self.digest.launch(self.collect.rng())
+        for number, (_, data, _) in enumerate(transformed, 1):
+            self.step.data.append((self.step.num_micro_batches + number, data))
         return True
+
+    def _is_loader_worker(self) -> bool:
+        return self.torch.utils.data.get_worker_info() is not None
 
     # --- optimizers -------------------------------------------------------------------------------------------------
 

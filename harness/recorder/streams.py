@@ -1,7 +1,7 @@
 """What each stream consists of: named tensors and named JSON values, collected from the live objects.
 
 Collecting reads and never writes: no generator is drawn from, no state is created, no lazy object initialised. What
-has no bytes to read (a DTensor, a quantized tensor, an unknown object) is left out and named in `Collector.not_seen`.
+has no bytes to read (a quantized tensor, an unknown object) is left out and named in `Collector.not_seen`.
 """
 
 import sys
@@ -15,6 +15,7 @@ from _harness_recorder import digest
 from _harness_recorder.ledger import canonical
 
 Items = dict[str, digest.Value]
+_FUNCTIONS = torch._C._functorch
 
 
 def python_state() -> bytes | None:
@@ -42,6 +43,14 @@ def _json(value: Any) -> bytes:
 def scalar(value: Any) -> Any:
     """Return a scalar as something that canonical JSON can hold exactly; floats as hex."""
     return value.hex() if isinstance(value, float) else value
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """Return what has the bytes: of a sharded tensor this rank's part, of one that torch.func transforms its value."""
+    while _FUNCTIONS.is_functorch_wrapped_tensor(tensor):
+        tensor = _FUNCTIONS.get_unwrapped(tensor)
+    local = getattr(tensor, "_local_tensor", None)
+    return local if isinstance(local, torch.Tensor) else tensor
 
 
 class Collector:
@@ -240,6 +249,7 @@ class Collector:
         if isinstance(value, torch.Tensor):
             if value.requires_grad and not is_graph_wanted:
                 return
+            value = plain(value)
             if digest.is_supported(value):
                 items[name] = value
             elif value.layout is torch.sparse_coo:

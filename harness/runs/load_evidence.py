@@ -6,6 +6,7 @@ problem in words: a run without whole evidence is INCONCLUSIVE, never a tracebac
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
@@ -80,13 +81,35 @@ def load_trajectory(
 
 def _load_run(folder: Files, record: RunRecord) -> RunEvidence:
     own = folder.below(f"runs/{record.number}")
+    try:
+        files = _ledgers(folder, record.number)
+    except EvidenceError as error:
+        return dataclasses.replace(_load_rank(own, record, 0, [""]), problem=error.problem)
+    first, *others = (_load_rank(own, record, rank, files[rank]) for rank in sorted({0: [""], **files}))
+    return dataclasses.replace(first, ranks=tuple(others))
+
+
+def _ledgers(folder: Files, number: int) -> dict[int, list[str]]:
+    """What stands after `ledger` in the names of a run's ledgers, by rank: nothing, `-2`, `-rank1`, `-rank1-2` ..."""
+    own = f"runs/{number}"
+    found: dict[int, list[str]] = {0: []}
+    for path, _ in folder.walk(own) if folder.exists(own) else ():
+        if match := re.fullmatch(r"ledger((?:-rank([1-9][0-9]{0,3}))?(?:-[0-9]{1,9})?)\.jsonl", path):
+            found.setdefault(int(match[2] or 0), []).append(match[1])
+    found[0] = found[0] or [""]
+    return found
+
+
+def _load_rank(own: Files, record: RunRecord, rank: int, suffixes: list[str]) -> RunEvidence:
+    """What one rank left. Of several processes the one that trained counts; that several trained is told."""
+    suffix, extra = _trained(own, suffixes)
     name = f"{record.trajectory}/{record.number}"
     # A process that was killed, by plan or not, may leave a torn last line; the exit code is judged elsewhere.
     killed = record.exit_code != 0 or record.is_planned_kill
-    evidence = RunEvidence(record=record, ledger=None)
     problems: list[str] = []
 
-    def attempt(file: str, read: Callable[[Data, str], T], is_needed: bool, max_bytes: int) -> T | None:
+    def attempt(stem: str, read: Callable[[Data, str], T], is_needed: bool, max_bytes: int) -> T | None:
+        file = f"{stem}{suffix}.jsonl"
         try:
             if not is_needed and not own.exists(file):
                 return None
@@ -96,27 +119,22 @@ def _load_run(folder: Files, record: RunRecord) -> RunEvidence:
             return None
 
     try:
-        data = bytes(own.read("ledger.jsonl", max_bytes=MAX_FILE_BYTES))
+        data = bytes(own.read(f"ledger{suffix}.jsonl", max_bytes=MAX_FILE_BYTES))
     except EvidenceError as error:
         problems.append(f"{name} left no ledger ({error.problem})")
         data = b""
     ledger = None
     if data:
-        ledger = attempt("ledger.jsonl", lambda _, n: parse_ledger(data, n, killed=killed), True, MAX_FILE_BYTES)
+        ledger = attempt("ledger", lambda _, n: parse_ledger(data, n, killed=killed), True, MAX_FILE_BYTES)
     elif not problems:
         problems.append(f"{name} left an empty ledger")
-    events = attempt("events.jsonl", lambda d, n: parse_events(bytes(d), n, killed=killed), True, MAX_FILE_BYTES)
-    sidecar = attempt("tensors.jsonl", lambda d, n: parse_sidecar(d, n, killed=killed), False, MAX_FILE_BYTES)
-    progress = attempt(
-        "progress.jsonl", lambda d, n: parse_progress(bytes(d), n, killed=killed), False, _MAX_PROGRESS_BYTES
-    )
-    try:
-        extra = _extra_ledgers(folder, record.number)
-    except EvidenceError as error:
-        extra = ()
-        problems.append(error.problem)
-    return dataclasses.replace(
-        evidence,
+    # What never trained says of itself elsewhere; it shows why there is no ledger.
+    kind = "events-other" if rank == 0 and not suffix and not own.exists("events.jsonl") else "events"
+    events = attempt(kind, lambda d, n: parse_events(bytes(d), n, killed=killed), True, MAX_FILE_BYTES)
+    sidecar = attempt("tensors", lambda d, n: parse_sidecar(d, n, killed=killed), False, MAX_FILE_BYTES)
+    progress = attempt("progress", lambda d, n: parse_progress(bytes(d), n, killed=killed), False, _MAX_PROGRESS_BYTES)
+    return RunEvidence(
+        record=record,
         ledger=ledger,
         ledger_bytes=data,
         extra_ledgers=extra,
@@ -124,13 +142,24 @@ def _load_run(folder: Files, record: RunRecord) -> RunEvidence:
         sidecar=sidecar,
         progress=progress or (),
         problem="; ".join(problems) or None,
+        rank=rank,
     )
 
 
-def _extra_ledgers(folder: Files, number: int) -> tuple[str, ...]:
-    own = f"runs/{number}"
-    paths = (path for path, _ in folder.walk(own)) if folder.exists(own) else ()
-    return tuple(path for path in paths if re.fullmatch(r"ledger-[0-9]{1,9}\.jsonl", path))
+def _trained(own: Files, suffixes: list[str]) -> tuple[str, tuple[str, ...]]:
+    """Which of the processes of one rank has steps, and the ledgers of others that have some too.
+
+    A script may call a model elsewhere, to prepare its data or to look at the result: that is no second training.
+    """
+    if len(suffixes) == 1:
+        return suffixes[0], ()
+    with_steps = []
+    for suffix in sorted(suffixes, key=lambda one: (len(one), one)):
+        with contextlib.suppress(EvidenceError):
+            if b'"kind":"step"' in bytes(own.read(f"ledger{suffix}.jsonl", max_bytes=MAX_FILE_BYTES)):
+                with_steps.append(suffix)
+    first = with_steps[0] if with_steps else suffixes[0]
+    return first, tuple(f"ledger{one}.jsonl" for one in with_steps[1:])
 
 
 def _load_file(

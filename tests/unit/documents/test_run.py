@@ -29,8 +29,8 @@ def test_a_sigkill_at_a_planned_fault_is_the_planned_kill():
     assert record().is_planned_kill
 
 
-@pytest.mark.parametrize("change", [{"oom_killed": True}, {"faults": ()}, {"exit_code": 0}, {"exit_code": 139}])
-def test_lack_of_memory_no_fault_or_another_exit_is_not(change):
+@pytest.mark.parametrize("change", [{"oom_killed": True}, {"faults": ()}, {"killed_by": None}])
+def test_lack_of_memory_no_fault_or_no_kill_is_not(change):
     assert not record(**change).is_planned_kill
 
 

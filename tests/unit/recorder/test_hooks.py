@@ -221,12 +221,15 @@ def test_the_order_of_imports_does_not_matter(order, new_trajectory):
     assert saves == (["model.safetensors"] if "save_file" in IMPORTS[order] else [])
 
 
-def test_a_process_without_torch_leaves_nothing(new_trajectory):
+def test_a_process_without_torch_leaves_what_it_was_and_imports_nothing(new_trajectory):
     trajectory = new_trajectory()
     script = trajectory.folder / "script.py"
     script.write_text("import sys, json\nprint('torch' in sys.modules, 'numpy' in sys.modules)")
     run = trajectory.run_anew(script)
-    assert (run.stdout, list(run.folder.iterdir())) == ("False False\n", [])
+    assert run.stdout == "False False\n"
+    assert [path.name for path in run.folder.iterdir()] == ["events-other.jsonl"]
+    process, end = run.lines("events-other.jsonl")
+    assert (process["kind"], list(process["versions"]), end["kind"]) == ("process", ["python"], "exit")
 
 
 def test_a_sitecustomize_that_is_hidden_runs_all_the_same(new_trajectory):

@@ -1,6 +1,7 @@
 """Evidence is read from folders that a hostile process may have written."""
 
 import os
+import shutil
 
 import pytest
 
@@ -117,8 +118,39 @@ def test_a_missing_run_folder_or_output_is_named(tmp_path):
 
 def test_a_second_process_that_trained_is_noticed(tmp_path):
     write_straight(tmp_path)
-    (tmp_path / "straight" / "runs" / "1" / "ledger-2.jsonl").write_bytes(b"x")
+    own = tmp_path / "straight" / "runs" / "1"
+    (own / "ledger-2.jsonl").write_bytes((own / "ledger.jsonl").read_bytes())
     assert load(tmp_path).runs[0].extra_ledgers == ("ledger-2.jsonl",)
+
+
+def test_a_process_that_called_a_model_and_made_no_step_is_no_second_training(tmp_path):
+    """It may come before the training (features) or after it (an evaluation)."""
+    write_straight(tmp_path)
+    own = tmp_path / "straight" / "runs" / "1"
+    before = load(tmp_path).runs[0]
+    for name in ("ledger", "events", "tensors", "progress"):
+        if (own / f"{name}.jsonl").exists():
+            (own / f"{name}.jsonl").rename(own / f"{name}-2.jsonl")
+    start = before.ledger_bytes.splitlines(keepends=True)[0]
+    (own / "ledger.jsonl").write_bytes(start)
+    (own / "events.jsonl").write_bytes(b"")
+    (own / "ledger-3.jsonl").write_bytes(start)
+    after = load(tmp_path).runs[0]
+    assert after.extra_ledgers == ()
+    assert (after.ledger.steps, after.events) == (before.ledger.steps, before.events)
+
+
+def test_each_rank_is_read_from_its_own_files(tmp_path):
+    write_straight(tmp_path)
+    own = tmp_path / "straight" / "runs" / "1"
+    for path in list(own.iterdir()):
+        stem, suffix = path.name.split(".")
+        shutil.copy(path, own / f"{stem}-rank1.{suffix}")
+    (own / "ledger-rank3.jsonl").write_bytes(b"{")
+    run = load(tmp_path).runs[0]
+    assert [(one.rank, one.name) for one in run.ranks] == [(1, "straight/1, rank 1"), (3, "straight/1, rank 3")]
+    assert run.ranks[0].ledger.steps == run.ledger.steps
+    assert run.ranks[1].ledger is None and "ledger-rank3" in run.ranks[1].problem
 
 
 def test_an_output_folder_that_is_a_link_is_not_entered(tmp_path):
