@@ -11,6 +11,7 @@ from harness.documents.verdict import Cause
 from harness.evidence.trajectory import RunEvidence
 from harness.judge.diff import LENGTH
 from harness.judge.locate import ledger_of
+from harness.judge.ranks import num_ranks
 from harness.judge.symptom import (
     Symptom,
     before,
@@ -310,6 +311,8 @@ def _computation(symptom: Symptom) -> Cause:
                 ruled_out=before(first, symptom),
                 fix="Save scaler.state_dict() in the checkpoint and load it on a resume.",
             )
+    if first.stream == "grad" and first.step - 1 == symptom.resumed_at and _is_averaged_by_many(symptom.right):
+        return _bucket_order(symptom, evidence)
     if change is not None and change[2] > _SMALL:
         return _hidden_state(symptom, evidence)
     deterministic = symptom.resumed_at is not None and symptom.rerun_steps >= first.step
@@ -324,6 +327,29 @@ def _computation(symptom: Symptom) -> Cause:
         ruled_out=before(first, symptom),
         fix="Run once with torch.use_deterministic_algorithms(True): it raises an error at the operator. Set "
         "CUBLAS_WORKSPACE_CONFIG and the number of threads before Python starts.",
+    )
+
+
+def _is_averaged_by_many(run: RunEvidence) -> bool:
+    """Whether DistributedDataParallel averages over so many ranks that the order of summation shows: two commute."""
+    is_replicated = any(e.fields.get("is_replicated") is True for e in run.events if e.kind == "ranks")
+    return is_replicated and num_ranks(run) > 2
+
+
+def _bucket_order(symptom: Symptom, evidence: list[str]) -> Cause:
+    """Buckets are made anew after the first backward of a process, in the order of its gradients (torch's Reducer)."""
+    return Cause(
+        kind="gradients_averaged_in_another_order",
+        title="After a start, DistributedDataParallel averages the first gradients in another order",
+        evidence=(
+            *evidence,
+            f"DistributedDataParallel averages over {num_ranks(symptom.right)} ranks, and this is the first step after "
+            "the resume: its buckets are arranged anew after the first backward of a process, so the sums are taken in "
+            "another order than in the middle of the straight run",
+        ),
+        ruled_out=before(symptom.first, symptom),
+        fix="Build it with DistributedDataParallel(..., find_unused_parameters=True): its buckets stay as they were "
+        "made. Or average the gradients yourself.",
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from harness.documents.run import SIGKILL_EXIT_CODE, Fault
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.ranks import num_ranks, rank_problems
+from harness.judge.recordable import why_not_recorded
 
 SIGXFSZ_EXIT_CODE = 153
 NEVER_KILLED_EXIT_CODE = 86
@@ -72,6 +73,8 @@ def run_problems(run: RunEvidence, kill: Fault | None, steps: int) -> tuple[str,
         return (f"{run.name} ran out of memory",)
     if record.was_stopped_early and run.ledger is None:
         return (f"{run.name} was stopped, for another training differed, before it had a step",)
+    if (reason := why_not_recorded(run)) is not None:
+        return (reason,)
     problems = [] if record.was_stopped_early else list(_exit_problems(run, kill))
     for one in (run, *run.ranks):
         problems += _recording_problems(one)

@@ -87,6 +87,30 @@ def test_replicas_that_are_not_equal_are_told():
     assert not any("replicated" in line for line in judged().not_checked)
 
 
+@pytest.mark.parametrize(("num", "kind"), [(4, "gradients_averaged_in_another_order"), (2, "unknown")])
+def test_the_first_gradients_after_a_resume_are_summed_in_another_order_by_more_than_two_ranks(num, kind):
+    """A sum of two does not hang on the order; torch arranges its buckets anew after the first backward."""
+
+    def replicated(trajectory):
+        one = with_rank(trajectory, num_ranks=num)
+        how = Event(kind="ranks", fields={"is_replicated": True, "is_sharded": False})
+        runs = tuple(
+            replace(
+                run,
+                events=(how, *run.events),
+                ranks=tuple(replace(run.ranks[0], rank=rank, events=run.events[:1]) for rank in range(1, num)),
+            )
+            for run in one.runs
+        )
+        return replace(one, runs=runs)
+
+    verdict = judged(
+        replicated(straight()), replicated(resumed(quirks=Quirks(noise=(5, "grad")))), replicated(straight("rerun"))
+    )
+    assert (verdict.verdict, verdict.first_divergence.stream, verdict.first_divergence.step) == ("DIVERGED", "grad", 5)
+    assert verdict.cause.kind == kind
+
+
 def test_a_kill_of_one_rank_is_looked_for_in_that_rank():
     kill = Fault(**{**KILL.model_dump(), "rank": 1})
     verdict = judged(interruptions=(kill,))
