@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import docker
@@ -75,15 +77,17 @@ def engine_disk(client: docker.DockerClient) -> Path | None:
     return place if place.is_dir() and not os.environ.get("DOCKER_HOST") else None
 
 
-def _check(needs: list[tuple[Path, int]], margin: float) -> None:
+def room(needs: Sequence[tuple[Path, int]]) -> list[tuple[int, int]]:
+    """For each folder and size what is free on its disk, and what all that goes to that disk takes, in bytes."""
+    wanted = Counter[int]()
+    for folder, size in needs:
+        wanted[folder.stat().st_dev] += size
+    return [(shutil.disk_usage(folder).free, wanted[folder.stat().st_dev]) for folder, _ in needs]
+
+
+def _check(needs: Sequence[tuple[Path, int]], margin: float) -> None:
     """Compare what is needed on each disk with what is free there."""
-    disks: dict[int, tuple[Path, int]] = {}
-    for place, size in needs:
-        device = place.stat().st_dev
-        first, before = disks.get(device, (place, 0))
-        disks[device] = (first, before + size)
-    for place, size in disks.values():
-        free = shutil.disk_usage(place).free
+    for (place, _), (free, size) in zip(needs, room(needs), strict=True):
         if free < size * margin:
             problem = f"the disk of {place} has {free / 1e9:.1f} GB free, {size / 1e9:.1f} GB are needed"
             raise HostError(problem, "free some disk space, or set HARNESS_CACHE to a larger disk")

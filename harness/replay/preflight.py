@@ -6,7 +6,6 @@ A source that does not answer within a few seconds counts as unknown.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -25,7 +24,7 @@ from harness.documents.gpu import check_driver, choose_gpus, describe
 from harness.documents.preflight import Kind, Preflight, PreflightRow, State, preflight_of
 from harness.errors import HarnessError
 from harness.images.engine_images import find_image
-from harness.images.estimate import engine_bytes, engine_disk, installed_bytes
+from harness.images.estimate import engine_bytes, engine_disk, installed_bytes, room
 from harness.images.image import BuildRecord
 from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
@@ -223,12 +222,9 @@ def _disks(
     place = engine_disk(client) if client is not None else None
     if place is not None and is_image_needed:
         wanted.append(("engine's disk", place, engine_bytes(recipe)))
-    devices: dict[int, int] = {}
-    for _, folder, size in wanted:
-        devices[folder.stat().st_dev] = devices.get(folder.stat().st_dev, 0) + size
     found = []
-    for name, folder, size in wanted:
-        free, together = shutil.disk_usage(folder).free, devices[folder.stat().st_dev]
+    rooms = room([(folder, size) for _, folder, size in wanted])
+    for (name, _, size), (free, together) in zip(wanted, rooms, strict=True):
         state: State = "present" if free > together else "gone"
         remedy = "free some disk space, or set HARNESS_CACHE to a larger disk" if state == "gone" else ""
         detail = f"{free / 1e9:.1f} GB free, {size / 1e9:.1f} GB needed"

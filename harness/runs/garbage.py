@@ -9,30 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
 
 PATIENCE_S = 30 * 24 * 3600
 """How long what cannot be attributed is kept after it was last used, in seconds."""
 
 GRACE_S = 3600
 """How long something unfinished that may be another process's is left alone after it was last written, in seconds."""
-
-Kind = Literal[
-    "base",
-    "blob",
-    "checkout",
-    "controls",
-    "environment",
-    "image record",
-    "input",
-    "left over",
-    "old wheels",
-    "prepared",
-    "rebuild record",
-    "review",
-    "timings",
-    "unpacked",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +28,7 @@ class CacheEntry:
         used_at: POSIX time of its last known use, in seconds.
     """
 
-    kind: Kind
+    kind: str
     key: str
     paths: tuple[str, ...]
     used_at: float = 0.0
@@ -194,7 +176,7 @@ def _is_kept(thing: CacheEntry, known: References, now: float) -> bool:
         return digits in known.inputs
     if thing.kind == "environment":
         return any(one.startswith(thing.key.partition("-")[0]) for one in known.environments)
-    named: dict[Kind, set[str]] = {
+    named: dict[str, set[str]] = {
         "base": known.bases,
         "blob": known.blobs,
         "checkout": known.checkouts,

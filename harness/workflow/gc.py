@@ -24,7 +24,6 @@ from harness.images.engine_images import engine_faults, remove_images
 from harness.images.image import REPOSITORY
 from harness.runs.garbage import (
     CacheEntry,
-    Kind,
     References,
     TaggedImage,
     garbage_of_cache,
@@ -47,7 +46,7 @@ from harness.system.project import remember_checkout
 from harness.system.store import Progress, Store, disk_errors
 
 _DIGITS = re.compile(r"[0-9a-f]{64}")
-_RECORDS: Mapping[str, Kind] = {
+_RECORDS: Mapping[str, str] = {
     "bases": "base",
     "checkouts": "checkout",
     "controls": "controls",
@@ -57,7 +56,7 @@ _RECORDS: Mapping[str, Kind] = {
     "timings": "timings",
     "unpacked": "unpacked",
 }
-_TREES: Mapping[str, Kind] = {
+_TREES: Mapping[str, str] = {
     "inputs": "input",
     "prepared": "prepared",
     "venvs": "environment",
