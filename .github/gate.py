@@ -27,8 +27,7 @@ WHY = {
     "DIVERGED": "the same training gave other bits; the report names the first difference and its cause",
     "VETOED": "the review forbids this training; its annotations name the lines",
     "TAMPERED": "something that was hashed or signed is not what it was",
-    "INCONCLUSIVE": "it could not be decided, which says nothing about the training: look for what failed (the engine,"
-    " a GPU, memory, a cancelled run), mend it, and run the job again",
+    "INCONCLUSIVE": "it could not be decided: the report says what failed or is missing; mend it, and run the job again",
 }
 
 

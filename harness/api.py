@@ -99,7 +99,8 @@ def verify(path: str | Path, *, root: str | Path = ".", progress: Progress | Non
         progress: called with each line of progress.
 
     Returns:
-        `word` is CONSISTENT or TAMPERED; `checks` says what was recomputed, `not_checked` what was not.
+        `word` is CONSISTENT, PARTIAL (another version wrote it) or TAMPERED; `checks` says what was recomputed,
+        `not_checked` what was not.
 
     Raises:
         UsageError: there is nothing that could be verified.

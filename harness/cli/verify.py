@@ -21,8 +21,9 @@ def verify(root: Path, path: Path, as_json: bool) -> int:
     certificate.intoto.jsonl. No engine, GPU, torch or network is needed, and nothing is trained: for that use
     `harness replay`.
 
-    Exit codes: 0 and CONSISTENT if what it says, CERTIFIED or not, follows from what is in it; 5 and TAMPERED if not;
-    2 if there is nothing to verify.
+    Exit codes: 0 and CONSISTENT if what it says, CERTIFIED or not, follows from what is in it; 3 and PARTIAL if it does
+    and another version wrote it, whose review and words are not made again; 5 and TAMPERED if it does not; 2 if there
+    is nothing to verify.
     """
     from harness import api
     from harness.report.results import print_verification

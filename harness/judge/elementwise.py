@@ -64,11 +64,15 @@ class ValueDiff(Model):
 
 
 class FileDiff(Model):
-    """Everything that differs between two files; `num_equal` tensors are equal bit for bit."""
+    """Everything that differs between two files; `num_equal` tensors are equal bit for bit.
+
+    `formats` says how each was read; `bytes` for what holds no value that is known here.
+    """
 
     kind: Literal["files"] = "files"
     left: str
     right: str
+    formats: tuple[str, str]
     num_tensors: int
     num_equal: int
     tensors: tuple[TensorDiff, ...]
@@ -94,6 +98,7 @@ def diff_files(left_name: str, left: Data, right_name: str, right: Data) -> File
     return FileDiff(
         left=left_name,
         right=right_name,
+        formats=(one.format, two.format),
         num_tensors=len(names),
         num_equal=len(names) - len(diffs),
         tensors=tuple(diffs),

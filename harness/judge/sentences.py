@@ -65,6 +65,7 @@ def not_checked(
     if rerun.check.verdict != "NOT_CHECKED" and rerun.check.how.startswith("steps"):
         lines.append(f"a second straight run to the end: rerun rests on {rerun.check.how} alone")
     lines.append("which operator a difference comes from")
+    lines.append("code that attacks the recorder in its own process: honest mistakes are caught, such code is not")
     if inputs.runner == "host":
         lines.append("isolation and the image: the runs had no container")
     if inputs.environment is not None and not inputs.is_locked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from harness.images.image import BuildResult
+from harness.images.image import BuildResult, FileDifference
 from harness.judge.elementwise import FileDiff
 from harness.report.printer import Printer
 from harness.report.tables import Kind, Table, table
@@ -28,8 +28,22 @@ def print_build(result: BuildResult, *, is_check: bool, stream: TextIO | None = 
         return
     for image_id, seconds, engine in zip(record.image_ids, record.seconds, record.engines, strict=True):
         printer.line(f"built from nothing: {image_id} in {seconds:.0f} s by {engine}")
+    groups: dict[str, list[FileDifference]] = {}
     for difference in record.differences:
-        printer.line(f"  differs: {difference.path}: {difference.how}")
+        groups.setdefault(_group_of(difference.path), []).append(difference)
+    for group, found in sorted(groups.items(), key=lambda row: (row[0] != "", row[0])):
+        shown = found[:1] if group else found
+        for one in shown:
+            printer.line(f"  differs: {one.path}: {one.how}")
+        if more := len(found) - len(shown):
+            printer.line(f"           and {more:,} more: {group}")
+
+
+def _group_of(path: str) -> str:
+    """What a file is one of many of; "" for one that is told by itself."""
+    if path.endswith(".pyc"):
+        return "bytecode that Python compiled (.pyc)"
+    return "metadata of packages (.dist-info)" if ".dist-info/" in path else ""
 
 
 def print_difference(found: FileDiff | FolderDiff, stream: TextIO | None = None) -> None:
@@ -38,13 +52,21 @@ def print_difference(found: FileDiff | FolderDiff, stream: TextIO | None = None)
     shown = safe(found, max_rows=_MAX_ROWS)
     if isinstance(shown, FileDiff):
         printer.table(_tensors(shown))
-        printer.line(f"{shown.num_equal:,} of {shown.num_tensors:,} tensors are equal, bit for bit")
+        printer.line(_amount_of(shown))
     else:
         printer.table(_streams(shown))
         printer.line(f"{shown.num_steps:,} steps compared")
         for problem in shown.problems:
             printer.line(f"problem: {line(problem)}")
     printer.line("EQUAL" if found.is_equal else "DIFFERENT")
+
+
+def _amount_of(shown: FileDiff) -> str:
+    """How much was compared; of files that are no checkpoints, that they are none and what was compared instead."""
+    if shown.num_tensors:
+        return f"{shown.num_equal:,} of {shown.num_tensors:,} tensors are equal, bit for bit"
+    what = "byte for byte" if "bytes" in shown.formats or "gzip" in shown.formats else "value by value"
+    return f"neither file holds tensors: no checkpoints, compared {what} ({' and '.join(sorted(set(shown.formats)))})"
 
 
 def _tensors(shown: FileDiff) -> Table:

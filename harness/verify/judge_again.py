@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.documents.document import REMEDY
-from harness.documents.verdict import EXIT_CODES, Review, Verdict
+from harness.documents.verdict import EXIT_CODES, NOTHING_COMPARED, Review, Verdict, has_compared_steps
 from harness.errors import TamperedError
 from harness.judge.tier import Tier, tier_of
 from harness.judge.verdict import judge
@@ -37,6 +37,15 @@ _DECISIONS: dict[str, Any] = {
     "testimony": True,
     "files": True,
 }
+# The same of what another version judged: it may have counted otherwise, and have found another cause.
+_DECISIONS_OF_ANOTHER: dict[str, Any] = {
+    "verdict": True,
+    "exit_code": True,
+    "checks": dict.fromkeys(("rerun", "resume", "rebuild", "replay"), _OF_CHECK - {"compared", "resumes"}),
+    "first_divergence": {"check", "trajectory", "run", "step", "stream"},
+    "final_state_equal": True,
+    "control": {"controls": {"__all__": {"name", "detected"}}},
+}
 # The same of a replay, as far as it follows from what a record publishes.
 _DECISIONS_OF_REPLAY: dict[str, Any] = {
     "verdict": True,
@@ -50,7 +59,9 @@ _DECISIONS_OF_REPLAY: dict[str, Any] = {
 }
 
 
-def check_verdict(record: Record, evidence: Evidence, review: Basis | None, document: bytes, *, is_same: bool) -> None:
+def check_verdict(
+    record: Record, evidence: Evidence, review: Basis | None, document: bytes, *, is_same: bool
+) -> Verdict:
     """Judge the evidence, and compare the verdict with what comes of it.
 
     Args:
@@ -60,17 +71,24 @@ def check_verdict(record: Record, evidence: Evidence, review: Basis | None, docu
         document: the bytes of `verdict.json`.
         is_same: whether the harness that judged is this one: then every byte must be the same.
 
+    Returns:
+        The verdict that comes of the evidence.
+
     Raises:
         TamperedError: the verdict does not follow from the evidence.
     """
     found, told = judge(verdict_inputs_of(record, evidence, review)), record.verdict
     if review is None:
         found = with_recorded_review(found, told.review)
-    if different := decided_otherwise(found, told):
+    if different := decided_otherwise(found, told, is_same=is_same):
         raise TamperedError(f"the verdict does not follow from the evidence: {different}", REMEDY)
+    compared = {str(name): (check.verdict, check.compared.steps) for name, check in told.checks.items()}
+    if told.verdict == "CERTIFIED" and not has_compared_steps(compared):
+        raise TamperedError(f"verdict.json says CERTIFIED, and {NOTHING_COMPARED}", REMEDY)
     if is_same and found.write() != document:
         different = first_difference(found.to_json(), told.to_json(), only_common=False) or "its keys, or their order"
         raise TamperedError(f"verdict.json is not what this harness writes of this evidence: {different}", REMEDY)
+    return found
 
 
 def check_replay(record: Record, evidence: Evidence, recorded: RecordedTraining, *, is_same: bool) -> str:
@@ -91,14 +109,15 @@ def check_replay(record: Record, evidence: Evidence, recorded: RecordedTraining,
     found = judge(_replay_inputs(record, evidence, recorded, is_same))
     if any(text.startswith(_UNDECIDED) for text in found.problems):
         return "whether anything drew from the generators that differ: the record's archive has that"
-    if different := decided_otherwise(found, record.verdict):
+    if different := decided_otherwise(found, record.verdict, is_same=is_same):
         raise TamperedError(f"the verdict does not follow from the evidence and the record: {different}", REMEDY)
     return ""
 
 
-def decided_otherwise(found: Verdict, told: Verdict) -> str | None:
+def decided_otherwise(found: Verdict, told: Verdict, *, is_same: bool) -> str | None:
     """The first decision of a verdict that is another than was found; None for none."""
-    wanted = _DECISIONS if told.kind == "certify" else _DECISIONS_OF_REPLAY
+    of_certify = _DECISIONS if is_same else _DECISIONS_OF_ANOTHER
+    wanted = of_certify if told.kind == "certify" else _DECISIONS_OF_REPLAY
     one, two = (verdict.model_dump(mode="json", include=wanted) for verdict in (found, told))
     return first_difference(one, two, only_common=False)
 

@@ -1,6 +1,8 @@
 """The result of a verification: what was recomputed, what the archive says, and what no verification can show.
 
-Its word is CONSISTENT or TAMPERED, never CERTIFIED: that the training gives the same bits is shown by running it again.
+Its word is CONSISTENT, PARTIAL or TAMPERED, never CERTIFIED: that the training gives the same bits is shown by running
+it again. PARTIAL is what another version of this program wrote: its evidence is judged again, its review and its words
+are not.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any, Literal
 
 from harness.verify.record import Record
 
-Word = Literal["CONSISTENT", "TAMPERED"]
+Word = Literal["CONSISTENT", "PARTIAL", "TAMPERED"]
 Level = Literal["certificate", "manifest", "evidence"]
 Kind = Literal["archive", "run", "published", "certificate"]
 LEVELS: Mapping[Kind, Level] = {
@@ -21,7 +23,13 @@ LEVELS: Mapping[Kind, Level] = {
     "certificate": "certificate",
 }
 """How far each kind of material reaches."""
-EXIT_CODES: Mapping[Word, int] = {"CONSISTENT": 0, "TAMPERED": 5}
+EXIT_CODES: Mapping[Word, int] = {"CONSISTENT": 0, "PARTIAL": 3, "TAMPERED": 5}
+
+RELEASED: Mapping[str, str] = {
+    "sha256:3cc00bfbfeb915f9a3f0d1214f7aee18e86e1b19d3443ee4dfea130230f01343": "0.1.0",
+    "sha256:ddefe2d68cf99daaed42c3501f2de1524488dd9b34876bb44c71e5970f293769": "0.2.0",
+}
+"""Versions that were released by the digest of their sources, as manifests have it; a release adds the one before."""
 
 NEVER_CHECKED = (
     "that the runs took place: a signer can make evidence up (`harness replay` trains again)",
@@ -88,7 +96,7 @@ class Verification:
     @property
     def is_consistent(self) -> bool:
         """Whether everything that was recomputed is as it was told."""
-        return self.word == "CONSISTENT"
+        return self.word != "TAMPERED"
 
     @property
     def exit_code(self) -> int:
@@ -106,7 +114,18 @@ class Verification:
             "certificate": "and its statements fit each other",
         }[self.level]
         what = "manifest" if self.kind == "published" else self.kind
-        return f"CONSISTENT: the {what} says {self.claimed}, {follows}. {self.signature}"
+        by = f" by the rules of this version; {self.writer} wrote it by its own" if self.word == "PARTIAL" else ""
+        return f"{self.word}: the {what} says {self.claimed}, {follows}{by}. {self.signature}"
+
+    @property
+    def writer(self) -> str:
+        """Which version wrote it: one that was released is known by the digest of its sources."""
+        harness = self.record.manifest.harness if self.record is not None else None
+        version = RELEASED.get(harness.sources or "") if harness is not None else None
+        if version is not None:
+            return f"version {version}, as it was released,"
+        named = ascii(harness.version[:40]) if harness is not None else "an unknown one"
+        return f"a version that nobody released (it calls itself {named})"
 
     @property
     def signature(self) -> str:

@@ -82,6 +82,7 @@ class _Work:
     checks: list[Recomputed] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
     amounts: dict[str, int] = field(default_factory=dict)
+    is_other_version: bool = False
 
     @property
     def level(self) -> Level:
@@ -147,6 +148,7 @@ class _Work:
         self, record: Record, documents: tuple[bytes, bytes], material: Material, *, is_same: bool
     ) -> None:
         """The code, then everything that the runs left, then the verdict."""
+        self.is_other_version = not is_same
         self.progress("the code: its digest, experiment and locks")
         code = exported.read_exported(material)
         num = exported.check_code(record, code, material.needed("config.json", _MAX_CONFIG_BYTES))
@@ -166,12 +168,15 @@ class _Work:
         else:
             basis = self.reviewed(record, code, material, is_same=is_same)
             self.progress("the verdict: judged again")
-            judge_again.check_verdict(record, left, basis, documents[1], is_same=is_same)
+            again = judge_again.check_verdict(record, left, basis, documents[1], is_same=is_same)
+            self.not_checked += [] if is_same else again.not_checked
             self.judged_again(record, left, is_same=is_same)
         if is_same:
             self.written_again(record, left, material, code)
         else:
-            self.not_checked.append("the reports and the research crate: another version of the harness wrote them")
+            self.not_checked.append(
+                "the words of verdict.json, the reports and the crate: another version of the harness wrote them"
+            )
         if material.files.exists("sbom.cdx.json"):
             self.not_checked.append(
                 "the bill of materials (sbom.cdx.json): its licences come from the wheels, which are not read"
@@ -245,7 +250,7 @@ class _Work:
     def consistent(self) -> Verification:
         """The result of a verification that found no contradiction."""
         return Verification(
-            word="CONSISTENT",
+            word="PARTIAL" if self.is_other_version else "CONSISTENT",
             path=str(self.path),
             level=self.level,
             kind=self.kind,

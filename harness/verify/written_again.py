@@ -19,6 +19,7 @@ from harness.verify.material import Material
 from harness.verify.record import Record
 
 _MAX_REPORT_BYTES = 64 << 20
+_AS_READ = {"files": {"__all__": {"content"}}}
 
 
 def manifest_again(record: Record, evidence: Mapping[str, TrajectoryEvidence]) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def check_manifest(
     """
     again = manifest_again(record, evidence)
     found = Manifest.from_json(again, "manifest.json")
-    different = _of_trajectories(found, record.manifest)
+    different = _of_trajectories(found, record.manifest, is_same=is_same)
     if not different and is_same and (json.dumps(again, indent=1, sort_keys=True) + "\n").encode() != document:
         different = first_difference(found.to_json(), record.manifest.to_json(), only_common=False)
         different = different or "its keys, or their order"
@@ -104,14 +105,18 @@ def check_rendered(rendered: Mapping[str, bytes], material: Material) -> int:
     return len(rendered)
 
 
-def _of_trajectories(found: Manifest, told: Manifest) -> str | None:
-    """Where trajectories differ: none, no file and no ledger may be missing, whichever version wrote this."""
+def _of_trajectories(found: Manifest, told: Manifest, *, is_same: bool) -> str | None:
+    """Where trajectories differ: none, no file and no ledger may be missing, whichever version wrote this.
+
+    Another version may have read a file otherwise; its bytes are those that the manifest names all the same.
+    """
     for name, ours in found.trajectories.items():
         theirs = told.trajectories[name]
         if theirs.files.keys() != ours.files.keys():
             return f"trajectories.{name}.files names other files than the evidence holds"
         at = f"trajectories.{name}"
-        if different := first_difference(ours.to_json(), theirs.to_json(), only_common=False, path=at):
+        sides = [side.model_dump(mode="json", exclude=None if is_same else _AS_READ) for side in (ours, theirs)]
+        if different := first_difference(*sides, only_common=False, path=at):
             return different
     return None
 

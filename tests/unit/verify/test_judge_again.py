@@ -76,7 +76,7 @@ def read(*documents):
 
 
 def decided(found, told):
-    return decided_otherwise(found, verdict_of(told))
+    return decided_otherwise(found, verdict_of(told), is_same=True)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from harness.signing.bundle import parse_bundle
 from harness.signing.keys import create_key, load_signer
 from harness.signing.known_keys import trust_key
 from harness.system.store import tree_digest
+from harness.verify.verification import RELEASED
 from harness.verify.verify import own_sources
 from harness.workflow.verify import verify
+from tests import ROOT
 from tests.tamper.made_archive import certify_again, derive_again, edit_json, silent
 from tests.tamper.made_run import KILL, STEPS, Plan, Quirks, make_replay, make_run
 
@@ -89,10 +92,53 @@ def test_a_run_of_another_version_is_judged_by_its_decisions(tmp_path, name):
     folder = make_run(tmp_path, plan)
     as_another_version(folder)
     found = verified(archived(folder, tmp_path))
-    assert (found.word, found.claimed, found.problem) == ("CONSISTENT", word, "")
+    assert (found.word, found.exit_code, found.claimed, found.problem) == ("PARTIAL", 3, word, "")
+    assert "nobody released (it calls itself '9.9')" in found.summary and "In other words" not in found.summary
     assert "every decision" in next(check.text for check in found.checks if check.name == "verdict")
     assert any("the reports" in text for text in found.not_checked)
     assert plan.has_review == any("the review of the code" in text for text in found.not_checked)
+
+
+def test_a_version_that_was_released_is_known_by_its_sources(tmp_path):
+    folder = make_run(tmp_path, Plan())
+    as_another_version(folder)
+    sources = next(digest for digest, version in RELEASED.items() if version == "0.2.0")
+    edit_json(folder / "manifest.json", lambda manifest: manifest["harness"].update(sources=sources))
+    certify_again(folder)
+    found = verified(archived(folder, tmp_path))
+    assert "version 0.2.0, as it was released, wrote it by its own" in found.summary
+
+
+def test_every_released_version_is_known():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[([0-9.]+)\]", text, re.MULTILINE)
+    assert set(RELEASED.values()) >= set(released[1:]), "a release adds the digest of the one before it"
+
+
+def test_what_another_version_says_was_not_checked_is_not_believed(tmp_path):
+    folder = make_run(tmp_path, Plan())
+    as_another_version(folder)
+    edit_json(folder / "verdict.json", lambda verdict: verdict.update(not_checked=["nothing"]))
+    certify_again(folder)
+    found = verified(archived(folder, tmp_path))
+    assert found.word == "PARTIAL" and "nothing" not in found.not_checked
+    assert "replay from an archived commit" in found.not_checked
+
+
+@pytest.mark.parametrize("edit", ["checks", "compared"])
+def test_a_certificate_without_a_compared_step_is_tampered_though_signed(tmp_path, edit):
+    folder = make_run(tmp_path, Plan())
+    as_another_version(folder)
+
+    def without(verdict):
+        for name in ("rerun", "resume"):
+            check = verdict["checks"][name]
+            check["required"] = False
+            check |= {"verdict": "NOT_CHECKED"} if edit == "checks" else {"compared": {**check["compared"], "steps": 0}}
+
+    edit_json(folder / "verdict.json", without)
+    certify_again(folder)
+    assert verified(archived(folder, tmp_path)).word == "TAMPERED"
 
 
 @pytest.mark.parametrize("name", [name for name, (_, word) in PLANS.items() if word != "CERTIFIED"])
