@@ -343,6 +343,14 @@ class Replay(Model):
     preflight: tuple[PreflightRow, ...]
 
 
+class Incidental(Model):
+    """A fact that has nothing to do with a training, such as the host's name; whether the others had another one."""
+
+    name: str
+    varied: bool
+    straight: str
+
+
 class Verdict(Document):
     """The verdict of a certify or of a replay."""
 
@@ -372,6 +380,7 @@ class Verdict(Document):
     testimony: Testimony
     files: tuple[File, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    varied: tuple[Incidental, ...] = Field(default=(), exclude_if=lambda facts: not facts)
     problems: tuple[str, ...] = ()
     not_checked: tuple[str, ...] = ()
     review: Review | None = None

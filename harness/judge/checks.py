@@ -230,9 +230,23 @@ def bound(num_held: int) -> str:
     return f"{num_held} of {num_held} held: with 95 % confidence, fewer than {percent:.1f} % of resumes differ"
 
 
+def no_match(straight: TrajectoryEvidence, *, declares_checkpoints: bool) -> tuple[str, ...]:
+    """Globs that match nothing of what a whole training left, with what it saved."""
+    events = [event for run in straight.runs for event in run.events if event.kind == "save_end"]
+    saved = list(dict.fromkeys(str(event.fields.get("path")) for event in events))
+    shown = f"; it saved {', '.join(saved[:4])}{' ...' if len(saved) > 4 else ''}" if saved else ""
+    roles = {file.role for file in straight.files}
+    if "output" not in roles:
+        return (f"straight: no file matches the declared outputs: there is nothing to compare{shown}",)
+    others = [path for path in saved if straight.file(path) is None]
+    if declares_checkpoints and "checkpoint" not in roles and others:
+        return (f"straight: no file matches the declared checkpoints{shown}",)
+    return ()
+
+
 def _missing(inputs: VerdictInputs, straight: TrajectoryEvidence) -> tuple[str, ...]:
-    if inputs.scope is None and not any(file.role == "output" for file in straight.files):
-        return ("straight: no file matches the declared outputs: there is nothing to compare",)
+    if inputs.scope is None and (problems := no_match(straight, declares_checkpoints=inputs.declares_checkpoints)):
+        return problems
     run = straight.runs[0] if straight.runs else None
     if run is not None and run.ledger is not None and not all("param" in s.streams for s in run.ledger.steps):
         return ("straight: the recorder saw no trainable parameters, so the ledger says too little",)

@@ -10,6 +10,7 @@ from harness.evidence.ledger import STREAMS
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.checks import CheckResults
 from harness.judge.controls import unchanged_weights
+from harness.judge.incidental import incidental, same_everywhere
 from harness.judge.prefix import not_run
 from harness.judge.replay_check import ONE_RUN, difference_in_words
 from harness.judge.verdict_inputs import ReplayInputs, VerdictInputs
@@ -66,6 +67,7 @@ def not_checked(
         lines.append(f"a second straight run to the end: rerun rests on {rerun.check.how} alone")
     lines.append("which operator a difference comes from")
     lines.append("code that attacks the recorder in its own process: honest mistakes are caught, such code is not")
+    lines += same_everywhere(incidental(inputs))
     if inputs.runner == "host":
         lines.append("isolation and the image: the runs had no container")
     if inputs.environment is not None and not inputs.is_locked:

@@ -35,6 +35,7 @@ from harness.judge.controls import CONTROLS, check_weights_moved
 from harness.judge.crash import crash_cause
 from harness.judge.diagnosis import checkpoint_ignored, diagnose, image_differs
 from harness.judge.diff import FileComparison, place_of, summarise
+from harness.judge.incidental import incidental
 from harness.judge.locate import Location
 from harness.judge.prefix import within
 from harness.judge.problems import all_problems, control_problems, review_problems
@@ -105,6 +106,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
         testimony=testimony,
         files=_files(results),
         left_out=inputs.left_out,
+        varied=incidental(inputs),
         problems=problems,
         not_checked=not_checked(inputs, results, testimony, review),
         review=review,

@@ -158,6 +158,7 @@ class VerdictInputs:
         rerun_mode: `second_run`, or `prefix` for the steps before the first kill.
         straight: today's training; None if it never came to a run.
         interruptions: the planned kills; the n-th is that of the n-th run of `resumed`.
+        declares_checkpoints: whether the experiment names files as checkpoints.
         is_random: whether their points were drawn at random; only then there is a bound.
         controls: judged controls; those that are missing make the whole INCONCLUSIVE.
         gpus: the UUIDs that every process was given.
@@ -180,6 +181,7 @@ class VerdictInputs:
     rerun: TrajectoryEvidence | None = None
     resumed: TrajectoryEvidence | None = None
     interruptions: tuple[Fault, ...] = ()
+    declares_checkpoints: bool = False
     is_random: bool = False
     controls: tuple[ControlResult, ...] = ()
     rebuild: Rebuild | None = None

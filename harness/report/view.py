@@ -256,6 +256,12 @@ class View:
         return listed(self.verdict.problems, self._full.problems)
 
     @property
+    def varied(self) -> str:
+        """What was another in each training; empty where nobody wrote that down."""
+        names = [one.name for one in self.verdict.varied if one.varied]
+        return f"{', '.join(names)}: each training had its own" if names else ""
+
+    @property
     def not_checked(self) -> tuple[str, ...]:
         """What nobody looked at in this run."""
         return listed(self.verdict.not_checked, self._full.not_checked)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from harness.documents.experiment import Experiment
 from harness.documents.run import Fault, RunRecord
+from harness.judge.checks import no_match
+from harness.judge.soundness import trajectory_problems
 from harness.runs.context import RunContext
+from harness.runs.load_evidence import load_trajectory
 from harness.runs.trajectory import copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
 from harness.system.deferred_signals import Pool, deferred
 
@@ -78,7 +81,7 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
             submit(first, works[first])
             submit(second, works[second])
             submit(CONTROL_PARAM, lambda: _control_param(context, campaign.flip_step))
-            is_whole = _drain(futures)
+            is_whole = _drain(futures, lambda records: early_problems(context, records))
         finally:
             if not is_whole:
                 context.cancel.set()
@@ -89,12 +92,38 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
     return {name: records for name, records in results.items() if records}
 
 
-def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> bool:
+def early_problems(context: RunContext, records: tuple[RunRecord, ...]) -> tuple[str, ...]:
+    """What the straight run alone tells against a certificate: an error, other steps, nothing of what is declared.
+
+    It is told while the others are on their way: they are not worth their time then.
+    """
+    declared = context.experiment
+    straight = load_trajectory(
+        context.folder / STRAIGHT,
+        STRAIGHT,
+        records,
+        declared.outputs,
+        declared.checkpoints,
+        has_contents=False,
+        derived=declared.derived,
+    )
+    stop = None if context.scope is None else context.scope.stop
+    is_cut = any(record.was_stopped_early for record in records)
+    problems = trajectory_problems(straight, steps=declared.steps, kills=(), stop=stop, is_cut=is_cut)
+    if problems or context.scope is not None:
+        return problems
+    return no_match(straight, declares_checkpoints=bool(declared.checkpoints))
+
+
+def _drain(
+    futures: dict[str, Future[tuple[RunRecord, ...]]], look: Callable[[tuple[RunRecord, ...]], tuple[str, ...]]
+) -> bool:
     """Wait for all, also for those that others submit meanwhile; the first exception ends the waiting.
 
     Returns:
-        False when the straight run failed: nothing can be compared then, so the others are not worth their time.
+        False when the straight run tells that nothing can be compared: the others are not worth their time.
     """
+    is_seen = False
     while True:
         current = list(futures.values())
         with deferred():
@@ -102,8 +131,10 @@ def _drain(futures: dict[str, Future[tuple[RunRecord, ...]]]) -> bool:
         for future in state.done:
             future.result()
         straight = futures[STRAIGHT]
-        if straight in state.done and any(one.exit_code != 0 and not one.is_planned_kill for one in straight.result()):
-            return False
+        if straight in state.done and not is_seen:
+            is_seen = True
+            if look(straight.result()):
+                return False
         if len(futures) == len(current) and not state.not_done:
             return True
 

@@ -38,6 +38,8 @@ def load_trajectory(
     volatile: Iterable[str] = (),
     known: dict[tuple[str, Digest], Content] | None = None,
     derived: Iterable[str] = (),
+    *,
+    has_contents: bool = True,
 ) -> TrajectoryEvidence:
     """Read everything that a trajectory left behind.
 
@@ -51,6 +53,7 @@ def load_trajectory(
         known: contents by kind of file and sha256, read and added to: give several trajectories with the same
             `volatile` the same one, and files with equal bytes are read once.
         derived: globs of outputs that are computed from the weights.
+        has_contents: whether files are read; else it is only listed which there are.
     """
     problems: list[str] = []
     folder = as_files(source)
@@ -73,6 +76,8 @@ def load_trajectory(
     for path, is_regular, role in declared:
         if not is_regular:
             problems.append(f"{name}: output/{clean(path)} is no regular file, so it is not read")
+        elif not has_contents:
+            files.append(FileEvidence(path=clean(path), role=role, size_bytes=0, sha256=None, content=None))
         else:
             file = _load_file(folder.below("output"), path, role, keys, {} if known is None else known)
             files.append(dataclasses.replace(file, is_derived=_role(path, derived_globs, ()) is not None))

@@ -140,6 +140,7 @@ def verdict_inputs_of(record: Record, evidence: Evidence, review: Basis | None) 
         rerun=evidence.trajectories.get("rerun"),
         resumed=evidence.trajectories.get("resumed"),
         interruptions=tuple(kill.fault for kill in experiment.interruptions),
+        declares_checkpoints=bool(experiment.checkpoints),
         controls=evidence.controls,
         rebuild=record.rebuild,
         gpus=verdict.gpus,

@@ -97,6 +97,7 @@ def _begin(
         rerun_mode=experiment.policy.rerun,
         interruptions=tuple(kill.fault for kill in trained.interruptions),
         scope=scope,
+        declares_checkpoints=bool(experiment.checkpoints),
     )
     session = CertifySession(
         request=request,

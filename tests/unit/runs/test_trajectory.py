@@ -13,10 +13,14 @@ import pytest
 from harness.documents.experiment import parse_experiment
 from harness.documents.run import RunRecord
 from harness.errors import EvidenceError, Interrupted
+from harness.judge.checks import no_match
+from harness.runs import campaign, host
 from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign, run_campaign
 from harness.runs.context import RunContext
 from harness.runs.host import HostSandbox
+from harness.runs.load_evidence import load_trajectory
 from harness.runs.trajectory import copy_trajectory, run_interrupted, run_straight
+from harness.runs.workspace import workspace
 
 EXPERIMENT = """
 schema: 1
@@ -177,7 +181,8 @@ def test_a_pipe_in_the_output_folder_is_an_error_of_the_evidence(tmp_path):
         copy_trajectory(context, RESUMED, CONTROL_OPTIM)
 
 
-def test_the_control_resumes_from_what_the_first_kill_left(tmp_path):
+def test_the_control_resumes_from_what_the_first_kill_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(campaign, "early_problems", lambda *_: ())  # nothing records these jobs
     context = context_of(tmp_path, DIES)
     records = run_campaign(context, plan_campaign(context.experiment, with_controls=True, cores=2))
     first, second = records[CONTROL_OPTIM]
@@ -193,3 +198,93 @@ def test_a_straight_run_that_fails_ends_the_others_at_once(tmp_path):
     records = run_campaign(context, plan_campaign(context.experiment, with_controls=True, cores=2))
     assert time.monotonic() - started < 20
     assert {name: [record.exit_code for record in runs] for name, runs in records.items()} == {"straight": [3]}
+
+
+def test_code_is_not_copied_in_the_second_in_which_that_of_the_straight_training_was(tmp_path):
+    context = context_of(tmp_path, "")
+    with workspace(context, "straight") as one, workspace(context, "rerun") as two:
+        copies = [own.context.code / "job.py" for own in (one, two)]
+        seconds = [(int(copy.stat().st_ctime), int(copy.stat().st_mtime)) for copy in copies]
+    assert seconds[0][0] != seconds[1][0] and seconds[0][1] != seconds[1][1]
+
+
+RECORDED = """
+import hashlib, json, os, sys, time
+own, head = os.environ["HARNESS_RUN_DIR"], hashlib.sha256(b"").hexdigest()
+
+def write(name, head, **row):
+    text = json.dumps(row, sort_keys=True, separators=(",", ":"))
+    head = hashlib.sha256((head + text).encode()).hexdigest()
+    with open(f"{own}/{name}.jsonl", "a") as file:
+        file.write(json.dumps({**row, "chain": head}, sort_keys=True, separators=(",", ":")) + chr(10))
+    return head
+
+write("events", head, kind="save_end", path="weights.bin", step=4, seconds=0)
+open(sys.argv[1] + "/weights.bin", "w")
+if os.environ["HARNESS_VARY"].find("null") < 0:
+    time.sleep(60)
+"""
+
+
+def test_outputs_that_match_nothing_are_told_by_the_straight_run_alone(tmp_path):
+    context = context_of(tmp_path, RECORDED)
+    started = time.monotonic()
+    records = run_campaign(context, plan_campaign(context.experiment, with_controls=False, cores=2))
+    assert time.monotonic() - started < 40
+    assert list(records) == ["straight"]
+
+
+def test_what_was_saved_is_named_where_globs_match_nothing(tmp_path):
+    context = context_of(tmp_path, RECORDED)
+    records = run_straight(context, "straight")
+    declared = ("*.txt",), ("*.bin",), ("*.pt",)
+    found = [
+        no_match(load_trajectory(tmp_path / "straight", "straight", records, *globs), declares_checkpoints=True)
+        for globs in ((declared[0],), (declared[1],), (declared[1], declared[2]))
+    ]
+    assert found == [
+        ("straight: no file matches the declared outputs: there is nothing to compare; it saved weights.bin",),
+        (),
+        (),
+    ]
+
+
+CHANGES = WRITES + "; open('cache.json', 'w').write('1'); open('job.py', 'a').write('# more')"
+
+
+def test_code_that_a_run_changes_is_named_and_its_own_copy_alone(tmp_path):
+    context = context_of(tmp_path, CHANGES)
+    (record,) = run_straight(context, "straight")
+    assert "its code or inputs changed while it ran: code/cache.json was added, code/job.py was changed" in record.error
+    assert sorted(path.name for path in (tmp_path / "code").iterdir()) == ["job.py"]
+    assert not (tmp_path / ".work").exists()
+
+
+FACTS = """
+import json, os, socket, sys
+status = os.stat(__file__)
+facts = {"inode": status.st_ino, "written": int(status.st_mtime), "changed": int(status.st_ctime), "pid": os.getpid(),
+         "hash": hash("word"), "zone": os.environ["TZ"], "host": socket.gethostname(), "argv": sys.argv,
+         "folder": os.getcwd(), "inputs": os.stat("/proc/self/cwd").st_ino}
+json.dump(facts, open(sys.argv[1] + "/facts.txt", "w"))
+"""
+
+
+@pytest.mark.parametrize("has_namespaces", [True, False])
+def test_two_trainings_share_their_paths_and_nothing_incidental(tmp_path, monkeypatch, has_namespaces):
+    if not has_namespaces:
+        monkeypatch.setattr(host, "namespaces", lambda: ())
+    elif not host.namespaces():
+        pytest.skip("no namespaces here")
+    context = context_of(tmp_path, FACTS)
+    found = []
+    for name in ("straight", "rerun"):
+        time.sleep(1)  # a training takes longer
+        (record,) = run_straight(context, name)
+        assert record.error is None and record.exit_code == 0, (tmp_path / name / "log-1.txt").read_text()
+        found.append(json.loads((tmp_path / name / "output" / "facts.txt").read_text()))
+    one, two = found
+    assert (one["argv"], one["folder"]) == (two["argv"], two["folder"])
+    same = {key for key in one if one[key] == two[key]} - {"argv", "folder"}
+    assert same <= (set() if has_namespaces else {"host"})
+    assert record.settings["incidental"]["hash seed"] != "0"
