@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from harness.documents.verdict import Cause
 from harness.evidence.trajectory import RunEvidence
-from harness.judge.diff import LENGTH
+from harness.judge.diff import LENGTH, FileComparison
 from harness.judge.locate import ledger_of
 from harness.judge.ranks import num_ranks
 from harness.judge.symptom import (
     Symptom,
+    batch_that_is_right,
     before,
     came_back,
     entry_at,
@@ -26,6 +27,8 @@ from harness.judge.symptom import (
     optim_sentence,
     restore_sentence,
     rng_sentences,
+    rng_step,
+    setters_called,
     step_of,
     tensor_evidence,
 )
@@ -220,22 +223,28 @@ def _data(symptom: Symptom) -> Cause:
     first = symptom.first
     evidence = [f"the first batch after the resume (step {first.step}) is not the straight run's"]
     evidence += tensor_evidence(symptom)
-    found = find_batch(symptom)
     rng_equal = is_same(symptom, "rng", first.step)
+    if rng_equal and (same := batch_that_is_right(symptom)):
+        return Cause(
+            kind="carried_state_not_restored",
+            title="The batch is the right one; what the model is given with it was not restored",
+            evidence=(*evidence, f"{names_of(same)} of that batch: equal to the straight run's"),
+            ruled_out=("the place in the data, and the generators", *came_back(symptom)),
+            fix="Save what is carried from batch to batch (the hidden state of a recurrent model, a memory, the "
+            "generator of an augmentation) in the checkpoint, and load it on a resume.",
+        )
+    found = find_batch(symptom)
     if found is not None:
         step, is_whole = found
         what = "is" if is_whole else "begins with"
         where = "the first batch of all" if step == 1 else f"the batch of step {step}"
         evidence.append(f"it {what} {where} of the straight run")
+        if step == rng_step(symptom):
+            evidence.append("so are the generators")
+            return _generators(symptom, evidence, came_back(symptom), ", and the data's order is drawn from them")
     elif not rng_equal:
         evidence.append("no step of the straight run was given this batch, and a generator differs as well")
-        return Cause(
-            kind="rng_not_restored",
-            title="The random number generators were not restored, and the data's order is drawn from them",
-            evidence=(*evidence, *rng_sentences(symptom)),
-            ruled_out=came_back(symptom),
-            fix=_RNG_FIX,
-        )
+        return _generators(symptom, evidence, came_back(symptom), ", and the data's order is drawn from them")
     else:
         evidence.append("no step of the straight run was given this batch: the order is not the same")
     return Cause(
@@ -249,16 +258,33 @@ def _data(symptom: Symptom) -> Cause:
 
 
 def _rng(symptom: Symptom) -> Cause:
+    evidence = [
+        f"the state before step {symptom.first.step}, the first after the resume, differs in rng",
+        *tensor_evidence(symptom),
+    ]
+    return _generators(
+        symptom, evidence, ("the place in the data: the batches of that step are equal", *came_back(symptom)), ""
+    )
+
+
+def _generators(symptom: Symptom, evidence: list[str], ruled_out: tuple[str, ...], more: str) -> Cause:
+    """Generators that differ at the first batch: never set, or set and drawn from otherwise before it."""
+    setters = setters_called(symptom)
+    if not setters:
+        title, fix = f"The random number generators were not restored{more}", _RNG_FIX
+    else:
+        title = "The random number generators were set, and others were drawn from them before the first batch"
+        evidence.append(f"the resume called {names_of(setters)}")
+        fix = (
+            "Set the generators last, just before the first batch. If they are, save what decides how much is drawn "
+            "before a batch: a replay buffer, a queue, an iterator that has already fetched ahead."
+        )
     return Cause(
         kind="rng_not_restored",
-        title="The random number generators were not restored",
-        evidence=(
-            f"the state before step {symptom.first.step}, the first after the resume, differs in rng",
-            *tensor_evidence(symptom),
-            *rng_sentences(symptom),
-        ),
-        ruled_out=("the place in the data: the batches of that step are equal", *came_back(symptom)),
-        fix=_RNG_FIX,
+        title=title,
+        evidence=(*evidence, *rng_sentences(symptom)),
+        ruled_out=ruled_out,
+        fix=fix,
     )
 
 
@@ -399,6 +425,15 @@ def _file(symptom: Symptom) -> Cause:
     evidence.append("only one side has it" if is_missing else f"what differs in it: {names or 'its bytes'}")
     if file is not None and file.doubt:
         evidence.append(f"its bytes were compared, not its values: {file.doubt}")
+    if file is not None and not is_missing and _are_tensors(symptom, file):
+        return Cause(
+            kind="output_differs",
+            title="The training is the same; tensors that were written with it are not",
+            evidence=tuple(evidence),
+            ruled_out=("the training itself: ledgers and final state are equal",),
+            fix="Save what these tensors are made from (a moving average, the best weights so far and their score) in "
+            "the checkpoint, and load it on a resume.",
+        )
     return Cause(
         kind="output_differs",
         title="The training is the same; what was written about it is not",
@@ -407,6 +442,17 @@ def _file(symptom: Symptom) -> Cause:
         fix="Keep times, host names and ids out of outputs, or name those keys under policy.volatile; write rows of a "
         "step once, also when a resume repeats it.",
     )
+
+
+def _are_tensors(symptom: Symptom, file: FileComparison) -> bool:
+    """Whether a tensor is among what differs in a file."""
+    names = {
+        tensor.name
+        for one in symptom.straight.files
+        if one.path == file.path and one.content is not None
+        for tensor in one.content.tensors
+    }
+    return not names.isdisjoint(file.different)
 
 
 def _unknown(symptom: Symptom, more: str = "") -> Cause:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import EvidenceError
-from harness.evidence.ledger import STREAMS, Ledger, StepRecord
+from harness.evidence.ledger import STREAMS, Ledger, StepRecord, TensorEntry
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.diff import FileComparison, RunComparison
 from harness.judge.locate import Difference, Location, ledger_of, record_at, state_tensors
@@ -65,17 +66,57 @@ def came_back(symptom: Symptom) -> tuple[str, ...]:
     return (*((f"lost state elsewhere: {names_of(equal)} came back bit for bit",) if equal else ()), *rerun)
 
 
-def rng_sentences(symptom: Symptom) -> tuple[str, ...]:
-    """Whether the resumed run's generators are those of another step: seeded anew, or of another time."""
+_SETTERS = {"torch": "torch.set_rng_state", "python": "random.setstate", "numpy": "numpy.random.set_state"}
+
+
+def setters_called(symptom: Symptom) -> tuple[str, ...]:
+    """The functions by which the resume set each generator that differs; () if it did not set every one of them."""
+    one, two = tensors_of_step(symptom, symptom.left, "rng"), tensors_of_step(symptom, symptom.right, "rng")
+    called, before = (
+        {event.fields.get("function") for event in run.events if event.kind == "set_rng"}
+        for run in (symptom.right, symptom.left)
+    )
+    setters = {_SETTERS.get(name, "") for name in two if one.get(name) != two[name]}
+    return tuple(sorted(setters)) if setters <= called - before else ()
+
+
+def batch_that_is_right(symptom: Symptom) -> tuple[str, ...]:
+    """What the model was given as in the straight run's step, and in no step beside it, though other inputs differ."""
+    step = symptom.first.step
+    one, two = tensors_of_step(symptom, symptom.left, "data"), tensors_of_step(symptom, symptom.right, "data")
+    beside = [tensors_of_step(symptom, symptom.left, "data", step + away) for away in (-1, 1)]
+    return tuple(
+        name
+        for name, entry in two.items()
+        if entry == one.get(name) and entry.dtype != "json" and all(entry != other.get(name) for other in beside)
+    )
+
+
+def tensors_of_step(
+    symptom: Symptom, run: RunEvidence, stream: str, step: int | None = None
+) -> Mapping[str, TensorEntry]:
+    """The tensors of a stream at the first difference's step, or at another; empty where they cannot be had."""
+    try:
+        return state_tensors(run, "step", symptom.first.step if step is None else step, stream) or {}
+    except EvidenceError:
+        return {}
+
+
+def rng_step(symptom: Symptom) -> int | None:
+    """The other step of the straight run before which the generators were as the resumed run has them."""
     ledger, start = ledger_of(symptom.left), ledger_of(symptom.right).start
     root = start.streams.get("rng")
-    for record in ledger.steps:
-        if root is not None and record.streams.get("rng") == root and record.step != start.step + 1:
-            return (
-                f"it equals the straight run's state before step {record.step}"
-                + (": the generators were seeded anew" if record.step == 1 else ""),
-            )
-    return ()
+    steps = (r.step for r in ledger.steps if r.streams.get("rng") == root and r.step != start.step + 1)
+    return next(steps, None) if root is not None else None
+
+
+def rng_sentences(symptom: Symptom) -> tuple[str, ...]:
+    """Whether the resumed run's generators are those of another step: seeded anew, or of another time."""
+    step = rng_step(symptom)
+    if step is None:
+        return ()
+    anew = ": the generators were seeded anew" if step == 1 else ""
+    return (f"it equals the straight run's state before step {step}{anew}",)
 
 
 def entry_at(symptom: Symptom) -> tuple[str, tuple[int, ...]] | None:
@@ -205,7 +246,7 @@ def floats(texts: tuple[str, ...]) -> str:
     return ", ".join(f"{float.fromhex(text):.6g}" for text in texts[:4])
 
 
-def names_of(names: list[str]) -> str:
+def names_of(names: Sequence[str]) -> str:
     """Names in a sentence."""
     if len(names) < 2:
         return names[0] if names else "nothing"

@@ -181,7 +181,8 @@ class Process:
         def noise(stream: str) -> float:
             return 2.0**-20 if quirks.noise == (number, stream) else 0.0
 
-        batch = [np.array([state.batch * 2 + i + (9 if noise("data") else 0)], dtype="<i8") for i in (0, 1)]
+        extra = (noise("data"), noise("data") or noise("second batch"))
+        batch = [np.array([state.batch * 2 + i + (9 if extra[i] else 0)], dtype="<i8") for i in (0, 1)]
         state.batch += 1
         state.schedule += 1
         lr = quirks.learning / state.schedule + noise("lr")

@@ -9,8 +9,12 @@ from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
 
 
 class Model(BoringModel):
+    def __init__(self):
+        super().__init__()
+        self.data = RandomDataset(32, 32)  # drawn before a resume sets the generator
+
     def train_dataloader(self):
-        return torch.utils.data.DataLoader(RandomDataset(32, 32), batch_size=4)  # in order: nothing is shuffled
+        return torch.utils.data.DataLoader(self.data, batch_size=4)  # in order: nothing is shuffled
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=0.01)

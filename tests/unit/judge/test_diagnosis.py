@@ -48,10 +48,32 @@ def test_a_replayed_batch_is_found_again_in_the_straight_run():
     assert "it is the first batch of all of the straight run" in said(found)
 
 
+def test_a_batch_that_is_drawn_again_from_generators_seeded_anew_is_the_generators_fault():
+    found = cause(resumed=resumed(quirks=Quirks(forget=("batch", "rng"))))
+    assert found.kind == "rng_not_restored"
+    assert "it is the first batch of all of the straight run / so are the generators" in said(found)
+
+
 def test_an_order_that_nothing_explains_says_so():
     found = cause(resumed=resumed(quirks=Quirks(noise=(5, "data"))))
     assert found.kind == "data_position_not_restored"
     assert "no step of the straight run was given this batch: the order is not the same" in said(found)
+
+
+def test_what_is_given_with_the_right_batch_is_no_place_in_the_data():
+    found = cause(resumed=resumed(quirks=Quirks(noise=(5, "second batch"))))
+    assert found.kind == "carried_state_not_restored"
+    assert "1.input_ids of that batch: equal to the straight run's" in said(found)
+
+
+def test_generators_that_were_set_and_drawn_from_are_not_called_forgotten():
+    trajectory = resumed(quirks=Quirks(forget=("rng",)))
+    run = trajectory.runs[1]
+    call = replace(run.events[0], kind="set_rng", fields={"function": "torch.set_rng_state", "value": None})
+    seen = replace(trajectory, runs=(trajectory.runs[0], replace(run, events=(call, *run.events))))
+    found = cause(resumed=seen)
+    assert found.kind == "rng_not_restored" and "others were drawn" in found.title
+    assert "the resume called torch.set_rng_state" in said(found)
 
 
 def test_an_order_that_is_drawn_from_a_lost_generator_is_the_generators_fault():
@@ -164,6 +186,14 @@ def test_an_output_that_differs_alone_names_its_keys():
     found = cause(resumed=resumed(quirks=Quirks(saves_rows_twice=True)))
     assert found.kind == "output_differs"
     assert "step=5/host" in said(found) or "step=5#2" in said(found)
+
+
+def test_an_average_that_differs_alone_is_not_taken_for_a_time():
+    trajectory = resumed()
+    content = read_content("final.safetensors", safetensors({n: np.ones(2, "<f4") for n in NAMES}))
+    files = tuple(replace(f, content=content, sha256=None) if f.role == "output" else f for f in trajectory.files)
+    found = cause(resumed=replace(trajectory, files=files))
+    assert found.kind == "output_differs" and "moving average" in found.fix
 
 
 def test_a_checkpoint_that_was_read_is_quoted():
