@@ -59,7 +59,7 @@ def unmet(
         source: what to call it.
         python: the target's full Python version (`3.11.2`); without it, what depends on the last number is not judged.
     """
-    pins = {pin.name: pin for pin in lock.pins if not pin.marker or _holds(Marker(pin.marker), "", python) is not False}
+    pins = {pin.name: pin for pin in lock.pins if marker_holds(pin.marker, python=python) is not False}
     parsed, findings = _parsed(requirements, pins, source)
     extras = _extras(parsed, python)
     wanted = dict.fromkeys((name, _plain(requirement)) for name, requirement in _active(parsed, extras, python))
@@ -77,7 +77,7 @@ def _wheels(lock: Lockfile, source: str) -> Iterator[Finding]:
     for pin in lock.pins:
         where = f"{source}: {pin.name}"
         if pin.wheel is None:
-            if not pin.marker or _holds(Marker(pin.marker), "", ""):
+            if marker_holds(pin.marker):
                 problem = "no wheel of it is named, so there is not one candidate for the target"
                 yield Finding(id="LOCK002", where=where, problem=problem, remedy=_AGAIN)
             continue
@@ -140,9 +140,11 @@ def target_tags() -> frozenset[Tag]:
     return frozenset((*cpython_tags((3, 11), ["cp311"], names), *compatible_tags((3, 11), "cp311", names)))
 
 
-def _holds(marker: Marker, extra: str, python: str) -> bool | None:
-    """Whether a marker holds on the target; None where that cannot be told."""
-    if any(name in str(marker) for name in _OF_THE_KERNEL):
+def marker_holds(text: str, extra: str = "", python: str = "") -> bool | None:
+    """Whether an environment marker holds on the target, "" always; None where that cannot be told."""
+    if not text:
+        return True
+    if any(name in text for name in _OF_THE_KERNEL):
         return None
     answers = set()
     for version in (python,) if python else ("3.11.0", "3.11.99"):
@@ -161,8 +163,8 @@ def _holds(marker: Marker, extra: str, python: str) -> bool | None:
             "sys_platform": "linux",
         }
         try:
-            answers.add(marker.evaluate(environment))
-        except _MARKER_ERRORS:
+            answers.add(Marker(text).evaluate(environment))
+        except (InvalidMarker, *_MARKER_ERRORS):
             return None
     return answers.pop() if len(answers) == 1 else None
 
@@ -203,7 +205,9 @@ def _active(
     """The requirements that hold on the target with the extras that somebody asked for."""
     for name, requirement in parsed:
         marker = requirement.marker
-        if marker is None or any(_holds(marker, extra, python) for extra in ("", *sorted(extras.get(name, ())))):
+        if marker is None or any(
+            marker_holds(str(marker), extra, python) for extra in ("", *sorted(extras.get(name, ())))
+        ):
             yield name, requirement
 
 

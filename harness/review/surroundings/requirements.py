@@ -14,8 +14,10 @@ from typing import Any
 from packaging import requirements as pep508
 from packaging.utils import canonicalize_name
 
+from harness.documents.platform import IMAGE_TARGET
 from harness.documents.requirements import exact_version, logical_lines, without_hashes
 from harness.review.finding import Finding, Place, Said, Showing, finding, holds
+from harness.review.lock_rules import marker_holds
 
 INSTALLERS = frozenset(("pip", "setuptools", "wheel", "uv", "pipx", "virtualenv", "conda", "mamba", "poetry", "pdm"))
 """What only installs the rest: it is no part of what trains."""
@@ -25,6 +27,7 @@ _OPTION = re.compile(r"\s--(?:config-settings?|global-option|install-option)[= ]
 _REMOTE = re.compile(r"(?:git|hg|svn|bzr)\+|(?:https?|ssh|git|ftp)(?:\+[a-z]+)?://", re.IGNORECASE)
 _EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _SPEC = re.compile(r"([A-Za-z0-9_.-]+::)?([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*(.*)")
+TARGET = f"on {IMAGE_TARGET}"
 _SHOWN = 3
 _MAX_TEXT = 2000
 
@@ -41,6 +44,7 @@ class Requirement:
         is_pinned: to a version, a commit, or a file with its hash.
         num_hashes: of files that may be installed for it.
         is_local: a path: the project's own code.
+        marker: the environments that it is for, "" for all.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Requirement:
     is_pinned: bool = False
     num_hashes: int = 0
     is_local: bool = False
+    marker: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ def parse_requirement(text: str, line: int) -> Requirement | None:
         return None
     is_file = bare.endswith((".whl", ".tar.gz")) and "//" not in bare
     if is_file or bare.startswith((".", "/", "~", "file:")):
-        return Requirement(name=bare, text=bare, line=line, is_local=True)
+        return Requirement(name=bare, text=bare, line=line, is_local=True, num_hashes=len(hashes) if is_file else 0)
     if _REMOTE.match(bare):
         egg = _EGG.search(bare)
         return _of_url(canonicalize_name(egg[1]) if egg else bare, bare, bare, line)
@@ -87,7 +92,13 @@ def parse_requirement(text: str, line: int) -> Requirement | None:
     version = exact_version(parsed)
     shown = re.split(r"\s*;", bare)[0]
     return Requirement(
-        name=name, text=shown, line=line, version=version, is_pinned=bool(version), num_hashes=len(hashes)
+        name=name,
+        text=shown,
+        line=line,
+        version=version,
+        is_pinned=bool(version),
+        num_hashes=len(hashes),
+        marker=str(parsed.marker or ""),
     )
 
 
@@ -149,16 +160,21 @@ def judge_pins(
 
 
 def judge_hashes(file: RequirementsFile) -> Iterator[Said]:
-    """REP602 and REP603 on a file whose requirements are all pinned; what it shows of E1 if nothing is wrong."""
+    """REP602 and REP603 on a file whose requirements are all pinned; E1 and V3 hold if pip takes it as it is."""
     pins = [one for one in file.requirements if not one.is_local]
     bare = [one for one in pins if one.version and not one.num_hashes]
-    if bare:
+    refused = [one for one in file.requirements if not one.num_hashes]
+    if len(refused) == len(file.requirements):
+        refused = []
+    if bare or refused:
+        first = (refused or bare)[0]
         number = f"{len(bare)} of {len(pins)} pins have no hash" if len(bare) > 1 else "a pin has no hash"
         if len(bare) == len(pins) > 1:
             number = f"none of {len(pins)} pins has a hash"
-        message = f"{number}, so what is installed is not checked: {bare[0].text[:60]}"
-        place = Place(path=file.path, line=bare[0].line)
-        yield finding("REP602", place, message)
+        message = f"{number}, so what is installed is not checked: {first.text[:60]}"
+        if refused:
+            message = f"{first.text[:60]} has no hash and others have one: pip refuses the whole file"
+        yield finding("REP602", Place(path=file.path, line=first.line), message)
     several = [one for one in pins if one.num_hashes > 1]
     if several:
         first = several[0]
@@ -167,12 +183,41 @@ def judge_hashes(file: RequirementsFile) -> Iterator[Said]:
             f"{first.num_hashes} hashes); which one is installed depends on the machine"
         )
         yield finding("REP603", Place(path=file.path, line=first.line), message)
+    split = split_by_markers((one.name, one.version, one.marker) for one in pins)
+    if refused or "" in split.values():
+        name = next((name for name, version in split.items() if not version), "")
+        what = f"{first.text[:60]} has no hash" if refused else f"which version of {name} it pins {TARGET}"
+        text = f"pip would refuse {file.path}: {what}" if refused else f"{file.path} does not say {what}"
+        yield Showing(item="V3", state="unknown", text=text, place=Place(path=file.path))
+    elif pins:
+        num_hashes = sum(one.num_hashes for one in pins)
+        yield from shows_pins(file.path, len({one.name for one in pins}), num_hashes, split=split)
 
 
-def shows_pins(path: str, num_pins: int, num_hashes: int, what: str = "pins") -> tuple[Showing, ...]:
+def split_by_markers(pins: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """The distributions that are pinned more than once, and each one's version on the target; "" if there is not one.
+
+    Args:
+        pins: name, version and marker.
+    """
+    versions: dict[str, dict[str, bool | None]] = {}
+    for name, version, marker in pins:
+        versions.setdefault(name, {})[version] = marker_holds(marker)
+    several = {name: found for name, found in versions.items() if len(found) > 1}
+    on_target = {name: [one for one, holds in found.items() if holds is not False] for name, found in several.items()}
+    return {name: found[0] if len(found) == 1 else "none" if not found else "" for name, found in on_target.items()}
+
+
+def shows_pins(
+    path: str, num_pins: int, num_hashes: int, what: str = "pins", split: Mapping[str, str] | None = None
+) -> tuple[Showing, ...]:
     """E1 and V3 hold: a file pins everything."""
-    text = f"{path} {what} {num_pins} distributions with one version each"
-    text += f" and {num_hashes} hashes" if num_hashes else ", without hashes"
+    text = f"{path} {what} {num_pins} distribution{'s' if num_pins > 1 else ''} with one version each"
+    text += f" and {num_hashes} hash{'es' if num_hashes > 1 else ''}" if num_hashes else ", without hashes"
+    if split:
+        each = ", ".join(f"{name} {version or 'not told'}" for name, version in sorted(split.items())[:_SHOWN])
+        more = f" and {len(split) - _SHOWN} more" if len(split) > _SHOWN else ""
+        text += f"; split by environment markers, {TARGET}: {each}{more}"
     return tuple(holds(item, text, Place(path=path)) for item in ("E1", "V3"))
 
 

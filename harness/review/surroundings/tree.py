@@ -19,7 +19,7 @@ from harness.documents.dockerfile import read_base
 from harness.documents.lockfile import parse_base_lock, parse_lock
 from harness.errors import UsageError
 from harness.review.finding import Finding, Place, Said, Showing, finding, holds
-from harness.review.lock_rules import lint_lock
+from harness.review.lock_rules import lint_lock, marker_holds
 from harness.review.source.allow import apply_allows, read_line_allows
 from harness.review.surroundings.cuda_rules import review_image, review_versions
 from harness.review.surroundings.dockerfiles import Recipe, pip_installs, read_recipe, review_recipe, review_script
@@ -33,6 +33,7 @@ from harness.review.surroundings.requirements import (
     parse_requirements,
     pipfile_requirements,
     shows_pins,
+    split_by_markers,
 )
 from harness.review.surroundings.surrounding_files import (
     is_dockerfile,
@@ -126,14 +127,12 @@ def _requirements(around: Surroundings, files: Mapping[str, RequirementsFile]) -
             or path.rpartition("/")[2].lower().startswith("constraint")
         ):
             continue
-        around.said += review_versions(whole.requirements, whole.index_urls, path)
+        on_target = [one for one in whole.requirements if marker_holds(one.marker) is not False]
+        around.said += review_versions(on_target, whole.index_urls, path)
         if not _has_lock(path, around.files, files):
             around.said += judge_pins(whole.requirements, path, "requirements")
         if all(one.is_pinned or one.is_local for one in whole.requirements):
             around.said += judge_hashes(whole)
-            pins = [one for one in whole.requirements if not one.is_local]
-            if pins:
-                around.said += shows_pins(path, len(pins), sum(one.num_hashes for one in pins))
 
 
 def _environments(around: Surroundings) -> None:
@@ -215,9 +214,10 @@ def _locks(around: Surroundings) -> None:
         num_hashes = sum(len(pin.hashes) for pin in lock.pins)
         around.said += shows_pins(path, len(lock.pins), num_hashes)
     for path in around.of(is_other_lock):
-        num_pins, num_hashes = _count_lock(around, path)
-        if num_pins:
-            around.said += shows_pins(path, num_pins, num_hashes, "locks")
+        pins, num_hashes = _read_lock(around, path)
+        if pins:
+            split = split_by_markers(pins)
+            around.said += shows_pins(path, len({name for name, _, _ in pins}), num_hashes, "locks", split)
 
 
 def _own(around: Surroundings, path: str, read: Callable[[], Any]) -> Any:
@@ -232,22 +232,31 @@ def _own(around: Surroundings, path: str, read: Callable[[], Any]) -> Any:
         return None
 
 
-def _count_lock(around: Surroundings, path: str) -> tuple[int, int]:
-    """How many distributions and hashes a lock of another tool has; (0, 0) if that cannot be told."""
+def _read_lock(around: Surroundings, path: str) -> tuple[list[tuple[str, str, str]], int]:
+    """Name, version and marker of each distribution in a lock of another tool, and how many hashes; none if unknown."""
     text = around.files[path]
     try:
         if path.endswith("Pipfile.lock"):
-            packages = list(json.loads(text).get("default", {}).values())
-            return len(packages), sum(len(one.get("hashes", ())) for one in packages)
+            packages = json.loads(text).get("default", {})
+            pins = [(name, str(one.get("version", "")), str(one.get("markers", ""))) for name, one in packages.items()]
+            return pins, sum(len(one.get("hashes", ())) for one in packages.values())
         if path.endswith((".yml", "pixi.lock")):
-            return 0, 0
-        packages = tomllib.loads(text).get("package", [])
-        files = [one for package in packages for one in (*package.get("wheels", ()), *package.get("files", ()))]
-        files += [package["sdist"] for package in packages if "sdist" in package]
-        return len(packages), sum("hash" in one for one in files)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            return [], 0
+        locked = tomllib.loads(text).get("package", [])
+        locked = [one for one in locked if not {"editable", "virtual", "directory"} & set(one.get("source", {}))]
+        pins = [(str(one["name"]), str(one.get("version", "")), _marker_of(one)) for one in locked]
+        files = [one for package in locked for one in (*package.get("wheels", ()), *package.get("files", ()))]
+        files += [package["sdist"] for package in locked if "sdist" in package]
+        return pins, sum("hash" in one for one in files)
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         around.unread[path] = f"no valid lock: {str(error)[:100]}"
-        return 0, 0
+        return [], 0
+
+
+def _marker_of(package: Mapping[str, Any]) -> str:
+    """The marker of a package of uv.lock or poetry.lock: any of several."""
+    given = package.get("resolution-markers") or package.get("markers") or ()
+    return " or ".join(f"({one})" for one in ([given] if isinstance(given, str) else given) if isinstance(one, str))
 
 
 def _yaml(around: Surroundings, path: str, text: str) -> Any:

@@ -246,7 +246,7 @@ def test_what_a_lock_pins_or_a_library_leaves_open_is_no_finding(files):
 def test_what_pins_everything_shows_it():
     hashes = "".join(f" --hash=sha256:{digit * 64}" for digit in "ab")
     assert {(one.item, one.state, one.text) for one in shown({"requirements.txt": f"torch==2.4.1{hashes}\n"})} == {
-        (item, "holds", "requirements.txt pins 1 distributions with one version each and 2 hashes")
+        (item, "holds", "requirements.txt pins 1 distribution with one version each and 2 hashes")
         for item in ("E1", "V3")
     }
     other = {"requirements.txt": f"torch==2.4.1{hashes}\n", "more/requirements.txt": "numpy\n"}
@@ -358,3 +358,53 @@ def test_versions_that_do_not_go_together_are_named(pins, message):
 def test_conda_and_pip_for_two_cudas_are_named():
     text = "dependencies:\n- pytorch-cuda=11.8\n- pip:\n  - torch==2.4.1+cu121\n"
     assert [rule for rule, _, _ in found({"environment.yml": text})] == ["REP608"]
+
+
+HASH = f"--hash=sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "words"),
+    [
+        (f"-e .\nnumpy==1.0 {HASH}\n", "unknown", "pip would refuse requirements.txt: . has no hash"),
+        (f"git+https://x.org/a.git@{'1' * 40}\nnumpy==1.0 {HASH}\n", "unknown", "pip would refuse"),
+        (f"six==1.0\nnumpy==1.0 {HASH}\n", "unknown", "pip would refuse requirements.txt: six==1.0 has no hash"),
+        ("-e .\nnumpy==1.0\n", "holds", "pins 1 distribution with one version each, without hashes"),
+        ("numpy==1.0\nnumpy==2.0\n", "unknown", "does not say which version of numpy it pins on cp311-linux-x86_64"),
+        (
+            "numpy==1.0; python_version < '3.12'\nnumpy==2.0; python_version >= '3.12'\n",
+            "holds",
+            "pins 1 distribution with one version each, without hashes; "
+            "split by environment markers, on cp311-linux-x86_64: numpy 1.0",
+        ),
+    ],
+)
+def test_what_pip_would_refuse_holds_nothing_and_a_split_names_the_targets_version(text, state, words):
+    said, _ = review_surroundings({"requirements.txt": text}, RULES)
+    shown = [one for one in said if isinstance(one, Showing) and one.item == "V3"]
+    assert [one.state for one in shown] == [state]
+    assert words in shown[0].text
+
+
+def test_a_lock_of_uv_that_is_split_names_the_targets_version():
+    lock = """
+[[package]]
+name = "numpy"
+version = "1.26.4"
+resolution-markers = ["python_full_version < '3.12'"]
+wheels = [{url = "https://x.org/a.whl", hash = "sha256:00"}]
+[[package]]
+name = "numpy"
+version = "2.1.3"
+resolution-markers = ["python_full_version >= '3.12'"]
+[[package]]
+name = "own"
+version = "0"
+source = {editable = "."}
+"""
+    said, _ = review_surroundings({"uv.lock": lock}, RULES)
+    texts = [one.text for one in said if isinstance(one, Showing) and one.item == "V3"]
+    assert texts == [
+        "uv.lock locks 1 distribution with one version each and 1 hash; "
+        "split by environment markers, on cp311-linux-x86_64: numpy 1.26.4"
+    ]
