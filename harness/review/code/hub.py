@@ -21,6 +21,7 @@ _MODEL_ID = re.compile(
     r"(-(medium|large|xl|xxl|base|small|v\d|cased|uncased|multilingual|chinese|\d+b|distilled))*"
 )
 _DATASET_ID = re.compile(rf"{_HUB_ID.pattern}|[A-Za-z][\w-]*")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(:(main|master))?")  # another branch or tag is one that somebody chose
 _SENTENCE_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _FOLDERS = words(
     "artifacts cache checkpoint checkpoints ckpt ckpts data dataset datasets exp experiments files logs model models "
@@ -64,9 +65,9 @@ def check_loading(program: Program, module: Module) -> Iterator[Finding]:
     yield from _unpinned(program, "REP501", models, _model, "from_pretrained")
     data = (one for one in sites("load_dataset", "load_dataset_builder") if one.name.startswith("datasets."))
     yield from _unpinned(program, "REP502", data, _dataset, "load_dataset")
-    for site in sites(*_HUB_CALLS):
+    for site in sites(*(name.rpartition(".")[2] for name in _HUB_CALLS)):
         name = last_name(site.node.func)
-        source = _HUB_CALLS[name](program, site)
+        source = _hub_call(program, site)
         if source is not None and not _is_pinned(site):
             what = site.name if site.name == "torch.hub.load" else name
             message = f'{what} takes the newest "{source.name}": no revision is given'
@@ -135,38 +136,25 @@ def _dataset(program: Program, site: Site) -> _Source | None:
     return None if source is None or source.name in _BUILDERS else source
 
 
-def _repository(program: Program, site: Site) -> _Source | None:
-    is_hub = site.name.startswith("huggingface_hub.")
-    return _source(program, site, site.argument("repo_id", 0), _HUB_ID) if is_hub else None
-
-
-def _pipeline(program: Program, site: Site) -> _Source | None:
-    is_hub = site.name.startswith("transformers.")
-    return _source(program, site, site.argument("model", 1), _HUB_ID) if is_hub else None
-
-
-def _sentence(program: Program, site: Site) -> _Source | None:
-    is_hub = site.name.startswith("sentence_transformers.")
-    return _source(program, site, site.argument("model_name_or_path", 0), _SENTENCE_ID) if is_hub else None
-
-
-def _torch_hub(_: Program, site: Site) -> _Source | None:
-    """`torch.hub.load("owner/repository")`; a branch or tag behind a colon is one that somebody chose."""
-    if site.name != "torch.hub.load" or site.constant(site.argument("source", 99)) == "local":
-        return None
-    given = site.constant(site.argument("repo_or_dir", 0))
-    if isinstance(given, str) and re.fullmatch(r"[\w.-]+/[\w.-]+(:(main|master))?", given):
-        return _Source(given, is_certain=True)
-    return None
-
-
-_HUB_CALLS: dict[str, _FindSource] = {
-    "hf_hub_download": _repository,
-    "snapshot_download": _repository,
-    "pipeline": _pipeline,
-    "SentenceTransformer": _sentence,
-    "load": _torch_hub,
+_HUB_CALLS = {  # the library and the function, the argument that names what is fetched, its place, what is a name
+    "huggingface_hub.hf_hub_download": ("repo_id", 0, _HUB_ID),
+    "huggingface_hub.snapshot_download": ("repo_id", 0, _HUB_ID),
+    "transformers.pipeline": ("model", 1, _HUB_ID),
+    "sentence_transformers.SentenceTransformer": ("model_name_or_path", 0, _SENTENCE_ID),
+    "torch.load": ("repo_or_dir", 0, _REPOSITORY),  # torch.hub.load
 }
+
+
+def _hub_call(program: Program, site: Site) -> _Source | None:
+    name, last = site.name.partition(".")[0], last_name(site.node.func)
+    argument, place, pattern = _HUB_CALLS.get(f"{name}.{last}", ("", 0, _HUB_ID))
+    if not argument:
+        return None
+    if name != "torch":
+        return _source(program, site, site.argument(argument, place), pattern)
+    given = site.constant(site.argument(argument, place))
+    is_hub = site.name == "torch.hub.load" and site.constant(site.argument("source", 99)) != "local"
+    return _Source(given, is_certain=True) if is_hub and isinstance(given, str) and pattern.fullmatch(given) else None
 
 
 def _is_pinned(site: Site) -> bool:

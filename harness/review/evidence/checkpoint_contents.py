@@ -18,6 +18,7 @@ from harness.evidence.ledger import TensorEntry
 from harness.evidence.tensor_digest import tensor_digest
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors, untouched
+from harness.judge.testimony import tensor_digests
 
 PartState = Literal["held", "missing", "unneeded", "unknown"]
 _MAX_STEPS = 400
@@ -33,7 +34,7 @@ _RECORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """One part of the state: `text` says what was found, or what is not there."""
 
@@ -139,7 +140,7 @@ class _Needs:
 
     def step_of(self, file: FileEvidence) -> int | None:
         """The step after which all weights were those of the file; of several, that with most of its moments."""
-        digests = _digests((file,))
+        digests = tensor_digests(file)
         fitting = []
         for step in self.steps:
             weights = self.after("param", step)
@@ -156,112 +157,98 @@ class _Needs:
 
 
 def _read(needs: _Needs, file: FileEvidence, beside: tuple[FileEvidence, ...], step: int) -> Checkpoint:
-    unit = (file, *beside)
-    texts = _Texts(unit)
+    unit = _Unit((file, *beside))
     weights, moments = needs.after("param", step), needs.after("optim", step)
-    parts = [
-        Part(name="model", state="held", text=f"{len(weights)} of {len(weights)} trainable tensors"),
+    parts = (
+        Part("model", "held", f"{len(weights)} of {len(weights)} trainable tensors"),
         _optimizer(unit, weights, moments),
-        _scheduler(needs, texts),
-        _scaler(needs, texts),
-        *(_generator(needs, unit, texts, name, step) for name in sorted(needs.after("rng", step))),
-        _position(texts, file.path),
-    ]
-    records = tuple(name for name, pattern in _RECORDS.items() if texts.has(pattern))
-    return Checkpoint(
-        path=file.path, companions=tuple(f.path for f in beside), step=step, parts=tuple(parts), records=records
+        _scheduler(needs, unit),
+        _scaler(needs, unit),
+        *(_generator(needs, unit, name, step) for name in sorted(needs.after("rng", step))),
+        _position(unit, file.path),
     )
+    records = tuple(name for name, pattern in _RECORDS.items() if unit.has(pattern))
+    return Checkpoint(path=file.path, companions=tuple(f.path for f in beside), step=step, parts=parts, records=records)
 
 
-def _optimizer(
-    unit: tuple[FileEvidence, ...], weights: dict[str, TensorEntry], moments: dict[str, TensorEntry]
-) -> Part:
+def _optimizer(unit: _Unit, weights: dict[str, TensorEntry], moments: dict[str, TensorEntry]) -> Part:
     wanted = {name: entry for name, entry in moments.items() if entry.dtype != "json" and entry.shape}
     if not wanted:
-        return Part(name="optimizer", state="unneeded", text="the optimizer has no state for any tensor")
-    digests = _digests(unit)
-    absent = [name for name, entry in sorted(wanted.items()) if entry.digest not in digests]
+        return Part("optimizer", "unneeded", "the optimizer has no state for any tensor")
+    absent = [name for name, entry in sorted(wanted.items()) if entry.digest not in unit.digests]
+    found = f"{len(wanted) - len(absent)} of {len(wanted)} tensors of the optimizer"
     if not absent:
-        text = f"{len(wanted)} of {len(wanted)} tensors of the optimizer"
-        return Part(name="optimizer", state="held", text=text)
-    there = Counter(tensor.shape for tensor in _tensors(unit))
+        return Part("optimizer", "held", found)
+    there = Counter(tensor.shape for tensor in unit.tensors)
     needed = Counter(entry.shape for entry in (*weights.values(), *wanted.values()))
     lacking = [name for name in absent if there[wanted[name].shape] < needed[wanted[name].shape]]
-    found = f"{len(wanted) - len(absent)} of {len(wanted)} tensors of the optimizer"
     if lacking:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-        return Part(name="optimizer", state="missing", text=f"{found}: {lacking[0]}{more} not in it")
-    return Part(name="optimizer", state="unknown", text=f"{found} with the recorded bits")
+        return Part("optimizer", "missing", f"{found}: {lacking[0]}{more} not in it")
+    return Part("optimizer", "unknown", f"{found} with the recorded bits")
 
 
-def _scheduler(needs: _Needs, texts: _Texts) -> Part:
+def _scheduler(needs: _Needs, unit: _Unit) -> Part:
     if not needs.has_scheduler:
-        return Part(name="scheduler", state="unneeded", text="no torch scheduler is in use")
-    if texts.has(re.compile(r"last_epoch|sched")):
-        return Part(name="scheduler", state="held", text="the scheduler's state")
-    return Part(name="scheduler", state="missing", text="no state of the scheduler (no key `last_epoch`)")
+        return Part("scheduler", "unneeded", "no torch scheduler is in use")
+    if unit.has(re.compile(r"last_epoch|sched")):
+        return Part("scheduler", "held", "the scheduler's state")
+    return Part("scheduler", "missing", "no state of the scheduler (no key `last_epoch`)")
 
 
-def _scaler(needs: _Needs, texts: _Texts) -> Part:
-    if texts.has(re.compile(r"^_?growth_(factor|tracker)$")):
-        return Part(name="scaler", state="held", text="the gradient scaler's state")
+def _scaler(needs: _Needs, unit: _Unit) -> Part:
+    if unit.has(re.compile(r"^_?growth_(factor|tracker)$")):
+        return Part("scaler", "held", "the gradient scaler's state")
     if not needs.is_scaled:
-        return Part(name="scaler", state="unneeded", text="no gradient scaler is in use")
-    return Part(name="scaler", state="missing", text="no state of the gradient scaler (no key `growth_factor`)")
+        return Part("scaler", "unneeded", "no gradient scaler is in use")
+    return Part("scaler", "missing", "no state of the gradient scaler (no key `growth_factor`)")
 
 
-def _generator(needs: _Needs, unit: tuple[FileEvidence, ...], texts: _Texts, name: str, step: int) -> Part:
+def _generator(needs: _Needs, unit: _Unit, name: str, step: int) -> Part:
     part = f"RNG {name}"
     if name in needs.idle:
-        return Part(name=part, state="unneeded", text=f"nothing draws from the generator {name}")
+        return Part(part, "unneeded", f"nothing draws from the generator {name}")
     entry = needs.after("rng", step)[name]
-    if entry.digest in _digests(unit) or (name == "python" and entry.digest in texts.python_states()):
-        return Part(name=part, state="held", text=f"the generator {name}, with the recorded bits")
+    if entry.digest in unit.digests or (name == "python" and entry.digest in unit.python_states()):
+        return Part(part, "held", f"the generator {name}, with the recorded bits")
     if name == "python":
-        is_there = texts.has_row_of(_PYTHON_WORDS)
+        is_there = unit.has_row_of(_PYTHON_WORDS)
     elif name == "numpy":
-        is_there = texts.has_row_of(_NUMPY_WORDS) or texts.has_value('"MT19937"')
+        is_there = unit.has_row_of(_NUMPY_WORDS) or '"MT19937"' in unit.values.values()
     else:
-        shapes = {tensor.shape for tensor in _tensors(unit) if tensor.dtype == "uint8"}
-        is_there = entry.shape in shapes or any(texts.has_row_of(size) for size in entry.shape)
+        shapes = {tensor.shape for tensor in unit.tensors if tensor.dtype == "uint8"}
+        is_there = entry.shape in shapes or any(unit.has_row_of(size) for size in entry.shape)
     if is_there:
-        return Part(name=part, state="held", text=f"a state of the generator {name}")
-    if texts.has(_RNG_NAMES, with_tensors=True) or texts.has_opaque("numpy"):
-        return Part(name=part, state="unknown", text=f"the generator {name}")
-    return Part(name=part, state="missing", text=f"no state of the generator {name}, which the training draws from")
+        return Part(part, "held", f"a state of the generator {name}")
+    if unit.has(_RNG_NAMES) or any(_RNG_NAMES.search(key) for key in unit.tensor_keys) or unit.has_numpy_object:
+        return Part(part, "unknown", f"the generator {name}")
+    return Part(part, "missing", f"no state of the generator {name}, which the training draws from")
 
 
-def _position(texts: _Texts, path: str) -> Part:
-    if texts.has(_POSITION) or re.search(r"[0-9]", path.rpartition("/")[2]):
-        return Part(name="position", state="held", text="the place in the training (step, epoch or batch)")
+def _position(unit: _Unit, path: str) -> Part:
+    if unit.has(_POSITION) or re.search(r"[0-9]", path.rpartition("/")[2]):
+        return Part("position", "held", "the place in the training (step, epoch or batch)")
     # Whoever derives the place from something else has no need of it: nothing to hold against the file.
-    return Part(name="position", state="unneeded", text="no key names a step, epoch or batch")
+    return Part("position", "unneeded", "no key names a step, epoch or batch")
 
 
-class _Texts:
-    """The values of a checkpoint that are no tensors."""
+class _Unit:
+    """What is in one file, or in the files of a folder together."""
 
-    def __init__(self, unit: tuple[FileEvidence, ...]) -> None:
-        contents = [file.content for file in unit if file.content is not None]
-        self._values = [entry for content in contents for entry in content.values]
-        self._opaque = [name for content in contents for _, name in content.opaque]
+    def __init__(self, files: tuple[FileEvidence, ...]) -> None:
+        contents = [file.content for file in files if file.content is not None]
+        self.digests = frozenset[str]().union(*map(tensor_digests, files))
+        self.tensors = [tensor for content in contents for tensor in content.tensors]
+        self.values = {path: text for content in contents for path, text in content.values}
+        self.has_numpy_object = any(name.split(".")[0] == "numpy" for c in contents for _, name in c.opaque)
         # What the optimizer's own state calls `step` is no place in the training, and a layer's name says nothing.
-        self._keys = _keys([path for path, _ in self._values] + [path for c in contents for path, _ in c.opaque])
-        self._tensor_keys = _keys(tensor.name for tensor in _tensors(unit))
-        self._rows = Counter(path.rpartition("/")[0] for path, _ in self._values if path.rpartition("/")[2].isdigit())
+        self._keys = _keys([*self.values, *(path for content in contents for path, _ in content.opaque)])
+        self.tensor_keys = _keys(tensor.name for tensor in self.tensors)
+        self._rows = Counter(path.rpartition("/")[0] for path in self.values if path.rpartition("/")[2].isdigit())
 
-    def has(self, pattern: re.Pattern[str], *, with_tensors: bool = False) -> bool:
-        """Whether a key near the top matches, of values or of tensors as well."""
-        keys = self._keys | self._tensor_keys if with_tensors else self._keys
-        return any(pattern.search(key) for key in keys)
-
-    def has_value(self, text: str) -> bool:
-        """Whether a value is exactly this canonical text."""
-        return any(value == text for _, value in self._values)
-
-    def has_opaque(self, module: str) -> bool:
-        """Whether an object of a package is in it, which was not built."""
-        return any(name.split(".")[0] == module for name in self._opaque)
+    def has(self, pattern: re.Pattern[str]) -> bool:
+        """Whether a key near the top matches, of what is no tensor."""
+        return any(pattern.search(key) for key in self._keys)
 
     def has_row_of(self, length: int) -> bool:
         """Whether a list of so many values is in it."""
@@ -269,16 +256,15 @@ class _Texts:
 
     def python_states(self) -> Iterator[str]:
         """The digests, as the recorder makes them, of every state of Python's generator that is in it."""
-        values = dict(self._values)
         for parent, length in self._rows.items():
             if length != _PYTHON_WORDS or not parent.endswith("/1"):
                 continue
-            words = [values.get(f"{parent}/{index}", "") for index in range(_PYTHON_WORDS)]
+            words = [self.values.get(f"{parent}/{index}", "") for index in range(_PYTHON_WORDS)]
             if not all(word.isdigit() and len(word) <= 10 and int(word) < 1 << 32 for word in words):
                 continue
             top = parent[:-2]
             packed = b"".join(int(word).to_bytes(4, "little") for word in words).hex()
-            version, gauss = values.get(f"{top}/0", ""), values.get(f"{top}/2", "null")
+            version, gauss = self.values.get(f"{top}/0", ""), self.values.get(f"{top}/2", "null")
             if version.isdigit() and len(version) < 4 and gauss == "null":
                 data = canonical_json([int(version), packed, None])
                 yield str(tensor_digest(data, "uint8", (len(data),)))
@@ -286,24 +272,3 @@ class _Texts:
 
 def _keys(paths: Iterable[str]) -> set[str]:
     return {part.lower() for path in paths if "optim" not in path.lower() for part in path.split("/")[:4]}
-
-
-def _tensors(unit: Iterable[FileEvidence]) -> list[_Tensor]:
-    return [
-        _Tensor(tensor.name, tensor.dtype, tensor.shape, str(tensor.digest))
-        for file in unit
-        if file.content is not None
-        for tensor in file.content.tensors
-    ]
-
-
-def _digests(unit: Iterable[FileEvidence]) -> set[str]:
-    return {tensor.digest for tensor in _tensors(unit)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    digest: str

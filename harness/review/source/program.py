@@ -35,9 +35,6 @@ class Program:
         self._folders = frozenset(folder for path in self.paths for folder in _folders(path))
         self._read = read
         self._modules: dict[str, Module | None] = {}
-        self._sites: dict[str, tuple[Site, ...]] = {}
-        self._import_sites: dict[str, tuple[Site, ...]] = {}
-        self._imports: dict[str, tuple[Module, ...]] = {}
         self._remembered: dict[tuple[object, str], Any] = {}
         self.resolver = Resolver(self)
 
@@ -68,12 +65,7 @@ class Program:
 
     def sites(self, module: Module) -> tuple[Site, ...]:
         """Every call of a file, in source order; all count as conditional."""
-        if module.path not in self._sites:
-            self._sites[module.path] = tuple(
-                Site(node, scope, self.resolver, self.resolver.resolve(node.func, scope))
-                for node, scope in module.calls
-            )
-        return self._sites[module.path]
+        return self.remember(_sites, module)
 
     def site(self, module: Module, node: ast.Call) -> Site:
         """One call of a file, resolved by itself."""
@@ -86,34 +78,11 @@ class Program:
 
     def import_sites(self, module: Module) -> tuple[Site, ...]:
         """The calls that importing a file makes."""
-        if module.path not in self._import_sites:
-            sites: list[Site] = []
-            run = Execution(self.resolver, sites, set(), is_entry=False)
-            run.statements(module.scope, module.tree.body, conditional=False, stack=())
-            self._import_sites[module.path] = tuple(sites)
-        return self._import_sites[module.path]
+        return self.remember(_import_sites, module)
 
     def imports(self, module: Module) -> tuple[Module, ...]:
         """The modules of the tree that a file imports, anywhere in it; packages on the way included."""
-        if module.path not in self._imports:
-            self._imports[module.path] = tuple(self._find_imports(module))
-        return self._imports[module.path]
-
-    def _find_imports(self, module: Module) -> Iterable[Module]:
-        found: dict[str, Module] = {}
-        for node in module.nodes:
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                source = absolute("." * node.level + (node.module or ""), module)
-                names = [source, *(f"{source}.{alias.name}" for alias in node.names if alias.name != "*")]
-            else:
-                continue
-            for name in (part for full in names for part in _prefixes(full)):
-                one = self.find(name, module)
-                if one is not None:
-                    found.setdefault(one.path, one)
-        return found.values()
+        return self.remember(_imports, module)
 
     def libraries(self, modules: Iterable[Module]) -> frozenset[str]:
         """The first names of what these files import from outside of the tree."""
@@ -215,17 +184,38 @@ def calls_by_name(module: Module) -> dict[str, list[ast.Call]]:
     return found
 
 
-def _libraries(program: Program, module: Module) -> frozenset[str]:
-    found = set()
+def _sites(program: Program, module: Module) -> tuple[Site, ...]:
+    resolver = program.resolver
+    return tuple(Site(node, scope, resolver, resolver.resolve(node.func, scope)) for node, scope in module.calls)
+
+
+def _import_sites(program: Program, module: Module) -> tuple[Site, ...]:
+    run = Execution(program.resolver, [], set(), is_entry=False)
+    run.statements(module.scope, module.tree.body, conditional=False, stack=())
+    return tuple(run.sites)
+
+
+def _imported_names(module: Module) -> Iterator[tuple[str, list[str]]]:
+    """What each import statement of a file takes from where, as absolute names."""
     for node in module.nodes:
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names = [node.module]
-        else:
-            continue
-        found |= {name.partition(".")[0] for name in names if program.find(name, module) is None}
-    return frozenset(found)
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = absolute("." * node.level + (node.module or ""), module)
+            yield source, [f"{source}.{alias.name}" for alias in node.names if alias.name != "*"]
+
+
+def _imports(program: Program, module: Module) -> tuple[Module, ...]:
+    names = [
+        name for source, inside in _imported_names(module) for full in (source, *inside) for name in _prefixes(full)
+    ]
+    found = {one.path: one for name in names if (one := program.find(name, module)) is not None}
+    return tuple(found.values())
+
+
+def _libraries(program: Program, module: Module) -> frozenset[str]:
+    names = [source for source, _ in _imported_names(module) if source and program.find(source, module) is None]
+    return frozenset(name.partition(".")[0] for name in names)
 
 
 def _folders(path: str) -> Iterator[str]:

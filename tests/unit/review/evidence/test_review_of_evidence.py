@@ -148,12 +148,12 @@ def test_pythons_generator_is_known_by_its_bits_and_by_its_length() -> None:
     words = {f"rng/python/1/{i}": str(i * 7) for i in range(625)}
     values = {**COMPLETE, "rng/python/0": "3", "rng/python/2": "null", **words}
     data = canonical_json([3, b"".join((i * 7).to_bytes(4, "little") for i in range(625)).hex(), None])
-    from harness.review.evidence.checkpoint_contents import _Texts
+    from harness.review.evidence.checkpoint_contents import _Unit
 
-    texts = _Texts((checkpoint("a.pt", [], values),))
-    assert list(texts.python_states()) == [str(tensor_digest(data, "uint8", (len(data),)))]
-    assert texts.has_row_of(625)
-    assert not list(_Texts((checkpoint("a.pt", [], {**values, "rng/python/1/3": "-1"}),)).python_states())
+    unit = _Unit((checkpoint("a.pt", [], values),))
+    assert list(unit.python_states()) == [str(tensor_digest(data, "uint8", (len(data),)))]
+    assert unit.has_row_of(625)
+    assert not list(_Unit((checkpoint("a.pt", [], {**values, "rng/python/1/3": "-1"}),)).python_states())
 
 
 def test_a_state_under_another_name_or_in_another_form_is_not_called_missing() -> None:
