@@ -48,12 +48,6 @@ def print_summary(
     """The verdict for a person, on stdout; the last line is `VERDICT: CERTIFIED` or another word.
 
     That of a prefix has its extent behind it, so that nobody takes it for that of the experiment.
-
-    Args:
-        verdict: of a certify or a replay.
-        manifest: that of the same run.
-        paths: what was written, name to path, such as `{"report": ".../report.html"}`.
-        stream: where to write instead of stdout.
     """
     printer = Printer(stream)
     view = View(verdict, manifest, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)

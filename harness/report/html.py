@@ -33,13 +33,7 @@ class Legend:
 
 
 def render_report(verdict: Verdict, manifest: Manifest | None, curves: Sequence[Curve] = ()) -> str:
-    """The page of a verdict, below 2 MB.
-
-    Args:
-        verdict: of a certify or a replay.
-        manifest: of which environment, image, inputs and runs are shown; None where there is none.
-        curves: one a run; controls among them are not plotted.
-    """
+    """The page of a verdict, below 2 MB."""
     own = environment()
     own.filters["figure"] = _figure
     template = own.get_template("report.html")

@@ -27,13 +27,7 @@ _LEVELS: dict[tuple[str | None, str], str] = {
 
 
 def render_sarif(review: Review, *, version: str, base: str = "") -> str:
-    """The review as one run of one tool, as indented JSON.
-
-    Args:
-        review: what was found.
-        version: the harness's.
-        base: what stands before every path, so that it is seen from the repository's top: `pipelines/` or "".
-    """
+    """The review as one run of one tool, as indented JSON."""
     view = ReviewView(safe(review, max_rows=_MAX_ROWS))
     findings = [one.finding for one in (*view.findings, *view.allowed)]
     by_id = {one.rule: one for one in reversed(findings)}

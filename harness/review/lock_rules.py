@@ -36,12 +36,7 @@ class Finding:
 
 
 def lint_lock(lock: Lockfile, source: str) -> tuple[Finding, ...]:
-    """What is wrong with an image's lock, in the order of its pins; nothing if an image can be built.
-
-    Args:
-        lock: the lock.
-        source: what to call it, normally its file's name.
-    """
+    """What is wrong with an image's lock, in the order of its pins; nothing if an image can be built."""
     return (*_target(lock, source), *_wheels(lock, source), *_cuda(lock, source))
 
 

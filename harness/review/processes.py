@@ -59,12 +59,7 @@ class Processes:
         self._reading.close()
 
     def do(self, tasks: Sequence[Task], done: Callable[[int], None]) -> dict[Task, Answer]:
-        """The answers; none for a task that could not be done.
-
-        Args:
-            tasks: in the order in which they are done.
-            done: told how many are done.
-        """
+        """The answers; none for a task that could not be done."""
         answers: dict[Task, Answer] = {}
         if self.num_workers == 0:
             answers = dict(zip(tasks, with_deep_stack(lambda: [self._reader.do(one) for one in tasks]), strict=True))

@@ -21,14 +21,7 @@ _EVERY = 100  # tasks between two lines of progress
 def review(
     tree: SourceTree, entries: tuple[str, ...] | None, *, progress: Progress, processes: Processes
 ) -> StaticReview:
-    """Review a tree that was listed.
-
-    Args:
-        tree: its files.
-        entries: scripts to start from; None finds them.
-        progress: told how far it is.
-        processes: that do the work.
-    """
+    """Review a tree that was listed."""
     work = _Work(tree, processes, progress)
     if entries is not None:
         reported = tree.own & work.programs([path for path in entries if path in tree.sources]) | set(entries)

@@ -60,10 +60,6 @@ RULES: Mapping[str, Rule] = _read()
 def parse_severities(text: str, source: str) -> dict[str, str]:
     """The table `[tool.harness.review.severity]` of a pyproject.toml; empty where there is none.
 
-    Args:
-        text: the file's.
-        source: what to call it.
-
     Raises:
         UsageError: it is no TOML, an unknown key stands beside the table, or something in it is no string.
     """

@@ -51,13 +51,6 @@ class Reviewed:
 def review_target(root: Path, name: str, store: Store, progress: Progress, probe: Probe | None = None) -> Reviewed:
     """The checklist of an experiment of the working tree, by its name, or of any file or folder, by its path.
 
-    Args:
-        root: the project's checkout.
-        name: an experiment's name or a path; of two with one name the experiment is meant.
-        store: the cache.
-        progress: told of what is done.
-        probe: what an experiment's probe measured.
-
     Raises:
         UsageError: there is no such target, nothing in it to review, or pyproject.toml is malformed.
         EvidenceError: every script that is named cannot be read.

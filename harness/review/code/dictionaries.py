@@ -58,14 +58,7 @@ class Dictionary:
 
 
 def dictionaries_of(entry: Entry, node: ast.expr, module: Module, hops: int = 0) -> tuple[Dictionary, ...]:
-    """What an expression may be; () if that is not seen. Several where a parameter is given by several callers.
-
-    Args:
-        entry: the program, whose callers count.
-        node: the expression, in the place where its value is needed.
-        module: its file.
-        hops: how many definitions were followed to get here.
-    """
+    """What an expression may be; () if that is not seen. Several where a parameter is given by several callers."""
     if hops > _MAX_HOPS:
         return ()
     if isinstance(node, ast.Dict):

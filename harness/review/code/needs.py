@@ -50,13 +50,7 @@ class Need:
 
 
 def needs_of(program: Program, training: Module, modules: Iterable[Module]) -> tuple[Need, ...]:
-    """What the training in a file needs, besides model and optimizer.
-
-    Args:
-        program: the tree.
-        training: the file with the loop.
-        modules: the program's own files.
-    """
+    """What the training in a file needs, besides model and optimizer."""
     own = [module for module in modules if not is_test(module)]
     return (*_scheduler(own), *_scaler(program, own), *_random(program, training, own))
 

@@ -84,12 +84,7 @@ class Checkpoint:
 
 
 def checkpoint_contents(trajectory: TrajectoryEvidence, *, is_scaled: bool = False) -> tuple[Checkpoint, ...]:
-    """Every checkpoint of a trajectory whose weights the ledger knows, the newest first.
-
-    Args:
-        trajectory: of one run, with a sidecar.
-        is_scaled: whether the configuration asks for a gradient scaler (fp16).
-    """
+    """Every checkpoint of a trajectory whose weights the ledger knows, the newest first."""
     run = trajectory.runs[0] if trajectory.runs else None
     files = [file for file in trajectory.files if file.role == "checkpoint" and file.content is not None]
     if run is None or run.ledger is None or run.sidecar is None or not files:

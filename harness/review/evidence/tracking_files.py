@@ -118,10 +118,6 @@ class _Points:
 def read_tensorboard(data: bytes, name: str = "the event file") -> TrackedRun:
     """Read one event file (`events.out.tfevents.*`). One that is empty, or ends in its first record, has no points.
 
-    Args:
-        data: its bytes.
-        name: for messages.
-
     Raises:
         EvidenceError: it is no event file, or a record is damaged; the message names the offset.
     """
@@ -169,10 +165,6 @@ def _add_value(points: _Points, step: int, value: bytes) -> None:
 
 def read_wandb(data: bytes, name: str = "the wandb file") -> TrackedRun:
     """Read one offline run (`run-*.wandb`). wandb's own keys, which begin with `_`, are left out.
-
-    Args:
-        data: its bytes.
-        name: for messages.
 
     Raises:
         EvidenceError: it is no such file, or a record is damaged; the message names the offset.

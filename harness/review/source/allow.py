@@ -54,13 +54,7 @@ def read_line_allows(path: str, text: str) -> tuple[Allow, ...]:
 
 
 def apply_allows(allows: Iterable[Allow], findings: Iterable[Finding], known: Container[str]) -> Iterator[Finding]:
-    """A file's findings, those that its comments allow marked so, and a finding for each comment that is wrong.
-
-    Args:
-        allows: those of the file.
-        findings: all of the file.
-        known: the ids of all rules.
-    """
+    """A file's findings, those that its comments allow marked so, and a finding for each comment that is wrong."""
     allows = tuple(allows)
     used: set[Allow] = set()
     for one in findings:

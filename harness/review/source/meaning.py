@@ -60,13 +60,7 @@ class Resolver:
         self._known: dict[ast.expr, Meaning | None] = {}
 
     def resolve(self, node: ast.expr, scope: Scope, hops: int = 0) -> Meaning | None:
-        """What an expression means where it stands, or None if that cannot be told.
-
-        Args:
-            node: a name, an attribute, a call, a subscript; anything else means nothing.
-            scope: where its names are looked up.
-            hops: how many definitions were followed to get here.
-        """
+        """What an expression means where it stands, or None if that cannot be told."""
         if hops > _MAX_HOPS:
             return None
         if node in self._known:

@@ -177,10 +177,6 @@ class Module:
 def read_module(path: str, data: bytes) -> Module:
     """Parse a file.
 
-    Args:
-        path: below the reviewed folder, with `/`.
-        data: its bytes, decoded as PEP 263 says.
-
     Raises:
         UnreadableError: it is too large, not text, no Python, or nested too deeply.
     """

@@ -26,13 +26,7 @@ _LAST_PAIRED = 8  # torch 2.8: torchaudio's own releases go on by another count
 def review_versions(
     requirements: Sequence[Requirement], urls: Sequence[tuple[int, str]], path: str
 ) -> Iterator[Finding]:
-    """What is wrong among the requirements of one file or step.
-
-    Args:
-        requirements: all that are installed together.
-        urls: the indexes that they are taken from, with their lines.
-        path: the file.
-    """
+    """What is wrong among the requirements of one file or step."""
     by_name = {one.name: one for one in requirements if one.version}
     problems = [*_parts(by_name), *_pairs(by_name), *_index(by_name, urls), *_conda(by_name)]
     if problems:

@@ -58,11 +58,7 @@ class Command:
 
 
 def read_commands(lines: Iterable[tuple[int, str]]) -> tuple[Command, ...]:
-    """The simple commands of a script, in order.
-
-    Args:
-        lines: the number and the text of each physical line, without its end.
-    """
+    """The simple commands of a script, in order."""
     reader = _Reader()
     for number, text in lines:
         reader.line(number, text)

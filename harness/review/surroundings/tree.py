@@ -81,12 +81,7 @@ class Surroundings:
 
 
 def review_surroundings(files: Mapping[str, str], known: Container[str]) -> tuple[tuple[Said, ...], dict[str, str]]:
-    """What the rules say about the files together, allow comments applied; and which could not be read, with why.
-
-    Args:
-        files: texts by path.
-        known: ids of all rules.
-    """
+    """What the rules say about the files together, allow comments applied; and which could not be read, with why."""
     around = Surroundings(files)
     requirements = {
         path: parse_requirements(files[path], path) for path in around.of(is_requirements) if not is_own_lock(path)
