@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.documents.digest import canonical_json, sha256
 from harness.images.builder import build
 from harness.inputs.fetch import fetch_input
-from harness.report.text_table import text_table
+from harness.report.printer import text_table
 from harness.runs.container import ContainerSandbox
 from harness.runs.context import RunContext
 from harness.runs.preparation import prepare

@@ -26,7 +26,7 @@ from harness.images.layer_tar import read_contents
 from harness.images.recipe import build_context, read_recipe
 from harness.packages.debian import fetch_packages
 from harness.packages.wheels import fetch_wheels
-from harness.report.text_table import text_table
+from harness.report.printer import text_table
 from harness.system import engine
 from harness.system.store import Store
 from tests import ROOT

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.report.text_table import text_table
+from harness.report.printer import text_table
 from tests import ROOT
 
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, TextIO
 
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
-from harness.report.printer import STYLES, Printer, rich_console
+from harness.report.printer import STYLES, Printer, can_draw, rich_console
 from harness.report.review import FindingView
 from harness.report.tables import Cell, Kind, Table, table
 from harness.report.text import clean, duration, few, line
-from harness.report.text_table import can_draw
 from harness.report.view import View, place_text
 
 if TYPE_CHECKING:

@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 
 from harness.report.curves import Curve, thinned, thinning_width
 from harness.report.lines import (
+    KILL,
     MAX_POINTS,
+    PAPER,
+    POINTS_PER_INCH,
+    RERUN,
+    RESUMED,
     RESUMED_TRAJECTORY,
+    STRAIGHT,
     Drawing,
     Kill,
+    Size,
     bare,
     draw_kill_lines,
     drawable,
@@ -24,7 +31,6 @@ from harness.report.lines import (
     limit_steps,
     plot_runs,
 )
-from harness.report.svg import KILL, PAPER, POINTS_PER_INCH, RERUN, RESUMED, STRAIGHT, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

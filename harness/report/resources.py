@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from harness.report.curves import Curve
 from harness.report.lines import (
+    INK,
+    POINTS_PER_INCH,
     Drawing,
     Kill,
+    Size,
     bare,
     draw_kill_lines,
     drawable,
@@ -18,7 +21,6 @@ from harness.report.lines import (
     limit_steps,
     plot_runs,
 )
-from harness.report.svg import INK, POINTS_PER_INCH, Size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 
 from harness.review.code.checkpoints import check_checkpoints
-from harness.review.code.downloads import check_downloads
-from harness.review.code.hub import check_loading
+from harness.review.code.hub import check_downloads, check_loading
 from harness.review.code.late_environment import check_environment
-from harness.review.code.loaders import check_has_loader, check_loaders
 from harness.review.code.operators import check_operators
-from harness.review.code.order import check_hash, check_order
+from harness.review.code.order import check_has_loader, check_hash, check_loaders, check_order
 from harness.review.code.randomness import check_generators, check_streams
 from harness.review.code.recorder_access import check_recorder_access
 from harness.review.code.restoring import check_restoring

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from harness.review.code.dictionaries import Dictionary, dictionaries_of
 from harness.review.code.needs import Need, needs_of, saved_elsewhere
+from harness.review.code.restoring import never_restored
 from harness.review.code.training import is_optimizer, own_modules, training_loops, training_modules
-from harness.review.code.unrestored import never_restored
 from harness.review.code.written import Save, holds_optimizer, saves_of
 from harness.review.finding import Finding, Showing, finding
 from harness.review.source.execution import Site
@@ -28,7 +28,7 @@ _RECORDS = {
 
 
 def check_checkpoints(entry: Entry) -> Iterator[Finding | Showing]:
-    """REP401 and REP402, and REP407 (unrestored.py), for every training loop of a program's own code."""
+    """REP401 and REP402, and REP407, for every training loop of a program's own code."""
     trainings = training_modules(entry)
     if not trainings:
         return
