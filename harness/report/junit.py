@@ -169,6 +169,10 @@ def _review_suites(review: ReviewView) -> list[Suite]:
             for item, title, state, shown in group.rows
         ]
         suites.append((f"review.{group.title.lower()}", cases))
+    if beside := [one for one in review.findings if one.tone == "bad" and not one.finding.items]:
+        suites.append(
+            ("review.findings", [Case(one.headline, "failure", one.finding.why, kind="VETOED") for one in beside])
+        )
     if review.unread:
         unread = [Case(line(path), "skipped", f"not read: {why}") for path, why in review.unread]
         suites.append(("review.unread", unread))

@@ -130,3 +130,12 @@ def test_a_review_by_itself_is_junit_too() -> None:
 
 def test_a_path_with_a_line_break_stays_on_one_line() -> None:
     assert NASTY.replace("\n", " ") in printed(REVIEW)
+
+
+def test_a_veto_of_no_item_fails_a_case_of_its_own() -> None:
+    import xml.etree.ElementTree as ET
+
+    veto = next(one for one in REVIEW.findings if one.severity == "veto" and one.certainty == "proven")
+    review = REVIEW.model_copy(update={"findings": (veto.model_copy(update={"rule": "REP901", "items": ()}),)})
+    (suite,) = (one for one in ET.fromstring(render_review_junit(review, "x")) if one.get("name").endswith("findings"))
+    assert suite.get("failures") == "1" and "REP901" in suite[0].get("name")
