@@ -137,5 +137,7 @@ def test_a_veto_of_no_item_fails_a_case_of_its_own() -> None:
 
     veto = next(one for one in REVIEW.findings if one.severity == "veto" and one.certainty == "proven")
     review = REVIEW.model_copy(update={"findings": (veto.model_copy(update={"rule": "REP901", "items": ()}),)})
-    (suite,) = (one for one in ET.fromstring(render_review_junit(review, "x")) if one.get("name").endswith("findings"))
-    assert suite.get("failures") == "1" and "REP901" in suite[0].get("name")
+    (suite,) = (
+        one for one in ET.fromstring(render_review_junit(review, "x")) if str(one.get("name")).endswith("findings")
+    )
+    assert suite.get("failures") == "1" and "REP901" in str(suite[0].get("name"))
