@@ -18,7 +18,7 @@ from harness.evidence.ledger import TensorEntry
 from harness.evidence.tensor_digest import tensor_digest
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors, untouched
-from harness.judge.testimony import tensor_digests
+from harness.judge.testimony import digests_in
 
 PartState = Literal["held", "missing", "unneeded", "unknown"]
 _MAX_STEPS = 400
@@ -135,7 +135,7 @@ class _Needs:
 
     def step_of(self, file: FileEvidence) -> int | None:
         """The step after which all weights were those of the file; of several, that with most of its moments."""
-        digests = tensor_digests(file)
+        digests = digests_in((file,))
         fitting = []
         for step in self.steps:
             weights = self.after("param", step)
@@ -232,7 +232,7 @@ class _Unit:
 
     def __init__(self, files: tuple[FileEvidence, ...]) -> None:
         contents = [file.content for file in files if file.content is not None]
-        self.digests = frozenset[str]().union(*map(tensor_digests, files))
+        self.digests = digests_in(files)
         self.tensors = [tensor for content in contents for tensor in content.tensors]
         self.values = {path: text for content in contents for path, text in content.values}
         self.has_numpy_object = any(name.split(".")[0] == "numpy" for c in contents for _, name in c.opaque)
