@@ -46,7 +46,7 @@ _COMPOSED = (
     ast.Tuple,
     ast.UnaryOp,
 )
-_THROUGH = ("builtins.", "binascii.", "hashlib.", "math.", "zlib.", "struct.", "pathlib.", "os.path.", "os.fspath")
+_THROUGH = tuple(words("builtins. binascii. hashlib. math. numpy. os.fspath os.path. pathlib. struct. zlib."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,10 @@ def _of_call(node: ast.Call, scope: Scope, site: Site, *, is_sure: bool, hops: i
         returned = [one.value for one in nodes_within(target.node) if isinstance(one, ast.Return) and one.value]
         sure = is_sure and meaning.is_certain and len(returned) == 1
         return first_source(returned, target, site, is_sure=sure, hops=hops + 1)
-    is_plain = name.startswith(_THROUGH) or isinstance(node.func, ast.Attribute)
-    if name and not is_plain:
-        return None
-    inner = [*arguments_of(node), *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
-    return first_source(inner, scope, site, is_sure=is_sure and is_plain, hops=hops + 1)
+    # What any other call makes of its arguments is not known: `load(os.path.abspath(path)).seed` is no path.
+    inner = arguments_of(node) if name.startswith(_THROUGH) else ()
+    owner = (node.func.value,) if isinstance(node.func, ast.Attribute) else ()
+    return first_source((*inner, *owner), scope, site, is_sure=is_sure, hops=hops + 1)
 
 
 def _of_name(node: ast.Name, scope: Scope, site: Site, *, is_sure: bool, hops: int) -> Source | None:

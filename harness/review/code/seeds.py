@@ -13,7 +13,7 @@ from harness.review.code.seeding import is_aside
 from harness.review.finding import Finding, finding
 from harness.review.source.execution import Site
 from harness.review.source.module import Function, Module
-from harness.review.source.nodes import called, words
+from harness.review.source.nodes import called, last_name, words
 from harness.review.source.program import Entry, Program
 
 _MAKERS = {
@@ -32,6 +32,7 @@ _ASKS = words("torch.seed torch.random.seed torch.cuda.seed torch.cuda.seed_all"
 _LIBRARIES = words(
     "accelerate albumentations datasets lightning numpy peft pytorch_lightning sklearn torch transformers trl"
 )
+_TELLS = re.compile(r"(^|_)(load|read|get|find|parse|from|save|log|write|print|record)(_|$)")  # a seed, and sets none
 _KEYWORDS = words("data_seed random_state seed")
 
 
@@ -109,7 +110,7 @@ def check_reseeding(entry: Entry) -> Iterator[Finding]:
 def _takes_seed(site: Site) -> bool:
     if site.name in _SEEDERS:
         return True
-    if not site.node.args and not site.node.keywords:
+    if (not site.node.args and not site.node.keywords) or _TELLS.search(last_name(site.node.func)):
         return False
     target = site.definition  # a function of the tree that is named so: `set_seed(int(time.time()))`
     is_named_so = target is not None and target.kind == "function" and "seed" in target.name.lower()
