@@ -25,7 +25,7 @@ import yaml
 
 import harness
 from harness.errors import HarnessError
-from harness.report.text_table import text_table
+from harness.report.printer import text_table
 from tests import ROOT
 
 HERE = Path(__file__).parent

@@ -197,8 +197,8 @@ def _resume(evidence: Evidence) -> Iterator[Said]:
     elif check.verdict == "DIVERGED":
         yield finding("REP706", None, check.reason or "the resumed training differs")
     else:
-        for item in ("C4", "V5"):
-            yield undecided("C4" if item == "C4" else "V5", check.reason or "no interrupted training took place")
+        why = check.reason or "no interrupted training took place"
+        yield from (undecided("C4", why), undecided("V5", why))
 
 
 def _continued(evidence: Evidence) -> Iterator[Said]:

@@ -144,17 +144,10 @@ def _metrics(evidence: Evidence, logged: Logged) -> Iterator[Said]:
     train = logged.named(_LOSS, unless=_VALIDATION)
     validation = logged.named(_VALIDATION)
     rates = logged.named(_RATE)
-    fullest = {
-        name: max(found, key=lambda key: len(found[key]))
-        for name, found in (("loss", train), ("learning rate", rates))
-        if found
-    }
     series = {"loss": train, "learning rate": rates}
-    short = [
-        f"{name} at {len(series[name][fullest[name]]) if name in fullest else 0} of {steps} steps"
-        for name in ("loss", "learning rate")
-        if name not in fullest or len(series[name][fullest[name]]) < steps
-    ]
+    fullest = {name: max(found, key=lambda key: len(found[key])) for name, found in series.items() if found}
+    counts = {name: len(series[name][fullest[name]]) if name in fullest else 0 for name in series}
+    short = [f"{name} at {number} of {steps} steps" for name, number in counts.items() if number < steps]
     if short:
         yield finding("REP726", None, f"logged: {', '.join(short)}")
     else:
@@ -173,22 +166,22 @@ def _resources(evidence: Evidence, logged: Logged) -> Iterator[Said]:
     """T6 and K4: memory and utilisation, at least once an epoch."""
     has_gpu = evidence.basis.num_gpus > 0
     epochs = _num_epochs(evidence)
-    for item, rule, of_gpu, of_host, what in (
+    kinds: tuple[tuple[Item, str, re.Pattern[str], re.Pattern[str], str], ...] = (
         ("T6", "REP725", _VRAM, _MEMORY, "memory"),
         ("K4", "REP723", _GPU_USE, _CPU_USE, "utilisation"),
-    ):
+    )
+    for item, rule, of_gpu, of_host, what in kinds:
         found = logged.named(of_gpu) if has_gpu else logged.named(of_gpu) | logged.named(of_host)
         enough = {name: steps for name, steps in found.items() if len(steps) >= epochs}
-        key: Item = "T6" if item == "T6" else "K4"
         if enough:
             name = max(enough, key=lambda one: len(enough[one]))
             note = "" if has_gpu else " (no GPU is used)"
-            yield measured(key, f"{name} at {len(enough[name])} steps in {logged.sources[name]}{note}")
+            yield measured(item, f"{name} at {len(enough[name])} steps in {logged.sources[name]}{note}")
         elif has_gpu:
             count = max((len(steps) for steps in found.values()), default=0)
             yield finding(rule, None, f"{what} of the GPU was logged {count} times in {epochs} epochs")
         else:
-            yield measured(key, "no GPU is used", "does not apply")
+            yield measured(item, "no GPU is used", "does not apply")
 
 
 def _num_epochs(evidence: Evidence) -> int:
