@@ -13,7 +13,8 @@ from harness.judge.soundness import trajectory_problems
 from harness.runs.context import RunContext
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.trajectory import copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
-from harness.system.deferred_signals import Pool, deferred
+from harness.runs.workspace import can_copy_inputs
+from harness.system.deferred_signals import Pool, deferred, wait_for
 
 STRAIGHT, RERUN, RESUMED = "straight", "rerun", "resumed"
 CONTROL_PARAM, CONTROL_OPTIM = "control-param", "control-optim"
@@ -78,6 +79,11 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
         is_whole = False
         try:
             submit(STRAIGHT, lambda: run_straight(context, STRAIGHT))
+            if not can_copy_inputs(context):
+                # All others are compared with it: it shares no file with one that is on its way.
+                wait_for([futures[STRAIGHT]])
+                if early_problems(context, futures[STRAIGHT].result()):
+                    return {STRAIGHT: futures[STRAIGHT].result()}
             submit(first, works[first])
             submit(second, works[second])
             submit(CONTROL_PARAM, lambda: _control_param(context, campaign.flip_step))

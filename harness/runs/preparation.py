@@ -10,13 +10,13 @@ from pathlib import Path
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.errors import EvidenceError
 from harness.runs.context import RunContext
+from harness.runs.logs import last_lines
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, describe_exit, owner
 from harness.runs.variation import AS_IT_IS, variation_of
 from harness.system.deferred_signals import Pool, wait_for
 from harness.system.store import Store, disk_errors, file_digest
 
 _TIMEOUT_S = 3600
-_TAIL_BYTES = 8192
 
 
 def prepare(context: RunContext, store: Store, key: Digest) -> tuple[Path, dict[str, str]]:
@@ -35,7 +35,9 @@ def prepare(context: RunContext, store: Store, key: Digest) -> tuple[Path, dict[
     marker = kept / "files.json"
     if marker.is_file():
         os.utime(marker)  # what was not used for long is collected
-        return kept / "tree", dict(json.loads(marker.read_text()))
+        known = dict(json.loads(marker.read_text()))
+        if _digests(kept / "tree") == known:  # else somebody changed it: it is made again
+            return kept / "tree", known
     workspace = context.folder / "prepare"
     with Pool(2) as pool:
         try:
@@ -100,10 +102,20 @@ def _convert(context: RunContext, folder: Path) -> dict[str, str]:
     )
     outcome = context.sandbox.execute(spec, lambda: _check_cancel(context))
     _check(outcome, spec.log)
-    files = sorted(path for path in output.rglob("*") if path.is_file() and not path.is_symlink())
-    if not files:
+    digests = _digests(output)
+    if digests is None:
+        raise EvidenceError("`prepare` left something that is no file, such as a link", "let it write regular files")
+    if not digests:
         raise EvidenceError("`prepare` wrote no file", "it must write below {prepared}")
-    return {str(path.relative_to(output)): file_digest(path) for path in files}
+    return digests
+
+
+def _digests(folder: Path) -> dict[str, str] | None:
+    """The sha256 of every file below a folder; None where it holds what is no file, such as a link."""
+    found = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    if any(path.is_symlink() or not path.is_file() for path in found):
+        return None
+    return {str(path.relative_to(folder)): file_digest(path) for path in found}
 
 
 def _check_cancel(context: RunContext) -> bool:
@@ -118,20 +130,3 @@ def _check(outcome: Outcome, log: Path) -> None:
     if outcome.oom_killed:
         why += ", out of memory (see memory_gib)"
     raise EvidenceError(f"`prepare` failed: {why}\n{last_lines(log)}", "the whole log is in the run's folder, prepare/")
-
-
-def last_lines(log: Path, count: int = 8) -> str:
-    """The end of a log, indented, for an error message."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            return end_of_log(stream.read(), count)
-    except OSError:
-        return ""
-
-
-def end_of_log(data: bytes, count: int = 8) -> str:
-    """The last lines of what a log ends with, indented and printable."""
-    lines = data[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
-    printable = ("".join(c if c.isprintable() else "?" for c in line) for line in lines[-count:])
-    return "\n".join("  | " + line[:300] for line in printable)

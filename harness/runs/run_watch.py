@@ -6,17 +6,20 @@ import contextlib
 import json
 import os
 import stat
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.judge.first_difference import Row
+from harness.runs.logs import last_lines
 
 if TYPE_CHECKING:
     from harness.runs.context import RunContext
 
 OTHER_RANKS_WAIT_S = 15
+NOTE_S, FIRST_NOTE_S, STALLED_S = 60.0, 120.0, 180.0
 _TAIL_BYTES = 1 << 20
 _END_BYTES = 16 << 10
 _MAX_READS = 4096
@@ -27,6 +30,9 @@ class Listener(Protocol):
 
     def step(self, trajectory: str, run: int, step: int, total: int, loss: float) -> None:
         """A step was recorded."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
 
     def kill(self, trajectory: str, run: int, kind: str, step: int) -> None:
         """A run died at its fault."""
@@ -48,6 +54,8 @@ class RunWatch:
         self._ledger = _Tail(folder / "ledger.jsonl")
         self._last_step = 0
         self._first_kill_at: float | None = None
+        self._stall = Stall(context.experiment.timeout_s)
+        self.error: str | None = None
         self.has_stopped_it = False
 
     def __call__(self) -> bool:
@@ -56,6 +64,8 @@ class RunWatch:
         self._report_steps()
         self._feed_monitor()
         if self._is_killed():
+            return True
+        if self._has_stalled():
             return True
         self.has_stopped_it = self._context.is_over(self._trajectory)
         # A process that starts behind the prefix never comes to the step at which it is to stop.
@@ -66,6 +76,21 @@ class RunWatch:
         """Tell what came between the last look and the end."""
         self._report_steps()
         self._feed_monitor()
+
+    def _has_stalled(self) -> bool:
+        """Whether no step came for so long that none will; before that, the log's end is shown once."""
+        if self._last_step >= self._context.experiment.steps:
+            return False  # what follows the last step takes as long as it takes
+        waited = self._stall.waited(self._last_step)
+        where = f"after step {self._last_step}" if self._last_step else "yet"
+        name = f"{self._trajectory}/{self._number}"
+        if self._stall.is_note_due(waited):
+            log = self.folder.parents[1] / f"log-{self._number}.txt"
+            for line in (f"{name}: no step {where} for {waited:.0f} s", *last_lines(log).splitlines()):
+                self._context.listener.note(line)
+        if waited > self._stall.limit_s:
+            self.error = f"stalled: no step {where} for {waited:.0f} s"
+        return self.error is not None
 
     def _is_killed(self) -> bool:
         """Whether every rank has come to its kill, or one has and the others had time enough."""
@@ -90,6 +115,36 @@ class RunWatch:
                 self._last_step = step
                 total = self._context.experiment.steps
                 self._context.listener.step(self._trajectory, self._number, step, total, float(loss))
+
+
+class Stall:
+    """How long a training has had no step, against what its steps took so far."""
+
+    def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._timeout_s, self._clock = timeout_s, clock
+        self._last_step, self._since = 0, clock()
+        self._gaps: list[float] = []
+        self._is_noted = False
+
+    def waited(self, step: int) -> float:
+        """Seconds since the last step, given that of now."""
+        now = self._clock()
+        if step != self._last_step:
+            if self._last_step:
+                self._gaps = [*self._gaps[-99:], (now - self._since) / max(1, step - self._last_step)]
+            self._last_step, self._since, self._is_noted = step, now, False
+        return now - self._since
+
+    def is_note_due(self, waited: float) -> bool:
+        """Whether a person should be told, once: after ten times the median step, or 120 s without a first one."""
+        patience = max(NOTE_S, 10 * statistics.median(self._gaps)) if self._gaps else FIRST_NOTE_S
+        is_due, self._is_noted = waited > patience and not self._is_noted, self._is_noted or waited > patience
+        return is_due
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds without a step after which none is waited for: long, for models load and evaluations run slowly."""
+        return max(STALLED_S, self._timeout_s / 4, 20 * max(self._gaps, default=0.0))
 
 
 def last_fault(folder: Path) -> Row | None:

@@ -101,7 +101,7 @@ def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[
     with busy_neighbour(variation.pace, num_cores()):
         outcome = context.sandbox.execute(spec, watch)
     watch.finish()
-    outcome = dataclasses.replace(outcome, error=outcome.error or _changed(own))
+    outcome = dataclasses.replace(outcome, error=outcome.error or watch.error or _changed(own))
     record = _record(trajectory, number, mode, render(spec, context.sandbox), faults, outcome)
     record.settings["incidental"] = _incidental(own, spec, variation, outcome)
     record = record.model_copy(update={"killed_by": _killed_by(record, watch, outcome)})

@@ -95,12 +95,18 @@ def workspace(shared: RunContext, name: str) -> Iterator[Workspace]:
             (shared.folder / FOLDER).rmdir()
 
 
+def can_copy_inputs(shared: RunContext) -> bool:
+    """Whether inputs are small enough for each training to have its own; else the straight one is alone with them."""
+    paths = [*shared.inputs.values(), *(() if shared.prepared is None else (shared.prepared,))]
+    return sum(_size(path) for path in paths) <= MAX_COPIED_BYTES
+
+
 def _make(shared: RunContext, own: Path) -> Workspace:
     name = own.name
     given = {"code": shared.code, "recorder": shared.recorder, "config.json": shared.config}
     inputs = {f"inputs/{name}": path for name, path in shared.inputs.items()}
     large = inputs if shared.prepared is None else {**inputs, "prepared": shared.prepared}
-    if sum(_size(path) for path in large.values()) <= MAX_COPIED_BYTES:
+    if can_copy_inputs(shared):
         given, large = {**given, **large}, {}
     rng = random.Random(name)
     with disk_errors(f"copying the code for {name}"):

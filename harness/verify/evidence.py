@@ -19,7 +19,7 @@ from harness.judge.locate import state_tensors
 from harness.runs import controls
 from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign
 from harness.runs.load_evidence import load_trajectory
-from harness.runs.preparation import end_of_log
+from harness.runs.logs import end_of_log
 from harness.runs.sandbox import describe_exit
 from harness.system.files import Files
 from harness.verify.comparison import first_difference

@@ -11,7 +11,7 @@ from harness.errors import EvidenceError, HostError, UsageError
 from harness.report.console import Progress
 from harness.review.evidence.vram import MAX_PROBE_BYTES, Probe, parse_probe
 from harness.runs.context import RunContext
-from harness.runs.preparation import last_lines
+from harness.runs.logs import last_lines
 from harness.runs.request import Request
 from harness.runs.sandbox import Mount, ProcessSpec, describe_exit, owner
 from harness.runs.variation import AS_IT_IS

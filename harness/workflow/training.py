@@ -32,7 +32,8 @@ from harness.runs import campaign
 from harness.runs.context import RunContext
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.load_evidence import load_trajectory
-from harness.runs.preparation import last_lines, preparation_key, prepare
+from harness.runs.logs import last_lines
+from harness.runs.preparation import preparation_key, prepare
 from harness.runs.recorder_check import check_recorder
 from harness.runs.request import Request
 from harness.runs.runtime import Runtime, RuntimeRequest, make_runtime

@@ -69,6 +69,9 @@ class Listener:
     def step(self, *what):
         self.told.append(("step", *what))
 
+    def note(self, text):
+        self.told.append(("note", text))
+
     def kill(self, *what):
         self.told.append(("kill", *what))
 
