@@ -64,7 +64,7 @@ test-smoke: $(STAMP) ## certify, refuse, archive, verify, replay; installs and s
 
 test-engine: $(STAMP) ## builds, faults, registries, GPU requests, the gate and more on a real engine; recorder and pipelines with torch
 	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
-	    $(PYTEST) $(PARALLEL) -m "torch and not slow" --durations=5 tests/unit tests/cases
+	    $(PYTEST) $(PARALLEL) -m "torch and not slow" --durations=5 tests/unit
 	$(PYTEST) -m "not slow" --durations=15 tests/engine
 
 test-tools: $(STAMP) ## what other programs say: a browser, a crate validator, workflow linters, pip; archives with random changes
@@ -91,6 +91,9 @@ bench-review: $(STAMP) ## what reviewing 1,000 files takes, cold and unchanged
 
 trainers: $(STAMP) ## certify public training code as it is; needs the network and HARNESS_PYTHON=path of an interpreter [NAMES="nanogpt dcgan"]
 	$(BIN)/python -m tests.trainers $(NAMES)
+
+mutants: $(STAMP) ## how often the verdict and its cause are right on planted bugs: hours; HARNESS_PYTHON=path [IDS="A7 clean"]
+	$(BIN)/python -m tests.mutants $(IDS)
 
 clean: ## remove the environment and all runs (the cache and the images stay)
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .coverage *.egg-info
