@@ -26,7 +26,9 @@ _WRAPPERS = words(  # start what comes behind them
     "conda mamba micromamba pixi pipenv singularity apptainer"
 )
 _WITH_VALUE = re.compile(r"[-+]\w*[oO]|--(rc|init-)file")  # options of shells
-_COMPUTED = re.compile(r"^\$(\{[^}]*\}|\([^)]*\)|\w+)/")  # "$HERE/train.py", "$(dirname "$0")/train.py"
+_COMPUTED = re.compile(
+    r"^\$(\{[^}]*\}|\(.*\)|\w+)(/|$)"
+)  # "$HERE/train.py", "$(dirname "$0")": the script's own folder
 _RULE = re.compile(r"^([^\s#:=][^:=\n]*):(?!=)([^\n]*)((?:\n\t[^\n]*)*)", re.MULTILINE)
 _SETTING = re.compile(r"^(\w+)\s*[:?]?=\s*(.*)$", re.MULTILINE)
 
@@ -50,6 +52,7 @@ class _Follower:
     roots: tuple[str, ...]
     found: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
+    own: str = ""  # the folder of the shell script that is followed
 
     def follow(self, given: list[str], folder: str, depth: int) -> None:
         """Follow one command that is started in a folder below the code: ``, `scripts/`."""
@@ -94,7 +97,9 @@ class _Follower:
         text = self._text(path) if path else None
         if text is None:
             return False
+        before, self.own = self.own, path[: -len(_program(path))]
         self._commands(text.splitlines(), folder, depth)
+        self.own = before
         return True
 
     def _commands(self, lines: Iterable[str], folder: str, depth: int) -> None:
@@ -129,14 +134,16 @@ class _Follower:
 
     def _file(self, name: str, folder: str) -> str:
         """The path below the code of a file that is named from a folder, or ""."""
-        for start in dict.fromkeys((folder, "")):
-            path = _normal(start + _COMPUTED.sub("", name))
+        bare = _COMPUTED.sub("", name)
+        for start in dict.fromkeys((self.own, folder, "") if bare != name else (folder, "")):
+            path = _normal(start + bare)
             if path and (self.code / path).is_file() and not (self.code / path).is_symlink():
                 return path
         return ""
 
     def _folder(self, name: str, folder: str) -> str:
-        path = _normal(folder + _COMPUTED.sub("", name))
+        bare = _COMPUTED.sub("", name)
+        path = _normal((folder if bare == name else self.own) + bare)
         return f"{path}/" if path and (self.code / path).is_dir() else ""
 
     def _text(self, path: str) -> str | None:

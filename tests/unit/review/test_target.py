@@ -68,6 +68,8 @@ def test_scripts_are_found_by_path_and_by_module_and_never_outside(code):
 WRAPPED = {
     "run.sh": 'set -e\nHERE=$(dirname "$0")\npython -u "$HERE/train.py" "$@"\n',
     "scripts/inner.sh": "#!/bin/sh\ncd .. && exec torchrun --standalone package/resume.py\n",
+    "package/here.sh": 'cd "$(dirname "$0")"\npython resume.py\n',
+    "package/there.sh": 'DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"\ncd "$DIR/.."\npython3 train.py\n',
     "scripts/go": "#!/usr/bin/env bash\nscripts/inner.sh\n",
     "Makefile": "PY ?= python\n.PHONY: train other\nother:\n\t$(PY) unused.py\ntrain: setup\n\t@$(PY) -m package \\\n"
     "\t\t--x\nsetup:\n\tmkdir -p x\n",
@@ -82,6 +84,8 @@ WRAPPED = {
         ("bash -euo pipefail run.sh", ("train.py",)),
         ("bash -c 'cd package && python resume.py'", ("package/resume.py",)),
         ("sh scripts/inner.sh", ("package/resume.py",)),
+        ("bash package/here.sh {output}", ("package/resume.py",)),
+        ("bash package/there.sh", ("train.py",)),
         ("env A=1 nice scripts/go", ("package/resume.py",)),
         ("make train", ("package/__main__.py",)),
         ("make -C . PY=python3 other", ("unused.py",)),
