@@ -146,7 +146,9 @@ class Experiment(_Block):
         default=None, description="Measures memory for `harness review --probe`, and writes {output}/probe.json."
     )
     config: dict[StrictStr, Any] = Field(default_factory=dict, description="Given to the commands as {config}.")
-    steps: Count = Field(description="Optimizer steps of the whole training.")
+    steps: Count | None = Field(
+        default=None, description="Optimizer steps of the whole training; left out, the straight run says how many."
+    )
     outputs: tuple[StrictStr, ...] = Field(min_length=1, description="Globs below {output}: what is compared.")
     checkpoints: tuple[StrictStr, ...] = Field(default=(), description="Globs below {output}.")
     derived: tuple[StrictStr, ...] = Field(
@@ -164,7 +166,7 @@ class Experiment(_Block):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Experiment:
-        late = [kill for kill in self.interruptions if kill.step > self.steps]
+        late = [kill for kill in self.interruptions if self.steps is not None and kill.step > self.steps]
         if late:
             raise ValueError(f"interruptions: step {late[0].step} is beyond the last step ({self.steps})")
         if any(b.step < a.step for a, b in zip(self.interruptions, self.interruptions[1:], strict=False)):

@@ -66,6 +66,9 @@ def prefix_of(experiment: Experiment, steps: int) -> Prefix:
         UsageError: the experiment has no such prefix.
     """
     whole = experiment.steps
+    if whole is None:
+        problem = f"--steps {steps}: the experiment does not say how many steps the whole training has"
+        raise UsageError(problem, "declare `steps`; the straight run of a whole certify says how many")
     if not 1 <= steps < whole:
         remedy = f"give a number from 1 to {whole - 1}, or leave it out for all steps" if whole > 1 else "leave it out"
         raise UsageError(f"--steps {steps}: a prefix has at least one step, and fewer than all {whole}", remedy)

@@ -131,15 +131,17 @@ def judge_resume(
         return not_checked("no interrupted training took place", inputs, "resume")
     resumes, alignment_problems = _resumes(straight, resumed)
     found = _compare_resumed(inputs, straight, resumed, problems, rerun)
-    comparisons, files, differences = found.comparisons, found.files, found.differences
-    crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps) if straight.runs else None
+    crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps)
     ignored, start_problems = _started_over(resumed)
-    if (problems or not comparisons) and not (differences or ignored or crash):
-        return _undecided(inputs, "resume", problems or (cut or "nothing was resumed",), resumes=resumes)
+    if found is None or (problems and not (found.differences or ignored or crash)):
+        more = problems or (cut or "nothing was resumed",)
+        if crash is None or not straight.runs or straight.runs[0].ledger is None:
+            return _undecided(inputs, "resume", more, resumes=resumes)
+    comparisons, files, differences = (found.comparisons, found.files, found.differences) if found else ((), (), ())
     blocking = (*numbering_problems(resumed), *alignment_problems, *start_problems)
     # What a training has shown until it was stopped is no yes.
     unanswered = (cut,) if cut and not differences else ()
-    more = (*blocking, *unanswered, *comparison_problems(comparisons, files), *found.unrepeated)
+    more = (*blocking, *unanswered, *comparison_problems(comparisons, files), *(found.unrepeated if found else ()))
     compared = amount_compared(comparisons, files)
     num = len(resumed.runs) - 1
     verdict, reason = _resume_answer(ignored, crash, differences, blocking, (*more, *problems), compared, rerun)
@@ -185,20 +187,20 @@ def _compare_resumed(
     resumed: TrajectoryEvidence,
     problems: tuple[str, ...],
     rerun: CheckResult,
-) -> _Resumed:
-    """Every resumed run that has a ledger, as far as there is one to compare it with; files if all went as planned."""
+) -> _Resumed | None:
+    """Every resumed run that has a ledger; files only if all went as planned. None where nothing can be compared."""
     numbers = [number for number, run in enumerate(resumed.runs[1:], start=2) if run.ledger is not None]
-    if not straight.runs or straight.runs[0].ledger is None:
-        numbers = []
+    if not straight.runs or straight.runs[0].ledger is None or not numbers:
+        return None
     comparisons = tuple(compare_run(straight, resumed, number) for number in numbers)
-    files = () if problems or not comparisons else _compared_files(inputs, straight, resumed)
+    files = () if problems else _compared_files(inputs, straight, resumed)
     other = {file.path for file in rerun.files if file.is_equal is False}
     unrepeated = [file.path for file in files if file.is_equal is False and file.path in other]
     files = tuple(file for file in files if file.path not in unrepeated)
     return _Resumed(
         comparisons=comparisons,
         files=files,
-        differences=all_differences(comparisons, files, resumed) if comparisons else (),
+        differences=all_differences(comparisons, files, resumed),
         unrepeated=tuple(f"{path} differs without a kill as well" for path in unrepeated),
     )
 
@@ -230,6 +232,8 @@ def bound(num_held: int) -> str:
 
 def no_match(straight: TrajectoryEvidence, *, declares_checkpoints: bool) -> tuple[str, ...]:
     """Globs that match nothing of what a whole training left, with what it saved."""
+    if straight.problems:
+        return ()  # the files were not even listed
     events = [event for run in straight.runs for event in run.events if event.kind == "save_end"]
     saved = list(dict.fromkeys(str(event.fields.get("path")) for event in events))
     shown = f"; it saved {', '.join(saved[:4])}{' ...' if len(saved) > 4 else ''}" if saved else ""
@@ -242,8 +246,19 @@ def no_match(straight: TrajectoryEvidence, *, declares_checkpoints: bool) -> tup
     return ()
 
 
+def late_kills(kills: tuple[Fault, ...], straight: TrajectoryEvidence) -> tuple[str, ...]:
+    """Kills at steps that the straight run, which ended by itself, never came to."""
+    ledger = straight.runs[0].ledger if straight.runs else None
+    if ledger is None or ledger.end is None:
+        return ()
+    late = [kill.step for kill in kills if kill.step > ledger.last_step]
+    return (f"interruptions: step {late[0]} is beyond the last step ({ledger.last_step})",) if late else ()
+
+
 def _missing(inputs: VerdictInputs, straight: TrajectoryEvidence) -> tuple[str, ...]:
     if inputs.scope is None and (problems := no_match(straight, declares_checkpoints=inputs.declares_checkpoints)):
+        return problems
+    if inputs.scope is None and (problems := late_kills(inputs.interruptions, straight)):
         return problems
     run = straight.runs[0] if straight.runs else None
     if run is not None and run.ledger is not None and not all("param" in s.streams for s in run.ledger.steps):

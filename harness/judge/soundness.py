@@ -18,6 +18,12 @@ NEVER_KILLED_EXIT_CODE = 86
 _WRITES = ("before_write", "in_write", "after_write")
 
 
+def num_steps(declared: int | None, straight: TrajectoryEvidence | None) -> int:
+    """The steps that every training has: those declared, else those of the straight run; 0 where nobody knows."""
+    ledger = straight.runs[0].ledger if straight is not None and straight.runs else None
+    return declared or (ledger.last_step if ledger is not None else 0)
+
+
 def trajectory_problems(
     trajectory: TrajectoryEvidence,
     *,

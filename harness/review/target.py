@@ -73,7 +73,13 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
     basis = basis_of(experiment, target_of_experiment(experiment, root), store, progress)
     basis = dataclasses.replace(basis, probe=probe)
     case = VerdictInputs(
-        experiment=name, run_id="", commit="", dirty=False, runner="", steps=experiment.steps, review=reviewer_of(basis)
+        experiment=name,
+        run_id="",
+        commit="",
+        dirty=False,
+        runner="",
+        steps=experiment.steps or 0,
+        review=reviewer_of(basis),
     )
     review = judge(case).review
     assert review is not None  # inputs with a reviewer have one

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from harness.documents.experiment import Experiment
 from harness.documents.run import Fault, RunRecord
-from harness.judge.checks import no_match
-from harness.judge.soundness import trajectory_problems
+from harness.judge.checks import late_kills, no_match
+from harness.judge.soundness import num_steps, trajectory_problems
 from harness.runs.context import RunContext
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.trajectory import copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
@@ -44,7 +44,7 @@ def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) ->
             names.append(CONTROL_OPTIM)
     return Campaign(
         trajectories=tuple(names),
-        flip_step=min(2, experiment.steps),
+        flip_step=min(2, experiment.steps or 1),
         num_parallel=max(1, min(3, cores // _threads(experiment, cores))),
     )
 
@@ -79,8 +79,8 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
         is_whole = False
         try:
             submit(STRAIGHT, lambda: run_straight(context, STRAIGHT))
-            if not can_copy_inputs(context):
-                # All others are compared with it: it shares no file with one that is on its way.
+            if context.experiment.steps is None or not can_copy_inputs(context):
+                # It says how many steps there are. And all others are compared with it: it shares no file with them.
                 wait_for([futures[STRAIGHT]])
                 if early_problems(context, futures[STRAIGHT].result()):
                     return {STRAIGHT: futures[STRAIGHT].result()}
@@ -115,10 +115,13 @@ def early_problems(context: RunContext, records: tuple[RunRecord, ...]) -> tuple
     )
     stop = None if context.scope is None else context.scope.stop
     is_cut = any(record.was_stopped_early for record in records)
-    problems = trajectory_problems(straight, steps=declared.steps, kills=(), stop=stop, is_cut=is_cut)
+    problems = trajectory_problems(
+        straight, steps=num_steps(declared.steps, straight), kills=(), stop=stop, is_cut=is_cut
+    )
     if problems or context.scope is not None:
         return problems
-    return no_match(straight, declares_checkpoints=bool(declared.checkpoints))
+    kills = tuple(kill.fault for kill in declared.interruptions)
+    return (*no_match(straight, declares_checkpoints=bool(declared.checkpoints)), *late_kills(kills, straight))
 
 
 def _drain(
@@ -146,13 +149,13 @@ def _drain(
 
 
 def _control_param(context: RunContext, step: int) -> tuple[RunRecord, ...]:
-    stop = min(step + 1, context.experiment.steps)
+    stop = min(step + 1, context.experiment.steps or step + 1)
     return run_straight(context, CONTROL_PARAM, (Fault(kind="flip_param", step=step), Fault(kind="stop", step=stop)))
 
 
 def _control_optim(context: RunContext) -> tuple[RunRecord, ...]:
     first_kill = context.experiment.interruptions[0].step
-    stop = min(first_kill + 1, context.experiment.steps)
+    stop = min(first_kill + 1, context.experiment.steps or first_kill + 1)
     faults = (Fault(kind="flip_optim", step=first_kill), Fault(kind="stop", step=stop))
     return run_resume_of_copy(context, CONTROL_OPTIM, faults)
 

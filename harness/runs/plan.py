@@ -78,7 +78,8 @@ def make_plan(
     if experiment.prepare:
         detail = "convert the inputs twice, compare, keep"
         stages.append(Stage(name="prepare", detail=detail, seconds=measured.get("prepare")))
-    runs = f"{num_runs} runs of {', '.join(trajectories)}; {num_parallel} side by side; {experiment.steps} steps each"
+    steps = f"{experiment.steps} steps each" if experiment.steps else "as many steps each as the straight run has"
+    runs = f"{num_runs} runs of {', '.join(trajectories)}; {num_parallel} side by side; {steps}"
     detail = f"{runs}; kills: {kills or 'none'}"
     if scope is None:
         stages.append(Stage(name="runs", detail=detail, seconds=measured.get("runs")))

@@ -28,7 +28,7 @@ _MAX_READS = 4096
 class Listener(Protocol):
     """Is told of steps and kills while they happen."""
 
-    def step(self, trajectory: str, run: int, step: int, total: int, loss: float) -> None:
+    def step(self, trajectory: str, run: int, step: int, total: int | None, loss: float) -> None:
         """A step was recorded."""
 
     def note(self, text: str) -> None:
@@ -79,7 +79,8 @@ class RunWatch:
 
     def _has_stalled(self) -> bool:
         """Whether no step came for so long that none will; before that, the log's end is shown once."""
-        if self._last_step >= self._context.experiment.steps:
+        steps = self._context.experiment.steps
+        if steps is not None and self._last_step >= steps:
             return False  # what follows the last step takes as long as it takes
         waited = self._stall.waited(self._last_step)
         where = f"after step {self._last_step}" if self._last_step else "yet"

@@ -11,6 +11,7 @@ from typing import Any
 from harness.documents.document import REMEDY
 from harness.documents.verdict import EXIT_CODES, NOTHING_COMPARED, Review, Verdict, has_compared_steps
 from harness.errors import TamperedError
+from harness.judge.soundness import num_steps
 from harness.judge.tier import Tier, tier_of
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import RecordedTraining, ReplayedImage, ReplayInputs, VerdictInputs
@@ -132,7 +133,7 @@ def verdict_inputs_of(record: Record, evidence: Evidence, review: Basis | None) 
         commit=verdict.commit,
         dirty=verdict.dirty,
         runner=verdict.runner,
-        steps=experiment.steps,
+        steps=num_steps(experiment.steps, evidence.trajectories.get("straight")),
         # Without a container there is no image to build again.
         required=tuple(name for name in required if name != "rebuild" or verdict.runner == "docker"),
         rerun_mode=experiment.policy.rerun,
@@ -179,7 +180,7 @@ def _replay_inputs(record: Record, evidence: Evidence, recorded: RecordedTrainin
         commit=verdict.commit,
         dirty=False,
         runner=verdict.runner,
-        steps=record.trained.steps,
+        steps=record.trained.steps or recorded.num_steps,
         required=("replay",),
         straight=today,
         controls=evidence.controls,

@@ -158,15 +158,16 @@ class Bisector:
             candidate.make(folder / "code")
             experiment = read_experiment(folder / "code", self.request.name)
             # A commit may train for less than the prefix that is asked for.
-            scope = self._scope(experiment) if (self.request.steps or 0) < experiment.steps else None
+            whole = experiment.steps
+            scope = self._scope(experiment) if whole is None or (self.request.steps or 0) < whole else None
             monitor = None
-            if not is_whole:
-                scope = scope or Prefix(steps=experiment.steps, of=experiment.steps)
+            if not is_whole and whole is not None:
+                scope = scope or Prefix(steps=whole, of=whole)
                 monitor = _monitor(self.reference)
             trained = self._train(folder, experiment, scope, monitor)
             was_stopped = any(run.record.was_stopped_early for run in trained.evidence.runs)
             problems = () if was_stopped else trained.problems
-            is_over = scope is None or scope.steps == experiment.steps
+            is_over = scope is None or scope.steps == whole
             return judge_trial(self.reference, trained.evidence, problems, is_over=is_over)
         except Interrupted:
             raise

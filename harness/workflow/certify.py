@@ -92,7 +92,7 @@ def _begin(
         commit=checkout.commit,
         dirty=checkout.is_dirty,
         runner="docker" if request.runner == "auto" else request.runner,
-        steps=trained.steps,
+        steps=trained.steps or 0,
         required=experiment.policy.required,
         rerun_mode=experiment.policy.rerun,
         interruptions=tuple(kill.fault for kill in trained.interruptions),

@@ -14,6 +14,7 @@ from harness.evidence.content import Content
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.images.locks import export_lock
 from harness.judge.manifest import Materials
+from harness.judge.soundness import num_steps
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Reviewer, VerdictInputs
 from harness.review.checklist import forbids_run
@@ -112,6 +113,7 @@ class CertifySession(Training):
             checks = controls.check_all(evidence, self.folder, planned, cached)
             self.case = dataclasses.replace(
                 self.case,
+                steps=num_steps(self.case.steps, evidence.get(campaign.STRAIGHT)),
                 straight=evidence.get(campaign.STRAIGHT),
                 rerun=evidence.get(campaign.RERUN),
                 resumed=evidence.get(campaign.RESUMED),

@@ -197,7 +197,7 @@ class _Replay:
             code, changes = _export(self.request, self.record, root, scratch, self.folder / "code")
         question = _question(self.request, self.record, code, self.store)
         scope = self._scope(question)
-        steps = shortened(question.experiment, scope).steps
+        steps = shortened(question.experiment, scope).steps or self.record.recorded.num_steps
         self.case = dataclasses.replace(self.case, scope=scope, steps=steps)
         self.facts = dataclasses.replace(self.facts, code_changes=changes)
         return question

@@ -26,7 +26,7 @@ from harness.evidence.content import Content
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.inputs.fetch import fetch_input
 from harness.judge.manifest import Materials
-from harness.judge.soundness import gpu_problems, trajectory_problems
+from harness.judge.soundness import gpu_problems, num_steps, trajectory_problems
 from harness.report.console import Progress
 from harness.runs import campaign
 from harness.runs.context import RunContext
@@ -111,7 +111,7 @@ class Training:
         with self.stage("evidence", "reading the ledger and the declared files"):
             evidence = self.load(campaign.STRAIGHT, records[campaign.STRAIGHT], {})
         stop = None if context.scope is None else context.scope.stop
-        found = trajectory_problems(evidence, steps=context.experiment.steps, kills=(), stop=stop)
+        found = trajectory_problems(evidence, steps=num_steps(context.experiment.steps, evidence), kills=(), stop=stop)
         problems = (*found, *gpu_problems(evidence, len(ready.gpus)), *self.log_ends(records).values())
         return Trained(evidence=evidence, ready=ready, materials=materials, problems=problems)
 

@@ -54,7 +54,7 @@ def test_a_minimal_experiment_is_read_with_its_defaults():
         ({"steps": 0}, ["steps", "greater than or equal to 1"]),
         ({"steps": "twelve"}, ["steps", "integer", "'twelve'"]),
         ({"steps": True}, ["steps", "integer"]),
-        ({"steps": None}, ["`steps` is missing"]),
+        ({"outputs": None}, ["`outputs` is missing"]),
         ({"schema": 2}, ["schema"]),
         ({"run": "python train.py"}, ["run", "tuple"]),
         ({"interruptions": [{"kind": "after_step", "step": 13}]}, ["step 13 is beyond the last step (12)"]),
@@ -122,3 +122,7 @@ def test_every_shipped_experiment_is_valid(path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), datetime.date(2026, 1, 2)])
 def test_a_value_that_json_has_not_is_refused(value):
     assert "config" in problem_of(config={"lr": value})
+
+
+def test_steps_may_be_left_out():
+    assert parse(steps=None).steps is None

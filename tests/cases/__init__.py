@@ -1,1 +1,0 @@
-"""Training scripts as people write them, with the verdict that is right."""
