@@ -64,7 +64,7 @@ test-smoke: $(STAMP) ## certify, refuse, archive, verify, replay; installs and s
 
 test-engine: $(STAMP) ## builds, faults, registries, GPU requests, the gate and more on a real engine; recorder and pipelines with torch
 	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
-	    $(PYTEST) $(PARALLEL) -m "torch and not slow" --durations=5 tests/unit
+	    $(PYTEST) $(PARALLEL) -m "torch and not slow" --durations=5 tests/unit tests/cases
 	$(PYTEST) -m "not slow" --durations=15 tests/engine
 
 test-tools: $(STAMP) ## what other programs say: a browser, a crate validator, workflow linters, pip; archives with random changes

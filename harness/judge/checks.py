@@ -131,17 +131,15 @@ def judge_resume(
         return not_checked("no interrupted training took place", inputs, "resume")
     resumes, alignment_problems = _resumes(straight, resumed)
     found = _compare_resumed(inputs, straight, resumed, problems, rerun)
-    crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps)
+    comparisons, files, differences = found.comparisons, found.files, found.differences
+    crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps) if straight.runs else None
     ignored, start_problems = _started_over(resumed)
-    if found is None or (problems and not (found.differences or ignored or crash)):
-        more = problems or (cut or "nothing was resumed",)
-        if crash is None or not straight.runs or straight.runs[0].ledger is None:
-            return _undecided(inputs, "resume", more, resumes=resumes)
-    comparisons, files, differences = (found.comparisons, found.files, found.differences) if found else ((), (), ())
+    if (problems or not comparisons) and not (differences or ignored or crash):
+        return _undecided(inputs, "resume", problems or (cut or "nothing was resumed",), resumes=resumes)
     blocking = (*numbering_problems(resumed), *alignment_problems, *start_problems)
     # What a training has shown until it was stopped is no yes.
     unanswered = (cut,) if cut and not differences else ()
-    more = (*blocking, *unanswered, *comparison_problems(comparisons, files), *(found.unrepeated if found else ()))
+    more = (*blocking, *unanswered, *comparison_problems(comparisons, files), *found.unrepeated)
     compared = amount_compared(comparisons, files)
     num = len(resumed.runs) - 1
     verdict, reason = _resume_answer(ignored, crash, differences, blocking, (*more, *problems), compared, rerun)
@@ -187,20 +185,20 @@ def _compare_resumed(
     resumed: TrajectoryEvidence,
     problems: tuple[str, ...],
     rerun: CheckResult,
-) -> _Resumed | None:
-    """Every resumed run that has a ledger; files only if all went as planned. None where nothing can be compared."""
+) -> _Resumed:
+    """Every resumed run that has a ledger, as far as there is one to compare it with; files if all went as planned."""
     numbers = [number for number, run in enumerate(resumed.runs[1:], start=2) if run.ledger is not None]
-    if not straight.runs or straight.runs[0].ledger is None or not numbers:
-        return None
+    if not straight.runs or straight.runs[0].ledger is None:
+        numbers = []
     comparisons = tuple(compare_run(straight, resumed, number) for number in numbers)
-    files = () if problems else _compared_files(inputs, straight, resumed)
+    files = () if problems or not comparisons else _compared_files(inputs, straight, resumed)
     other = {file.path for file in rerun.files if file.is_equal is False}
     unrepeated = [file.path for file in files if file.is_equal is False and file.path in other]
     files = tuple(file for file in files if file.path not in unrepeated)
     return _Resumed(
         comparisons=comparisons,
         files=files,
-        differences=all_differences(comparisons, files, resumed),
+        differences=all_differences(comparisons, files, resumed) if comparisons else (),
         unrepeated=tuple(f"{path} differs without a kill as well" for path in unrepeated),
     )
 

@@ -418,7 +418,8 @@ def _length(symptom: Symptom) -> Cause:
 
 
 def _file(symptom: Symptom) -> Cause:
-    file = next((file for file in symptom.files if file.is_equal is False), None)
+    role = symptom.first.stream
+    file = next((file for file in symptom.files if file.is_equal is False and file.role == role), None)
     names = ", ".join(file.different[:6]) if file is not None else ""
     is_missing = file is not None and "not there" in (file.left, file.right)
     evidence = [f"every recorded step and the final state are equal; {file.path if file else 'a file'} is not"]
@@ -439,8 +440,8 @@ def _file(symptom: Symptom) -> Cause:
         title="The training is the same; what was written about it is not",
         evidence=tuple(evidence),
         ruled_out=("the training itself: ledgers and final state are equal",),
-        fix="Keep times, host names and ids out of outputs, or name those keys under policy.volatile; write rows of a "
-        "step once, also when a resume repeats it.",
+        fix="Keep times, host names and ids out of outputs, or write them as JSON and name their keys under "
+        "policy.volatile; write rows of a step once, also when a resume repeats it.",
     )
 
 

@@ -72,6 +72,7 @@ def wrap_torch(session: TrainingSession, torch: Any) -> None:
     _hide_from_dynamo(torch, torch.nn.Module.__call__, torch.autograd.backward)
     _wrap_optimizers(session, torch)
     _wrap_states(session, torch)
+    _wrap_functional(session, torch, compiling)
     loaders = torch.utils.data.dataloader._SingleProcessDataLoaderIter
     loaders.__init__ = _wrap_loader(session, loaders.__init__)
     for name in ("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_"):
@@ -162,6 +163,31 @@ def _wrap_backward(session: TrainingSession, original: Callable, compiling: Call
         return result
 
     return backward
+
+
+def _wrap_functional(session: TrainingSession, torch: Any, compiling: Callable[[], bool]) -> None:
+    """See trainings that call a module with weights from elsewhere, or that differentiate functions.
+
+    A module is looked at before other tensors are in its place; a function afterwards, for it may call a module.
+    """
+
+    def wrapped(original: Callable, with_module: bool) -> Callable:
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if with_module and args and not compiling():
+                session.before_functional(args[0])
+            result = original(*args, **kwargs)
+            if not with_module and not compiling():
+                session.before_functional(None)
+            return result
+
+        return call
+
+    torch.func.functional_call = wrapped(torch.func.functional_call, with_module=True)
+    torch.autograd.grad = wrapped(torch.autograd.grad, with_module=False)
+    transforms = torch._functorch.eager_transforms
+    if hasattr(transforms, "grad_and_value_impl"):
+        transforms.grad_and_value_impl = wrapped(transforms.grad_and_value_impl, with_module=False)
 
 
 def _wrap_optimizers(session: TrainingSession, torch: Any) -> None:

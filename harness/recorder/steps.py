@@ -53,7 +53,6 @@ class TrainingSession(Session):
         self.nested_steps = 0
         self.num_updates = 0  # since a gradient scaler was asked to step
         self.has_closure = False
-        self.transformed: list[tuple[Any, Any, Any]] = []  # module, data and rng of forwards inside torch.func
 
     # --- forwards and backwards -------------------------------------------------------------------------------------
 
@@ -67,7 +66,9 @@ class TrainingSession(Session):
         if self.is_in_backward or self.torch._C._get_tracing_state() is not None:
             return False
         if self.torch._C._functorch.peek_interpreter_stack() is not None:
-            self._note_transformed(module, args, kwargs)
+            if self.torch.is_grad_enabled():
+                with self._outside_transforms():
+                    self._training_forward(module, args, kwargs)
             return False
         if not self.torch.is_grad_enabled():
             if isinstance(module, self.torch.fx.GraphModule):
@@ -76,27 +77,37 @@ class TrainingSession(Session):
                 return False
             self.evals.append((self.digest.launch(self.collect.inputs(args, kwargs)), None))
             return True
+        self._training_forward(module, args, kwargs)
+        return False
+
+    def _training_forward(self, module: Any, args: tuple, kwargs: dict) -> None:
         if not self.has_closure:
             self.nested_steps = 0  # an update that raised an error never said that it was over
         if not self._open(module):
-            return False
+            return
         step = self.step
         micro = step.num_micro_batches + 1
         step.num_forwards += 1
         again = "" if step.num_forwards == 1 else f"+{step.num_forwards}."
         items = self.collect.inputs(args, kwargs)
         step.data.append((micro, self.digest.launch({f"{again}{name}": value for name, value in items.items()})))
-        return False
 
-    def _note_transformed(self, module: Any, args: tuple, kwargs: dict) -> None:
-        """Keep what a forward inside torch.func is given until the update: only then are the weights in place."""
+    @guarded
+    def before_functional(self, module: Any) -> None:
+        """Open a step before `torch.func` puts other tensors in the place of a module's weights, or differentiates.
+
+        Without a module that is the first sign of a training only where updates are declared: an optimizer of rate 0.
+        """
+        is_declared = any(not any(self.collect.rates_of(one)) for _, one in self.collect.live_optimizers())
+        if self.depth or not self.torch.is_grad_enabled() or (module is None and not is_declared):
+            return
+        with self._outside_transforms():
+            self._open(module)
+
+    def _outside_transforms(self) -> Any:
         from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-        if not self.torch.is_grad_enabled() or len(self.transformed) >= MAX_EVALS_BEFORE_TRAINING:
-            return
-        with temporarily_clear_interpreter_stack():
-            rng = None if self.transformed else self.digest.launch(self.collect.rng())
-            self.transformed.append((module, self.digest.launch(self.collect.inputs(args, kwargs)), rng))
+        return temporarily_clear_interpreter_stack()
 
     @guarded
     def after_evaluation(self, result: Any) -> None:
@@ -133,8 +144,6 @@ class TrainingSession(Session):
 
     def _open(self, module: Any) -> bool:
         """Make sure that a step is open, and that the process has started and knows the module."""
-        transformed, self.transformed = self.transformed, []
-        module = module if module is not None or not transformed else transformed[0][0]
         if not self.is_started:
             if self._is_loader_worker():
                 self.is_active = False
@@ -147,11 +156,9 @@ class TrainingSession(Session):
             for fault in self._faults("before_step", self.completed + 1):
                 fault_points.die(fault, self.run.event)
             self.step = OpenStep()
-            self.step.rng = transformed[0][2] if transformed else self.digest.launch(self.collect.rng())
+            self.step.rng = self.digest.launch(self.collect.rng())
         elif self.held is not None and self.held[-1] is None:
             self.held[-1] = self.digest.launch(self.collect.rng())
-        for number, (_, data, _) in enumerate(transformed, 1):
-            self.step.data.append((self.step.num_micro_batches + number, data))
         return True
 
     def _is_loader_worker(self) -> bool:

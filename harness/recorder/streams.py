@@ -195,12 +195,11 @@ class Collector:
 
     def rates(self) -> list[float]:
         """Return the learning rates as applied, one for each parameter group."""
-        return [
-            float(group["lr"])
-            for _, optimizer in self.live_optimizers()
-            for group in optimizer.param_groups
-            if "lr" in group
-        ]
+        return [rate for _, optimizer in self.live_optimizers() for rate in self.rates_of(optimizer)]
+
+    def rates_of(self, optimizer: Any) -> list[float]:
+        """Return one optimizer's learning rates."""
+        return [float(group["lr"]) for group in optimizer.param_groups if "lr" in group]
 
     def lr(self) -> Items:
         """Return the groups' numbers (learning rate, betas, weight decay ...) and the schedulers' public state.

@@ -139,6 +139,48 @@ def test_per_sample_gradients_are_recorded_with_what_the_model_was_given(run):
     assert done.tensors(1, "step", "data")["1.0"][1] == [5, 1, 4]
 
 
+UPDATES = {
+    "in place": """
+model = torch.nn.Linear(4, 2)
+update = torch.optim.SGD(model.parameters(), lr=0)
+for step in range(3):
+    model(torch.ones(1, 4)).sum().backward()
+    with torch.no_grad():
+        for p in model.parameters():
+            p -= 0.1 * p.grad
+            p.grad = None
+    update.step()
+""",
+    "torch.func with a module": """
+model = torch.nn.Linear(4, 2)
+params = {k: v.detach() for k, v in model.named_parameters()}
+update = torch.optim.SGD(params.values(), lr=0)
+for step in range(3):
+    grads = torch.func.grad(lambda p: torch.func.functional_call(model, p, (torch.ones(1, 4),)).sum())(params)
+    params = {k: params[k] - 0.1 * grads[k] for k in params}
+    update.param_groups[0]["params"] = list(params.values())
+    update.step()
+""",
+    "torch.autograd.grad without a module": """
+w = torch.zeros(3, requires_grad=True)
+update = torch.optim.SGD([w], lr=0)
+for step in range(3):
+    grad, = torch.autograd.grad((w - 1).pow(2).sum(), [w])
+    with torch.no_grad():
+        w -= 0.1 * grad
+    update.step()
+""",
+}
+
+
+@pytest.mark.parametrize("how", UPDATES)
+def test_updates_by_hand_that_are_declared_are_recorded_from_the_state_before_the_first(run, how):
+    done = run("\ntorch.manual_seed(0)\n" + UPDATES[how])
+    assert kinds(done) == WHOLE
+    roots = [record["streams"]["param"] for record in (done.start(), *done.steps().values())]
+    assert len(set(roots)) == 4
+
+
 def test_the_seed_of_a_loader_without_workers_is_told_to_be_unused(run):
     code = """
 from torch.utils.data import DataLoader

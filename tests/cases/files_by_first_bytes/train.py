@@ -1,0 +1,33 @@
+"""Archives without CRCs and the layout before torch 1.6, under names that say nothing."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch.utils.serialization import config
+
+output, is_resumed = Path(sys.argv[1]), "--resume" in sys.argv
+torch.manual_seed(1)
+model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.GELU(), torch.nn.Linear(8, 1))
+config.save.compute_crc32 = False
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+step = 0
+if is_resumed:
+    state = torch.load(output / "last.ckpt", weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    step = state["step"]
+while step < 8:
+    x = torch.rand(16, 4, generator=torch.Generator().manual_seed(step))
+    loss = torch.nn.functional.mse_loss(model(x), x.sum(1, keepdim=True))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    step += 1
+    if step % 2 == 0:
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+        torch.save(state, output / "tmp")
+        os.replace(output / "tmp", output / "last.ckpt")
+torch.save(model.state_dict(), output / "final.pth.tar")
+torch.save(model.state_dict(), output / "pytorch_model.bin", _use_new_zipfile_serialization=False)

@@ -1,0 +1,37 @@
+"""Each folder beside this module is certified on the host, and gets the verdict that is right for it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness import api
+
+FOLDERS = Path(__file__).parent
+RIGHT = {
+    # verdict, cause, stream of the first difference, and what one line of problems or of *not checked* says
+    "derived_outputs": ("CERTIFIED", None, None, "12 are declared as derived"),
+    "duplicate_json_keys": ("DIVERGED", "output_differs", "output", ""),
+    "ends_early": ("DIVERGED", "ends_at_another_step", "step", ""),
+    "files_by_first_bytes": ("CERTIFIED", None, None, "equal content, other bytes"),
+    "nan_loss": ("INCONCLUSIVE", None, None, "the loss is NaN from step 1 on"),
+    "one_tensor_moves": ("CERTIFIED", None, None, "4 of 5 trainable tensors are meant to be trained"),
+    "torn_checkpoint": ("DIVERGED", "resume_crashed", None, ""),
+    "volatile_weights": ("DIVERGED", "output_differs", "output", ""),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RIGHT))
+def test_the_verdict_is_right(name, shared_project, torch_python):
+    shutil.copy(FOLDERS / name / f"{name}.yaml", shared_project.root / "pipelines" / "experiments")
+    shared_project.commit(name)
+    verdict = api.certify(name, root=shared_project.root, python=torch_python).verdict
+    word, cause, stream, words = RIGHT[name]
+    found = verdict.cause.kind if verdict.cause is not None else None
+    first = verdict.first_divergence.stream if verdict.first_divergence is not None else None
+    assert (verdict.verdict, found, first) == (word, cause, stream), verdict.problems
+    assert any(words in text for text in (*verdict.problems, *verdict.not_checked)), verdict.not_checked
+
+
+def test_every_folder_has_its_verdict():
+    assert {path.parent.name for path in FOLDERS.glob("*/*.yaml")} == set(RIGHT)
