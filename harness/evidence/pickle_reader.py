@@ -72,7 +72,7 @@ def read_pickle(data: bytes, name: str, *, is_nested: bool = False) -> Pickled:
         for count, (opcode, argument, place) in enumerate(pickletools.genops(data)):
             if count > _MAX_OPCODES or (place or 0) > MAX_PICKLE_BYTES:
                 raise EvidenceError(f"{name}: a pickle that is larger than what is read", _REMEDY)
-            machine.step(opcode.name, argument)
+            machine.step(opcode.name, argument, place or 0)
             size = (place or 0) + 1
     except (ValueError, OverflowError, EOFError, struct.error) as error:
         raise EvidenceError(f"{name}: malformed pickle ({ascii(str(error))[:100]})", _REMEDY) from None
@@ -131,11 +131,14 @@ class _Machine:
     def __init__(self, name: str, *, is_nested: bool) -> None:
         self._name, self._is_nested = name, is_nested
         self.storages: dict[str, StorageRef] = {}
+        self._places: dict[int, tuple[int, bytes]] = {}
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self._is_stopped = False
 
-    def step(self, opcode: str, argument: Any) -> None:
+    def step(self, opcode: str, argument: Any, place: int) -> None:
+        if opcode in _BYTES_HEADERS:
+            self._places[id(argument)] = place + _BYTES_HEADERS[opcode], argument  # kept, so that its id stays its own
         if opcode in _CONSTANTS:
             self._stack.append(_CONSTANTS[opcode])
         elif opcode in _ARGUMENTS:
@@ -301,7 +304,8 @@ class _Machine:
                     raise self._error("a tensor without its storage")
                 begin = legacy.storages[root.key]
                 inner = data[begin : begin + root.num_elements * ITEM_BYTES[root.dtype]]
-                return dataclasses.replace(root, data=inner)
+                place = self._places.get(id(data))
+                return dataclasses.replace(root, data=inner, at=None if place is None else place[0] + begin)
         return None
 
     def new_object(self, _: Any) -> None:
@@ -354,6 +358,8 @@ _ARGUMENTS = frozenset(
         "BYTEARRAY8",
     ]
 )
+_BYTES_HEADERS = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9}
+"""The bytes of an opcode before its argument."""
 _IGNORED = frozenset(["PROTO", "FRAME"])
 _METHODS: dict[str, Callable[[_Machine, Any], None]] = {
     "STOP": _Machine.stop,

@@ -44,12 +44,16 @@ class Global:
 
 @dataclass(frozen=True, slots=True)
 class StorageRef:
-    """A storage of `num_elements` of `dtype`: `data/<key>` of an archive, or `data` where it stands in the pickle."""
+    """A storage of `num_elements` of `dtype`: `data/<key>` of an archive, or `data` where it stands in the pickle.
+
+    `at` is the place of `data` in the pickle, if it is known.
+    """
 
     key: str
     dtype: str
     num_elements: int
     data: bytes | None = field(default=None, repr=False)
+    at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

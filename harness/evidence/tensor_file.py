@@ -34,7 +34,7 @@ REMEDY = "the file is torn or was written by something else; if it is neither ou
 class RawTensor:
     """A strided view of some bytes; offset and strides count elements of `dtype` (torch's name).
 
-    `storage_at` is the place of the storage's first byte in the file; None if it stands inside of a pickle.
+    `storage_at` is the place of the storage's first byte in the file; None if that is not known.
     """
 
     name: str

@@ -97,7 +97,7 @@ def open_pickle(data: Data, name: str) -> RawContent | None:
         found = read_pickle(data[:], name)
         if found.size != len(data):
             return None
-        reader = _Reader(name, len(data))
+        reader = _Reader(name, len(data), is_pickle=True)
         reader.visit(found.value, "", 0, lambda _: None)
     except EvidenceError:
         return None
@@ -133,8 +133,8 @@ def _read_archive(reader: _Reader, data: Data, archive: Archive, folder: str, pa
 class _Reader:
     """The values of one file while they are visited; everything is bounded."""
 
-    def __init__(self, name: str, size: int) -> None:
-        self.name, self._size = name, size
+    def __init__(self, name: str, size: int, *, is_pickle: bool = False) -> None:
+        self.name, self._size, self._is_pickle = name, size, is_pickle
         self.values: list[tuple[str, str]] = []
         self._tensors: dict[str, RawTensor] = {}
         self._opaque: list[tuple[str, str]] = []
@@ -154,7 +154,9 @@ class _Reader:
             value = TensorRef(value, value.dtype, 0, (value.num_elements,), (1,))
         if isinstance(value, TensorRef):
             ref = value.storage
-            self._add_tensor(value, path, (ref.data, None) if ref.data is not None else storage(ref))
+            self._add_tensor(
+                value, path, (ref.data, ref.at if self._is_pickle else None) if ref.data is not None else storage(ref)
+            )
         elif isinstance(value, Mapped | Listed | Call):
             if id(value) in self._on_path:
                 raise malformed(self.name, "a value that contains itself")

@@ -26,6 +26,7 @@ STOP = Fault(kind="stop", step=6)
         "tensors.pt",
         "checkpoint.pt",
         "legacy.bin",
+        "pickled.ckpt",
         "nocrc.pt",
         "parts.distcp",
         "scripted.model",
