@@ -54,7 +54,7 @@ def grade(mutant: Mutant, verdict: Verdict, folder: Path) -> Grade:
     return Grade(
         id=mutant.id,
         is_clean=mutant.is_clean,
-        caught=verdict.verdict in mutant.right.verdict,
+        caught=verdict.verdict in (*mutant.right.verdict, *(() if mutant.is_clean else ("VETOED",))),
         located=None if mutant.is_clean else _is_located(mutant, verdict),
         cause=None if mutant.is_clean else _cause_of(mutant, verdict),
         said=_said(verdict),
@@ -74,7 +74,7 @@ def _is_located(mutant: Mutant, verdict: Verdict) -> bool | None:
 
 def _cause_of(mutant: Mutant, verdict: Verdict) -> CauseGrade:
     if verdict.verdict == "VETOED" and verdict.cause is None:
-        return "right" if "VETOED" in mutant.right.verdict and _names_the_line(mutant, verdict) else "wrong"
+        return "right" if _names_the_place(mutant, verdict) else "wrong"
     return grade_cause(mutant.right, verdict.cause)
 
 
@@ -89,13 +89,16 @@ def grade_cause(right: Right, cause: Cause | None) -> CauseGrade:
     return "partly" if cause.kind in (*right.cause, *right.partly) else "wrong"
 
 
-def _names_the_line(mutant: Mutant, verdict: Verdict) -> bool:
-    """Whether a veto stands at a line that the mutant changed."""
+def _names_the_place(mutant: Mutant, verdict: Verdict) -> bool:
+    """Whether a veto stands at a line that the mutant changed, or first names what it took away."""
     base = (HERE / "bases" / f"{mutant.base}.py").read_text(encoding="utf-8").splitlines()
     blocks = difflib.SequenceMatcher(None, base, mutant.script.splitlines(), autojunk=False).get_opcodes()
     changed = {line + 1 for what, _, _, begin, end in blocks if what != "equal" for line in range(begin, end)}
     findings = verdict.review.findings if verdict.review is not None else ()
-    return any(finding.line in changed for finding in findings)
+    named = [re.search(r'"(\w+)"', finding.message) for finding in findings if finding.severity == "veto"]
+    return any(finding.line in changed for finding in findings) or any(
+        name is not None and name[0] in old for name in named for old, _ in mutant.replace
+    )
 
 
 def _said(verdict: Verdict) -> dict[str, object]:
