@@ -10,12 +10,16 @@ from harness import api
 FOLDERS = Path(__file__).parent
 RIGHT = {
     # verdict, cause, stream of the first difference, and what one line of problems or of *not checked* says
+    "changes_its_code": ("INCONCLUSIVE", None, None, "code/tests/cache.json was added"),
     "derived_outputs": ("CERTIFIED", None, None, "12 are declared as derived"),
     "duplicate_json_keys": ("DIVERGED", "output_differs", "output", ""),
     "ends_early": ("DIVERGED", "ends_at_another_step", "step", ""),
     "files_by_first_bytes": ("CERTIFIED", None, None, ""),
+    "hash_of_text": ("DIVERGED", "unseeded_randomness", "loss", ""),
+    "leaves_a_process": ("INCONCLUSIVE", None, None, "it left processes that outlived it, which were ended"),
     "nan_loss": ("INCONCLUSIVE", None, None, "the loss is NaN from step 1 on"),
     "one_tensor_moves": ("CERTIFIED", None, None, "4 of 5 trainable tensors are meant to be trained"),
+    "steps_left_out": ("CERTIFIED", None, None, ""),
     "torn_checkpoint": ("DIVERGED", "resume_crashed", None, ""),
     "volatile_weights": ("DIVERGED", "output_differs", "output", ""),
 }
