@@ -11,16 +11,22 @@ FOLDERS = Path(__file__).parent
 RIGHT = {
     # verdict, cause, stream of the first difference, and what one line of problems or of *not checked* says
     "changes_its_code": ("INCONCLUSIVE", None, None, "code/tests/cache.json was added"),
+    "by_bash": ("CERTIFIED", None, None, ""),
     "derived_outputs": ("CERTIFIED", None, None, "12 are declared as derived"),
     "duplicate_json_keys": ("DIVERGED", "output_differs", "output", ""),
     "ends_early": ("DIVERGED", "ends_at_another_step", "step", ""),
+    "forked": ("CERTIFIED", None, None, ""),
     "files_by_first_bytes": ("CERTIFIED", None, None, ""),
     "hash_of_text": ("DIVERGED", "unseeded_randomness", "loss", ""),
     "leaves_a_process": ("INCONCLUSIVE", None, None, "it left processes that outlived it, which were ended"),
     "nan_loss": ("INCONCLUSIVE", None, None, "the loss is NaN from step 1 on"),
+    "not_recordable": ("INCONCLUSIVE", None, None, "no torch optimizer; declare each update in two lines"),
     "one_tensor_moves": ("CERTIFIED", None, None, "4 of 5 trainable tensors are meant to be trained"),
     "steps_left_out": ("CERTIFIED", None, None, ""),
+    "per_sample_gradients": ("CERTIFIED", None, None, ""),
     "torn_checkpoint": ("DIVERGED", "resume_crashed", None, ""),
+    "two_ranks": ("DIVERGED", "rng_not_restored", "rng", ""),
+    "updates_by_hand": ("CERTIFIED", None, None, ""),
     "volatile_weights": ("DIVERGED", "output_differs", "output", ""),
 }
 
