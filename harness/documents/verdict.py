@@ -147,11 +147,12 @@ class Cause(Model):
 
 
 class ControlResult(Model):
-    """A planted difference, and whether it was detected."""
+    """A planted difference, and whether it was detected; not `made` where a training has nothing to plant it in."""
 
     name: ControlName
     detected: bool
     detail: str
+    made: bool = Field(default=True, exclude_if=bool)
 
 
 class Control(Model):

@@ -27,13 +27,15 @@ MAX_SIDECAR_LINE_BYTES = 64 << 20
 MAX_FILE_BYTES = 1 << 30
 _MAX_STEP = 1 << 48
 _MAX_DEPTH_PROBLEM = "nested too deeply"
-_SOURCES = ("content", "optimizer", "param", "fresh")
+_SOURCES = ("content", "file", "optimizer", "param", "fresh")
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _REMEDY = "the file was cut, edited or written by something else than the recorder: run the experiment again"
-_SIDECAR_HEAD = re.compile(rb'\{"at":"(start|step|end)","step":([0-9]{1,15}),"stream":"([a-z_]{1,32})","tensors":\{')
+_SIDECAR_HEAD = re.compile(
+    rb'\{"at":"(start|before|step|end)","step":([0-9]{1,15}),"stream":"([a-z_]{1,32})","tensors":\{'
+)
 
 Streams = Mapping[str, Digest]
-At = Literal["start", "step", "end"]
+At = Literal["start", "before", "step", "end"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,12 @@ class StateRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRecord:
-    """One optimizer step; `loss` and `lr` are hexadecimal floats, one loss per micro-batch."""
+    """One optimizer step; `loss` and `lr` are hexadecimal floats, one loss per micro-batch.
+
+    Attributes:
+        before: the streams that moved between the step before and this one's first forward, as they were then.
+        rng_within: the generators after some of its micro-batches: where a checkpoint was written in the middle.
+    """
 
     step: int
     micro_batches: int
@@ -56,6 +63,8 @@ class StepRecord:
     loss: tuple[str, ...]
     lr: tuple[str, ...]
     streams: Streams
+    before: Streams = field(default_factory=dict)
+    rng_within: Streams = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +194,8 @@ class _Line:
             raise self.error(f"{key} is {_show(value)}", "a list of hexadecimal floats")
         return tuple(value)
 
-    def streams(self) -> dict[str, Digest]:
-        return {key: self._root(key, value) for key, value in sorted(self.mapping("streams").items())}
+    def streams(self, name: str = "streams") -> dict[str, Digest]:
+        return {key: self._root(key, value) for key, value in sorted(self.mapping(name).items())}
 
     def counts(self) -> dict[str, int]:
         counts = self.mapping("counts")
@@ -426,6 +435,8 @@ def _step(line: _Line, expected: int) -> StepRecord:
         loss=line.floats("loss"),
         lr=line.floats("lr"),
         streams=line.streams(),
+        before=line.streams("before") if "before" in line.record else {},
+        rng_within=line.streams("rng_within") if "rng_within" in line.record else {},
     )
 
 

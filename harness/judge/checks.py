@@ -13,10 +13,11 @@ from harness.documents.run import Fault
 from harness.documents.verdict import Check, CheckName, CheckWord, Compared, Restored, ResumePoint
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.crash import Crash, resume_crash
-from harness.judge.diff import LENGTH, FileComparison, RunComparison, align, compare_files, compare_run
+from harness.judge.diff import LENGTH, FileComparison, RunComparison, compare_files, compare_run
 from harness.judge.locate import Difference, ledger_of
 from harness.judge.prefix import cut_short
 from harness.judge.ranks import num_ranks
+from harness.judge.resume_step import align
 from harness.judge.soundness import numbering_problems, run_problems, trajectory_problems
 from harness.judge.verdict_inputs import VerdictInputs
 
@@ -129,7 +130,7 @@ def judge_resume(
     resumed, cut = inputs.resumed, cut_short(inputs, inputs.resumed)
     if resumed is None:
         return not_checked("no interrupted training took place", inputs, "resume")
-    resumes, alignment_problems = _resumes(straight, resumed)
+    resumes, alignment_problems, findings = _resumes(straight, resumed)
     found = _compare_resumed(inputs, straight, resumed, problems, rerun)
     comparisons, files, differences = found.comparisons, found.files, found.differences
     crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps) if straight.runs else None
@@ -163,7 +164,7 @@ def judge_resume(
         files=files,
         differences=() if crash is not None else differences,
         problems=tuple(dict.fromkeys((reason, *more, *problems))) if verdict == "INCONCLUSIVE" else (),
-        notes=all_notes(comparisons),
+        notes=(*findings, *all_notes(comparisons)),
         ignored=ignored,
         crash=crash,
     )
@@ -421,15 +422,17 @@ def _compare_first(straight: TrajectoryEvidence, other: TrajectoryEvidence | Non
 
 def _resumes(
     straight: TrajectoryEvidence, resumed: TrajectoryEvidence
-) -> tuple[tuple[ResumePoint, ...], tuple[str, ...]]:
-    """Where each resumed run began, found again by the host."""
+) -> tuple[tuple[ResumePoint, ...], tuple[str, ...], tuple[str, ...]]:
+    """Where each resumed run began, found again by the host; what contradicts it, and what only disagrees."""
     resumes: list[ResumePoint] = []
     problems: list[str] = []
+    findings: list[str] = []
     for place, run in enumerate(resumed.runs[1:], start=1):
         if run.ledger is None:
             continue
         reference = straight.runs[0].ledger if straight.runs else None
-        found = align(resumed.runs[:place], reference, run.ledger.start)
+        found = align(resumed.runs[:place], reference, run, run.ledger.start)
+        findings += [found.finding] if found.finding else []
         resumes.append(
             ResumePoint(
                 run=place + 1, started_after_step=found.claimed, checkpoint_step=found.found, step_source=found.source
@@ -441,7 +444,7 @@ def _resumes(
                 f"{run.name}: the recorder says (by {found.source}) that it goes on after step {found.claimed}; "
                 f"the same parameters and optimizer state are found {where}"
             )
-    return tuple(resumes), tuple(problems)
+    return tuple(resumes), tuple(problems), tuple(findings)
 
 
 def _started_over(resumed: TrajectoryEvidence) -> tuple[IgnoredCheckpoint | None, tuple[str, ...]]:

@@ -136,6 +136,8 @@ def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, 
         step: where the bit was flipped.
     """
     name: ControlName = "flip_param"
+    if (nothing := _nothing_to_flip(control)) is not None:
+        return _not_made(name, nothing)
     try:
         compared = _compare_control(straight, control, 1, "flip_param")
     except EvidenceError as error:
@@ -158,6 +160,8 @@ def judge_flip_optim(straight: TrajectoryEvidence, control: TrajectoryEvidence) 
         control: a killed run and its resume with the fault `flip_optim`.
     """
     name: ControlName = "flip_optim"
+    if (nothing := _nothing_to_flip(control)) is not None:
+        return _not_made(name, nothing)
     try:
         compared = _compare_control(straight, control, 2, "flip_optim")
     except EvidenceError as error:
@@ -175,12 +179,25 @@ def judge_flip_optim(straight: TrajectoryEvidence, control: TrajectoryEvidence) 
         f"{'found there' if is_found else f'NOT found there (different: {_names(different)})'}, "
         f"{f'and in that step in {_names(after)}' if is_stepped else 'and NOT in that step'}"
     )
-    return _check(name, is_found and is_stepped and bool({"optim", "param"} & set(before)), detail)
+    is_restored = is_found and bool({"optim", "param"} & set(before))
+    if is_restored and not is_stepped and ledger_of(run).steps:
+        return _not_made(name, f"{detail}: nothing in that step reads {changed}")
+    return _check(name, is_restored and is_stepped, detail)
+
+
+def _nothing_to_flip(control: TrajectoryEvidence) -> str | None:
+    """Why no bit could be changed in a training; None if one was, or nobody knows."""
+    events = [event for run in control.runs for event in run.events if event.kind == "not_flipped"]
+    return f"{control.name}: {events[0].fields.get('reason')}" if events else None
+
+
+def _not_made(name: ControlName, detail: str) -> ControlResult:
+    return ControlResult(name=name, detected=False, detail=detail, made=False)
 
 
 def _flipped_tensor(run: RunEvidence) -> str:
     """The tensor in which the recorder says it changed a bit."""
-    for event in run.events:
+    for event in reversed(run.events):
         fault = event.fields.get("fault")
         if event.kind == "fault" and isinstance(fault, dict) and fault.get("kind") == "flip_optim":
             return str(event.fields.get("tensor"))

@@ -12,19 +12,18 @@ from harness.evidence.trajectory import RunEvidence
 from harness.judge.diff import LENGTH, FileComparison
 from harness.judge.locate import ledger_of
 from harness.judge.ranks import num_ranks
+from harness.judge.restored_cause import restored_cause
 from harness.judge.symptom import (
     Symptom,
     batch_that_is_right,
     before,
     came_back,
-    entry_at,
     equal_inputs,
     find_batch,
     floats,
     is_same,
     loss_change,
     names_of,
-    optim_sentence,
     restore_sentence,
     rng_sentences,
     rng_step,
@@ -47,7 +46,7 @@ def diagnose(symptom: Symptom) -> Cause:
     if symptom.check == "rerun" or first.run == 1:
         return _rerun(symptom)
     if first.phase == "restore":
-        return _restored(symptom)
+        return restored_cause(symptom)
     is_first_step = first.step == ledger_of(symptom.right).start.step + 1
     by_stream = {"data": _data, "rng": _rng, "lr": _scheduler}
     if first.phase == "step" and first.stream in by_stream and is_first_step:
@@ -143,80 +142,6 @@ def _unseeded_stream(symptom: Symptom) -> Cause:
         ruled_out=before(first, symptom),
         fix=fix,
     )
-
-
-def _restored(symptom: Symptom) -> Cause:
-    streams = {d.stream for d in symptom.comparison.differences if d.phase == "restore"}
-    ledger, start = ledger_of(symptom.left), ledger_of(symptom.right).start
-    narrow = _precision_lost(symptom, streams)
-    if narrow is not None:
-        return narrow
-    restored = symptom.comparison.restored
-    different = ", ".join(restored.different[:4]) if restored is not None else ""
-    what = names_of(sorted(streams))
-    evidence = [f"after the resume at step {start.step}, {what} came back different: {different}"]
-    if start.streams.get("param") == ledger.start.streams.get("param") and "param" in streams:
-        evidence.append("the parameters equal the initial ones: no weights were loaded")
-    if "optim" in streams:
-        evidence.append(optim_sentence(symptom))
-    evidence.append(restore_sentence(symptom.right))
-    kind, title, fix = _restored_words(streams)
-    return Cause(kind=kind, title=title, evidence=tuple(evidence), ruled_out=came_back(symptom), fix=fix)
-
-
-def _restored_words(streams: set[str]) -> tuple[str, str, str]:
-    if "frozen" in streams:
-        fix = "Make the frozen weights from the same input and seed on a resume, or save them in the checkpoint."
-        return "frozen_weights_not_restored", "The frozen weights are not the same after the resume", fix
-    if "param" in streams:
-        fix = "Save model.state_dict() and load it with strict=True after the model is built; check that names match."
-        return "weights_not_restored", "The trained weights were not restored", fix
-    if "optim" in streams:
-        fix = "Save optimizer.state_dict() in the checkpoint and load it after the optimizer is built."
-        return "optimizer_state_not_restored", "The optimizer's state was not restored", fix
-    fix = "Register them as persistent buffers, so that they are part of model.state_dict(), and load that."
-    return "buffers_not_restored", "The model's buffers were not restored", fix
-
-
-def _precision_lost(symptom: Symptom, streams: set[str]) -> Cause | None:
-    """Weights or moments that came back rounded, if a checkpoint shows that it holds fewer digits than they have."""
-    if not streams & {"param", "optim"} or symptom.place.tensor is None or symptom.place.num_different == 0:
-        return None
-    found = _narrow_tensor(symptom)
-    if found is None:
-        return None
-    path, name, dtype, precision, live = found
-    how = f"is stored as {dtype}" if dtype != live else f"holds only values that {precision} can hold"
-    return Cause(
-        kind="checkpoint_lost_precision",
-        title="The checkpoint holds fewer digits than the training has",
-        evidence=(
-            f"{symptom.place.tensor} came back different; {symptom.place.num_different} of "
-            f"{symptom.place.num_tensors} tensors of {symptom.first.stream} did",
-            f"in {path}, {name} {how}; the live tensor is {live}",
-        ),
-        ruled_out=came_back(symptom),
-        fix="Save tensors in the dtype that they are trained in; convert copies for publishing, never the checkpoint.",
-    )
-
-
-def _narrow_tensor(symptom: Symptom) -> tuple[str, str, str, str, str] | None:
-    entry = entry_at(symptom)
-    if entry is None or entry[0] not in ("float32", "float64"):
-        return None
-    for trajectory in (symptom.other, symptom.straight):
-        for file in trajectory.files:
-            for tensor in file.content.tensors if file.content is not None and file.role == "checkpoint" else ():
-                is_same = tensor.shape == entry[1] and _is_called(tensor.name, symptom.place.tensor or "")
-                if is_same and tensor.precision in ("float16", "bfloat16", "float32") and tensor.precision != entry[0]:
-                    return file.path, tensor.name, tensor.dtype, tensor.precision, entry[0]
-    return None
-
-
-def _is_called(path: str, name: str) -> bool:
-    """Whether a path in a file is that of a live parameter, or of its moment by its own key (`exp_avg`)."""
-    last = path.rpartition("/")[2]
-    return last == name or name.endswith(f".{last}") or last.endswith(f".{name}")
 
 
 def _data(symptom: Symptom) -> Cause:

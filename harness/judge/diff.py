@@ -29,28 +29,12 @@ from harness.judge.locate import (
 )
 from harness.judge.ranks import of_rank, replicas_apart
 from harness.judge.restored import compare_restored
+from harness.judge.window import with_last_micro_batches
 
 _END_STREAMS = ("rng", "lr", "optim", "param", "buffer", "frozen")
 _MAX_NAMES = 20
 LENGTH = "step"
 """What stands for a stream where two trainings end after another step."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alignment:
-    """After which step a run's state stands.
-
-    Attributes:
-        claimed: what the recorder wrote.
-        source: how the recorder found it.
-        found: where the host found the same (param, optim) roots itself, the last such step; None if nowhere.
-        agrees: whether the claim is one of the places where the host found them, or the host found none.
-    """
-
-    claimed: int
-    source: str
-    found: int | None
-    agrees: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +105,7 @@ def compare_steps(
                         right=two,
                     )
                 )
+    differences += _moved_differently(left, right, trajectory, run)
     differences.sort(key=lambda difference: difference.order)
     return tuple(differences), tuple(problems.values()), count
 
@@ -176,7 +161,8 @@ def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, numbe
     left, right = straight.runs[0], other.runs[number - 1]
     one, two = ledger_of(left), ledger_of(right)
     name = other.name
-    differences, problems, num_steps = compare_steps(one.steps, two.steps, trajectory=name, run=number)
+    whole, notes = (one.steps, []) if number == 1 else with_last_micro_batches(left, right)
+    differences, problems, num_steps = compare_steps(whole, two.steps, trajectory=name, run=number)
     amount = Compared(steps=num_steps)
     restored = None
     if number == 1:
@@ -196,14 +182,14 @@ def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, numbe
         all_found += ended
         all_problems += more
         amount += _state_amount(right, "end")
-    kept, notes = without_untouched(all_found, straight, right)
+    kept, idle = without_untouched(all_found, straight, right)
     kept.sort(key=lambda difference: difference.order)
     return RunComparison(
         run=number,
         differences=tuple(kept),
         amount=amount,
         problems=tuple(all_problems),
-        notes=tuple(notes),
+        notes=(*notes, *idle),
         restored=restored,
     )
 
@@ -237,26 +223,6 @@ def compare_files(left: Sequence[FileEvidence], right: Sequence[FileEvidence]) -
         elif (only := a or b) is not None and only.role == "output":
             results.append(_one_sided(path, a, b, only))
     return tuple(results)
-
-
-def align(earlier: Sequence[RunEvidence], straight: Ledger | None, start: StateRecord) -> Alignment:
-    """Find again, from the roots alone, after which step a resumed run's state stands.
-
-    Args:
-        earlier: the runs before it in its trajectory.
-        straight: also searched: a kill may come between a checkpoint and its step's record.
-        start: the resumed run's start.
-    """
-    wanted = (start.streams.get("param"), start.streams.get("optim"))
-    ledgers = [run.ledger for run in reversed(earlier) if run.ledger is not None]
-    ledgers += [straight] if straight is not None else []
-    steps: list[int] = []
-    if None not in wanted:
-        for ledger in ledgers:
-            states: list[StateRecord | StepRecord] = [ledger.start, *ledger.steps]
-            steps += [s.step for s in reversed(states) if (s.streams.get("param"), s.streams.get("optim")) == wanted]
-    agrees = start.step in steps or (not steps and start.source != "content")
-    return Alignment(claimed=start.step, source=start.source, found=steps[0] if steps else None, agrees=agrees)
 
 
 def spliced(trajectory: TrajectoryEvidence) -> TrajectoryEvidence:
@@ -313,6 +279,41 @@ def place_of(
         left=first.left,
         right=first.right,
     )
+
+
+def _moved_differently(
+    left: Sequence[StepRecord], right: Sequence[StepRecord], trajectory: str, run: int
+) -> Iterator[Difference]:
+    """What was moved between two steps on one side only, or to something else."""
+    straight = {record.step: record for record in left}
+    one, two = _states_before(left), _states_before(right)
+    for record in right:
+        other = straight.get(record.step)
+        if other is None or record.step - 1 not in two:
+            continue
+        for stream in record.before.keys() | other.before.keys():
+            a, b = one[record.step].get(stream), two[record.step].get(stream)
+            if a is not None and b is not None and a != b:
+                yield Difference(
+                    trajectory=trajectory,
+                    run=run,
+                    phase="before",
+                    step=record.step,
+                    stream=stream,
+                    left=str(a),
+                    right=str(b),
+                )
+
+
+def _states_before(records: Sequence[StepRecord]) -> dict[int, dict[str, Digest]]:
+    """For each step the state just before it, as far as these records tell."""
+    known: dict[str, Digest] = {}
+    states = {}
+    for record in records:
+        known |= record.before
+        states[record.step] = dict(known)
+        known |= {stream: root for stream, root in record.streams.items() if stream in ("optim", "param", "buffer")}
+    return states
 
 
 def _step_differences(left: StepRecord, right: StepRecord) -> Iterator[tuple[str, str, str]]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.errors import EvidenceError
-from harness.evidence.ledger import STREAMS, Ledger, StateRecord, StepRecord, TensorEntry
+from harness.evidence.ledger import STREAMS, At, Ledger, StateRecord, StepRecord, Streams, TensorEntry
 from harness.evidence.tensor_file import ITEM_BYTES
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 
-Phase = Literal["start", "restore", "step", "eval", "end", "file"]
+Phase = Literal["start", "restore", "before", "step", "eval", "end", "file"]
 NOT_THERE = "not there"
-_PHASES: tuple[Phase, ...] = ("start", "restore", "step", "eval", "end", "file")
+_PHASES: tuple[Phase, ...] = ("start", "restore", "before", "step", "eval", "end", "file")
 STREAM_ORDER = {name: place for place, name in enumerate((*STREAMS, "frozen", "eval", "output", "checkpoint"))}
 
 
@@ -28,7 +28,8 @@ class Difference:
 
     Attributes:
         run: number of the run of the other trajectory.
-        phase: `start` and `restore` are the state before the first step of a run, so `step` is the step that follows.
+        phase: `start` and `restore` are the state before the first step of a run, `before` that before a later one, so
+            `step` is the step that follows.
         left: the straight trajectory's root or text.
         right: the other's.
         rank: of the process in a distributed training.
@@ -65,7 +66,7 @@ class Location:
 def locate(difference: Difference, straight: RunEvidence, run: RunEvidence) -> Location:
     """The first tensor, by name, that differs; unknown where a sidecar is missing or does not match its ledger."""
     straight, run = straight.of_rank(difference.rank) or straight, run.of_rank(difference.rank) or run
-    if difference.phase in ("step", "start", "end", "restore"):
+    if difference.phase in ("step", "start", "end", "restore", "before"):
         try:
             left, right = _sidecars(difference, straight, run)
         except EvidenceError:
@@ -89,18 +90,16 @@ def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,9})", name) if part)
 
 
-def state_tensors(
-    run: RunEvidence, phase: Literal["start", "end", "step"], step: int, stream: str
-) -> dict[str, TensorEntry] | None:
+def state_tensors(run: RunEvidence, phase: At, step: int, stream: str) -> dict[str, TensorEntry] | None:
     """The tensors of a stream, believed only if they hash to the ledger's root; None if they were not written.
 
     Raises:
         EvidenceError: the sidecar does not match the ledger.
     """
-    record = record_at(ledger_of(run), phase, step)
-    if run.sidecar is None or record is None or stream not in record.streams:
+    streams = streams_at(ledger_of(run), phase, step)
+    if run.sidecar is None or stream not in streams:
         return None
-    return run.sidecar.tensors(phase, step, stream, record.streams[stream])
+    return run.sidecar.tensors(phase, step, stream, streams[stream])
 
 
 def size_of(entry: TensorEntry) -> int:
@@ -127,6 +126,25 @@ def record_at(ledger: Ledger, phase: str, step: int) -> StateRecord | StepRecord
         return ledger.end if ledger.end is not None and ledger.end.step == step else None
     place = step - ledger.start.step - 1
     return ledger.steps[place] if 0 <= place < len(ledger.steps) else None
+
+
+def streams_at(ledger: Ledger, phase: At, step: int) -> Streams:
+    """The roots recorded at one place; `before` a step only those of what had moved since the step before it."""
+    record = record_at(ledger, "step" if phase == "before" else phase, step)
+    if record is None:
+        return {}
+    return record.before if phase == "before" and isinstance(record, StepRecord) else record.streams
+
+
+def place_before(ledger: Ledger, step: int, stream: str) -> tuple[At, int]:
+    """Where the state of a stream just before a step is recorded: what had not moved since is not written again."""
+    if stream == "rng":
+        return "step", step
+    for number in range(step, ledger.start.step, -1) if stream == "frozen" else (step,):
+        if stream in streams_at(ledger, "before", number):
+            return "before", number
+    start = ledger.start.step
+    return ("start", start) if stream == "frozen" or step == start + 1 else ("step", step - 1)
 
 
 def without_untouched(
@@ -214,12 +232,11 @@ def _sidecars(
         return state_tensors(left, "step", step, stream), state_tensors(right, "step", step, stream)
     if difference.phase == "end":
         return state_tensors(left, "end", step, stream), state_tensors(right, "end", step, stream)
-    is_start = difference.phase == "start" or step == 1 or stream == "frozen"
-    one = (
-        state_tensors(left, "start", ledger_of(left).start.step, stream)
-        if is_start
-        else (state_tensors(left, "step", step - 1, stream))
-    )
+    if difference.phase == "start":
+        return state_tensors(left, "start", step - 1, stream), state_tensors(right, "start", step - 1, stream)
+    one = state_tensors(left, *place_before(ledger_of(left), step, stream), stream)
+    if difference.phase == "before":
+        return one, state_tensors(right, *place_before(ledger_of(right), step, stream), stream)
     return one, state_tensors(right, "start", step - 1, stream)
 
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from harness.documents.verdict import Compared, Restored
 from harness.errors import EvidenceError
 from harness.evidence.ledger import TensorEntry
 from harness.evidence.trajectory import RunEvidence
-from harness.judge.locate import Difference, ledger_of, natural_key, record_at, size_of, state_tensors
+from harness.judge.locate import (
+    Difference,
+    ledger_of,
+    natural_key,
+    place_before,
+    record_at,
+    size_of,
+    state_tensors,
+    streams_at,
+)
 
-Source = tuple[Literal["start", "step"], int]
 _STREAMS = ("rng", "optim", "param", "buffer", "frozen")
 
 
@@ -56,7 +63,8 @@ def compare_restored(
     total = equal = size = 0
     for stream in _STREAMS:
         against = _compare(straight, run, stream)
-        is_recorded = record_at(ledger_of(straight), *_source(straight, stream, start.step)) is not None
+        place = place_before(ledger_of(straight), start.step + 1, stream)
+        is_recorded = place[0] == "before" or record_at(ledger_of(straight), *place) is not None
         if is_recorded and (against.left is None) != (against.right is None):
             problems.append(f"stream {stream} was not seen on both sides at the resume of {name}/{number}")
         elif against.left is not None and not against.is_equal and stream != "rng":
@@ -71,7 +79,7 @@ def compare_restored(
                     right=str(against.right),
                 )
             )
-        own = _own(earlier, run, stream, against)
+        own = _own(earlier, run, stream, against, is_moved=place[0] == "before")
         if own.left is None or own.right is None:
             continue
         total += own.num_tensors
@@ -91,10 +99,16 @@ def compare_restored(
     return restored, differences, problems, Compared(tensors=total, bytes=size)
 
 
-def _own(earlier: Sequence[RunEvidence], run: RunEvidence, stream: str, against: _Stream) -> _Stream:
-    """The same against the newest earlier run that has that state; `against` the straight run if none has."""
+def _own(earlier: Sequence[RunEvidence], run: RunEvidence, stream: str, against: _Stream, *, is_moved: bool) -> _Stream:
+    """The same against the newest earlier run that has that state; `against` the straight run if none has.
+
+    Where the state moved after the step, a run that was killed before it did does not have it.
+    """
+    step = ledger_of(run).start.step
     for one in reversed(earlier):
-        if one.ledger is not None and _root(one, stream, ledger_of(run).start.step) is not None:
+        if one.ledger is None or _root(one, stream, step) is None:
+            continue
+        if not is_moved or place_before(one.ledger, step + 1, stream)[0] == "before":
             return _compare(one, run, stream)
     return against
 
@@ -109,17 +123,9 @@ def _compare(left: RunEvidence, run: RunEvidence, stream: str) -> _Stream:
     return _Stream(left=one, right=str(two), num_tensors=num if wrong is not None else max(count, 1), wrong=wrong)
 
 
-def _source(run: RunEvidence, stream: str, step: int) -> Source:
-    """The record with a stream as it was after a step: generators are in the next one, frozen weights at the start."""
-    if stream == "rng":
-        return "step", step + 1
-    start = ledger_of(run).start.step
-    return ("start", start) if stream == "frozen" or step == start else ("step", step)
-
-
 def _root(run: RunEvidence, stream: str, step: int) -> str | None:
-    record = record_at(ledger_of(run), *_source(run, stream, step))
-    root = record.streams.get(stream) if record is not None else None
+    ledger = ledger_of(run)
+    root = streams_at(ledger, *place_before(ledger, step + 1, stream)).get(stream)
     return None if root is None else str(root)
 
 
@@ -131,7 +137,7 @@ def _wrong(left: RunEvidence, run: RunEvidence, stream: str) -> tuple[tuple[str,
     """
     step = ledger_of(run).start.step
     try:
-        one = state_tensors(left, *_source(left, stream, step), stream)
+        one = state_tensors(left, *place_before(ledger_of(left), step + 1, stream), stream)
         two = state_tensors(run, "start", step, stream)
     except EvidenceError:
         return None, 0

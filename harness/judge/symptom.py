@@ -119,14 +119,14 @@ def rng_sentences(symptom: Symptom) -> tuple[str, ...]:
     return (f"it equals the straight run's state before step {step}{anew}",)
 
 
-def entry_at(symptom: Symptom) -> tuple[str, tuple[int, ...]] | None:
-    """The dtype and shape of the live tensor at the first difference."""
+def entry_at(symptom: Symptom, stream: str, tensor: str) -> tuple[str, tuple[int, ...]] | None:
+    """The dtype and shape of a live tensor after the resume."""
     start = ledger_of(symptom.right).start
     try:
-        tensors = state_tensors(symptom.right, "start", start.step, symptom.first.stream)
+        tensors = state_tensors(symptom.right, "start", start.step, stream)
     except EvidenceError:
         return None
-    entry = (tensors or {}).get(symptom.place.tensor or "")
+    entry = (tensors or {}).get(tensor)
     return None if entry is None else (entry.dtype, entry.shape)
 
 

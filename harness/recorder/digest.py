@@ -23,6 +23,7 @@ MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 SHIFTS = (30, 27, 31)
 CHUNK_WORDS_CPU = 1 << 16  # two 64-bit scratch arrays of it stay in a core's cache
 CHUNK_WORDS_DEVICE = 1 << 21
+FINGERPRINT_COLUMNS = 4093  # a prime, so that rows of a matrix that change places do not cancel out
 _JOINABLE = "float16 bfloat16 float32 float64 complex64 complex128 int8 uint8 int16 int32 int64 bool"
 JOINABLE = frozenset(getattr(torch, name) for name in _JOINABLE.split())
 
@@ -97,6 +98,21 @@ def is_supported(tensor: torch.Tensor) -> bool:
     # A subclass that holds other tensors (DTensor, torchao's) has no bytes of its own
     is_fake = any(base.__name__ == "FakeTensor" for base in type(tensor).__mro__)
     return not is_fake and not hasattr(type(tensor), "__tensor_flatten__")
+
+
+def fingerprint(tensor: torch.Tensor) -> int | None:
+    """Return a number that changes with a CPU tensor's bits, many times faster than its digest; None elsewhere.
+
+    It holds within one process only. Sums of columns miss nothing but changes that cancel out in each of them.
+    """
+    if tensor.device.type != "cpu" or numpy is None:
+        return None
+    with torch.inference_mode(), torch._C.DisableTorchFunction():
+        octets = _flat_bytes(tensor.detach().resolve_conj().resolve_neg()).numpy()
+    row = 8 * FINGERPRINT_COLUMNS
+    whole = len(octets) // row * row
+    sums = octets[:whole].view(numpy.uint64).reshape(-1, FINGERPRINT_COLUMNS).sum(axis=0).tobytes() if whole else b""
+    return hash(sums + octets[whole:].tobytes())
 
 
 def launch(items: dict[str, Value]) -> Pending:

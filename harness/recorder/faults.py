@@ -137,14 +137,15 @@ def _fill(folder: Path, content: bytes) -> None:
 
 
 def flip_bit(torch: Any, tensor: Any, is_moment: bool) -> None:
-    """Flip one bit of a tensor in place: of a moment the highest mantissa bit of its first non-zero element, else the
-    lowest bit of its first element.
+    """Flip one bit of a tensor in place: of a moment the highest mantissa bit of its largest element, so that no sum
+    rounds it away; else the lowest bit of the first element.
     """
     with torch.no_grad():
         words = tensor.detach().view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize])
         position, mask = (0,) * tensor.dim(), 1
         if is_moment:
-            position = tuple((tensor.detach() != 0).nonzero()[0].tolist())
+            size = tensor.detach().abs().nan_to_num(0.0, 0.0, 0.0)
+            position = tuple((size == size.max()).nonzero()[0].tolist())
             mask = 1 << (MANTISSA_BITS[str(tensor.dtype).removeprefix("torch.")] - 1)
         element = words[position]
         element.bitwise_xor_(mask)

@@ -33,9 +33,14 @@ def install(session: TrainingSession) -> None:
                 "safetensors.torch": safely(wrap_safetensors_torch),
                 "numpy.random": safely(wrap_numpy_random),
                 "multiprocessing.process": safely(wrap_processes),
+                "shutil": safely(wrap_shutil),
             }
         ),
     )
+    if "shutil" in sys.modules:
+        wrap_shutil(session, sys.modules["shutil"])
+    for name in ("rename", "replace", "link"):
+        setattr(os, name, _wrap_move(session, getattr(os, name)))
     os.register_at_fork(after_in_child=session.forked)
     os._exit = _wrap_exit(session, os._exit)  # type: ignore[assignment]  # how a forked child ends
     atexit.register(session.ended)
@@ -70,6 +75,9 @@ def wrap_torch(session: TrainingSession, torch: Any) -> None:
     torch.nn.Module.__call__ = _wrap_call(session, torch.nn.Module.__call__, compiling)
     torch.autograd.backward = _wrap_backward(session, torch.autograd.backward, compiling)
     _hide_from_dynamo(torch, torch.nn.Module.__call__, torch.autograd.backward)
+    registration = torch.nn.modules.module
+    registration.register_module_parameter_registration_hook(lambda module, *_: session.module_built(module, None))
+    registration.register_module_module_registration_hook(lambda module, _, child: session.module_built(module, child))
     _wrap_optimizers(session, torch)
     _wrap_states(session, torch)
     _wrap_functional(session, torch, compiling)
@@ -127,6 +135,23 @@ def wrap_safetensors_torch(session: TrainingSession, module: Any) -> None:
     """Wrap the write and the read of whole safetensors files."""
     module.save_file = _wrap_save(session, module.save_file, 1, "filename", module.save)
     module.load_file = _wrap_restore(session, module.load_file, "safetensors.torch.load_file")
+
+
+def wrap_shutil(session: TrainingSession, module: Any) -> None:
+    """Note copies of files; what shutil moves is renamed or copied."""
+    module.copyfile = _wrap_move(session, module.copyfile)
+
+
+def _wrap_move(session: TrainingSession, original: Callable) -> Callable:
+    @functools.wraps(original)
+    def move(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if session.is_active and not session.is_busy:
+            named = {**dict(zip(("src", "dst"), args, strict=False)), **kwargs}
+            session.moved(named["src"], named["dst"])
+        return result
+
+    return move
 
 
 def _wrap_call(session: TrainingSession, original: Callable, compiling: Callable[[], bool]) -> Callable:
@@ -208,7 +233,7 @@ def _wrap_optimizers(session: TrainingSession, torch: Any) -> None:
 
     def made(which: Any) -> None:
         session.collect.add_optimizer(which)
-        session.event("optimizer", {"class": type(which).__name__, "groups": len(which.param_groups)})
+        session.optimizer_made(which)
 
     optimizer.Optimizer.__init__ = _after_init(optimizer.Optimizer.__init__, made, session)
     lr_scheduler.LRScheduler.__init__ = _after_init(
@@ -282,7 +307,7 @@ def _wrap_load_state(session: TrainingSession, original: Callable, what: str) ->
             return result
         finally:
             session.is_loading = False
-            session.state_loaded(what, type(self).__name__, is_ok)
+            session.state_loaded(what, self, is_ok)
 
     return load_state_dict
 

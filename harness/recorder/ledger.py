@@ -133,13 +133,24 @@ class RunFolder:
 
     def sidecar(self, step: int, at: str, stream: str, entries: dict) -> None:
         """Write a stream's tensors to the sidecar; beyond its limit only those of the start and the end."""
-        if self.tensors.num_bytes >= SIDECAR_LIMIT_BYTES and at == "step":
+        if self.tensors.num_bytes >= SIDECAR_LIMIT_BYTES and at in ("step", "before"):
             if not self.is_sidecar_full:
                 self.is_sidecar_full = True
                 self.event("sidecar_full", step=step)
             return
         tensors = {name: [e.dtype, list(e.shape), e.digest] for name, e in entries.items()}
         self.tensors.append(canonical({"step": step, "at": at, "stream": stream, "tensors": tensors}))
+
+    def place(self, path: Any) -> dict[str, str | None]:
+        """Return which file a path names: `path` as `relative` gives it, and `file`, which renaming leaves as it is."""
+        if not isinstance(path, str | bytes | os.PathLike):
+            return {"path": None}
+        name = os.fsdecode(path)
+        place: dict[str, str | None] = {"path": self.relative(name)}
+        if os.path.isfile(name):
+            found = os.stat(name)
+            place["file"] = hashlib.sha256(f"{found.st_size}:{found.st_mtime_ns}".encode()).hexdigest()[:16]
+        return place
 
     def relative(self, path: str) -> str:
         """Return a path below the output folder relative to it, any other one absolute."""

@@ -7,7 +7,8 @@ from typing import Any
 from _harness_recorder import digest, streams
 from _harness_recorder.ledger import RunFolder, canonical
 
-STEADY_WORDS = 1 << 16  # buffers from this size on are hashed again only when torch's version counter moved
+STEADY_WORDS = 1 << 16  # buffers from this size on are hashed again only when they moved
+MOVING = ("param", "optim", "buffer", "frozen")
 
 
 class Records:
@@ -16,9 +17,12 @@ class Records:
     def __init__(self, run: RunFolder, torch: Any) -> None:
         self.run, self.torch = run, torch
         self._steady: dict[str, tuple[tuple, digest.Entry]] = {}
+        self.known: dict[str, dict[str, digest.Entry]] = {}  # each stream of the state as it was last hashed
+        self._marks: dict[str, list] = {}  # what would be another had it moved since
+        self._start: tuple[int, dict, dict] | None = None  # not written yet: something may still be loaded
 
     def whole(self, kind: str, step: int, collect: streams.Collector, **extra: Any) -> None:
-        """Write the complete state of the process, frozen weights included: a `start` or an `end` record."""
+        """Write the complete state of the process, frozen weights included: an `end`, or a `start` when it is sure."""
         items = {
             "rng": collect.rng(),
             "lr": collect.lr(),
@@ -28,25 +32,92 @@ class Records:
             "frozen": collect.frozen(),
         }
         entries = {stream: digest.launch(named).result() for stream, named in items.items()}
+        for stream in MOVING:
+            self.known[stream] = entries[stream]
+            self._mark(stream, items[stream])
+        if kind == "start":
+            self._start = (step, entries, extra)
+        else:
+            self.write_start()
+            self._write_whole(kind, step, entries, extra)
+
+    @property
+    def is_start_written(self) -> bool:
+        return self._start is None
+
+    def write_start(self) -> None:
+        """Write the start, if it is not written yet."""
+        if self._start is not None:
+            start, self._start = self._start, None
+            self._write_whole("start", *start)
+
+    def drop_start(self) -> None:
+        """Forget a start that was none: the process loads something before it trains."""
+        self._start = None
+
+    def _write_whole(self, kind: str, step: int, entries: dict[str, dict[str, digest.Entry]], extra: dict) -> None:
         roots = self._write_sidecar(step, kind, entries)
         counts = {stream: len(named) for stream, named in entries.items()}
         self.run.ledger.add({"kind": kind, "step": step, "streams": roots, "counts": counts, **extra})
 
+    def _mark(self, stream: str, items: streams.Items) -> bool:
+        """Say whether a stream may have moved since it was marked, and mark it as it is now.
+
+        Parameters are looked at by their content: `p.data.clamp_()` moves no version counter of `p`.
+        """
+        marks = [
+            (name, value)
+            if isinstance(value, bytes)
+            else (name, _key(value), _content(value) if stream == "param" or value.is_inference() else None)
+            for name, value in items.items()
+        ]
+        is_other, self._marks[stream] = marks != self._marks.get(stream), marks
+        return is_other
+
+    def before_forward(self, collect: streams.Collector, is_thorough: bool) -> dict[str, digest.Pending]:
+        """Start hashing what may have moved since the last update.
+
+        Args:
+            collect: knows what there is.
+            is_thorough: whether everything is hashed: a checkpoint was written, so a resume may begin here.
+        """
+        items = {
+            "param": collect.params(),
+            "optim": collect.optim(),
+            "buffer": collect.buffer_tensors(),
+            "frozen": collect.frozen(),
+        }
+        return {s: digest.launch(named) for s, named in items.items() if self._mark(s, named) or is_thorough}
+
+    def moved_roots(self, collect: streams.Collector) -> dict[str, str]:
+        """Return the roots of parameters and optimizer state where these moved since the last record, else nothing."""
+        moved = {}
+        for stream, items in (("param", collect.params()), ("optim", collect.optim())):
+            marks = self._marks[stream]
+            entries = digest.launch(items).result() if self._mark(stream, items) else self.known[stream]
+            self._marks[stream] = marks
+            moved[stream] = entries
+        if not any(_has_moved(self.known[stream], entries) for stream, entries in moved.items()):
+            return {}
+        return {stream: digest.root(entries) for stream, entries in moved.items()}
+
     def after_update(self, collect: streams.Collector) -> dict:
         """Start hashing what an update leaves behind, and note the learning rates that it applied."""
-        buffers = collect.buffer_tensors()
+        buffers, params, optim = collect.buffer_tensors(), collect.params(), collect.optim()
+        for stream, items in (("buffer", buffers), ("param", params), ("optim", optim)):
+            self._mark(stream, items)
         steady = {}
         for name, tensor in list(buffers.items()):
             if tensor.numel() * tensor.element_size() >= 4 * STEADY_WORDS and not tensor.is_inference():
-                key = (tensor.data_ptr(), tensor._version, tuple(tensor.shape), tensor.stride(), tensor.dtype)
+                key = (*_key(tensor), digest.fingerprint(tensor))
                 known = self._steady.get(name)
                 if known is None or known[0] != key:
                     known = self._steady[name] = (key, digest.launch({name: tensor}).result()[name])
                 steady[name] = known[1]
                 del buffers[name]
         return {
-            "optim": digest.launch(collect.optim()),
-            "param": digest.launch(collect.params()),
+            "optim": digest.launch(optim),
+            "param": digest.launch(params),
             "buffer": digest.launch(buffers),
             "lr": digest.launch(collect.lr()),
             "rates": collect.rates(),
@@ -62,6 +133,7 @@ class Records:
             after: what `after_update` returned.
             lap: seconds since the previous record, and how many of them were the recorder's.
         """
+        self.write_start()
         entries: dict[str, dict[str, digest.Entry]] = {"data": {}, "grad": {}, "loss": {}}
         for micro, pending in step.data:
             entries["data"] |= {f"{micro}.{name}": entry for name, entry in pending.result().items()}
@@ -74,7 +146,13 @@ class Records:
             entries["rng"] = step.rng.result()
         entries |= {stream: after[stream].result() for stream in ("lr", "optim", "param", "buffer")}
         entries["buffer"] |= after["steady"]
+        moved = {stream: pending.result() for stream, pending in step.before.items()}
+        self.known, known = self.known | moved, self.known
+        moved = {stream: named for stream, named in moved.items() if _has_moved(known[stream], named)}
+        before = self._write_sidecar(number, "before", moved)
+        self.known |= {stream: entries[stream] for stream in ("param", "optim", "buffer")}
         roots = self._write_sidecar(number, "step", entries)
+        within = {str(micro): digest.root(pending.result()) for micro, pending in step.rng_within}
         values = [float(loss) for _, loss in step.losses if loss.numel() == 1]
         self.run.ledger.add(
             {
@@ -85,12 +163,15 @@ class Records:
                 "loss": [value.hex() for value in values],
                 "lr": [rate.hex() for rate in after["rates"]],
                 "streams": roots,
+                **({"before": before} if before else {}),
+                **({"rng_within": within} if within else {}),
             }
         )
         self._write_progress(number, values, after["rates"], lap)
 
     def evaluation(self, step: int, evals: list[tuple[Any, Any]]) -> None:
         """Write the evaluation forwards that ran after `step`: what they were given, and the losses they returned."""
+        self.write_start()
         entries: dict[str, digest.Entry] = {}
         for number, (pending, _) in enumerate(evals, 1):
             entries |= {f"{number}.{name}": entry for name, entry in pending.result().items()}
@@ -118,6 +199,22 @@ class Records:
                 }
             )
         )
+
+
+def _has_moved(known: dict[str, digest.Entry], entries: dict[str, digest.Entry]) -> bool:
+    """Say whether a tensor is another one than it was; one that was not known yet has not moved."""
+    return any(entries.get(name) != entry for name, entry in known.items())
+
+
+def _key(tensor: Any) -> tuple:
+    version = None if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), version, tuple(tensor.shape), tensor.stride(), tensor.dtype
+
+
+def _content(tensor: Any) -> Any:
+    """Return what tells whether a tensor's bits moved; on a device nothing does but its digest."""
+    found = digest.fingerprint(tensor)
+    return object() if found is None else found
 
 
 def _rss_bytes() -> int:

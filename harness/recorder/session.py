@@ -50,6 +50,8 @@ class Session:
         self.last_record_at = self.entered_at = time.perf_counter()
         self.reported_not_seen: set[str] = set()
         self.is_child = _is_helper_process()
+        self.read: list[dict] = []  # the files that were read before the training started
+        self.is_saved = False  # since the last training forward
 
     # --- life cycle -------------------------------------------------------------------------------------------------
 
@@ -80,13 +82,37 @@ class Session:
     @guarded
     def restored(self, function: str, source: Any, is_ok: bool) -> None:
         """Note the read of a checkpoint or of weights from a file."""
-        path = self.run.relative(os.fsdecode(source)) if isinstance(source, str | bytes | os.PathLike) else None
-        self.run.event("restore", function=function, path=path, ok=is_ok)
+        place = self.run.place(source)
+        self.run.event("restore", function=function, ok=is_ok, **place)
+        if is_ok and not (self.is_started and self.records.is_start_written):
+            self.read.append(place)
 
     @guarded
-    def state_loaded(self, what: str, owner: str, is_ok: bool) -> None:
+    def moved(self, source: Any, target: Any) -> None:
+        """Note that a file or folder below the output has another name now, or is there twice."""
+        if isinstance(source, str | bytes | os.PathLike) and isinstance(target, str | bytes | os.PathLike):
+            place = self.run.place(target)
+            if not os.path.isabs(str(place["path"])):
+                self.run.event("move", source=self.run.relative(os.fsdecode(source)), **place)
+
+    @guarded
+    def optimizer_made(self, optimizer: Any) -> None:
+        """Note a new optimizer; a forward before it and without a backward was a trial."""
+        self._not_started_yet()
+        self.run.event("optimizer", groups=len(optimizer.param_groups), **{"class": type(optimizer).__name__})
+
+    @guarded
+    def module_built(self, module: Any, child: Any) -> None:
+        """Note a module that got a parameter or a child."""
+        self.collect.add_built(module, child)
+
+    @guarded
+    def state_loaded(self, what: str, owner: Any, is_ok: bool) -> None:
         """Note a `load_state_dict`; parameters may be other objects now."""
-        self.run.event("load_state", what=what, ok=is_ok, **{"class": owner})
+        self.run.event("load_state", what=what, ok=is_ok, **{"class": type(owner).__name__})
+        if is_ok and (what == "optimizer" or (what == "module" and self.collect.holds(owner))):
+            self._not_started_yet()
+        self.is_saved = True
         if what == "module" and self.is_started:
             self.collect.refresh()
 
@@ -127,6 +153,7 @@ class Session:
                 return
             self._claim("other")
         if self.is_started and reason is None:
+            self._close_round()
             self._flush_evals()
             self.records.whole("end", self.completed, self.collect)
         self.run.event("exit")
@@ -153,18 +180,19 @@ class Session:
         self._claim()
         if self.run.num_ranks > 1:
             self._say_how_distributed(module)
-        if module is not None:
-            self.collect.add_module(module)
+        self.collect.add_first(module)
         param = self.digest.root(self.digest.launch(self.collect.params()).result())
         optim = self.digest.root(self.digest.launch(self.collect.optim()).result())
-        states = numbering.earlier_states(self.run.path, self.run.number)
-        self.completed, source = numbering.find_step(states, param, optim, self.collect.optimizer_step())
+        earlier, counter = self._earlier(), self.collect.optimizer_step()
+        self.completed, source = earlier.find(param, optim, self._steps_read(earlier), counter)
         for fault in self.faults:
             if fault["kind"] == "flip_optim":
-                self._flip(fault, is_moment=True)
+                moments = self.collect.moments()
+                self._flip(fault, moments, numbering.moved_names(earlier, self.completed, "optim"))
         self._report_not_seen()
-        self.records.whole("start", self.completed, self.collect, schema=1, step_source=source)
-        self.is_started = True
+        extra = {"schema": 1, "step_source": source, "optimizer_step": counter}
+        self.records.whole("start", self.completed, self.collect, **extra)
+        self.is_started, self.is_saved = True, False
         self.last_record_at = time.perf_counter()
 
     def _say_how_distributed(self, module: Any) -> None:
@@ -173,6 +201,19 @@ class Session:
         parameters = [] if module is None else module.parameters()
         is_sharded = any(hasattr(p, "_local_tensor") for p in parameters) or "FullyShardedDataParallel" in names
         self.run.event("ranks", is_replicated="DistributedDataParallel" in names, is_sharded=is_sharded)
+
+    def _earlier(self) -> numbering.Earlier:
+        return numbering.Earlier(self.run.path, self.run.number)
+
+    def _steps_read(self, earlier: numbering.Earlier) -> list[int]:
+        """Return after which steps the files were written that this process has read so far."""
+        return [step for place in self.read if (step := earlier.step_of(place)) is not None]
+
+    def _not_started_yet(self) -> None:
+        """Take back a start: a forward that a load follows before any backward was no training (a trial of shapes)."""
+
+    def _close_round(self) -> None:
+        """Close a step that waits for further optimizers: there will be none."""
 
     def _flush_evals(self) -> None:
         if self.is_started and self.evals:
@@ -188,14 +229,14 @@ class Session:
     def _faults(self, kind: str, step: int) -> list[dict]:
         return [fault for fault in self.faults if fault["kind"] == kind and fault["step"] == step]
 
-    def _flip(self, fault: dict, is_moment: bool) -> None:
-        tensors = self.collect.moments() if is_moment else {}
-        is_moment = bool(tensors)
-        tensors = tensors or self.collect.params()
+    def _flip(self, fault: dict, moments: dict, moved: set[str]) -> None:
+        """Flip a bit of a moment, or of a parameter where there is none; rather of one of those that moved."""
+        tensors = moments or self.collect.params()
         if not tensors:
-            raise ValueError("no tensor to flip a bit in")
-        name = min(tensors)
-        fault_points.flip_bit(self.torch, tensors[name], is_moment)
+            self.run.event("not_flipped", reason="there is no parameter and no optimizer state to change a bit in")
+            return
+        name = min(tensors.keys() & moved or tensors)
+        fault_points.flip_bit(self.torch, tensors[name], is_moment=bool(moments))
         self.run.event("fault", fault=fault, waiting=False, tensor=name)
 
     # --- writes -----------------------------------------------------------------------------------------------------
@@ -224,19 +265,32 @@ class Session:
     def _before_write(self, target: fault_points.Target) -> dict | None:
         if not hasattr(self, "torch"):
             return None
+        self._close_round()
         self._flush_evals()
-        self.run.event("save_begin", path=self.run.relative(target.path), step=self.completed)
+        if self.is_started:
+            self.records.write_start()
+        streams = self.records.moved_roots(self.collect) if self.is_started else {}
+        extra = {"streams": streams} if streams else {}
+        self.run.event("save_begin", path=self.run.relative(target.path), step=self._step_saved(), **extra)
         for fault in self._due("before_write"):
             fault_points.die(fault, self.run.event)
         return next(iter(self._due("in_write")), None)
 
     @guarded
     def _after_write(self, target: fault_points.Target, seconds: float) -> None:
-        self.run.event("save_end", path=self.run.relative(target.path), step=self.completed, seconds=round(seconds, 6))
+        place = self.run.place(target.path)
+        self.run.event("save_end", step=self._step_saved(), seconds=round(seconds, 6), **place)
+        self.is_saved = True
         for fault in self._due("after_write"):
             if target.file is not None:
                 target.file.flush()
             fault_points.die(fault, self.run.event)
+
+    def _step_saved(self) -> int:
+        """Return the step that a checkpoint is of; one that is written before the training is of what was read."""
+        if self.is_started:
+            return self.completed
+        return next(reversed(self._steps_read(self._earlier())), 0)
 
     def _due(self, kind: str) -> list[dict]:
         if not self.is_started:

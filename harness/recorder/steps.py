@@ -1,7 +1,8 @@
 """The state machine of a recording: forwards, backwards and optimizer calls in, step records out.
 
-A step opens at the first training forward after the previous one and closes when every optimizer in use has stepped.
-With several optimizers it closes when each has stepped once (a *round*); one that another one overtakes is idle.
+A step opens at the first training forward after the previous one and closes when every optimizer has stepped. With
+several optimizers a step is a *round* of distinct ones: it is over when all have stepped, when one of them steps again,
+or when a checkpoint is written. Nothing of it depends on what was before, so a resumed process counts the same.
 """
 
 import time
@@ -19,6 +20,8 @@ class OpenStep:
 
     def __init__(self) -> None:
         self.rng: Any = None
+        self.before: dict[str, Any] = {}  # digests of what moved since the step before
+        self.rng_within: list[tuple[int, Any]] = []  # after a checkpoint in the middle: a resume may begin there
         self.data: list[tuple[int, Any]] = []
         self.losses: list[tuple[int, Any]] = []
         self.grads: list[tuple[int, Any]] = []
@@ -30,13 +33,23 @@ class OpenStep:
     def split(self, at: int) -> "OpenStep":
         """Move what came after micro-batch `at` to a new step and return it."""
         later = OpenStep()
-        for field in ("data", "losses", "grads"):
+        for field in ("rng_within", "data", "losses", "grads"):
             entries = getattr(self, field)
             setattr(later, field, [(micro - at, value) for micro, value in entries if micro > at])
             setattr(self, field, [(micro, value) for micro, value in entries if micro <= at])
         later.num_micro_batches, self.num_micro_batches = self.num_micro_batches - at, at
         later.has_grads = self.has_grads
         return later
+
+
+class OpenRound:
+    """A round that may be over already: what the next step begins with if it is."""
+
+    def __init__(self, num_micro_batches: int, after: dict) -> None:
+        self.num_micro_batches, self.after = num_micro_batches, after
+        self.rng: Any = None
+        self.before: dict[str, Any] = {}
+        self.evals: list = []
 
 
 class TrainingSession(Session):
@@ -47,12 +60,16 @@ class TrainingSession(Session):
         self.depth = 0  # inside the outermost module's call
         self.is_in_backward = False
         self.step: OpenStep | None = None
-        self.held: list | None = None  # a round that may already be over: micro-batches, digests after, rng of the next
+        self.round: OpenRound | None = None
         self.stepped: list = []
-        self.idle: list = []
+        self.missing: set[int] = set()  # ids of the optimizers that the round waits for
         self.nested_steps = 0
+        self.is_preparing = False  # an optimizer's step that only makes its state
         self.num_updates = 0  # since a gradient scaler was asked to step
         self.has_closure = False
+        self.is_saved_within = False  # in the middle of the step
+        self.is_updated = False  # in the middle of a backward
+        self.is_checked = False  # whether the optimizers have the parameters that get gradients
 
     # --- forwards and backwards -------------------------------------------------------------------------------------
 
@@ -88,6 +105,10 @@ class TrainingSession(Session):
         step = self.step
         micro = step.num_micro_batches + 1
         step.num_forwards += 1
+        if self.is_saved and micro > 1 and self.round is None:
+            step.rng_within.append((micro - 1, self.digest.launch(self.collect.rng())))
+            self.is_saved = False
+            self.is_saved_within = True
         again = "" if step.num_forwards == 1 else f"+{step.num_forwards}."
         items = self.collect.inputs(args, kwargs)
         step.data.append((micro, self.digest.launch({f"{again}{name}": value for name, value in items.items()})))
@@ -125,6 +146,7 @@ class TrainingSession(Session):
         """Keep the value handed to backward; it is read only when the step is over."""
         if not self._open(None):
             return
+        self.records.write_start()
         for tensor in tensors if isinstance(tensors, list | tuple) else [tensors]:
             if isinstance(tensor, self.torch.Tensor) and self.digest.is_supported(tensor):
                 with self.torch.no_grad():
@@ -138,9 +160,16 @@ class TrainingSession(Session):
         self.step.num_micro_batches += 1
         self.step.num_forwards = 0
         self.step.has_grads = False
-        for fault in self._faults("micro_batch", self.completed + 1):
-            if fault["micro_batch"] == self.step.num_micro_batches:
-                fault_points.die(fault, self.run.event)
+        micro = self.step.num_micro_batches
+        points = [(self.completed + 1, micro)]
+        if self.round is not None:
+            points.append((self.completed + 2, micro - self.round.num_micro_batches))
+        for step, number in points:
+            for fault in self._faults("micro_batch", step):
+                if fault["micro_batch"] == number:
+                    fault_points.die(fault, self.run.event)
+        if self.is_updated:
+            self._update_over()
 
     def _open(self, module: Any) -> bool:
         """Make sure that a step is open, and that the process has started and knows the module."""
@@ -149,20 +178,35 @@ class TrainingSession(Session):
                 self.is_active = False
                 return False
             self._start(module)
-        elif module is not None and all(module is not known for known in self.collect.modules):
+        elif module is not None and not self.collect.is_known(module):
             self.collect.add_module(module)
         if self.step is None:
             self._flush_evals()
             for fault in self._faults("before_step", self.completed + 1):
+                self.records.write_start()
                 fault_points.die(fault, self.run.event)
             self.step = OpenStep()
-            self.step.rng = self.digest.launch(self.collect.rng())
-        elif self.held is not None and self.held[-1] is None:
-            self.held[-1] = self.digest.launch(self.collect.rng())
+            self._begin(self.step)
+        elif self.round is not None and self.round.rng is None:
+            self._begin(self.round)
+            self.round.evals, self.evals = self.evals, []
         return True
 
     def _is_loader_worker(self) -> bool:
         return self.torch.utils.data.get_worker_info() is not None
+
+    def _not_started_yet(self) -> None:
+        if self.is_started and not self.records.is_start_written:
+            self.records.drop_start()
+            self.is_started, self.step, self.completed = False, None, 0
+            self.collect.modules = []
+            self.collect.refresh()
+
+    def _begin(self, step: OpenStep | OpenRound) -> None:
+        """Take what a step begins with: the generators, and what moved since the step before."""
+        step.rng = self.digest.launch(self.collect.rng())
+        step.before = self.records.before_forward(self.collect, self.is_saved or self.is_saved_within)
+        self.is_saved = self.is_saved_within = False
 
     # --- optimizers -------------------------------------------------------------------------------------------------
 
@@ -172,20 +216,27 @@ class TrainingSession(Session):
         self.num_updates += 1
         self.nested_steps += 1
         if self.nested_steps > 1:
+            self.collect.add_inner(optimizer)
             return
         self.collect.add_optimizer(optimizer)
-        if self.held is not None and any(optimizer is known for known in self.stepped):
-            self._split()
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         self.has_closure = callable(closure)
+        self.is_preparing = not self.is_started and not self.has_closure and not _has_gradient(optimizer)
+        if self.is_preparing:
+            return
+        self._close_round_of(optimizer)
         if not self.has_closure and self._open(None):
+            self.records.write_start()
             self._take_grads(optimizer, getattr(optimizer, "grad_scale", None))
+            if not self.is_checked and (names := self.collect.without_optimizer(optimizer)):
+                self.is_checked = True
+                self.run.event("without_optimizer", names=names[:100], step=self.completed + 1)
 
     @guarded
     def after_optimizer(self, optimizer: Any) -> None:
         """Close the step, or the optimizer's part of it."""
         self.nested_steps = max(0, self.nested_steps - 1)
-        if self.nested_steps or not self._open(None):
+        if self.nested_steps or self.is_preparing or not self._open(None):
             return
         if self.has_closure:
             self._take_grads(optimizer, None)
@@ -202,6 +253,7 @@ class TrainingSession(Session):
     @guarded
     def scaler_skipped(self, optimizer: Any) -> None:
         """Close a step whose update a gradient scaler left out; its gradients are unscaled by now."""
+        self._close_round_of(optimizer)
         if self._open(None):
             self._take_grads(optimizer, None)
             self._optimizer_done(optimizer, is_skipped=True)
@@ -215,36 +267,60 @@ class TrainingSession(Session):
 
     def _optimizer_done(self, optimizer: Any, is_skipped: bool) -> None:
         self.collect.hold(optimizer)
+        if not self.stepped:
+            self.missing = {id(other) for other in self.collect.awaited()}
         self.stepped.append(optimizer)
-        self.idle = [other for other in self.idle if other is not optimizer]
+        self.missing.discard(id(optimizer))
         self.step.is_skipped = self.step.is_skipped and is_skipped
         for fault in self._faults("flip_param", self.completed + 1):
-            self._flip(fault, is_moment=False)
+            params = self.digest.launch(self.collect.params()).result()
+            self._flip(fault, {}, {name for name in params if params[name] != self.records.known["param"].get(name)})
             self.faults.remove(fault)
-        done = [*self.stepped, *self.idle]
-        if all(any(other is known for known in done) for _, other in self.collect.live_optimizers()):
-            self._close(self._after())
+        if self.is_in_backward:  # one optimizer for each parameter: the update is over when the backward is
+            self.is_updated = True
         else:
-            self.held = [self.step.num_micro_batches, self._after(), None]
+            self._update_over()
 
-    def _split(self) -> None:
-        """An optimizer steps again before the others did: its round was over, and the others are idle."""
-        assert self.held is not None
-        at, after, rng = self.held
-        done = list(self.stepped)
-        self.idle = [o for _, o in self.collect.live_optimizers() if all(o is not known for known in done)]
-        later = self.step.split(at)
-        self._close(after)
-        later.rng = rng if rng is not None else self.digest.launch(self.collect.rng())
-        self.step = later
+    def _update_over(self) -> None:
+        """Close the round, or let it wait for the optimizers that have not stepped."""
+        self.is_updated = False
+        if self.round is not None:  # it was not over: what was taken for the next step belongs to this one
+            self.evals = self.round.evals + self.evals
+            self.is_saved = self.is_saved or bool(self.round.before)
+            self.round = None
+        after = self.records.after_update(self.collect)
+        if self.missing:
+            self.round = OpenRound(self.step.num_micro_batches, after)
+        else:
+            self._close(after)
 
-    def _after(self) -> dict:
-        return self.records.after_update(self.collect)
+    def _close_round_of(self, optimizer: Any) -> None:
+        """Close the open round if this optimizer has stepped in it."""
+        if any(optimizer is known for known in self.stepped):
+            self._close_round()
+
+    def _close_round(self) -> None:
+        """Close a round that waits for further optimizers; what came after its last update is the next step's."""
+        if self.round is None:
+            return
+        over = self.round
+        later = self.step.split(over.num_micro_batches)
+        between, self.evals = (over.evals, self.evals) if over.rng is not None else ([], self.evals)
+        self._close(over.after)
+        if over.rng is None:
+            return
+        self.evals, later_evals = between, self.evals
+        self._flush_evals()
+        self.evals = later_evals
+        for fault in self._faults("before_step", self.completed + 1):
+            fault_points.die(fault, self.run.event)
+        self.step, later.rng, later.before = later, over.rng, over.before
 
     def _close(self, after: dict) -> None:
         self.completed += 1
+        self.is_checked = True
         self._report_not_seen()
-        step, self.step, self.held, self.stepped = self.step, None, None, []
+        step, self.step, self.round, self.stepped = self.step, None, None, []
         self.records.step(self.completed, step, after, self._lap())
         for fault in (*self._faults("after_step", self.completed), *self._faults("stop", self.completed)):
             fault_points.die(fault, self.run.event)
@@ -256,3 +332,10 @@ class TrainingSession(Session):
         since, own = now - self.last_record_at, self.own_seconds + now - self.entered_at
         self.last_record_at, self.own_seconds, self.entered_at = now, 0.0, now
         return since, own
+
+
+def _has_gradient(optimizer: Any) -> bool:
+    """Say whether an update would have anything to apply."""
+    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    grads = [grad._values() if grad.is_sparse else getattr(grad, "_local_tensor", grad) for grad in grads]
+    return any(bool((grad != 0).any()) for grad in grads)

@@ -58,6 +58,8 @@ class Collector:
 
     def __init__(self) -> None:
         self.modules: list = []
+        self.built: dict[int, ReferenceType] = {}  # every module with parameters, in the order of construction
+        self.parents: dict[int, ReferenceType] = {}
         self.parameters: list[tuple[str, dict, str]] = []  # (name, the module's own dictionary, key)
         self.buffers: list[tuple[str, dict, str]] = []
         self.optimizers: list[ReferenceType] = []
@@ -65,20 +67,74 @@ class Collector:
         self.untouched: dict[str, bytes | None] = {}
         self.not_seen: set[str] = set()
         self._held: list = []
+        self._inner: set[int] = set()  # ids of held optimizers that step inside another one's step
 
     def baseline(self, name: str, state: bytes | None) -> None:
         """Remember a generator's state at its import: one that nobody seeds or draws from says nothing."""
         self.untouched.setdefault(name, state)
+
+    def add_built(self, module: torch.nn.Module, child: torch.nn.Module | None = None) -> None:
+        """Take note of a module that got a parameter or a child."""
+        known = self.built.get(id(module))
+        if known is None or known() is not module:
+            self.built.pop(id(module), None)  # another one had this id
+            self.parents.pop(id(module), None)
+            self.built[id(module)] = ref(module)
+        if child is not None:
+            self.parents[id(child)] = ref(module)
 
     def add_module(self, module: torch.nn.Module) -> None:
         """Name the tensors of an outermost module after its own names for them."""
         self.modules.append(module)
         self.refresh()
 
+    def add_first(self, module: torch.nn.Module | None) -> None:
+        """Name the tensors of the module that is called first, and of all others that an optimizer has parameters of.
+
+        Which one is called first may be another one after a resume (two networks that take turns), so with several
+        they are numbered in the order of construction.
+        """
+        if module is not None:
+            self.add_module(module)
+        known = {id(own[key]) for _, own, key in self.parameters}
+        owned = {id(p) for _, optimizer in self.live_optimizers() for g in optimizer.param_groups for p in g["params"]}
+        order = {number: place for place, number in enumerate(self.built)}
+        built = [found for known_module in list(self.built.values()) if (found := known_module()) is not None]
+        missing = owned - known
+        roots = [self._root(m) for m in built if any(id(p) in missing for p in m.parameters(recurse=False))]
+        inside = {id(m) for one in roots for m in one.modules()}
+        called = [m for m in self.modules if id(m) not in inside]
+        unique = {id(m): m for m in (*called, *roots)}
+        self.modules = sorted(unique.values(), key=lambda m: order.get(id(m), -1))
+        self.refresh()
+
+    def holds(self, module: torch.nn.Module) -> bool:
+        """Say whether a module is one of those that were called, or has one in it."""
+        inside = {id(one) for one in module.modules()}
+        return any(id(known) in inside for known in self.modules)
+
+    def is_known(self, module: torch.nn.Module) -> bool:
+        """Say whether a module that is called need not be added: it was, or it has no tensors of its own to name."""
+        if any(module is known for known in self.modules):
+            return True
+        return next(module.parameters(), None) is None and next(module.buffers(), None) is None
+
+    def _root(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Return the outermost module that a module still is a part of."""
+        for _ in range(1000):
+            known = self.parents.get(id(module))
+            parent = known() if known is not None else None
+            if parent is None or all(child is not module for child in parent.children()):
+                return module
+            module = parent
+        return module
+
     def refresh(self) -> None:
         """Walk the modules again: parameters can be replaced (a load that assigns, an adapter that is added)."""
         self.parameters, self.buffers, seen = [], [], set()
-        for number, root in enumerate(self.modules, 1):
+        with_parameters = [root for root in self.modules if next(root.parameters(), None) is not None]
+        others = [root for root in self.modules if all(root is not one for one in with_parameters)]
+        for number, root in enumerate((*with_parameters, *others), 1):
             prefix = "" if number == 1 else f"{type(root).__name__}#{number}."
             for path, module in root.named_modules():
                 for own, target in ((module._parameters, self.parameters), (module._buffers, self.buffers)):
@@ -101,6 +157,17 @@ class Collector:
         """Keep an optimizer that has stepped alive until the end of the process, when its state is read once more."""
         if all(held is not optimizer for held in self._held):
             self._held.append(optimizer)
+
+    def add_inner(self, optimizer: Any) -> None:
+        """Take note of an optimizer that another one wraps: no round of steps waits for it."""
+        self.hold(optimizer)
+        self._inner.add(id(optimizer))
+
+    def awaited(self) -> list:
+        """Return the optimizers that a round of steps waits for: none that is wrapped or that a newer one replaced."""
+        outer = [optimizer for _, optimizer in self.live_optimizers() if id(optimizer) not in self._inner]
+        owner = {id(p): optimizer for optimizer in outer for group in optimizer.param_groups for p in group["params"]}
+        return [o for o in outer if all(owner[id(p)] is o for group in o.param_groups for p in group["params"])]
 
     def live_optimizers(self) -> list[tuple[int, Any]]:
         """Return (number, optimizer), numbered in the order of construction."""
@@ -164,7 +231,7 @@ class Collector:
         _, names = self._named()
         items: Items = {}
         for number, optimizer in self.live_optimizers():
-            prefix = f"optimizer{number}/" if number else ""
+            prefix = _prefix(number)
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     state = optimizer.state.get(parameter)
@@ -172,16 +239,30 @@ class Collector:
                         self._add(items, prefix + names[id(parameter)], state)
         return items
 
-    def moments(self) -> Items:
-        """Return the floating-point tensors of the optimizers' state that hold something, but for their `step`."""
-        return {
-            name: value
-            for name, value in self.optim().items()
-            if isinstance(value, torch.Tensor)
-            and value.is_floating_point()
-            and not name.endswith(".step")
-            and bool((value != 0).any())
-        }
+    def moments(self) -> dict[str, torch.Tensor]:
+        """Return the floating-point tensors of the optimizers' state that hold something and that an update reads.
+
+        That is what is as large as the largest of its parameter's state, unless it lies in a list: of a history the
+        oldest may be dropped unread, and scalars (`step`, a step length) may be computed anew.
+        """
+        _, names = self._named()
+        moments = {}
+        for number, optimizer in self.live_optimizers():
+            for parameter, state in optimizer.state.items():
+                found = {k: v for k, v in state.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
+                largest = max((value.numel() for value in found.values()), default=0)
+                for key, value in found.items():
+                    if key != "step" and value.numel() == largest and bool((value != 0).any()):
+                        moments[f"{_prefix(number)}{names.get(id(parameter), '')}.{key}"] = value
+        return moments
+
+    def without_optimizer(self, optimizer: Any) -> list[str]:
+        """Return the parameters that have gradients and no optimizer, if none of this one's own has a gradient."""
+        if any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+            return []
+        owned = {id(p) for _, known in self.live_optimizers() for group in known.param_groups for p in group["params"]}
+        named = self._named()[0].items()
+        return sorted(name for name, p in named if p.grad is not None and id(p) not in owned)
 
     def optimizer_step(self) -> int:
         """Return the largest `step` in any optimizer's own state, 0 if there is none."""
@@ -270,6 +351,10 @@ class Collector:
             self._add(items, name, torch.as_tensor(value))
         elif value is not None:
             self.not_seen.add(f"{name} ({type(value).__name__})")
+
+
+def _prefix(number: int) -> str:
+    return f"optimizer{number}/" if number else ""
 
 
 def _is_numeric(value: Any) -> bool:

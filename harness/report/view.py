@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from harness.documents.manifest import Manifest
 from harness.documents.preflight import STATES
-from harness.documents.verdict import Check, CheckName, Compared, Interruption, Replay, ResumePoint, Verdict
+from harness.documents.verdict import (
+    Check,
+    CheckName,
+    Compared,
+    ControlResult,
+    Interruption,
+    Replay,
+    ResumePoint,
+    Verdict,
+)
 from harness.report.curves import Curve
 from harness.report.manifest import ManifestView
 from harness.report.review import ReviewView
@@ -335,7 +344,7 @@ class View:
         rows = [
             (
                 _PLANTED[one.name],
-                State("detected", "good") if one.detected else State("not detected", "bad"),
+                _outcome_of(one),
                 line(one.detail),
             )
             for one in self.verdict.control.controls
@@ -345,7 +354,7 @@ class View:
     @property
     def controls_warning(self) -> State | None:
         """That the controls prove nothing, or not enough."""
-        if any(not one.detected for one in self.verdict.control.controls):
+        if any(one.made and not one.detected for one in self.verdict.control.controls):
             return State("At least one planted difference was not detected: this run proves nothing.", "bad")
         if not self.verdict.control.failed_as_it_must:
             return State("Not every control was made: whether differences are detected is not known.", "unsure")
@@ -507,3 +516,9 @@ def _landed(kill: Interruption) -> State:
 def _resumed(kill: Interruption) -> str:
     after = kill.resumed_after_step
     return "not known" if after is None else f"after step {after}" if after else "from the start"
+
+
+def _outcome_of(control: ControlResult) -> State:
+    if not control.made:
+        return State("could not be made", "unsure")
+    return State("detected", "good") if control.detected else State("not detected", "bad")

@@ -42,7 +42,7 @@ def build_certificate(verdict: Verdict, manifest: Manifest, digests: Mapping[str
         **told,
         "result": RESULTS[verdict.verdict],
         "claims": _claims(verdict),
-        "controls": verdict.control.controls,
+        "controls": tuple(control for control in verdict.control.controls if control.made),
         "review": None if verdict.review is None else _review(verdict.review),
         "image": manifest.image,
         "environment": manifest.environment,

@@ -90,7 +90,7 @@ def _tests(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield f"check/{name}", "passed"
         elif check.verdict != "NOT_CHECKED" or check.required:
             yield f"check/{name}", "failed" if check.required or check.verdict == "DIVERGED" else "warned"
-    for control in verdict.control.controls:
+    for control in (one for one in verdict.control.controls if one.made):
         yield f"control/{control.name}", "passed" if control.detected else "failed"
     for row in verdict.review.checklist if verdict.review else ():
         if row.state in _REVIEW:

@@ -5,8 +5,9 @@ import pytest
 from harness.documents.run import Fault
 from harness.errors import EvidenceError
 from harness.evidence.ledger import STREAMS
-from harness.judge.diff import align, compare_files, compare_run, compare_steps, spliced, summarise
+from harness.judge.diff import compare_files, compare_run, compare_steps, spliced, summarise
 from harness.judge.locate import locate, natural_key
+from harness.judge.resume_step import align
 from tests.made.synthetic import STEPS, Quirks, resumed, straight
 
 
@@ -241,31 +242,31 @@ def test_a_generator_that_a_checkpoint_holds_counts_even_if_nothing_draws_from_i
 
 def test_the_host_finds_the_step_again_from_the_roots():
     other = resumed()
-    found = align(other.runs[:1], None, other.runs[1].ledger.start)
+    found = align(other.runs[:1], None, other.runs[1], other.runs[1].ledger.start)
     assert (found.claimed, found.source, found.found, found.agrees) == (4, "content", 4, True)
 
 
 def test_a_claim_that_the_roots_contradict_does_not_agree():
     other = resumed(quirks=Quirks(claims_step=2))
-    found = align(other.runs[:1], None, other.runs[1].ledger.start)
+    found = align(other.runs[:1], None, other.runs[1], other.runs[1].ledger.start)
     assert (found.claimed, found.found, found.agrees) == (2, 4, False)
 
 
 def test_a_claim_by_content_that_nothing_supports_does_not_agree():
     other = resumed(quirks=Quirks(forget=("moments",), source="content"))
-    assert not align(other.runs[:1], None, other.runs[1].ledger.start).agrees
+    assert not align(other.runs[:1], None, other.runs[1], other.runs[1].ledger.start).agrees
 
 
 def test_a_state_that_is_found_nowhere_leaves_the_claim_standing():
     other = resumed(quirks=Quirks(forget=("moments",)))
-    found = align(other.runs[:1], None, other.runs[1].ledger.start)
+    found = align(other.runs[:1], None, other.runs[1], other.runs[1].ledger.start)
     assert (found.source, found.found, found.agrees) == ("param", None, True)
 
 
 def test_a_step_whose_record_the_kill_tore_is_found_in_the_straight_run(left):
     other = resumed()
     early = replace(other.runs[0], ledger=replace(other.runs[0].ledger, steps=other.runs[0].ledger.steps[:3]))
-    assert align((early,), left.runs[0].ledger, other.runs[1].ledger.start).found == 4
+    assert align((early,), left.runs[0].ledger, other.runs[1], other.runs[1].ledger.start).found == 4
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,167 @@
+"""Why the state after a resume is not the one before it: what was lost, rounded, mixed up or never trained."""
+
+from __future__ import annotations
+
+from harness.documents.verdict import Cause
+from harness.errors import EvidenceError
+from harness.judge.locate import Location, ledger_of, locate, place_before, state_tensors
+from harness.judge.symptom import Symptom, came_back, entry_at, names_of, optim_sentence, restore_sentence
+
+
+def restored_cause(symptom: Symptom) -> Cause:
+    """The cause of a difference just before the first step after a resume."""
+    streams = {d.stream for d in symptom.comparison.differences if d.phase == "restore"}
+    found = _other_parameters(symptom) or _precision_lost(symptom, streams) or _mixed(symptom)
+    if found is not None:
+        return found
+    ledger, start = ledger_of(symptom.left), ledger_of(symptom.right).start
+    restored = symptom.comparison.restored
+    different = ", ".join(restored.different[:4]) if restored is not None else ""
+    what = names_of(sorted(streams))
+    evidence = [f"after the resume at step {start.step}, {what} came back different: {different}"]
+    if start.streams.get("param") == ledger.start.streams.get("param") and "param" in streams:
+        evidence.append("the parameters equal the initial ones: no weights were loaded")
+    if "optim" in streams:
+        evidence.append(optim_sentence(symptom))
+    evidence.append(restore_sentence(symptom.right))
+    moved = _frozen_moved(symptom) if streams == {"frozen"} else ()
+    kind, title, fix = _MOVED if moved else _restored_words(streams)
+    return Cause(kind=kind, title=title, evidence=(*evidence, *moved), ruled_out=came_back(symptom), fix=fix)
+
+
+_MOVED = (
+    "frozen_weights_moved",
+    "The frozen weights moved while training, and no checkpoint holds them",
+    "Save the frozen weights in the checkpoint as well, or leave them alone: merge an adapter into a copy, or put "
+    "the original weights back instead of subtracting what was added.",
+)
+
+
+def _frozen_moved(symptom: Symptom) -> tuple[str, ...]:
+    """That the frozen weights of the straight run were others at the resume than at the start, and lie in no file."""
+    ledger, step = ledger_of(symptom.left), symptom.first.step
+    phase, number = place_before(ledger, step, "frozen")
+    if phase != "before":
+        return ()
+    try:
+        tensors = state_tensors(symptom.left, phase, number, "frozen") or {}
+        first = state_tensors(symptom.left, "start", ledger.start.step, "frozen") or {}
+    except EvidenceError:
+        return ()
+    moved = {name: entry.digest for name, entry in tensors.items() if first.get(name) != entry}
+    saved = {str(t.digest) for f in symptom.straight.files if f.content is not None for t in f.content.tensors}
+    if not moved or any(digest in saved for digest in moved.values()):
+        return ()
+    said = f"in the straight run {len(moved)} of {len(tensors)} frozen tensors were others before step {number} than "
+    return (f"{said}at the start, the first by name is {min(moved)}; no file that it wrote holds them",)
+
+
+def _other_parameters(symptom: Symptom) -> Cause | None:
+    """An optimizer that was given the parameters of another model than the one that is trained."""
+    event, straight = (
+        next((event for event in run.events if event.kind == "without_optimizer"), None)
+        for run in (symptom.right, symptom.left)
+    )
+    if event is None or straight is not None:
+        return None
+    given = event.fields.get("names")
+    names = [str(name) for name in given] if isinstance(given, list) else []
+    return Cause(
+        kind="optimizer_of_other_parameters",
+        title="The optimizer's parameters are not those that are trained",
+        evidence=(
+            f"at step {symptom.first.step} none of the optimizer's parameters had a gradient, and {len(names)} that no "
+            f"optimizer has did: {', '.join(names[:4])[:200]}",
+            restore_sentence(symptom.right),
+        ),
+        ruled_out=came_back(symptom),
+        fix="After a resume, build the optimizer from the parameters of the model that is trained, and load the "
+        "checkpoint into that model: nothing may keep an older one.",
+    )
+
+
+def _mixed(symptom: Symptom) -> Cause | None:
+    """Parameters of one step beside an optimizer state of another."""
+    start, straight = ledger_of(symptom.right).start, ledger_of(symptom.left).steps
+    steps = {}
+    for stream in ("param", "optim"):
+        found = [s.step for s in straight if s.streams.get(stream) == start.streams.get(stream)]
+        if stream not in start.streams or not found:
+            return None
+        steps[stream] = found
+    if set(steps["param"]) & set(steps["optim"]):
+        return None
+    param, optim = steps["param"][-1], steps["optim"][-1]
+    return Cause(
+        kind="checkpoints_mixed",
+        title="Parts of two checkpoints were loaded",
+        evidence=(
+            f"after the resume the parameters are those after step {param}, the optimizer's state is that after step "
+            f"{optim}",
+            restore_sentence(symptom.right),
+        ),
+        ruled_out=came_back(symptom),
+        fix="Write all parts of a checkpoint into one folder or file, rename it when it is complete, and load all of "
+        "them from the same one.",
+    )
+
+
+def _restored_words(streams: set[str]) -> tuple[str, str, str]:
+    if "frozen" in streams:
+        fix = "Make the frozen weights from the same input and seed on a resume, or save them in the checkpoint."
+        return "frozen_weights_not_restored", "The frozen weights are not the same after the resume", fix
+    if "param" in streams:
+        fix = "Save model.state_dict() and load it with strict=True after the model is built; check that names match."
+        return "weights_not_restored", "The trained weights were not restored", fix
+    if "optim" in streams:
+        fix = "Save optimizer.state_dict() in the checkpoint and load it after the optimizer is built."
+        return "optimizer_state_not_restored", "The optimizer's state was not restored", fix
+    fix = "Register them as persistent buffers, so that they are part of model.state_dict(), and load that."
+    return "buffers_not_restored", "The model's buffers were not restored", fix
+
+
+def _precision_lost(symptom: Symptom, streams: set[str]) -> Cause | None:
+    """Weights or moments that came back rounded, if a checkpoint shows that it holds fewer digits than they have."""
+    for difference in symptom.comparison.differences:
+        if difference.phase != "restore" or difference.stream not in ("param", "optim"):
+            continue
+        place = locate(difference, symptom.left, symptom.right)
+        found = _narrow_tensor(symptom, difference.stream, place)
+        if found is None:
+            continue
+        path, name, dtype, precision, live = found
+        how = f"is stored as {dtype}" if dtype != live else f"holds only values that {precision} can hold"
+        lost = (optim_sentence(symptom),) if "optim" in streams and difference.stream == "param" else ()
+        return Cause(
+            kind="checkpoint_lost_precision",
+            title="The checkpoint holds fewer digits than the training has",
+            evidence=(
+                f"{place.tensor} came back different; {place.num_different} of {place.num_tensors} tensors of "
+                f"{difference.stream} did",
+                f"in {path}, {name} {how}; the live tensor is {live}",
+                *lost,
+            ),
+            ruled_out=came_back(symptom),
+            fix="Save tensors in the dtype that they are trained in; convert copies for publishing, never the "
+            "checkpoint.",
+        )
+    return None
+
+
+def _narrow_tensor(symptom: Symptom, stream: str, place: Location) -> tuple[str, str, str, str, str] | None:
+    entry = entry_at(symptom, stream, place.tensor or "")
+    if entry is None or entry[0] not in ("float32", "float64"):
+        return None
+    for trajectory in (symptom.other, symptom.straight):
+        for file in trajectory.files:
+            for tensor in file.content.tensors if file.content is not None and file.role == "checkpoint" else ():
+                is_same = tensor.shape == entry[1] and _is_called(tensor.name, place.tensor or "")
+                if is_same and tensor.precision in ("float16", "bfloat16", "float32") and tensor.precision != entry[0]:
+                    return file.path, tensor.name, tensor.dtype, tensor.precision, entry[0]
+    return None
+
+
+def _is_called(path: str, name: str) -> bool:
+    """Whether a path in a file is that of a live parameter, or of its moment by its own key (`exp_avg`)."""
+    last = path.rpartition("/")[2]
+    return last == name or name.endswith(f".{last}") or last.endswith(f".{name}")
