@@ -60,7 +60,7 @@ def test_forgetting_the_generators_is_found_at_the_first_resumed_step_in_rng(cle
 
 def test_forgetting_the_moments_is_found_in_the_restored_state_and_the_first_resumed_step(clean, resume):
     trajectory, run = resume("forgets_moments")
-    assert (run.start()["step"], run.start()["step_source"]) == (3, "param")
+    assert (run.start()["step"], run.start()["step_source"]) == (3, "file")
     assert run.start()["counts"]["optim"] == 0 < clean[1].ledger()[-1]["counts"]["optim"]
     assert run.start()["streams"]["param"] == clean[1].steps()[3]["streams"]["param"]
     assert first_divergence(clean[1].steps(), run.steps()) == (4, "optim")
