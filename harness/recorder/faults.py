@@ -141,7 +141,8 @@ def flip_bit(torch: Any, tensor: Any, is_moment: bool) -> None:
     rounds it away; else the lowest bit of the first element.
     """
     with torch.no_grad():
-        words = tensor.detach().view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize])
+        # `data` has a version counter of its own: a graph that still waits for its backward does not see the change
+        words = tensor.data.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize])
         position, mask = (0,) * tensor.dim(), 1
         if is_moment:
             size = tensor.detach().abs().nan_to_num(0.0, 0.0, 0.0)
