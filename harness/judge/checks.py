@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.documents.run import Fault
 from harness.documents.verdict import Check, CheckName, CheckWord, Compared, Restored, ResumePoint
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
-from harness.judge.crash import Crash, resume_crash
+from harness.judge.crash import Crash, nothing_saved, resume_crash
 from harness.judge.diff import LENGTH, FileComparison, RunComparison, compare_files, compare_run
 from harness.judge.locate import Difference, ledger_of
 from harness.judge.prefix import cut_short
@@ -133,6 +133,8 @@ def judge_resume(
     resumes, alignment_problems, findings = _resumes(straight, resumed)
     found = _compare_resumed(inputs, straight, resumed, problems, rerun)
     comparisons, files, differences = found.comparisons, found.files, found.differences
+    if unsaved := nothing_saved(straight, resumed):
+        return _undecided(inputs, "resume", (unsaved, *problems), resumes=resumes)
     crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps) if straight.runs else None
     ignored, start_problems = _started_over(resumed)
     if (problems or not comparisons) and not (differences or ignored or crash):

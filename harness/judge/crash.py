@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness.documents.run import Fault
 from harness.documents.verdict import Cause
+from harness.evidence.ledger import Event
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.soundness import has_landed
 
@@ -69,6 +70,24 @@ def resume_crash(
                 unread=_unread(run),
             )
     return None
+
+
+def nothing_saved(straight: TrajectoryEvidence, resumed: TrajectoryEvidence) -> str | None:
+    """That a resume had nothing to read, where the kill came before the first checkpoint of the straight run."""
+    outputs = {file.path for file in straight.files if file.role == "output"}
+    first = next((e for run in straight.runs for e in _begun(run) if e.fields.get("path") not in outputs), None)
+    if first is None or len(resumed.runs) < 2 or resumed.runs[1].ledger is not None:
+        return None
+    killed = resumed.runs[0]
+    num = len(_begun(killed)) - any(fault.kind == "before_write" for fault in killed.record.faults)
+    if num > 0:
+        return None
+    when = f"after step {first.fields.get('step')}"
+    return f"{resumed.runs[1].name} had nothing to resume from: interrupt after the first checkpoint, written {when}"
+
+
+def _begun(run: RunEvidence) -> list[Event]:
+    return [event for event in run.events if event.kind == "save_begin"]
 
 
 def exception_of(run: RunEvidence, log_end: str, steps: int) -> str | None:

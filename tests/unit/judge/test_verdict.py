@@ -463,6 +463,15 @@ def test_a_resume_that_crashes_where_the_kill_before_it_did_not_land_says_nothin
     assert judged(resumed=trajectory)["verdict"] == "INCONCLUSIVE"
 
 
+def test_a_resume_that_crashes_because_nothing_was_saved_yet_is_no_divergence():
+    kill = Fault(kind="after_step", step=1)
+    trajectory = with_run(resumed((kill,)), 2, record_exit_code=1, ledger=None, sidecar=None)
+    text = CRASH.format("FileNotFoundError: 'last.pt'")
+    document = judged(resumed=trajectory, interruptions=(kill,), log_ends={"resumed/2": text})
+    assert (document["verdict"], oracle(document, "resume")) == ("INCONCLUSIVE", "INCONCLUSIVE")
+    assert any("had nothing to resume from" in problem for problem in document["problems"])
+
+
 def test_the_file_that_a_kill_tore_is_named():
     kill = Fault(kind="in_write", step=6, byte=40)
     trajectory = with_run(resumed((kill,)), 2, record_exit_code=1, ledger=None, sidecar=None)
