@@ -23,7 +23,6 @@ from harness.runs.sandbox import Outcome, ProcessSpec, owner, render
 from harness.runs.variation import AS_IT_IS, Variation, busy_neighbour, variation_of
 from harness.runs.workspace import Workspace, workspace
 from harness.system.copies import copy_tree
-from harness.system.machine import num_cores
 
 _MAX_NAMED = 5
 
@@ -98,7 +97,7 @@ def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[
     variation = variation_of(trajectory, number)
     spec = process_spec(context, folder, number, mode, faults, variation)
     watch = RunWatch(context, trajectory, number, written)
-    with busy_neighbour(variation.pace, num_cores()):
+    with busy_neighbour(variation.pace):
         outcome = context.sandbox.execute(spec, watch)
     watch.finish()
     outcome = dataclasses.replace(outcome, error=outcome.error or watch.error or _changed(own))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -74,13 +75,18 @@ def variation_of(trajectory: str, number: int, now: datetime | None = None) -> V
     )
 
 
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 @contextlib.contextmanager
-def busy_neighbour(pace: int | None, cores: int) -> Iterator[None]:
+def busy_neighbour(pace: int | None) -> Iterator[None]:
     """Processes that take each core for a few milliseconds now and then, about a twentieth of its time."""
     command = (sys.executable, "-I", "-S", "-c", _NEIGHBOUR)
     started: list[subprocess.Popen[bytes]] = []
     try:
-        for place in range(0 if pace is None else min(cores, 8)):
+        for place in range(0 if pace is None else min(num_cores(), 8)):
             started.append(subprocess.Popen((*command, f"{pace}{place}"), stdin=subprocess.DEVNULL, close_fds=True))
         yield
     finally:

@@ -52,11 +52,6 @@ def _machine_id() -> str | None:
     return hmac.new(bytes.fromhex(digits), _APPLICATION, hashlib.sha256).hexdigest()[:16]
 
 
-def num_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 

@@ -26,7 +26,7 @@ from harness.runs.container import ContainerSandbox
 from harness.runs.context import RunContext
 from harness.runs.load_metrics import load_run_files
 from harness.runs.runtime import Runtime
-from harness.system import machine
+from harness.runs.variation import num_cores
 from harness.system.store import disk_errors, point_latest, write_json
 from harness.workflow.results import Result, write_documents
 from harness.workflow.training import Training
@@ -34,7 +34,7 @@ from harness.workflow.training import Training
 
 def campaign_of(experiment: Experiment, *, with_controls: bool) -> campaign.Campaign:
     """Which trajectories this machine runs for an experiment, and how many at once."""
-    planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=machine.num_cores())
+    planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=num_cores())
     # Runs side by side would share one GPU's memory, and what one of them takes is missing to the others.
     return dataclasses.replace(planned, num_parallel=1) if experiment.gpus else planned
 

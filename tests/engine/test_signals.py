@@ -30,8 +30,8 @@ def long(client, shared_project, request):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell that starts jobs in the background has SIGINT ignored, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # A shell that starts jobs in the background has SIGINT ignored, nohup SIGHUP, and that is inherited.
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)],
     )
 
     def containers():
