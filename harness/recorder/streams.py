@@ -145,9 +145,11 @@ class Collector:
                             target.append((name, own, key))
 
     def add_optimizer(self, optimizer: Any) -> None:
-        """Take note of an optimizer, in the order of construction."""
+        """Take note of an optimizer, in the order of construction; one that it replaces is no longer held."""
         if all(known() is not optimizer for known in self.optimizers):
             self.optimizers.append(ref(optimizer))
+            mine = _parameter_ids(optimizer)
+            self._held = [one for one in self._held if id(one) in self._inner or not _parameter_ids(one) <= mine]
 
     def add_scheduler(self, scheduler: Any) -> None:
         """Take note of a learning-rate scheduler, in the order of construction."""
@@ -355,6 +357,10 @@ class Collector:
 
 def _prefix(number: int) -> str:
     return f"optimizer{number}/" if number else ""
+
+
+def _parameter_ids(optimizer: Any) -> set[int]:
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
 
 
 def _is_numeric(value: Any) -> bool:

@@ -33,6 +33,7 @@ RIGHT = {
     "a_checkpoint_within_a_window": (10, 7, None),
     "gradients_of_single_samples": (12, 6, None),
     "a_step_that_only_makes_state": (12, 6, None),
+    "phases_with_an_optimizer_each": (12, 6, None),
 }
 KILLS = {
     "three_updates_of_the_critic": {"kind": "after_step", "step": 11},

@@ -355,6 +355,27 @@ def a_step_that_only_makes_state():
     loop(model, optimizer)
 
 
+@habit
+def phases_with_an_optimizer_each():
+    model, step, saved = small(8, 16, 4), 0, None
+    if IS_RESUMED:
+        saved = torch.load(OUTPUT / "last.pt", weights_only=True)
+        model.load_state_dict(saved["model"])
+        step = saved["step"]
+    for end, rate in ((5, 0.01), (12, 0.001)):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+        if saved is not None and saved["end"] == end:
+            optimizer.load_state_dict(saved["optimizer"])
+        while step < end:
+            optimizer.zero_grad()
+            loss_of(model, step).backward()
+            optimizer.step()
+            step += 1
+            if step % 3 == 0:
+                save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "end": end})
+    save(model.state_dict(), "final.pt")
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     HABITS[sys.argv[1]]()
