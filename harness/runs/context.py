@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class RunContext:
         if self.prepared is not None:
             mounts["prepared"] = self.mount(self.prepared, "/prepared")
         for name, path in sorted(self.inputs.items()):
-            if not os.path.lexists(root / name):
+            with contextlib.suppress(FileExistsError):  # the two sides of a conversion look at the same time
                 (root / name).symlink_to(path)
             mounts[f"inputs/{name}"] = dataclasses.replace(self.mount(root / name, f"/inputs/{name}"), source=path)
         return mounts

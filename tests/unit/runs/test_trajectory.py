@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def context_of(tmp_path, code):
         listener=Listener(),
         cancel=threading.Event(),
     )
+
+
+def test_two_sides_that_look_for_their_inputs_at_the_same_time_both_find_them(tmp_path):
+    context = replace(context_of(tmp_path, DIES), inputs={f"i{number}": tmp_path / "code" for number in range(300)})
+    both = threading.Barrier(2)
+
+    def found(_):
+        both.wait()
+        return len(context.mounts())
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(found, range(2))) == [304, 304]
 
 
 def test_a_trajectory_is_killed_and_resumed_in_order_and_each_record_is_kept(tmp_path):
