@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from harness.documents.digest import Data, sha256_of
 from harness.documents.verdict import ControlName, ControlResult
@@ -130,6 +131,8 @@ def unchanged_weights(straight: TrajectoryEvidence) -> tuple[tuple[str, ...], in
 def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, step: int) -> ControlResult:
     """A run in which one bit of a live parameter was flipped after a step: found there, in `param`, and not before.
 
+    With several optimizers the first of a step flips it; what the others compute in that step may show it first.
+
     Args:
         straight: the straight trajectory.
         control: one run with the faults `flip_param` at `step` and possibly a `stop` later.
@@ -145,7 +148,8 @@ def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, 
     if not compared.differences:
         return _check(name, False, f"a bit of a parameter flipped after step {step} was NOT found")
     first = compared.differences[0]
-    is_found = (first.phase, first.step, first.stream) == ("step", step, "param")
+    is_within = _flip_event(control.runs[0], "flip_param").get("within_step") is True
+    is_found = (first.phase, first.step) == ("step", step) and (first.stream == "param" or is_within)
     where = f"step {first.step} in {first.stream}" + (" before the first step" if first.phase == "start" else "")
     tensor = locate(first, straight.runs[0], control.runs[0]).tensor
     detail = f"flipped after step {step}, first found at {where}{f' ({tensor})' if tensor else ''}"
@@ -170,7 +174,7 @@ def judge_flip_optim(straight: TrajectoryEvidence, control: TrajectoryEvidence) 
     before = [d.stream for d in compared.differences if d.phase == "restore"]
     step = ledger_of(run).start.step + 1
     after = [d.stream for d in compared.differences if d.phase == "step" and d.step == step]
-    changed = _flipped_tensor(run)
+    changed = str(_flip_event(run, "flip_optim").get("tensor"))
     different = compared.restored.different if compared.restored is not None else ()
     is_found = any(name in (changed, f"optim.{changed}", f"param.{changed}") for name in different)
     is_stepped = "optim" in after or "param" in after
@@ -195,13 +199,13 @@ def _not_made(name: ControlName, detail: str) -> ControlResult:
     return ControlResult(name=name, detected=False, detail=detail, made=False)
 
 
-def _flipped_tensor(run: RunEvidence) -> str:
-    """The tensor in which the recorder says it changed a bit."""
+def _flip_event(run: RunEvidence, kind: str) -> Mapping[str, Any]:
+    """What the recorder says of the bit that it changed last."""
     for event in reversed(run.events):
         fault = event.fields.get("fault")
-        if event.kind == "fault" and isinstance(fault, dict) and fault.get("kind") == "flip_optim":
-            return str(event.fields.get("tensor"))
-    return ""
+        if event.kind == "fault" and isinstance(fault, dict) and fault.get("kind") == kind:
+            return event.fields
+    return {}
 
 
 def _names(names: Iterable[str]) -> str:

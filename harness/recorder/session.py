@@ -229,15 +229,18 @@ class Session:
     def _faults(self, kind: str, step: int) -> list[dict]:
         return [fault for fault in self.faults if fault["kind"] == kind and fault["step"] == step]
 
-    def _flip(self, fault: dict, moments: dict, moved: set[str]) -> None:
-        """Flip a bit of a moment, or of a parameter where there is none; rather of one of those that moved."""
+    def _flip(self, fault: dict, moments: dict, moved: set[str], within_step: bool = False) -> None:
+        """Flip a bit of a moment, or of a parameter where there is none; rather of one of those that moved.
+
+        `within_step`: other optimizers have still to step, so what the step computes from now on may show it.
+        """
         tensors = moments or self.collect.params()
         if not tensors:
             self.run.event("not_flipped", reason="there is no parameter and no optimizer state to change a bit in")
             return
         name = min(tensors.keys() & moved or tensors)
         fault_points.flip_bit(self.torch, tensors[name], is_moment=bool(moments))
-        self.run.event("fault", fault=fault, waiting=False, tensor=name)
+        self.run.event("fault", fault=fault, waiting=False, tensor=name, within_step=within_step)
 
     # --- writes -----------------------------------------------------------------------------------------------------
 

@@ -128,6 +128,22 @@ def test_a_flip_that_is_found_at_another_step_is_no_success():
     assert not early.detected and "step 2 in loss" in early.detail
 
 
+def test_a_flip_before_the_other_optimizers_of_a_step_may_show_in_what_that_step_computes():
+    early = flipped(noise=(3, "loss"))
+    assert not judge_flip_param(straight(), early, 3).detected
+    assert judge_flip_param(straight(), within_step(early), 3).detected
+    assert not judge_flip_param(straight(), within_step(flipped(noise=(2, "loss"))), 3).detected
+
+
+def within_step(trajectory):
+    run = trajectory.runs[0]
+    events = [
+        replace(event, fields={**event.fields, "within_step": True}) if event.kind == "fault" else event
+        for event in run.events
+    ]
+    return replace(trajectory, runs=(replace(run, events=tuple(events)),))
+
+
 def test_a_flip_that_is_not_found_is_caught():
     control_run = flipped()
     equal = straight("control-param", kill=Fault(kind="stop", step=5))
