@@ -131,7 +131,8 @@ def unchanged_weights(straight: TrajectoryEvidence) -> tuple[tuple[str, ...], in
 def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, step: int) -> ControlResult:
     """A run in which one bit of a live parameter was flipped after a step: found there, in `param`, and not before.
 
-    With several optimizers the first of a step flips it; what the others compute in that step may show it first.
+    With several optimizers the first of a step flips it; what the others compute in that step may show it first. And an
+    optimizer's state may share the parameter's memory.
 
     Args:
         straight: the straight trajectory.
@@ -149,7 +150,9 @@ def judge_flip_param(straight: TrajectoryEvidence, control: TrajectoryEvidence, 
         return _check(name, False, f"a bit of a parameter flipped after step {step} was NOT found")
     first = compared.differences[0]
     is_within = _flip_event(control.runs[0], "flip_param").get("within_step") is True
-    is_found = (first.phase, first.step) == ("step", step) and (first.stream == "param" or is_within)
+    is_param = any((d.phase, d.step, d.stream) == ("step", step, "param") for d in compared.differences)
+    is_first = (first.phase, first.step) == ("step", step) and (first.stream in ("optim", "param") or is_within)
+    is_found = is_param and is_first
     where = f"step {first.step} in {first.stream}" + (" before the first step" if first.phase == "start" else "")
     tensor = locate(first, straight.runs[0], control.runs[0]).tensor
     detail = f"flipped after step {step}, first found at {where}{f' ({tensor})' if tensor else ''}"

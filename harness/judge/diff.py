@@ -28,7 +28,7 @@ from harness.judge.locate import (
     without_untouched,
 )
 from harness.judge.ranks import of_rank, replicas_apart
-from harness.judge.restored import compare_restored
+from harness.judge.restored import compare_restored, without_unread
 from harness.judge.window import with_last_micro_batches
 
 _END_STREAMS = ("rng", "lr", "optim", "param", "buffer", "frozen")
@@ -183,13 +183,14 @@ def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, numbe
         all_problems += more
         amount += _state_amount(right, "end")
     kept, idle = without_untouched(all_found, straight, right)
+    kept, unread = without_unread(kept, straight, right)
     kept.sort(key=lambda difference: difference.order)
     return RunComparison(
         run=number,
         differences=tuple(kept),
         amount=amount,
         problems=tuple(all_problems),
-        notes=(*notes, *idle),
+        notes=(*notes, *idle, *unread),
         restored=restored,
     )
 

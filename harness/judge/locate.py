@@ -158,7 +158,7 @@ def without_untouched(
     saved = {str(t.digest) for f in straight.files if f.content is not None for t in f.content.tensors}
     kept, noted = [], set()
     for difference in differences:
-        names = _differing_names(difference, left, run) if difference.stream == "rng" and idle else None
+        names = differing_names(difference, left, run) if difference.stream == "rng" and idle else None
         if names and all(name in idle and digest not in saved for name, digest in names):
             noted |= {name for name, _ in names}
         else:
@@ -170,7 +170,8 @@ def without_untouched(
     return kept, notes
 
 
-def _differing_names(difference: Difference, left: RunEvidence, run: RunEvidence) -> list[tuple[str, str]] | None:
+def differing_names(difference: Difference, left: RunEvidence, run: RunEvidence) -> list[tuple[str, str]] | None:
+    """What differs, by name, with its digest on the left; None where the sidecars do not say."""
     try:
         one, two = _sidecars(difference, left, run)
     except EvidenceError:

@@ -6,6 +6,7 @@ report: a run that had diverged before may have been restored faithfully all the
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from harness.documents.verdict import Compared, Restored
 from harness.errors import EvidenceError
 from harness.evidence.ledger import TensorEntry
-from harness.evidence.trajectory import RunEvidence
+from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.locate import (
     Difference,
+    differing_names,
     ledger_of,
     natural_key,
     place_before,
@@ -97,6 +99,37 @@ def compare_restored(
         num_in_file=None,
     )
     return restored, differences, problems, Compared(tensors=total, bytes=size)
+
+
+def without_unread(
+    differences: list[Difference], straight: TrajectoryEvidence, run: RunEvidence
+) -> tuple[list[Difference], list[str]]:
+    """Take out what a step makes anew before it reads it, a copy of the weights for instance; it is noted.
+
+    That is optimizer state or a buffer of which no file holds any, where all that follows the resume is equal.
+    """
+    is_only_there = all(d.phase == "restore" and d.stream in ("optim", "buffer") for d in differences)
+    contents = [file.content for file in straight.files]
+    if not differences or not is_only_there or not ledger_of(run).steps or not contents:
+        return differences, []
+    saved = set()
+    for content in contents:
+        if content is None:
+            return differences, []
+        saved |= {_key(tensor.name) for tensor in content.tensors} | {_key(name) for name, _ in content.values}
+    noted: list[str] = []
+    for difference in differences:
+        names = [name for name, _ in differing_names(difference, straight.runs[0], run) or ()]
+        if not names or any(_key(name) in saved for name in names):
+            return differences, []
+        noted += [f"{difference.stream}.{name}" for name in names]
+    more = f" and {len(noted) - 1} more" if len(noted) > 1 else ""
+    return [], [f"{noted[0]}{more}: not restored in {run.name}, and no step read it: all that follows is equal"]
+
+
+def _key(name: str) -> str:
+    """The last part of a name: what a module or an optimizer itself calls a tensor."""
+    return re.split(r"[./]", name)[-1]
 
 
 def _own(earlier: Sequence[RunEvidence], run: RunEvidence, stream: str, against: _Stream, *, is_moved: bool) -> _Stream:

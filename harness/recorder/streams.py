@@ -251,7 +251,7 @@ class Collector:
         moments = {}
         for number, optimizer in self.live_optimizers():
             for parameter, state in optimizer.state.items():
-                found = {k: v for k, v in state.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
+                found = {k: plain(v) for k, v in state.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
                 largest = max((value.numel() for value in found.values()), default=0)
                 for key, value in found.items():
                     if key != "step" and value.numel() == largest and bool((value != 0).any()):

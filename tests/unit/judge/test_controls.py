@@ -128,6 +128,11 @@ def test_a_flip_that_is_found_at_another_step_is_no_success():
     assert not early.detected and "step 2 in loss" in early.detail
 
 
+def test_a_flip_may_show_in_optimizer_state_that_shares_the_memory_of_the_parameter():
+    check = judge_flip_param(straight(), flipped(noise=(3, "optim")), 3)
+    assert check.detected and "step 3 in optim" in check.detail
+
+
 def test_a_flip_before_the_other_optimizers_of_a_step_may_show_in_what_that_step_computes():
     early = flipped(noise=(3, "loss"))
     assert not judge_flip_param(straight(), early, 3).detected

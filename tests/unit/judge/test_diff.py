@@ -188,6 +188,17 @@ def test_a_parameter_that_is_named_later_does_not_count_at_the_restore(left):
     assert compared.restored.different == ("optim.layers.2.weight.exp_avg",)
 
 
+def test_state_that_no_file_holds_and_the_next_step_makes_anew_is_a_note(left):
+    """A copy of the weights that an optimizer makes in each step; the moments are saved, so a missing one counts."""
+    unsaved = Quirks(unknown_at_start=(("buffer", "mean"),), source="optimizer")
+    compared = compare_run(left, resumed(quirks=unsaved), 2)
+    assert compared.differences == ()
+    assert compared.notes == ("buffer.mean: not restored in resumed/2, and no step read it: all that follows is equal",)
+    assert compare_run(replace(left, files=()), resumed(quirks=unsaved), 2).differences
+    read = replace(unsaved, noise=(6, "loss"))
+    assert [d.step for d in compare_run(left, resumed(quirks=read), 2).differences][:2] == [5, 6]
+
+
 def test_optimizer_state_under_another_name_is_the_same_state(left):
     renamed = Quirks(
         rename_at_start=(("optim", "layers.2.weight.exp_avg", "optimizer1.0.0.exp_avg"),), source="optimizer"

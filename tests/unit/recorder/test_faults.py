@@ -142,6 +142,7 @@ def test_a_moment_is_flipped_in_its_highest_mantissa_bit(torch_python):
         "scalar": 3.0,
         "lowest": [1, 1.0],
         "waiting graph": [[1.0, 1.0], [1.0, 1.0]],
+        "sharded": [0.0, 3.0],
     }
 
 
