@@ -18,7 +18,7 @@ from harness.judge.locate import Difference, ledger_of
 from harness.judge.prefix import cut_short
 from harness.judge.ranks import num_ranks
 from harness.judge.resume_step import align
-from harness.judge.soundness import numbering_problems, run_problems, trajectory_problems
+from harness.judge.soundness import finds_all_done, numbering_problems, run_problems, trajectory_problems
 from harness.judge.verdict_inputs import VerdictInputs
 
 CONFIDENCE = 0.95
@@ -137,14 +137,20 @@ def judge_resume(
         return _undecided(inputs, "resume", (unsaved, *problems), resumes=resumes)
     crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps) if straight.runs else None
     ignored, start_problems = _started_over(resumed)
+    all_done = tuple(
+        f"{run.name} had no step left to train: all {inputs.steps} were done and saved before the kill"
+        for run in resumed.runs[1:]
+        if finds_all_done(resumed, run, inputs.steps)
+    )
     if (problems or not comparisons) and not (differences or ignored or crash):
-        return _undecided(inputs, "resume", problems or (cut or "nothing was resumed",), resumes=resumes)
+        reason = cut or "".join(f"{text}; interrupt earlier" for text in all_done[:1]) or "nothing was resumed"
+        return _undecided(inputs, "resume", problems or (reason,), resumes=resumes)
     blocking = (*numbering_problems(resumed), *alignment_problems, *start_problems)
     # What a training has shown until it was stopped is no yes.
     unanswered = (cut,) if cut and not differences else ()
     more = (*blocking, *unanswered, *comparison_problems(comparisons, files), *found.unrepeated)
     compared = amount_compared(comparisons, files)
-    num = len(resumed.runs) - 1
+    num = len(resumed.runs) - 1 - len(all_done)
     verdict, reason = _resume_answer(ignored, crash, differences, blocking, (*more, *problems), compared, rerun)
     crash = crash if crash is not None and reason == crash.sentence else None
     last = resumed.runs[-1].ledger
@@ -166,7 +172,7 @@ def judge_resume(
         files=files,
         differences=() if crash is not None else differences,
         problems=tuple(dict.fromkeys((reason, *more, *problems))) if verdict == "INCONCLUSIVE" else (),
-        notes=(*findings, *all_notes(comparisons)),
+        notes=(*findings, *all_done, *all_notes(comparisons)),
         ignored=ignored,
         crash=crash,
     )

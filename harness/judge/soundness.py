@@ -47,7 +47,8 @@ def trajectory_problems(
         problems.append(f"{trajectory.name}: {len(trajectory.runs)} of {expected} runs took place")
     for place, run in enumerate(trajectory.runs):
         kill = kills[place] if place < len(kills) else stop
-        problems += run_problems(run, kill, steps)
+        if kill is not None or not finds_all_done(trajectory, run, steps):
+            problems += run_problems(run, kill, steps)
     return (*problems, *numbering_problems(trajectory))
 
 
@@ -68,6 +69,17 @@ def numbering_problems(trajectory: TrajectoryEvidence) -> tuple[str, ...]:
             problems.append(f"{run.name} starts after step {claimed}, but only {furthest} steps are recorded before it")
         furthest = max(furthest, run.ledger.last_step)
     return tuple(problems)
+
+
+def finds_all_done(trajectory: TrajectoryEvidence, run: RunEvidence, steps: int) -> bool:
+    """Whether a resume ended by itself without a step, for the last step was done and saved before the kill."""
+    record = run.record
+    trained = run.ledger is not None or run.ledger_bytes or any(event.kind == "recorder_error" for event in run.events)
+    if record.mode != "resume" or record.exit_code != 0 or record.error or record.was_stopped_early or trained:
+        return False
+    done = [one.ledger.last_step for one in trajectory.runs[: record.number - 1] if one.ledger is not None]
+    has_read = any(event.kind == "restore" and event.fields.get("ok") is True for event in run.events)
+    return has_read and steps > 0 and max(done, default=0) >= steps
 
 
 def run_problems(run: RunEvidence, kill: Fault | None, steps: int) -> tuple[str, ...]:

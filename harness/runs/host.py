@@ -1,8 +1,9 @@
 """Runs one process of this machine, with a given interpreter and an environment of its own.
 
 Where the kernel allows it (root, or user namespaces), the process gets namespaces: below ROOT it sees its mounts at the
-paths that a container would give them, the same for every training; it has temporary folders and a host name of its
-own, and nothing outlives it. Elsewhere trainings run one after the other, and each one's folders are moved to one path.
+paths that a container would give them, the same for every training; it has temporary folders, a host name and a network
+of its own, and nothing outlives it. Elsewhere trainings run one after the other, and each one's folders are moved to
+one path.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from harness.system.deferred_signals import deferred
 ROOT = Path("/tmp/run")  # short: the sockets of DataLoader workers have 107 bytes
 COVERED = ("/tmp", "/var/tmp", "/dev/shm")  # what processes of one machine share without being asked
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--fork", "--mount-proc", "--kill-child")
+_NO_NETWORK = "--net"
 _PROBE_TIMEOUT_S = 20
 _REPORT_BYTES = 1 << 16
 _serial = threading.Lock()
@@ -54,19 +56,24 @@ def namespaces() -> tuple[str, ...]:
     command = shutil.which("unshare")
     if command is None:
         return ()
-    arguments = (command, *(() if os.geteuid() == 0 else ("--user", "--map-root-user")), *_NAMESPACES)
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    tried = ((command, *user, *network, *_NAMESPACES) for network in ((_NO_NETWORK,), ()))
+    return next(filter(_works, tried), ())
+
+
+def _works(arguments: tuple[str, ...]) -> bool:
     with tempfile.TemporaryDirectory(prefix="rh-") as name:
         folder = Path(name)
         order = _order(folder, ("true",), "/", {}, host_name="trainer", num_processes_before=0)
         try:
             ended = _run(arguments, order, folder / "log", {"PATH": os.defpath}, lambda _: None)
         except OSError:
-            return ()
-    return arguments if ended.exit_code == 0 else ()
+            return False
+    return ended.exit_code == 0
 
 
 class HostSandbox:
-    """A process of the host; it sees the network and the files of whoever started it."""
+    """A process of the host; it sees the files of whoever started it."""
 
     kind = "host"
 
@@ -159,6 +166,7 @@ class HostSandbox:
     def _settings(self, spec: ProcessSpec) -> dict[str, JsonValue]:
         gpus: list[JsonValue] = [] if self._gpus is None else list(self._gpus.uuids)
         facts: dict[str, JsonValue] = {"isolation": "none", "python": str(self._python.name), "gpus": gpus}
+        facts["network_mode"] = "none" if _NO_NETWORK in namespaces() else "host"
         return {**facts, "namespaces": True, "host_name": spec.host_name} if namespaces() else facts
 
     def _environment(self, spec: ProcessSpec, home: str) -> dict[str, str]:

@@ -7,10 +7,12 @@ Where not, it only adopts what the training leaves behind, and ends it. It impor
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from typing import Any
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_RELATIME = 1, 2, 4, 32, 4096, 1 << 21
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWUSER = 0x10000000
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 GRACE_S = 5.0
 LOOK_EVERY_S = 0.02
 MAX_NAMED = 5
@@ -75,6 +78,7 @@ def _arrange(order: dict[str, Any]) -> None:
             _make_read_only(str(target))
     _mount(hosts, "/etc/hosts", None, MS_BIND)
     socket.sethostname(order["host_name"])
+    _bring_up_loopback()
 
 
 def _opened(path: str) -> str:
@@ -95,6 +99,16 @@ def _make_read_only(target: str) -> None:
     kept = (found & 0b1110) | (found & (1024 | 2048)) | (MS_RELATIME if found & 4096 else 0)
     with contextlib.suppress(OSError):
         _mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+
+
+def _bring_up_loopback() -> None:
+    """In a network of its own a training still talks to itself, for instance its ranks to each other."""
+    layout = "16sh22x"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        found = fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack(layout, b"lo", 0))
+        flags = struct.unpack(layout, found)[1]
+        if not flags & IFF_UP:
+            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack(layout, b"lo", flags | IFF_UP))
 
 
 def _use_up_a_process_id() -> None:

@@ -9,6 +9,7 @@ from harness.documents.digest import sha256
 from harness.documents.run import Fault
 from harness.documents.verdict import ControlResult
 from harness.evidence.content import read_content
+from harness.evidence.ledger import Event
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Rebuild, VerdictInputs
 from harness.review.reviewer import reviewer_of
@@ -259,6 +260,26 @@ def test_a_resume_after_the_last_step_compares_nothing():
     assert document["interruptions"][0]["resumed_after_step"] == STEPS
     assert document["checks"]["resume"]["reason"] == "nothing was compared: no step follows a resume"
     assert_inconclusive(document, "no step follows a resume")
+
+
+def finding_all_done(kills):
+    """A trajectory whose last resume finds that nothing is left to train."""
+    read = Event(kind="restore", fields={"path": "checkpoints/step8.safetensors", "ok": True})
+    nothing = {"ledger": None, "ledger_bytes": b"", "sidecar": None, "events": (read,), "problem": "it has no ledger"}
+    return with_run(resumed(kills), len(kills) + 1, **nothing)
+
+
+def test_a_resume_that_finds_all_steps_done_is_a_note():
+    kills = (Fault(kind="after_step", step=3), Fault(kind="after_write", step=STEPS))
+    document = judged(resumed=finding_all_done(kills), interruptions=kills)
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert document["checks"]["resume"]["how"] == "one kill, followed by a resume"
+    words = "resumed/3 had no step left to train: all 8 were done and saved before the kill"
+    assert any(words in line for line in document["not_checked"])
+    alone = judged(resumed=finding_all_done(kills[1:]), interruptions=kills[1:])
+    assert_inconclusive(alone, "resumed/2 had no step left to train")
+    too_early = (Fault(kind="after_step", step=3), Fault(kind="after_step", step=5))
+    assert_inconclusive(judged(resumed=finding_all_done(too_early), interruptions=too_early), "it has no ledger")
 
 
 @pytest.mark.parametrize(

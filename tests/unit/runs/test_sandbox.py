@@ -1,5 +1,6 @@
 """The host's sandbox, with real processes: exit codes, kills from outside, time-outs, and what the process sees."""
 
+import socket
 import sys
 import threading
 import time
@@ -195,3 +196,18 @@ for folder in ("/tmp", "/var/tmp", "/dev/shm"):
         name, address, folder, found = (tmp_path / "log.txt").read_text().split()
         assert (name, address, folder, outcome.settings["host_name"]) == ("trainer-7", "127.0.0.1", "/tmp", "trainer-7")
         assert pid < int(found) < pid + 9
+
+
+def test_two_trainings_at_once_may_listen_on_the_same_port(tmp_path):
+    """Many scripts write MASTER_PORT down."""
+    if not host.namespaces():
+        pytest.skip("no namespaces here")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code = f"""
+import socket
+with socket.create_server(("127.0.0.1", {port})) as server, socket.create_connection(server.getsockname()):
+    print("connected")
+"""
+        outcome = run(tmp_path, code)
+    assert (outcome.exit_code, outcome.settings["network_mode"]) == (0, "none"), (tmp_path / "log.txt").read_text()
