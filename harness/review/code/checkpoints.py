@@ -156,7 +156,8 @@ def _holds_weights(saved: Dictionary) -> bool:
 
 def _may_save_optimizer(entry: Entry, module: Module, seen: set[ast.Call], own: list[Module]) -> bool:
     """Whether anything in a file could write the optimizer's state: its state is read, or a save is not seen."""
-    if any(is_optimizer(receiver(node)) for node in calls_named(module, {"state_dict", "__getstate__"})):
+    asked = calls_named(module, {"state_dict", "__getstate__"})
+    if any(is_optimizer(receiver(node)) or _is_any_of_several(module, node) for node in asked):
         return True
     if any(_holds_optimizer_itself(node) for node in (module.nodes if "optim" in module.text else ())):
         return True
@@ -178,6 +179,18 @@ def _may_save_optimizer(entry: Entry, module: Module, seen: set[ast.Call], own: 
         if site.meaning is None or not site.name.startswith(_OTHER_LIBRARIES):
             return True
     return False
+
+
+def _is_any_of_several(module: Module, node: ast.Call) -> bool:
+    """`getattr(self, name).state_dict()`, `{name: one.state_dict() for name, one in parts.items()}`."""
+    owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+    if isinstance(owner, ast.Call):
+        return last_name(owner.func) == "getattr"
+    loops = [one.generators for one in module.ancestors(node) if isinstance(one, ast.DictComp | ast.ListComp)]
+    targets = [loop.target for one in loops for loop in one]
+    targets += [one.target for one in module.ancestors(node) if isinstance(one, ast.For)]
+    names = {last_name(name) for target in targets for name in ast.walk(target)}
+    return isinstance(owner, ast.Name) and owner.id in names and not _MODEL.fullmatch(owner.id)
 
 
 def _holds_optimizer_itself(node: ast.AST) -> bool:

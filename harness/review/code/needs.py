@@ -19,6 +19,7 @@ _SCALERS = ("torch.cuda.amp.GradScaler", "torch.amp.GradScaler", "torch.cuda.amp
 _DROPOUTS = words("Dropout Dropout1d Dropout2d Dropout3d AlphaDropout")
 _SEEDS = words("manual_seed seed seed_everything set_seed seed_all manual_seed_all")
 _BETWEEN_STEPS = words("forward __getitem__ __iter__ training_step")
+_IN_WORKERS = words("__getitem__ __getitems__ __iter__")
 _STATES = {
     "torch": words("get_rng_state get_rng_state_all"),
     "python": words("getstate"),
@@ -108,8 +109,13 @@ def _random(program: Program, training: Module, modules: list[Module]) -> Iterat
     if any("Generator" not in site.name for site in seeds):  # one of its own is no matter here
         return
     best: dict[str, tuple[Site, bool]] = {}
+    # What a worker draws comes from its own generators, which begin anew with each iterator.
+    loaders = (site for module in modules for site in program.calls(module, {"DataLoader"}))
+    in_workers = _IN_WORKERS if any(map(_may_have_workers, loaders)) else frozenset()
     for module in modules:
         for kind, site, is_sure in _draws(program, module, spots):
+            if site.function in in_workers:
+                continue
             is_certain = is_sure and (
                 module is training or "torch.nn" in site.name or last_name(site.node.func) == "DataLoader"
             )
@@ -120,6 +126,11 @@ def _random(program: Program, training: Module, modules: list[Module]) -> Iterat
         name = {"torch": "torch's", "python": "Python's", "numpy": "NumPy's"}[kind]
         text = f"{name} random state ({last_name(site.node.func)} on line {site.node.lineno} of {site.module.path})"
         yield Need(kind, text, re.compile(r"rng|random|generator|getstate|get_state", re.IGNORECASE), is_certain)
+
+
+def _may_have_workers(loader: Site) -> bool:
+    given = loader.argument("num_workers", 5)
+    return loader.is_open or (given is not None and loader.constant(given) != 0)
 
 
 @dataclass(frozen=True, slots=True)
