@@ -137,13 +137,14 @@ class StreamDifference(Model):
 
 
 class Cause(Model):
-    """Why it differs, as far as it was measured."""
+    """Why it differs, as far as it was measured; of class `unknown`, the candidates that remain, likely ones first."""
 
     kind: str = Field(validation_alias="class", serialization_alias="class")
     title: str
     evidence: tuple[str, ...]
     ruled_out: tuple[str, ...]
     fix: str
+    candidates: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class ControlResult(Model):

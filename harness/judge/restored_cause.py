@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from harness.documents.verdict import Cause
 from harness.errors import EvidenceError
+from harness.judge import observations
 from harness.judge.locate import Location, ledger_of, locate, place_before, state_tensors
+from harness.judge.observations import Restored
 from harness.judge.symptom import Symptom, came_back, entry_at, names_of, optim_sentence, restore_sentence
 
 
@@ -14,19 +18,37 @@ def restored_cause(symptom: Symptom) -> Cause:
     found = _other_parameters(symptom) or _precision_lost(symptom, streams) or _mixed(symptom)
     if found is not None:
         return found
-    ledger, start = ledger_of(symptom.left), ledger_of(symptom.right).start
+    start = ledger_of(symptom.right).start
     restored = symptom.comparison.restored
     different = ", ".join(restored.different[:4]) if restored is not None else ""
-    what = names_of(sorted(streams))
-    evidence = [f"after the resume at step {start.step}, {what} came back different: {different}"]
-    if start.streams.get("param") == ledger.start.streams.get("param") and "param" in streams:
-        evidence.append("the parameters equal the initial ones: no weights were loaded")
+    evidence = [f"after the resume at step {start.step}, {names_of(sorted(streams))} came back different: {different}"]
+    looked_up = {name: one for name in sorted(streams) if (one := observations.restored(symptom, name)) is not None}
+    evidence += [sentence for name, one in looked_up.items() for sentence in _looked_up(symptom, name, one)]
     if "optim" in streams:
         evidence.append(optim_sentence(symptom))
-    evidence.append(restore_sentence(symptom.right))
+    evidence += [restore_sentence(symptom.right), *observations.not_loaded(symptom.right)]
     moved = _frozen_moved(symptom) if streams == {"frozen"} else ()
-    kind, title, fix = _MOVED if moved else _restored_words(streams)
+    kind, title, fix = _MOVED if moved else _restored_words(streams, looked_up)
     return Cause(kind=kind, title=title, evidence=(*evidence, *moved), ruled_out=came_back(symptom), fix=fix)
+
+
+def _looked_up(symptom: Symptom, stream: str, one: Restored) -> Iterator[str]:
+    """What a stream's wrong tensors are, in sentences."""
+    step, num = next(iter(one.steps.items()), (None, 0))
+    if one.wrong and step is not None and 2 * num > len(one.wrong):
+        which = "all" if num == len(one.wrong) else f"{num}"
+        what = "the initial ones: nothing was loaded" if step == 0 else f"those after step {step} of the straight run"
+        yield f"{stream}: {which} of the {len(one.wrong)} tensors that are wrong are {what}"
+    elif one.elsewhere:
+        name, other = next(iter(one.elsewhere.items()))
+        yield f"{stream}: {len(one.elsewhere)} tensors are the right ones of other names: {name} is that of {other}"
+    elif one.wrong:
+        yield f"{stream}: the {len(one.wrong)} tensors that are wrong are those of no step of the straight run"
+    for name, (path, key) in list(observations.names_in_files(symptom, stream, one.wrong).items())[:1]:
+        yield f"{name} is what {path} holds as {key}"
+    for words, names in (("has", one.only_here), ("lacks", one.only_there)):
+        if names:
+            yield f"{stream}: the resumed process {words} {len(names)} tensors, unlike the straight run: {names[0]} ..."
 
 
 _MOVED = (
@@ -106,7 +128,18 @@ def _mixed(symptom: Symptom) -> Cause | None:
     )
 
 
-def _restored_words(streams: set[str]) -> tuple[str, str, str]:
+def _restored_words(streams: set[str], looked_up: Mapping[str, Restored]) -> tuple[str, str, str]:
+    param, optim = looked_up.get("param"), looked_up.get("optim")
+    if param is not None and param.only_here:
+        fix = "Build the model the same way before the checkpoint is loaded: wrap it, or add an adapter, once."
+        return (
+            "model_has_other_parameters",
+            "The resumed model has trainable tensors that the first one has not",
+            fix,
+        )
+    if streams == {"optim"} and optim is not None and optim.wrong and len(optim.elsewhere) == len(optim.wrong):
+        fix = "Give the optimizer its parameters in one order, sorted by name; it matches state to parameters by place."
+        return "optimizer_state_permuted", "Parameters were given each other's optimizer state", fix
     if "frozen" in streams:
         fix = "Make the frozen weights from the same input and seed on a resume, or save them in the checkpoint."
         return "frozen_weights_not_restored", "The frozen weights are not the same after the resume", fix

@@ -52,6 +52,11 @@ class Symptom:
         """After which step the run was resumed; None if it was not."""
         return ledger_of(self.right).start.step if self.first.run > 1 else None
 
+    @property
+    def is_first_step(self) -> bool:
+        """Whether the first difference is in the first step of its process."""
+        return self.first.step == ledger_of(self.right).start.step + 1
+
 
 def came_back(symptom: Symptom) -> tuple[str, ...]:
     """What a resume did restore, and that the pipeline repeats."""
@@ -66,32 +71,6 @@ def came_back(symptom: Symptom) -> tuple[str, ...]:
     return (*((f"lost state elsewhere: {names_of(equal)} came back bit for bit",) if equal else ()), *rerun)
 
 
-_SETTERS = {"torch": "torch.set_rng_state", "python": "random.setstate", "numpy": "numpy.random.set_state"}
-
-
-def setters_called(symptom: Symptom) -> tuple[str, ...]:
-    """The functions by which the resume set each generator that differs; () if it did not set every one of them."""
-    one, two = tensors_of_step(symptom, symptom.left, "rng"), tensors_of_step(symptom, symptom.right, "rng")
-    called, before = (
-        {event.fields.get("function") for event in run.events if event.kind == "set_rng"}
-        for run in (symptom.right, symptom.left)
-    )
-    setters = {_SETTERS.get(name, "") for name in two if one.get(name) != two[name]}
-    return tuple(sorted(setters)) if setters <= called - before else ()
-
-
-def batch_that_is_right(symptom: Symptom) -> tuple[str, ...]:
-    """What the model was given as in the straight run's step, and in no step beside it, though other inputs differ."""
-    step = symptom.first.step
-    one, two = tensors_of_step(symptom, symptom.left, "data"), tensors_of_step(symptom, symptom.right, "data")
-    beside = [tensors_of_step(symptom, symptom.left, "data", step + away) for away in (-1, 1)]
-    return tuple(
-        name
-        for name, entry in two.items()
-        if entry == one.get(name) and entry.dtype != "json" and all(entry != other.get(name) for other in beside)
-    )
-
-
 def tensors_of_step(
     symptom: Symptom, run: RunEvidence, stream: str, step: int | None = None
 ) -> Mapping[str, TensorEntry]:
@@ -100,23 +79,6 @@ def tensors_of_step(
         return state_tensors(run, "step", symptom.first.step if step is None else step, stream) or {}
     except EvidenceError:
         return {}
-
-
-def rng_step(symptom: Symptom) -> int | None:
-    """The other step of the straight run before which the generators were as the resumed run has them."""
-    ledger, start = ledger_of(symptom.left), ledger_of(symptom.right).start
-    root = start.streams.get("rng")
-    steps = (r.step for r in ledger.steps if r.streams.get("rng") == root and r.step != start.step + 1)
-    return next(steps, None) if root is not None else None
-
-
-def rng_sentences(symptom: Symptom) -> tuple[str, ...]:
-    """Whether the resumed run's generators are those of another step: seeded anew, or of another time."""
-    step = rng_step(symptom)
-    if step is None:
-        return ()
-    anew = ": the generators were seeded anew" if step == 1 else ""
-    return (f"it equals the straight run's state before step {step}{anew}",)
 
 
 def entry_at(symptom: Symptom, stream: str, tensor: str) -> tuple[str, tuple[int, ...]] | None:
@@ -190,27 +152,6 @@ def restore_sentence(run: RunEvidence) -> str:
     what = sorted({str(event.fields.get("what")) for event in loads})
     read = f"it read {str(paths[-1])[:200]}" if paths else "it read no checkpoint that the recorder saw"
     return f"{read}; load_state_dict was called for: {', '.join(what) or 'nothing'}"
-
-
-def find_batch(symptom: Symptom) -> tuple[int, bool] | None:
-    """The straight run's step that was given the batch; the whole batch, or its first micro-batch."""
-    first = symptom.first
-    ledger = ledger_of(symptom.left)
-    wanted = step_of(symptom.right, first.step)
-    root = wanted.streams.get("data") if wanted is not None else None
-    for record in ledger.steps:
-        if root is not None and record.streams.get("data") == root:
-            return record.step, True
-    try:
-        tensors = state_tensors(symptom.right, "step", first.step, "data") or {}
-        mine = {name: entry for name, entry in tensors.items() if name.startswith("1.") and entry.dtype != "json"}
-        for record in ledger.steps if mine else ():
-            theirs = state_tensors(symptom.left, "step", record.step, "data") or {}
-            if all(theirs.get(name) == entry for name, entry in mine.items()):
-                return record.step, False
-    except EvidenceError:
-        pass
-    return None
 
 
 def is_same(symptom: Symptom, stream: str, step: int) -> bool:

@@ -85,20 +85,17 @@ def wrap_torch(session: TrainingSession, torch: Any) -> None:
     loaders.__init__ = _wrap_loader(session, loaders.__init__)
     for name in ("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_"):
         if hasattr(torch.nn.utils, name):
-            wrapped = _before(getattr(torch.nn.utils, name), session.before_clip)
+            wrapped = _before_clip(session, getattr(torch.nn.utils, name))
             setattr(torch.nn.utils, name, wrapped)
             if hasattr(torch.nn.utils.clip_grad, name):
                 setattr(torch.nn.utils.clip_grad, name, wrapped)
     torch.save = torch.serialization.save = _wrap_save(session, torch.save, 1, "f", None)
     torch.load = torch.serialization.load = _wrap_restore(session, torch.load, "torch.load")
-    for module, name, kind in (
-        (torch, "manual_seed", "seed"),
-        (torch.cuda, "manual_seed_all", "seed"),
-        (torch, "set_rng_state", "set_rng"),
-        (torch.cuda, "set_rng_state", "set_rng"),
-        (torch.cuda, "set_rng_state_all", "set_rng"),
-    ):
-        _wrap_generator(session, module, name, kind, compiling)
+    for name, kind in (("manual_seed", "seed"), ("seed", "seed"), ("set_rng_state", "set_rng")):
+        _wrap_generator(session, torch, name, kind, compiling)
+        setattr(torch.random, name, getattr(torch, name))
+    for name, kind in (("manual_seed_all", "seed"), ("set_rng_state", "set_rng"), ("set_rng_state_all", "set_rng")):
+        _wrap_generator(session, torch.cuda, name, kind, compiling)
     if "random" in sys.modules:
         _wrap_generator(session, sys.modules["random"], "seed", "seed", compiling)
         _wrap_generator(session, sys.modules["random"], "setstate", "set_rng", compiling)
@@ -300,25 +297,26 @@ def _wrap_load_state(session: TrainingSession, original: Callable, what: str) ->
     def load_state_dict(self: Any, *args: Any, **kwargs: Any) -> Any:
         if session.is_loading:  # a subclass that calls its parent
             return original(self, *args, **kwargs)
-        is_ok, session.is_loading = False, True
+        is_ok, result, session.is_loading = False, None, True
         try:
             result = original(self, *args, **kwargs)
             is_ok = True
             return result
         finally:
             session.is_loading = False
-            session.state_loaded(what, self, is_ok)
+            session.state_loaded(what, self, is_ok, result)
 
     return load_state_dict
 
 
-def _before(original: Callable, first: Callable[[], None]) -> Callable:
+def _before_clip(session: TrainingSession, original: Callable) -> Callable:
     @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        first()
-        return original(*args, **kwargs)
+    def clip(parameters: Any, limit: Any = None, *args: Any, **kwargs: Any) -> Any:
+        given = limit if limit is not None else kwargs.get("max_norm", kwargs.get("clip_value"))
+        session.before_clip(original.__name__, given)
+        return original(parameters, *(() if limit is None else (limit,)), *args, **kwargs)
 
-    return wrapper
+    return clip
 
 
 def _wrap_save(
@@ -362,17 +360,18 @@ def _wrap_restore(session: TrainingSession, original: Callable, name: str) -> Ca
 def _wrap_generator(
     session: TrainingSession, module: ModuleType, name: str, kind: str, compiling: Callable[[], bool]
 ) -> None:
-    """Note calls that set a global generator, until training starts (later ones are mostly recomputation's)."""
+    """Note calls that seed or set a global generator; sets of a training under way are mostly recomputation's."""
     original = getattr(module, name, None)
     if original is None:
         return
 
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if not compiling() and not session.is_started:
+        result = original(*args, **kwargs)
+        if not compiling() and (kind == "seed" or not session.is_started):
             value = next(iter((*args, *kwargs.values())), None) if kind == "seed" else None
             plain = value if isinstance(value, int | float | str) else None
-            session.event(kind, {"function": f"{module.__name__}.{name}", "value": plain})
-        return original(*args, **kwargs)
+            session.generator_set(kind, f"{module.__name__}.{name}", plain)
+        return result
 
     setattr(module, name, wrapper)

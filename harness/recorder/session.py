@@ -14,6 +14,9 @@ from typing import Any
 from _harness_recorder import faults as fault_points
 from _harness_recorder import ledger, numbering, variation
 
+MAX_NAMES = 20
+MAX_SEEDS = 1000  # a training that seeds in every step says no more with each
+
 
 def guarded(method: Callable) -> Callable:
     """Make a method do nothing when not recording, and make its errors end the recording, not the training."""
@@ -49,6 +52,7 @@ class Session:
         self.own_seconds = 0.0
         self.last_record_at = self.entered_at = time.perf_counter()
         self.reported_not_seen: set[str] = set()
+        self.num_seeds = 0
         self.is_child = _is_helper_process()
         self.read: list[dict] = []  # the files that were read before the training started
         self.is_saved = False  # since the last training forward
@@ -75,9 +79,17 @@ class Session:
             sys.stderr.write(f"recorder: stopped: {error!r}, and could not say so: {second!r}\n")
 
     @guarded
-    def event(self, kind: str, fields: dict) -> None:
-        """Record an event that needs nothing but its fields."""
-        self.run.event(kind, **fields)
+    def generator_set(self, kind: str, function: str, value: Any) -> None:
+        """Note that a global generator was seeded or set, and the digest of its state then."""
+        self.num_seeds += 1
+        if self.num_seeds > MAX_SEEDS:
+            return
+        of = {"torch": "torch", "random": "python", "numpy.random": "numpy", "torch.cuda": "cuda"}
+        generator = of.get(function.rpartition(".")[0], "")
+        items = self.collect.rng() if hasattr(self, "collect") else {}
+        items = {name: item for name, item in items.items() if name.partition(":")[0] == generator}
+        states = {name: entry.digest for name, entry in self.digest.launch(items).result().items()} if items else {}
+        self.run.event(kind, function=function, value=value, states=states, step=self.completed + self.is_started)
 
     @guarded
     def restored(self, function: str, source: Any, is_ok: bool) -> None:
@@ -107,9 +119,11 @@ class Session:
         self.collect.add_built(module, child)
 
     @guarded
-    def state_loaded(self, what: str, owner: Any, is_ok: bool) -> None:
-        """Note a `load_state_dict`; parameters may be other objects now."""
-        self.run.event("load_state", what=what, ok=is_ok, **{"class": type(owner).__name__})
+    def state_loaded(self, what: str, owner: Any, is_ok: bool, result: Any) -> None:
+        """Note a `load_state_dict`, and what a module says it did not load; parameters may be other objects now."""
+        names = {key: list(getattr(result, f"{key}_keys", ())) for key in ("missing", "unexpected")}
+        not_loaded = {key: [len(found), *found[:MAX_NAMES]] for key, found in names.items() if found}
+        self.run.event("load_state", what=what, ok=is_ok, **{"class": type(owner).__name__}, **not_loaded)
         if is_ok and (what == "optimizer" or (what == "module" and self.collect.holds(owner))):
             self._not_started_yet()
         self.is_saved = True

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from _harness_recorder import faults as fault_points
-from _harness_recorder import ledger
+from _harness_recorder import ledger, settings
 from _harness_recorder.session import Session, guarded
 
 MAX_EVALS_BEFORE_TRAINING = 10_000  # a process that only evaluates never writes them
@@ -59,6 +59,7 @@ class TrainingSession(Session):
         super().__init__(run, faults)
         self.depth = 0  # inside the outermost module's call
         self.is_in_backward = False
+        self.settings = settings.Settings(run)
         self.step: OpenStep | None = None
         self.round: OpenRound | None = None
         self.stepped: list = []
@@ -205,6 +206,9 @@ class TrainingSession(Session):
     def _begin(self, step: OpenStep | OpenRound) -> None:
         """Take what a step begins with: the generators, and what moved since the step before."""
         step.rng = self.digest.launch(self.collect.rng())
+        if isinstance(step, OpenStep):
+            modes = settings.evaluating(self.collect.named_modules)
+            self.settings.note(self.completed + 1, evaluating=modes, switches=settings.switches(self.torch))
         step.before = self.records.before_forward(self.collect, self.is_saved or self.is_saved_within)
         self.is_saved = self.is_saved_within = False
 
@@ -245,10 +249,11 @@ class TrainingSession(Session):
         self._optimizer_done(optimizer, is_skipped=found_inf is not None and float(found_inf) != 0.0)
 
     @guarded
-    def before_clip(self) -> None:
+    def before_clip(self, function: str, limit: Any) -> None:
         """Take the gradients before they are clipped."""
         if self.nested_steps == 0 or self.has_closure:
             self._take_grads(None, None)
+            self.settings.clipped(function, limit)
 
     @guarded
     def scaler_skipped(self, optimizer: Any) -> None:
@@ -322,6 +327,7 @@ class TrainingSession(Session):
         self.is_checked = True
         self._report_not_seen()
         step, self.step, self.round, self.stepped = self.step, None, None, []
+        self.settings.step_over(self.completed)
         self.records.step(self.completed, step, after, self._lap())
         for fault in (*self._faults("after_step", self.completed), *self._faults("stop", self.completed)):
             fault_points.die(fault, self.run.event)

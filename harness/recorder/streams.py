@@ -62,6 +62,7 @@ class Collector:
         self.parents: dict[int, ReferenceType] = {}
         self.parameters: list[tuple[str, dict, str]] = []  # (name, the module's own dictionary, key)
         self.buffers: list[tuple[str, dict, str]] = []
+        self.named_modules: list[tuple[str, torch.nn.Module]] = []
         self.optimizers: list[ReferenceType] = []
         self.schedulers: list[ReferenceType] = []
         self.untouched: dict[str, bytes | None] = {}
@@ -131,12 +132,13 @@ class Collector:
 
     def refresh(self) -> None:
         """Walk the modules again: parameters can be replaced (a load that assigns, an adapter that is added)."""
-        self.parameters, self.buffers, seen = [], [], set()
+        self.parameters, self.buffers, self.named_modules, seen = [], [], [], set()
         with_parameters = [root for root in self.modules if next(root.parameters(), None) is not None]
         others = [root for root in self.modules if all(root is not one for one in with_parameters)]
         for number, root in enumerate((*with_parameters, *others), 1):
             prefix = "" if number == 1 else f"{type(root).__name__}#{number}."
             for path, module in root.named_modules():
+                self.named_modules.append((prefix + path, module))
                 for own, target in ((module._parameters, self.parameters), (module._buffers, self.buffers)):
                     for key, tensor in own.items():
                         if tensor is not None and id(tensor) not in seen:

@@ -43,7 +43,11 @@ def _seeds(run: RunEvidence, ledger: Ledger) -> Iterator[Said]:
     if not used:
         yield undecided("T1", "the recorder saw no generator")
         return
-    seeds = [(str(e.fields.get("function")), e.fields.get("value")) for e in run.events if e.kind == "seed"]
+    seeds = [
+        (str(event.fields.get("function")), event.fields.get("value"))
+        for event in run.events
+        if event.kind == "seed" and not event.fields.get("step")
+    ]
     idle = untouched(run)
     kinds = {name: name.partition(":")[0] for name in used}
     bare = [
