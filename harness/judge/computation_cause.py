@@ -188,6 +188,7 @@ def update_cause(symptom: Symptom) -> Cause | None:
         ruled_out=before(symptom.first, symptom),
         fix="Look at what happens between backward() and optimizer.step(), and after it.",
         candidates=(
+            "the optimizer keeps state that its state_dict() does not hold: attributes of its own, slow weights",
             "the gradients are changed before the update by the script itself: clipped, masked, noised, averaged",
             "the optimizer is of another class, or of another kind (foreach, fused): compare how it is built",
             "the weights are changed after the update: clamped, averaged, tied again",

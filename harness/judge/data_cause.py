@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.documents.verdict import Cause
 from harness.judge import observations
 from harness.judge.observations import Batch, Generator
-from harness.judge.symptom import Symptom, came_back, names_of, tensor_evidence
+from harness.judge.symptom import Symptom, before, came_back, names_of, tensor_evidence
 
 _ORDER_FIX = (
     "Give the sampler or loader a generator of its own, seed it from the configuration and the epoch, and save what "
@@ -110,7 +110,7 @@ def _order(symptom: Symptom, evidence: list[str]) -> Cause:
         evidence.append("what comes before is right, so the place was restored; an order that is drawn later is not")
     return Cause(
         kind="data_order_not_restored",
-        title="The order of the data is another one",
+        title="The batch is another one: the order of the data, or the place in it, was not restored",
         evidence=(
             *evidence,
             "the recorded generators are equal at that step, so the order does not hang on them alone",
@@ -154,6 +154,20 @@ def rng_cause(symptom: Symptom) -> Cause:
         return _drew_otherwise(symptom, evidence, step)
     ruled_out = ("the place in the data: the batches of that step are equal",)
     return generators_cause(symptom, found, evidence, "", ruled_out)
+
+
+def evaluation_cause(symptom: Symptom) -> Cause | None:
+    """One training evaluated after a step, and the other did not, or not as often."""
+    evaluated = evaluation_sentences(symptom, symptom.first.step)
+    if not evaluated:
+        return None
+    return Cause(
+        kind="evaluated_at_another_place",
+        title="The trainings do not evaluate after the same steps",
+        evidence=evaluated,
+        ruled_out=before(symptom.first, symptom),
+        fix="Evaluate after a number of steps that is counted over the whole training, never by the clock.",
+    )
 
 
 def _drew_otherwise(symptom: Symptom, evidence: list[str], step: int) -> Cause:
@@ -203,31 +217,35 @@ def generators_cause(
     names = names_of([one.name for one in found])
     kind, title, fix = "rng_not_restored", f"The random number generators were not restored: {names}{more}", _RNG_FIX
     evaluated = evaluation_sentences(symptom, step - 1)
+    evaluates_first = observations.evaluations(symptom.right, step - 1) > 0
+    is_known = bool(found) and all(one.was_set and one.is_as_set is not None for one in found)
+    is_as_set = all(one.is_as_set for one in found)
     if found and all(one.was_seeded_last for one in found):
         kind, title = (
             "rng_seeded_after_the_restore",
             f"The generators were restored, and seeded again afterwards: {names}",
         )
         fix = "Seed at the start of the process only, before the checkpoint is loaded."
-    elif found and all(one.was_set and one.set_to_step == step for one in found):
-        kind, title = "rng_drawn_from_after_the_restore", f"The generators were restored, and then drawn from: {names}"
-        fix = _LAST_FIX
-    elif found and evaluated and all(one.was_set for one in found):
+    elif is_known and evaluated and evaluates_first != is_as_set and all(g.set_to_step in (None, step) for g in found):
         kind, title = (
             "evaluated_at_another_place",
             f"Validation draws from the generators, and ran at another place{more}",
         )
         fix = _EVALUATION_FIX
-    elif found and all(one.was_set and one.is_as_set for one in found):
+        evidence = [*evidence, *evaluated]
+    elif is_known and is_as_set:
         kind, title = "rng_of_another_time", f"The generators were set to the state of another time: {names}"
-        fix = "Take the generators' states when the checkpoint is written, after everything that draws in that step."
-    elif found and all(one.was_set for one in found):
-        kind, title = "rng_drawn_from_after_the_restore", f"The generators were set, and then drawn from: {names}"
+        fix = (
+            "Take the generators' states when the checkpoint is written, after everything that draws in that step; "
+            "batches that are fetched ahead, and what is drawn for them, belong to a later one."
+        )
+    elif is_known:
+        kind, title = "rng_drawn_from_after_the_restore", f"The generators were restored, and then drawn from: {names}"
         fix = _LAST_FIX
     return Cause(
         kind=kind,
         title=title,
-        evidence=(*evidence, *(sentence for one in found for sentence in _history(one)), *evaluated),
+        evidence=(*evidence, *(sentence for one in found for sentence in _history(one))),
         ruled_out=(*ruled_out, *came_back(symptom)),
         fix=fix,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from harness.documents.verdict import Cause
 from harness.evidence.trajectory import RunEvidence
 from harness.judge.computation_cause import computation_cause, schedule_cause, settings_cause, update_cause
-from harness.judge.data_cause import data_cause, rng_cause
+from harness.judge.data_cause import data_cause, evaluation_cause, rng_cause
 from harness.judge.diff import LENGTH
 from harness.judge.file_cause import file_cause
 from harness.judge.locate import ledger_of
@@ -33,6 +33,8 @@ def diagnose(symptom: Symptom) -> Cause:
         return file_cause(symptom)
     if first.stream == LENGTH:
         return _length(symptom)
+    if first.phase == "eval" and (evaluated := evaluation_cause(symptom)) is not None:
+        return evaluated
     if symptom.check == "rerun" or first.run == 1:
         return _rerun(symptom)
     if first.phase == "restore":
@@ -113,29 +115,37 @@ def _unseeded_start(symptom: Symptom) -> Cause:
 
 
 def _unseeded_stream(symptom: Symptom) -> Cause:
+    """Data or generators that two fresh processes do not have in common."""
     first = symptom.first
+    if first.stream == "rng" and not symptom.is_first_step:
+        return _unknown(symptom, f"a generator was drawn from differently in step {first.step - 1}")
     evidence = [f"two fresh processes first differ at step {first.step}, in {first.stream}", *tensor_evidence(symptom)]
+    title, fix = (
+        "a generator",
+        "Seed every generator with a number from the configuration before anything draws from it.",
+    )
     if first.stream == "data":
-        same = is_same(symptom, "rng", first.step)
+        is_ordered = is_same(symptom, "rng", first.step)
+        title, fix = "the order of the data", _ORDER_FIX if is_ordered else fix
         evidence.append(
             "the recorded generators are equal at that step: the order comes from somewhere else"
-            if same
+            if is_ordered
             else "a recorded generator differs at that step too"
         )
-    fix = (
-        "Give the DataLoader a seeded torch.Generator and a worker_init_fn; sort what is listed from folders or sets."
-        if first.stream == "data"
-        else "Seed every generator with a number from the configuration before anything draws from it."
-    )
-    if first.stream == "rng" and first.step > ledger_of(symptom.right).start.step + 1:
-        return _unknown(symptom, f"a generator was drawn from differently in step {first.step - 1}")
     return Cause(
         kind="unseeded_randomness",
-        title="Randomness without a seed: " + ("the order of the data" if first.stream == "data" else "a generator"),
+        title=f"Randomness without a seed: {title}",
         evidence=tuple(evidence),
         ruled_out=before(first, symptom),
         fix=fix,
     )
+
+
+_ORDER_FIX = (
+    "Seed what the order is drawn from: a DataLoader's generator and worker_init_fn, numpy's default_rng. Sort what is "
+    "listed from folders and sets. Take results of threads in the order in which they were asked for, and nothing by "
+    "the clock."
+)
 
 
 def _length(symptom: Symptom) -> Cause:

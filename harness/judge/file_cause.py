@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.documents.verdict import Cause
 from harness.judge import observations
 from harness.judge.diff import FileComparison
+from harness.judge.locate import ledger_of
 from harness.judge.symptom import Symptom
 
 
@@ -33,9 +34,9 @@ def file_cause(symptom: Symptom) -> Cause:
 def _kept_tensors(symptom: Symptom, file: FileComparison, evidence: list[str]) -> Cause:
     """Tensors that a script keeps beside the training: the weights of an earlier step, or a mean over them."""
     step = observations.snapshot_step(symptom, file.path)
-    if symptom.check != "resume":
+    if symptom.check != "resume" or step == ledger_of(symptom.left).last_step:
         kind, title = "output_differs", "The training is the same; tensors that were written with it are not"
-        fix = "Seed what makes these tensors, and take no time, path or order of files into them."
+        fix = "Seed what makes these tensors, or save what they are made from in the checkpoint."
     elif step is None and not observations.has_shapes_of_weights(symptom, file.path, file.different):
         kind, title = "output_differs", "The training is the same; tensors that were written with it are not"
         fix = "Save what these tensors are made from in the checkpoint, and load it on a resume."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -130,7 +131,7 @@ def batch(symptom: Symptom) -> Batch:
     parts: dict[int, list[str]] = {}
     for item in first.items():
         places = single.get(item, set())
-        if len(places) == 1:
+        if len(places) == 1 and math.prod(item[1].shape) > 3:  # a single number is equal to another one by chance
             parts.setdefault(next(iter(places)), []).append(item[0])
     shapes = [{name: (entry.dtype, entry.shape) for name, entry in one.get(1, {}).items()} for one in (mine, theirs)]
     last = list(theirs.values())[-len(mine) :] if mine else []

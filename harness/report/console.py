@@ -85,6 +85,7 @@ def _closing(view: View) -> Iterator[tuple[str, str]]:
         yield "cause", f"{cause.title} ({cause.kind})"
         yield from (("evidence", entry) for entry in cause.evidence)
         yield from (("ruled out", entry) for entry in cause.ruled_out)
+        yield from (("it may be", entry) for entry in cause.candidates)
         yield "fix", cause.fix
     if review := view.review:
         yield "review", review.sentence

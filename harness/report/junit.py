@@ -110,6 +110,7 @@ def _divergence(view: View) -> str:
         lines.append(f"cause: {line(cause.title)}")
         lines += [f"evidence: {entry}" for entry in cause.evidence]
         lines += [f"ruled out: {entry}" for entry in cause.ruled_out]
+        lines += [f"it may be: {entry}" for entry in cause.candidates]
         lines.append(f"fix: {line(cause.fix)}")
     return "\n".join(lines)
 

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from harness.evidence.content import read_content
+from harness.evidence.ledger import Event
+from harness.evidence.trajectory import FileEvidence
+from harness.judge.locate import state_tensors
 from harness.judge.verdict import judge
 from tests.made.synthetic import NAMES, Quirks, case, resumed, safetensors, straight
 
@@ -39,7 +42,7 @@ def test_forgotten_moments_are_recognised_by_their_absence():
 def test_forgotten_weights_that_equal_the_initial_ones_are_recognised():
     found = cause(resumed=resumed(quirks=Quirks(forget=("params",))))
     assert found.kind == "weights_not_restored"
-    assert "the parameters equal the initial ones: no weights were loaded" in said(found)
+    assert "tensors that are wrong are the initial ones: nothing was loaded" in said(found)
 
 
 def test_a_replayed_batch_is_found_again_in_the_straight_run():
@@ -56,8 +59,14 @@ def test_a_batch_that_is_drawn_again_from_generators_seeded_anew_is_the_generato
 
 def test_an_order_that_nothing_explains_says_so():
     found = cause(resumed=resumed(quirks=Quirks(noise=(5, "data"))))
-    assert found.kind == "data_position_not_restored"
-    assert "no step of the straight run was given this batch: the order is not the same" in said(found)
+    assert found.kind == "data_order_not_restored"
+    assert "no step of the straight run was given this batch / the recorded generators are equal" in said(found)
+
+
+def test_an_order_that_differs_later_is_told_as_drawn_later():
+    found = cause(resumed=resumed(quirks=Quirks(noise=(6, "data"))))
+    assert found.kind == "data_order_not_restored"
+    assert "those of steps 5 to 5 are" in said(found) and "an order that is drawn later is not" in said(found)
 
 
 def test_what_is_given_with_the_right_batch_is_no_place_in_the_data():
@@ -66,14 +75,86 @@ def test_what_is_given_with_the_right_batch_is_no_place_in_the_data():
     assert "1.input_ids of that batch: equal to the straight run's" in said(found)
 
 
-def test_generators_that_were_set_and_drawn_from_are_not_called_forgotten():
-    trajectory = resumed(quirks=Quirks(forget=("rng",)))
-    run = trajectory.runs[1]
-    call = replace(run.events[0], kind="set_rng", fields={"function": "torch.set_rng_state", "value": None})
-    seen = replace(trajectory, runs=(trajectory.runs[0], replace(run, events=(call, *run.events))))
-    found = cause(resumed=seen)
-    assert found.kind == "rng_not_restored" and "others were drawn" in found.title
-    assert "the resume called torch.set_rng_state" in said(found)
+def with_events(trajectory, *events, number=1):
+    """Events before all others of one run."""
+    run = trajectory.runs[number]
+    before = tuple(Event(kind=kind, fields=fields) for kind, fields in events)
+    runs = (*trajectory.runs[:number], replace(run, events=(*before, *run.events)), *trajectory.runs[number + 1 :])
+    return replace(trajectory, runs=runs)
+
+
+def state_before(step):
+    return state_tensors(straight().runs[0], "step", step, "rng")["torch"].digest
+
+
+SET, SEED = "torch.set_rng_state", "torch.manual_seed"
+
+
+@pytest.mark.parametrize(
+    ("calls", "kind", "words"),
+    [
+        (((SET, 5),), "rng_drawn_from_after_the_restore", "gave it the state before step 5 of the straight run"),
+        (((SET, 5), (SEED, 1)), "rng_seeded_after_the_restore", "called torch.set_rng_state and torch.manual_seed"),
+        (((SEED, 1), (SET, 1)), "rng_of_another_time", "gave it the state before step 1 of the straight run"),
+        (((SET, 3),), "rng_drawn_from_after_the_restore", "gave it the state before step 3 of the straight run"),
+        (((SEED, 1),), "rng_not_restored", "seeded anew"),
+        ((), "rng_not_restored", "nothing that the recorder saw set or seeded it"),
+    ],
+)
+def test_what_became_of_a_generator_is_told_by_the_calls_that_set_it(calls, kind, words):
+    events = [
+        ("set_rng" if function == SET else "seed", {"function": function, "states": {"torch": state_before(step)}})
+        for function, step in calls
+    ]
+    found = cause(resumed=with_events(resumed(quirks=Quirks(forget=("rng",))), *events))
+    assert found.kind == kind and words in said(found), found
+
+
+def setting(name, value, step=1):
+    return "setting", {"name": name, "value": value, "step": step}
+
+
+@pytest.mark.parametrize(
+    ("stream", "name", "left", "right", "kind", "words"),
+    [
+        ("loss", "evaluating", None, {"num": 9, "of": 9, "names": [""]}, "modules_in_another_mode", "9 of 9 modules"),
+        ("loss", "switches", {"mkldnn": True}, {"mkldnn": False}, "computed_under_other_settings", "mkldnn at step 5"),
+        (
+            "optim",
+            "clip",
+            {"function": "clip_grad_norm_", "limit": (1.0).hex()},
+            None,
+            "gradients_clipped_otherwise",
+            "clip_grad_norm_, 1 in the straight run, not used in the other",
+        ),
+    ],
+)
+def test_a_setting_that_differs_is_the_cause_where_a_step_depends_on_it(stream, name, left, right, kind, words):
+    other = "switches" if name != "switches" else "clip"
+    sides = [
+        with_events(side, setting(other, None), setting(name, value), number=number)
+        for side, number, value in ((straight(), 0, left), (resumed(quirks=Quirks(noise=(5, stream))), 1, right))
+    ]
+    found = cause(straight=sides[0], resumed=sides[1])
+    assert found.kind == kind and words in said(found), found
+
+
+def test_an_update_that_differs_alone_is_not_known_and_says_what_it_may_be():
+    found = cause(resumed=resumed(quirks=Quirks(noise=(5, "optim"))))
+    assert found.kind == "unknown" and any("clipped" in one for one in found.candidates)
+
+
+def test_moments_under_each_others_names_are_told():
+    one, two = (f"{name}.exp_avg" for name in NAMES[:2])
+    swap = (("optim", one, "x"), ("optim", two, one), ("optim", "x", two))
+    found = cause(resumed=resumed(quirks=Quirks(rename_at_start=swap, source="optimizer")))
+    assert found.kind == "optimizer_state_permuted" and f"{one} is that of {two}" in said(found)
+
+
+def test_names_that_a_load_left_out_are_told():
+    load = ("load_state", {"what": "module", "ok": True, "class": "Linear", "missing": [4, "0.weight"]})
+    found = cause(resumed=with_events(resumed(quirks=Quirks(forget=("params",))), load))
+    assert "load_state_dict of Linear: 4 names had no value in it (0.weight ...)" in said(found)
 
 
 def test_an_order_that_is_drawn_from_a_lost_generator_is_the_generators_fault():
@@ -193,7 +274,18 @@ def test_an_average_that_differs_alone_is_not_taken_for_a_time():
     content = read_content("final.safetensors", safetensors({n: np.ones(2, "<f4") for n in NAMES}))
     files = tuple(replace(f, content=content, sha256=None) if f.role == "output" else f for f in trajectory.files)
     found = cause(resumed=replace(trajectory, files=files))
-    assert found.kind == "output_differs" and "moving average" in found.fix
+    assert found.kind == "output_differs" and "tensors that were written" in found.title
+    other = safetensors({n: np.full(4, 3, "<f4") for n in NAMES})
+    both = [with_average(side, content) for side, content in ((straight(), other), (straight("rerun"), other))]
+    mine = with_average(trajectory, safetensors({n: np.full(4, 2, "<f4") for n in NAMES}))
+    found = cause(straight=both[0], rerun=both[1], resumed=mine)
+    assert found.kind == "average_not_restored"
+
+
+def with_average(trajectory, data):
+    content = read_content("average.safetensors", data)
+    file = FileEvidence(path="average.safetensors", role="output", size_bytes=1, sha256=None, content=content)
+    return replace(trajectory, files=(*trajectory.files, file))
 
 
 def test_a_checkpoint_that_was_read_is_quoted():
