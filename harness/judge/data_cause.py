@@ -21,7 +21,7 @@ def data_cause(symptom: Symptom) -> Cause:
     """A batch that is not the straight run's, in a resumed run."""
     batch, generators = observations.batch(symptom), observations.generators(symptom)
     evidence = [*_when(symptom), *tensor_evidence(symptom), *_found(symptom, batch)]
-    if batch.is_end_of_window:
+    if batch.num_skipped and symptom.is_first_step:
         return _half_window(symptom, batch, evidence)
     if batch.step is None and generators and symptom.is_first_step:
         return generators_cause(symptom, generators, evidence, ": what is given to the model is drawn from them")
@@ -64,6 +64,8 @@ def _found(symptom: Symptom, batch: Batch) -> list[str]:
         )
         where = "the first batch of all" if step == 1 else f"the batch of step {step}"
         said.append(f"{what} {where} of the straight run{_direction(first.step, step)}")
+    elif batch.num_skipped:
+        pass  # said below
     elif batch.right:
         said.append(f"{names_of(batch.right)} of that batch: equal to the straight run's; the rest of it is not")
     else:
@@ -80,14 +82,13 @@ def _direction(step: int, found: int) -> str:
 
 
 def _half_window(symptom: Symptom, batch: Batch, evidence: list[str]) -> Cause:
-    theirs, mine = batch.num_micro_batches
     return Cause(
         kind="accumulated_gradients_lost",
         title="The gradients of a half-done accumulation window were lost",
         evidence=(
             *evidence,
-            f"its micro-batches are the last {mine} of the {theirs} of the straight run: the checkpoint was written "
-            "inside the window, and what had been accumulated until then is missing",
+            f"its first micro-batch is number {batch.num_skipped + 1} of that step in the straight run: the checkpoint "
+            "was written inside the window, and what had been accumulated until then is missing",
         ),
         ruled_out=came_back(symptom),
         fix="Write checkpoints after optimizer.step() only, or save the accumulated gradients too, or begin the window "

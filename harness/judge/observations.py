@@ -97,7 +97,7 @@ class Batch:
         right: of the inputs, those that are the straight run's in this very step, and in no step beside it.
         is_other_shape: whether an input has another shape or dtype than in the straight run.
         num_micro_batches: of the straight run, and of the other one.
-        is_end_of_window: whether the other one had fewer micro-batches, and they are the straight run's last ones.
+        num_skipped: how many micro-batches of this very step the straight run did before the other one's first.
     """
 
     steps: tuple[int | None, ...]
@@ -105,7 +105,7 @@ class Batch:
     right: tuple[str, ...]
     is_other_shape: bool
     num_micro_batches: tuple[int, int]
-    is_end_of_window: bool
+    num_skipped: int
 
     @property
     def step(self) -> int | None:
@@ -117,14 +117,13 @@ class Batch:
 
 def batch(symptom: Symptom) -> Batch:
     """What was given in the first difference's step, looked up over all steps of the straight run."""
-    step = symptom.first.step
     mine = _by_micro_batch(tensors_of_step(symptom, symptom.right, "data"))
     theirs = _by_micro_batch(tensors_of_step(symptom, symptom.left, "data"))
-    whole: dict[frozenset[tuple[str, TensorEntry]], list[int]] = {}
+    whole: dict[frozenset[tuple[str, TensorEntry]], int] = {}
     single: dict[tuple[str, TensorEntry], set[int]] = {}
     for record in ledger_of(symptom.left).steps:
         for inputs in _by_micro_batch(tensors_of_step(symptom, symptom.left, "data", record.step)).values():
-            whole.setdefault(frozenset(inputs.items()), []).append(record.step)
+            whole.setdefault(frozenset(inputs.items()), record.step)
             for item in inputs.items():
                 single.setdefault(item, set()).add(record.step)
     first = next(iter(mine.values()), {})
@@ -134,14 +133,13 @@ def batch(symptom: Symptom) -> Batch:
         if len(places) == 1 and math.prod(item[1].shape) > 3:  # a single number is equal to another one by chance
             parts.setdefault(next(iter(places)), []).append(item[0])
     shapes = [{name: (entry.dtype, entry.shape) for name, entry in one.get(1, {}).items()} for one in (mine, theirs)]
-    last = list(theirs.values())[-len(mine) :] if mine else []
     return Batch(
-        steps=tuple(next(iter(whole.get(frozenset(inputs.items()), [])), None) for inputs in mine.values()),
+        steps=tuple(whole.get(frozenset(inputs.items())) for inputs in mine.values()),
         parts={place: tuple(names) for place, names in parts.items()},
         right=_right_inputs(symptom),
         is_other_shape=bool(mine and theirs) and shapes[0] != shapes[1],
         num_micro_batches=(len(theirs), len(mine)),
-        is_end_of_window=0 < len(mine) < len(theirs) and list(mine.values()) == last and step > 0,
+        num_skipped=next((place for place, inputs in enumerate(theirs.values()) if inputs == first), 0),
     )
 
 
@@ -270,17 +268,19 @@ def names_in_files(symptom: Symptom, stream: str, names: tuple[str, ...]) -> dic
     return found
 
 
-def not_loaded(run: RunEvidence) -> tuple[str, ...]:
-    """What modules said of their `load_state_dict` before the training: names without a value, or without a place."""
+def not_loaded(run: RunEvidence, wrong: tuple[str, ...]) -> tuple[str, ...]:
+    """What modules said of their `load_state_dict` before the training: names without a value, or without a place.
+
+    Names without a value count only where one of them came back wrong: an adapter's file has no base weights.
+    """
     said = []
     for event in run.events:
-        if event.kind == "load_state" and event.fields.get("what") == "module" and event.fields.get("ok"):
-            for key, words in (("missing", "had no value in it"), ("unexpected", "in it had no place")):
-                match event.fields.get(key):
-                    case [int(num), str(first), *_]:
-                        said.append(
-                            f"load_state_dict of {event.fields.get('class')}: {num} names {words} ({first} ...)"
-                        )
+        if event.kind != "load_state" or event.fields.get("what") != "module" or not event.fields.get("ok"):
+            continue
+        for key, words in (("missing", "had no value in it"), ("unexpected", "in it had no place")):
+            match event.fields.get(key):
+                case [int(num), str(first), *more] if key == "unexpected" or {first, *more} & set(wrong):
+                    said.append(f"load_state_dict of {event.fields.get('class')}: {num} names {words} ({first} ...)")
     return tuple(said)
 
 

@@ -26,7 +26,8 @@ def restored_cause(symptom: Symptom) -> Cause:
     evidence += [sentence for name, one in looked_up.items() for sentence in _looked_up(symptom, name, one)]
     if "optim" in streams:
         evidence.append(optim_sentence(symptom))
-    evidence += [restore_sentence(symptom.right), *observations.not_loaded(symptom.right)]
+    wrong = tuple(name for one in looked_up.values() for name in one.wrong)
+    evidence += [restore_sentence(symptom.right), *observations.not_loaded(symptom.right, wrong)]
     moved = _frozen_moved(symptom) if streams == {"frozen"} else ()
     kind, title, fix = _MOVED if moved else _restored_words(streams, looked_up)
     return Cause(kind=kind, title=title, evidence=(*evidence, *moved), ruled_out=came_back(symptom), fix=fix)

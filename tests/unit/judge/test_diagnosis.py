@@ -1,5 +1,6 @@
 """The cause by name, only where the measurements show it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from harness.evidence.ledger import Event
 from harness.evidence.trajectory import FileEvidence
 from harness.judge.locate import state_tensors
 from harness.judge.verdict import judge
+from tests import ROOT
 from tests.made.synthetic import NAMES, Quirks, case, resumed, safetensors, straight
 
 
@@ -152,9 +154,9 @@ def test_moments_under_each_others_names_are_told():
 
 
 def test_names_that_a_load_left_out_are_told():
-    load = ("load_state", {"what": "module", "ok": True, "class": "Linear", "missing": [4, "0.weight"]})
+    load = ("load_state", {"what": "module", "ok": True, "class": "Linear", "missing": [4, "x", NAMES[0]]})
     found = cause(resumed=with_events(resumed(quirks=Quirks(forget=("params",))), load))
-    assert "load_state_dict of Linear: 4 names had no value in it (0.weight ...)" in said(found)
+    assert "load_state_dict of Linear: 4 names had no value in it (x ...)" in said(found)
 
 
 def test_an_order_that_is_drawn_from_a_lost_generator_is_the_generators_fault():
@@ -295,3 +297,12 @@ def test_a_checkpoint_that_was_read_is_quoted():
     load = replace(run.events[0], kind="load_state", fields={"what": "module", "ok": True})
     seen = replace(trajectory, runs=(trajectory.runs[0], replace(run, events=(read, load, *run.events))))
     assert "it read checkpoints/step4.safetensors; load_state_dict was called for: module" in said(cause(resumed=seen))
+
+
+def test_every_cause_has_its_paragraph():
+    named = re.compile(r'kind="(\w+)"|kind, title = "(\w+)"|return "(\w+)", "|^    "(\w+_\w+)",$', re.MULTILINE)
+    folder = ROOT / "harness" / "judge"
+    paths = [*folder.glob("*cause.py"), folder / "diagnosis.py", folder / "crash.py"]
+    kinds = {kind for path in paths for found in named.findall(path.read_text()) for kind in found if kind}
+    page = (ROOT / "docs" / "causes.md").read_text()
+    assert len(kinds) > 30 and not {kind for kind in kinds if not re.search(rf"^##+ {kind}$", page, re.MULTILINE)}
