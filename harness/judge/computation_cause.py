@@ -238,6 +238,7 @@ def _unseen_state(symptom: Symptom, evidence: list[str]) -> Cause:
         candidates=(
             "a number or tensor of the script's own that the loss is computed from: a weight that anneals, a running "
             "mean, the last step's result; print it in both at that step",
+            "a second network that is called without gradients (a teacher, a target, an average): compare its weights",
             "a generator of the script's own, drawn from in the forward: compare its get_state()",
             "gradients that were left over from before: a checkpoint inside an accumulation window",
         ),

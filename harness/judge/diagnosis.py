@@ -179,4 +179,20 @@ def _unknown(symptom: Symptom, more: str = "") -> Cause:
         evidence=tuple(evidence),
         ruled_out=before(first, symptom),
         fix="Look at what sets this quantity at that step; `harness diff` shows both sides' tensors and files.",
+        candidates=_CANDIDATES.get(first.phase if first.phase in ("before", "eval", "end") else first.stream, ()),
     )
+
+
+_CANDIDATES = {
+    "before": (
+        "weights are changed between an update and the next forward (an average is swapped in, a clamp, a merge), and "
+        "that is done at other steps than in the straight run",
+    ),
+    "eval": (
+        "validation takes other examples, or in another order: print which",
+        "validation computes with other weights, an average for instance",
+    ),
+    "end": ("the weights are changed after the last step: averaged, merged, replaced by the best ones",),
+    "buffer": ("statistics that forwards outside of training steps move: warm-up, validation in training mode",),
+    "rng": ("a number of draws that hangs on time, on threads, or on what an earlier process left behind",),
+}
