@@ -13,7 +13,6 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from harness.archive.licences import licence_of
@@ -63,7 +62,7 @@ _MEDIA_TYPES = {
     ".xml": "application/xml",
 }
 _ANY_MEDIA_TYPE = "application/octet-stream"
-Entity = tuple[str, dict[str, Any]]
+Entity = tuple[str, dict[str, object]]
 
 
 def write_crate(folder: Path, verdict: Verdict, manifest: Manifest) -> Path:
@@ -170,7 +169,7 @@ def _runs(verdict: Verdict, manifest: Manifest, present: Collection[str]) -> Ite
         yield f"#run-{quote(name)}", {**action, **image, **_times(volatile.get(name)), **_status(run)}
 
 
-def _judging(verdict: Verdict, manifest: Manifest, present: Collection[str]) -> dict[str, Any]:
+def _judging(verdict: Verdict, manifest: Manifest, present: Collection[str]) -> dict[str, object]:
     """The action of comparing and judging."""
     return {
         "@type": "CreateAction",

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.documents.bisection import TrialResult
 from harness.documents.digest import canonical_json, sha256
@@ -34,7 +33,7 @@ class TrialFolder:
     folder: Path
 
     @classmethod
-    def open(cls, above: Path, question: Mapping[str, Any]) -> TrialFolder:
+    def open(cls, above: Path, question: Mapping[str, object]) -> TrialFolder:
         """The folder of a question below `runs/<experiment>`, made if this is the first time that it is asked.
 
         Raises:
@@ -96,6 +95,6 @@ def load_straight(folder: Path, experiment: Experiment) -> TrajectoryEvidence:
     return load_trajectory(folder / "straight", "straight", (record,), *globs, volatile, derived=experiment.derived)
 
 
-def trial_key(parts: Mapping[str, Any]) -> str:
+def trial_key(parts: Mapping[str, object]) -> str:
     """The name of a trial: a digest over everything that its answer depends on."""
     return sha256(canonical_json(dict(parts))).hex[:32]

@@ -31,11 +31,11 @@ class Materials:
     is_dirty: bool
     code: Digest
     recorder: Digest
-    image: Mapping[str, Any]
+    image: Mapping[str, object]
     prepared: Mapping[str, str]
-    host: Mapping[str, Any]
-    gpu: Mapping[str, Any] = field(default_factory=dict)
-    interpreter: Mapping[str, Any] | None = None
+    host: Mapping[str, object]
+    gpu: Mapping[str, object] = field(default_factory=dict)
+    interpreter: Mapping[str, object] | None = None
 
 
 def build_manifest(
@@ -47,11 +47,11 @@ def build_manifest(
     experiment: Experiment,
     materials: Materials,
     trajectories: tuple[TrajectoryEvidence, ...],
-    volatile: Mapping[str, Any],
+    volatile: Mapping[str, object],
     scope: Prefix | None = None,
     sources: Digest | None = None,
     review: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The manifest as a JSON value; only what stands under `volatile` depends on the clock or on chance.
 
     `sources` is the digest of the harness's own code: equal sources give equal verdicts and reports of equal evidence.
@@ -87,13 +87,17 @@ def build_manifest(
     }
 
 
-def environment_of(materials: Materials, trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, Any]:
+def environment_of(materials: Materials, trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, object]:
     """The machine, what the first process said of itself, and the GPUs: `environment` of a manifest."""
-    groups = {"host": dict(materials.host), "process": _process_facts(trajectories), "gpu": dict(materials.gpu)}
+    groups: dict[str, object] = {
+        "host": dict(materials.host),
+        "process": _process_facts(trajectories),
+        "gpu": dict(materials.gpu),
+    }
     return groups if materials.interpreter is None else {**groups, "interpreter": dict(materials.interpreter)}
 
 
-def _review(review: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _review(review: Mapping[str, Any] | None) -> dict[str, object] | None:
     """What a later review is held against: the states of the items, and what was allowed, with the reasons."""
     if review is None:
         return None
@@ -104,7 +108,7 @@ def _review(review: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _trajectory(trajectory: TrajectoryEvidence) -> dict[str, Any]:
+def _trajectory(trajectory: TrajectoryEvidence) -> dict[str, object]:
     heads = [str(run.ledger.head) if run.ledger else None for run in trajectory.runs]
     return {
         "ledgers": heads,
@@ -120,7 +124,7 @@ def _trajectory(trajectory: TrajectoryEvidence) -> dict[str, Any]:
     }
 
 
-def _process_facts(trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, Any]:
+def _process_facts(trajectories: tuple[TrajectoryEvidence, ...]) -> dict[str, object]:
     """What the first run's process said of itself: versions and threads."""
     for trajectory in trajectories:
         for run in trajectory.runs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from harness.documents.platform import ISA_FLAGS
 
@@ -45,7 +45,9 @@ class Tier:
         return self.name in ("same machine", "same model")
 
 
-def tier_of(archived: Mapping[str, Any], today: Mapping[str, Any], declared: Mapping[str, str], num_gpus: int) -> Tier:
+def tier_of(
+    archived: Mapping[str, object], today: Mapping[str, object], declared: Mapping[str, str], num_gpus: int
+) -> Tier:
     """The tier of a replay.
 
     Args:
@@ -77,7 +79,9 @@ def tier_of(archived: Mapping[str, Any], today: Mapping[str, Any], declared: Map
     return Tier(name="same architecture" if is_architecture else "other", detail=tuple(detail))
 
 
-def _is_same_architecture(one: dict[str, Any], two: dict[str, Any], declared: Mapping[str, str]) -> tuple[bool, str]:
+def _is_same_architecture(
+    one: dict[str, object], two: dict[str, object], declared: Mapping[str, str]
+) -> tuple[bool, str]:
     """Whether both are of one kind and have what the declared caps allow; without caps libraries take all there is."""
     if not _is_same(one, two, "machine"):
         return False, _said("machine", one.get("machine"), two.get("machine"))
@@ -97,13 +101,13 @@ def _is_same_architecture(one: dict[str, Any], two: dict[str, Any], declared: Ma
     return True, f"both reach the declared cap on instruction sets ({shown})"
 
 
-def _is_same_isa(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+def _is_same_isa(one: Mapping[str, object], two: Mapping[str, object]) -> bool:
     """Whether the flags are the same, as far as both sides name them: one name is given to several processors."""
     left, right = one.get("isa"), two.get("isa")
     return left is None or right is None or left == right
 
 
-def _is_same(one: Mapping[str, Any], two: Mapping[str, Any], key: str) -> bool:
+def _is_same(one: Mapping[str, object], two: Mapping[str, object], key: str) -> bool:
     return _is_known_and_same(one.get(key), two.get(key))
 
 
@@ -111,7 +115,7 @@ def _is_known_and_same(one: object, two: object) -> bool:
     return isinstance(one, str) and one not in ("", "unknown") and one == two
 
 
-def _gpus(environment: Mapping[str, Any], key: str) -> list[str]:
+def _gpus(environment: Mapping[str, object], key: str) -> list[str]:
     """A fact of the GPUs that the processes were given, sorted."""
     given = _table(environment.get("gpu")).get("uuids")
     rows = _table(environment.get("host")).get("gpus")
@@ -121,7 +125,7 @@ def _gpus(environment: Mapping[str, Any], key: str) -> list[str]:
     return sorted(str(row[key]) for row in rows if row.get(key))
 
 
-def _table(value: object) -> dict[str, Any]:
+def _table(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from harness.documents.history import ValueChange
 from harness.documents.verdict import EnvironmentChange
@@ -13,13 +12,13 @@ MAX_ROWS = 200
 _MAX_CHARS = 300
 
 
-def environment_rows(archived: Mapping[str, Any], today: Mapping[str, Any]) -> tuple[EnvironmentChange, ...]:
+def environment_rows(archived: Mapping[str, object], today: Mapping[str, object]) -> tuple[EnvironmentChange, ...]:
     """The values that differ from an archived manifest's; at most MAX_ROWS."""
     rows = changed_values(archived, today)[:MAX_ROWS]
     return tuple(EnvironmentChange(path=row.path, archived=row.before, today=row.after) for row in rows)
 
 
-def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[ValueChange, ...]:
+def changed_values(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[ValueChange, ...]:
     """Every value that differs, by its path (`environment.host.kernel`), sorted; sequences count by position."""
     from deepdiff import DeepDiff  # half a second of import that only this needs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from harness.documents.environment import EnvironmentFacts
 from harness.documents.gpu import GpuRequest
@@ -74,10 +74,10 @@ class Runtime:
 
     sandbox: Sandbox
     image_id: str
-    facts: dict[str, Any]
+    facts: dict[str, object]
     rebuild: Rebuild | None = None
     gpus: tuple[str, ...] = ()
-    gpu: dict[str, Any] = field(default_factory=dict)
+    gpu: dict[str, object] = field(default_factory=dict)
     environment: EnvironmentFacts | None = None
 
 
@@ -150,7 +150,7 @@ def _choose_gpus(request: RuntimeRequest, reporter: Reporter) -> GpuRequest | No
     return chosen
 
 
-def _check_gpus(sandbox: Sandbox, gpus: GpuRequest | None, reporter: Reporter) -> dict[str, Any]:
+def _check_gpus(sandbox: Sandbox, gpus: GpuRequest | None, reporter: Reporter) -> dict[str, object]:
     """Start one process as the runs will be, and see that it sees its GPUs; what the manifest says of them."""
     if gpus is None:
         return {}

@@ -120,7 +120,7 @@ class Store:
         except (OSError, ValidationError):
             return None
 
-    def write_record(self, kind: str, key: str, value: Mapping[str, Any]) -> Path:
+    def write_record(self, kind: str, key: str, value: Mapping[str, object]) -> Path:
         """Write a record atomically, as canonical JSON; returns where."""
         path = self._record(kind, key)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -254,7 +254,7 @@ def _sweep(parent: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write a document with sorted keys, in one step."""
     write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
