@@ -7,6 +7,7 @@ from harness.evidence.trajectory import RunEvidence
 from harness.judge import observations
 from harness.judge.locate import ledger_of
 from harness.judge.ranks import num_ranks
+from harness.judge.restored_cause import more_parameters, other_parameters
 from harness.judge.symptom import (
     Symptom,
     before,
@@ -94,8 +95,8 @@ def settings_cause(symptom: Symptom) -> Cause | None:
     """Something that a step is computed under is not as in the straight run: a mode, a switch, clipping."""
     step = symptom.first.step
     at = step - 1 if symptom.first.stream == "rng" else step
-    if symptom.first.stream not in ("loss", "grad"):
-        names = {"clip", "evaluating"} if symptom.first.stream != "rng" else {"evaluating"}
+    if symptom.first.stream in ("rng", "optim", "param"):
+        names = {"evaluating"} if symptom.first.stream == "rng" else {"clip", "evaluating"}
     else:
         names = set(observations.settings(symptom.left, at)) | set(observations.settings(symptom.right, at))
         names -= {"clip"}
@@ -137,14 +138,14 @@ def _said(name: str, left: object, right: object, step: int) -> str:
 
 def computation_cause(symptom: Symptom) -> Cause:
     """Loss or gradients differ although everything recorded that goes into them is equal."""
-    if (found := settings_cause(symptom)) is not None:
+    if (found := settings_cause(symptom) or _model_cause(symptom)) is not None:
         return found
     first = symptom.first
-    change = loss_change(symptom) if first.stream == "loss" else None
-    evidence = [
-        f"at step {first.step}, {equal_inputs(symptom)} are equal, and {first.stream} is the first stream to differ",
-        *tensor_evidence(symptom),
-    ]
+    change = loss_change(symptom) if first.stream != "grad" else None
+    said = f"{equal_inputs(symptom)} are equal, and {first.stream} is the first stream to differ"
+    if first.stream == "data":
+        said = "the first micro-batch is equal, and its loss is not"
+    evidence = [f"at step {first.step}, {said}", *tensor_evidence(symptom)]
     if change is not None:
         evidence.append(f"loss {change[0]!r} against {change[1]!r}: a relative difference of {change[2]:.1e}")
         if change[3]:
@@ -174,12 +175,17 @@ def computation_cause(symptom: Symptom) -> Cause:
     )
 
 
+def _model_cause(symptom: Symptom) -> Cause | None:
+    """A resumed model that is not built like the first one, though all that both have is equal."""
+    return None if symptom.resumed_at is None else other_parameters(symptom) or more_parameters(symptom)
+
+
 def update_cause(symptom: Symptom) -> Cause | None:
     """Gradients are equal, and so is what the update starts from; what it leaves behind is not."""
     step = symptom.first.step
     if symptom.first.stream not in ("optim", "param") or not is_same(symptom, "grad", step):
         return None
-    if (found := settings_cause(symptom)) is not None:
+    if (found := settings_cause(symptom) or _model_cause(symptom)) is not None:
         return found
     return Cause(
         kind="unknown",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from harness.documents.verdict import Cause
 from harness.evidence.trajectory import RunEvidence
+from harness.judge import observations
 from harness.judge.computation_cause import computation_cause, schedule_cause, settings_cause, update_cause
 from harness.judge.data_cause import data_cause, evaluation_cause, rng_cause
 from harness.judge.diff import LENGTH
@@ -41,7 +42,7 @@ def diagnose(symptom: Symptom) -> Cause:
         return restored_cause(symptom)
     if first.phase != "step":
         return _unknown(symptom)
-    if first.stream in ("loss", "grad"):
+    if first.stream in ("loss", "grad") or (first.stream == "data" and observations.is_computed_otherwise(symptom)):
         return computation_cause(symptom)
     if first.stream == "data":
         return data_cause(symptom)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from harness.errors import EvidenceError
 from harness.evidence.ledger import At, TensorEntry
 from harness.evidence.trajectory import RunEvidence
 from harness.judge.locate import ledger_of, natural_key, place_before, state_tensors
-from harness.judge.symptom import Symptom, tensors_of_step
+from harness.judge.symptom import Symptom, is_same, step_of, tensors_of_step
 
 Settings = Mapping[str, object]
 
@@ -164,6 +165,18 @@ def _right_inputs(symptom: Symptom) -> tuple[str, ...]:
     )
 
 
+def is_computed_otherwise(symptom: Symptom) -> bool:
+    """Whether a step's first micro-batch is equal and its loss is not: what comes after it may follow from that."""
+    step = symptom.first.step
+    one, two = step_of(symptom.left, step), step_of(symptom.right, step)
+    if one is None or two is None or not one.loss or not two.loss or one.loss[0] == two.loss[0]:
+        return False
+    first, other = (
+        _by_micro_batch(tensors_of_step(symptom, run, "data")).get(1) for run in (symptom.left, symptom.right)
+    )
+    return first is not None and first == other and is_same(symptom, "rng", step) and is_same(symptom, "lr", step)
+
+
 def settings(run: RunEvidence, step: int) -> Settings:
     """What a run computed a step under, as far as it was noted: modules in evaluation mode, switches, clipping."""
     found: dict[str, object] = {}
@@ -239,7 +252,7 @@ def restored(symptom: Symptom, stream: str) -> Restored | None:
             steps[number] = equal
     return Restored(
         wrong=tuple(sorted(wrong, key=natural_key)),
-        steps=dict(sorted(steps.items(), key=lambda item: (-item[1], -item[0]))),
+        steps=dict(sorted(steps.items(), key=lambda item: (-item[1], item[0] > ledger.start.step, -item[0]))),
         elsewhere={name: by_content[mine[name]] for name in wrong if mine[name] in by_content},
         only_here=tuple(sorted(mine.keys() - here.keys(), key=natural_key)),
         only_there=tuple(sorted(here.keys() - mine.keys(), key=natural_key)),
@@ -254,17 +267,18 @@ def _state(run: RunEvidence, at: At, step: int, stream: str) -> dict[str, Tensor
 
 
 def names_in_files(symptom: Symptom, stream: str, names: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-    """Which of a resumed run's restored tensors lie in a file under another name: name -> (file, name there)."""
+    """Which restored tensors lie in a checkpoint under one other name: name -> (file, name there)."""
     start = ledger_of(symptom.right).start
     mine = _state(symptom.right, "start", start.step, stream) or {}
     wanted = {mine[name].digest: name for name in names if name in mine}
     found: dict[str, tuple[str, str]] = {}
-    for trajectory in (symptom.other, symptom.straight):
-        for file in trajectory.files:
-            for tensor in file.content.tensors if file.content is not None else ():
-                name = wanted.get(str(tensor.digest))
-                if name is not None and file.role == "checkpoint":
-                    found.setdefault(name, (file.path, tensor.name))
+    for file in (*symptom.other.files, *symptom.straight.files):
+        tensors = file.content.tensors if file.content is not None and file.role == "checkpoint" else ()
+        num = Counter(str(tensor.digest) for tensor in tensors)
+        for tensor in tensors:
+            name = wanted.get(str(tensor.digest))
+            if name is not None and num[str(tensor.digest)] == 1:
+                found.setdefault(name, (file.path, tensor.name))
     return found
 
 

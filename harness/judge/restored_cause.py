@@ -15,7 +15,8 @@ from harness.judge.symptom import Symptom, came_back, entry_at, names_of, optim_
 def restored_cause(symptom: Symptom) -> Cause:
     """The cause of a difference just before the first step after a resume."""
     streams = {d.stream for d in symptom.comparison.differences if d.phase == "restore"}
-    found = _other_parameters(symptom) or _precision_lost(symptom, streams) or _mixed(symptom)
+    found = other_parameters(symptom) or more_parameters(symptom)
+    found = found or _precision_lost(symptom, streams) or _mixed(symptom)
     if found is not None:
         return found
     start = ledger_of(symptom.right).start
@@ -45,8 +46,10 @@ def _looked_up(symptom: Symptom, stream: str, one: Restored) -> Iterator[str]:
         yield f"{stream}: {len(one.elsewhere)} tensors are the right ones of other names: {name} is that of {other}"
     elif one.wrong:
         yield f"{stream}: the {len(one.wrong)} tensors that are wrong are those of no step of the straight run"
-    for name, (path, key) in list(observations.names_in_files(symptom, stream, one.wrong).items())[:1]:
-        yield f"{name} is what {path} holds as {key}"
+    in_files = observations.names_in_files(symptom, stream, one.wrong)
+    if 2 * len(in_files) > len(one.wrong):
+        name, (path, key) = next(iter(in_files.items()))
+        yield f"{stream}: {len(in_files)} of them lie in {path} under another name: {name} is what it holds as {key}"
     for words, names in (("has", one.only_here), ("lacks", one.only_there)):
         if names:
             yield f"{stream}: the resumed process {words} {len(names)} tensors, unlike the straight run: {names[0]} ..."
@@ -79,7 +82,7 @@ def _frozen_moved(symptom: Symptom) -> tuple[str, ...]:
     return (f"{said}at the start, the first by name is {min(moved)}; no file that it wrote holds them",)
 
 
-def _other_parameters(symptom: Symptom) -> Cause | None:
+def other_parameters(symptom: Symptom) -> Cause | None:
     """An optimizer that was given the parameters of another model than the one that is trained."""
     event, straight = (
         next((event for event in run.events if event.kind == "without_optimizer"), None)
@@ -103,9 +106,25 @@ def _other_parameters(symptom: Symptom) -> Cause | None:
     )
 
 
+def more_parameters(symptom: Symptom) -> Cause | None:
+    """Trainable tensors that the straight run has not."""
+    one = observations.restored(symptom, "param")
+    if one is None or not one.only_here:
+        return None
+    return Cause(
+        kind="model_has_other_parameters",
+        title="The resumed model has trainable tensors that the first one has not",
+        evidence=(*_looked_up(symptom, "param", one), restore_sentence(symptom.right)),
+        ruled_out=came_back(symptom),
+        fix="Build the model the same way before the checkpoint is loaded: wrap it, or add an adapter, once.",
+    )
+
+
 def _mixed(symptom: Symptom) -> Cause | None:
     """Parameters of one step beside an optimizer state of another."""
     start, straight = ledger_of(symptom.right).start, ledger_of(symptom.left).steps
+    if start.streams.get("param") == ledger_of(symptom.left).start.streams.get("param"):
+        return None  # nothing was loaded
     steps = {}
     for stream in ("param", "optim"):
         found = [s.step for s in straight if s.streams.get(stream) == start.streams.get(stream)]
@@ -130,14 +149,7 @@ def _mixed(symptom: Symptom) -> Cause | None:
 
 
 def _restored_words(streams: set[str], looked_up: Mapping[str, Restored]) -> tuple[str, str, str]:
-    param, optim = looked_up.get("param"), looked_up.get("optim")
-    if param is not None and param.only_here:
-        fix = "Build the model the same way before the checkpoint is loaded: wrap it, or add an adapter, once."
-        return (
-            "model_has_other_parameters",
-            "The resumed model has trainable tensors that the first one has not",
-            fix,
-        )
+    optim = looked_up.get("optim")
     if streams == {"optim"} and optim is not None and optim.wrong and len(optim.elsewhere) == len(optim.wrong):
         fix = "Give the optimizer its parameters in one order, sorted by name; it matches state to parameters by place."
         return "optimizer_state_permuted", "Parameters were given each other's optimizer state", fix

@@ -153,6 +153,16 @@ def test_moments_under_each_others_names_are_told():
     assert found.kind == "optimizer_state_permuted" and f"{one} is that of {two}" in said(found)
 
 
+def test_a_model_with_more_parameters_is_told_also_where_only_the_loss_differs():
+    more = Quirks(rename_at_start=(("buffer", "mean", "mean"),), noise=(5, "loss"))
+    assert cause(resumed=resumed(quirks=more)).kind != "model_has_other_parameters"
+    trajectory = resumed(
+        quirks=Quirks(noise=(5, "loss"), rename_at_start=(("param", NAMES[0], "more"),), source="param")
+    )
+    found = cause(resumed=trajectory)
+    assert found.kind == "model_has_other_parameters" and "more ..." in said(found)
+
+
 def test_names_that_a_load_left_out_are_told():
     load = ("load_state", {"what": "module", "ok": True, "class": "Linear", "missing": [4, "x", NAMES[0]]})
     found = cause(resumed=with_events(resumed(quirks=Quirks(forget=("params",))), load))
