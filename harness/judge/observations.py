@@ -298,6 +298,12 @@ def not_loaded(run: RunEvidence, wrong: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(said)
 
 
+def loaded_all(run: RunEvidence) -> bool:
+    """Whether a module's `load_state_dict` found a value for each of its names, before the training."""
+    loads = [e.fields for e in run.events if e.kind == "load_state" and e.fields.get("what") == "module"]
+    return any(fields.get("ok") is True and not fields.get("missing") for fields in loads)
+
+
 def snapshot_step(symptom: Symptom, path: str) -> int | None:
     """After which step of the straight run its weights were those that it wrote into a file; None if after none."""
     files = [file for file in symptom.straight.files if file.path == path and file.content is not None]
