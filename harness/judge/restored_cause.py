@@ -48,8 +48,8 @@ def _looked_up(symptom: Symptom, stream: str, one: Restored) -> Iterator[str]:
         yield f"{stream}: the {len(one.wrong)} tensors that are wrong are those of no step of the straight run"
         if stream == "param" and observations.loaded_all(symptom.right):
             yield (
-                "a module was loaded and no name was missing: so the file holds other weights (an average, rounded ones), or "
-                "they were changed after the load"
+                "a module was loaded, no name was missing: so the file holds other weights (an average, rounded ones), "
+                "or they were changed after the load"
             )
     in_files = observations.names_in_files(symptom, stream, one.wrong)
     if 2 * len(in_files) > len(one.wrong):
