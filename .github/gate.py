@@ -95,7 +95,7 @@ def gate() -> int:
     if word is None:
         return _error(f"{experiment}: no verdict was written; the step that failed says why", title="No verdict")
     if word != "CERTIFIED":
-        return _error(f"{experiment}: {WHY[word]}", title=word)
+        return _error(f"{experiment}: {WHY[word]}{_where(verdict)}", title=word)
     if code != 0 or os.environ.get("OUTCOME") != "success":
         problem = "verdict.json says CERTIFIED, and the command ended otherwise: see the step Certify"
         return _error(f"{experiment}: {problem}", title="No verdict")
@@ -105,6 +105,17 @@ def gate() -> int:
     prefix = f" (the first {scope['steps']} of {scope['of']} steps)" if isinstance(scope, dict) else ""
     print(f"VERDICT: {word}{prefix}")
     return 0
+
+
+def _where(verdict: dict) -> str:
+    """Where it first differs and why, if the verdict says so."""
+    first, cause = verdict.get("first_divergence"), verdict.get("cause")
+    said = []
+    if isinstance(first, dict):
+        said.append(f"first difference: {first.get('check')}, step {first.get('step')}, stream {first.get('stream')}")
+    if isinstance(cause, dict):
+        said.append(f"cause: {cause.get('title')} ({cause.get('class')})")
+    return "".join(f". {one[0].upper()}{one[1:]}" for one in said)
 
 
 def _runs_folder(experiment: str) -> Path:

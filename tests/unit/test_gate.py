@@ -82,6 +82,21 @@ def test_the_gate_opens_for_nothing_else(tmp_path, text):
     assert code == 1 and out.startswith("::error title=")
 
 
+def test_a_divergence_is_told_with_its_step_stream_and_cause(tmp_path):
+    verdict = {
+        "verdict": "DIVERGED",
+        "exit_code": 1,
+        "first_divergence": {"check": "resume", "step": 7, "stream": "rng"},
+    }
+    verdict["cause"] = {"class": "rng_not_restored", "title": "The generators were not restored"}
+    out = gate(tmp_path, json.dumps(verdict))[1]
+    assert (
+        "First difference: resume, step 7, stream rng. Cause: The generators were not restored (rng_not_restored)"
+        in out
+    )
+    assert gate(tmp_path, json.dumps({**verdict, "first_divergence": [], "cause": 3}))[0] == 1
+
+
 @pytest.mark.parametrize(
     "environment",
     [
