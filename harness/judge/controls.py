@@ -21,7 +21,7 @@ from harness.evidence.reader import Part, Patched, crc32_of
 from harness.evidence.tensor_file import RawTensor
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.evidence.zip_file import is_zip, read_zips
-from harness.judge.diff import RunComparison, compare_files, compare_run, compare_steps
+from harness.judge.diff import WHOLE, RunComparison, compare_files, compare_run, compare_steps
 from harness.judge.locate import Difference, ledger_of, locate, natural_key, state_tensors
 
 CONTROLS: tuple[ControlName, ...] = ("tensor_bit", "ledger_digit", "weights_moved", "flip_param", "flip_optim")
@@ -44,9 +44,10 @@ def check_tensor_bit(path: str, data: Data) -> ControlResult:
         (compared,) = compare_files([original], [changed])
     except EvidenceError as error:
         return _check("tensor_bit", False, f"{path} could not be compared with a copy of itself: {error.problem}")
-    found = compared.is_equal is False and tensor.name in compared.different
+    name = tensor.name or WHOLE
+    found = compared.is_equal is False and name in compared.different
     what = "was found" if found else f"was not found (found instead: {', '.join(compared.different) or 'nothing'})"
-    return _check("tensor_bit", found, f"one bit changed in {tensor.name} of a copy of {path} {what}")
+    return _check("tensor_bit", found, f"one bit changed in {name} of a copy of {path} {what}")
 
 
 def check_ledger_digit(straight: TrajectoryEvidence) -> ControlResult:

@@ -33,6 +33,8 @@ from harness.judge.window import with_last_micro_batches
 
 _END_STREAMS = ("rng", "lr", "optim", "param", "buffer", "frozen")
 _MAX_NAMES = 20
+WHOLE = "the whole of it"
+"""What stands for a name where a file is one tensor and nothing else."""
 LENGTH = "step"
 """What stands for a stream where two trainings end after another step."""
 
@@ -432,8 +434,8 @@ def _different_entries(left: FileEvidence, right: FileEvidence) -> tuple[str, ..
     two: set[tuple[str, str]] = {(t.name, f"{t.dtype}{t.shape}{t.sha256}") for t in right.content.tensors}
     one |= {*left.content.values, *left.content.opaque}
     two |= {*right.content.values, *right.content.opaque}
-    names = sorted({name for name, _ in one ^ two if name}, key=natural_key)
-    return tuple(names[:_MAX_NAMES])
+    names = {name for name, _ in one ^ two if name} or {WHOLE}
+    return tuple(sorted(names, key=natural_key)[:_MAX_NAMES])
 
 
 def _one_sided(path: str, left: FileEvidence | None, right: FileEvidence | None, only: FileEvidence) -> FileComparison:

@@ -117,6 +117,7 @@ def other_formats() -> None:
         "u": torch.zeros(2, dtype=torch.uint16),
     }
     torch.save(odd, FOLDER / "odd.pth.tar")
+    torch.save(torch.arange(6.0), FOLDER / "bare.pt")
     serialization.save.compute_crc32 = False
     torch.save(state, FOLDER / "nocrc.pt")
     serialization.save.compute_crc32 = True

@@ -71,7 +71,7 @@ def _judge(saved: Dictionary, needs: tuple[Need, ...], own: list[Module]) -> Ite
     missing = [need for need in needs if not _is_held(need, saved) and not saved_elsewhere(own, need)]
     # A schedule counts its steps: who has its state knows the place.
     has_position = any(_POSITION.search(word.lower()) or "sched" in word.lower() for word in words) or any(
-        last_name(part.value) in _counters(part.module) for part in saved.parts
+        _counters(part.module) & {last_name(node) for node in ast.walk(part.value)} for part in saved.parts
     )
     names = ", ".join(part.key for part in saved.parts)
     if saved.is_whole and (missing or not has_position):

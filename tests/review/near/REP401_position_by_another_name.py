@@ -13,6 +13,9 @@ def train(model, optimizer, data, path):
             state = dict(net=model.state_dict(), opt=optimizer.state_dict(), phase=phase, done=done)
             torch.save(state, f"{path}.tmp")
             os.replace(f"{path}.tmp", path)
+        state = dict(net=model.state_dict(), opt=optimizer.state_dict(), next=phase + 1)
+        torch.save(state, f"{path}.phase.tmp")
+        os.replace(f"{path}.phase.tmp", f"{path}.phase")
 
 
 def resume(model, optimizer, path):

@@ -31,6 +31,7 @@ STOP = Fault(kind="stop", step=6)
         "parts.distcp",
         "scripted.model",
         "odd.pth.tar",
+        "bare.pt",
     ],
 )
 def test_one_bit_of_a_real_file_is_found(name):
