@@ -179,8 +179,13 @@ class TrainingSession(Session):
                 self.is_active = False
                 return False
             self._start(module)
-        elif module is not None and not self.collect.is_known(module):
-            self.collect.add_module(module)
+        elif self.step is None:
+            self.collect.release()
+        if module is not None:
+            if self.collect.is_known(module):
+                self.collect.called(module)
+            else:
+                self.collect.add_first(module)
         if self.step is None:
             self._flush_evals()
             for fault in self._faults("before_step", self.completed + 1):

@@ -4,11 +4,12 @@ Collecting reads and never writes: no generator is drawn from, no state is creat
 has no bytes to read (a quantized tensor, an unknown object) is left out and named in `Collector.not_seen`.
 """
 
+import itertools
 import sys
 from array import array
 from collections.abc import Mapping
 from typing import Any
-from weakref import ReferenceType, ref
+from weakref import ReferenceType, WeakSet, ref
 
 import torch
 from _harness_recorder import digest
@@ -67,8 +68,9 @@ class Collector:
         self.schedulers: list[ReferenceType] = []
         self.untouched: dict[str, bytes | None] = {}
         self.not_seen: set[str] = set()
-        self._held: list = []
-        self._inner: set[int] = set()  # ids of held optimizers that step inside another one's step
+        self._called: set[int] = set()  # ids of the modules that took part in the last step
+        self._held: list = []  # the optimizers that did
+        self._inner: WeakSet = WeakSet()  # those that step inside another one's step
 
     def baseline(self, name: str, state: bytes | None) -> None:
         """Remember a generator's state at its import: one that nobody seeds or draws from says nothing."""
@@ -86,11 +88,42 @@ class Collector:
 
     def add_module(self, module: torch.nn.Module) -> None:
         """Name the tensors of an outermost module after its own names for them."""
-        self.modules.append(module)
+        self.modules = self._ordered([*self.modules, module])
+        self.called(module)
         self.refresh()
 
+    def called(self, module: torch.nn.Module) -> None:
+        """Take note that a module takes part in this step."""
+        self._called.add(id(module))
+
+    def release(self) -> None:
+        """Let go of models and optimizers of the past, for a resume that begins here does not have them.
+
+        Kept until here is what took part in the last step: at the end of the process it is read once more. From here on
+        counts what the training itself still keeps, and of models those that are called or have an optimizer.
+        """
+        known = [(ref(module), id(module) in self._called) for module in self.modules]
+        num, self.modules, self._held, self._called = len(known), [], [], set()
+        alive = [(module, is_called) for one, is_called in known if (module := one()) is not None]
+        self.modules = [module for module, is_called in alive if is_called or self._is_trained(module)]
+        if len(self.modules) != num:
+            self.refresh()
+
+    def _is_trained(self, module: torch.nn.Module) -> bool:
+        owned = {id(p) for _, optimizer in self.live_optimizers() for g in optimizer.param_groups for p in g["params"]}
+        return any(id(parameter) in owned for parameter in module.parameters())
+
+    def _ordered(self, modules: list) -> list:
+        """Return what an optimizer has first, wholes before their parts, in the order of construction.
+
+        Copies are never seen to be constructed.
+        """
+        order = {number: place for place, number in enumerate(self.built)}
+        parts = {id(part) for module in modules for part in itertools.islice(module.modules(), 1, None)}
+        return sorted(modules, key=lambda m: (not self._is_trained(m), id(m) in parts, order.get(id(m), -1)))
+
     def add_first(self, module: torch.nn.Module | None) -> None:
-        """Name the tensors of the module that is called first, and of all others that an optimizer has parameters of.
+        """Name the tensors of a module that is called first, and of all others that an optimizer has parameters of.
 
         Which one is called first may be another one after a resume (two networks that take turns), so with several
         they are numbered in the order of construction.
@@ -99,14 +132,13 @@ class Collector:
             self.add_module(module)
         known = {id(own[key]) for _, own, key in self.parameters}
         owned = {id(p) for _, optimizer in self.live_optimizers() for g in optimizer.param_groups for p in g["params"]}
-        order = {number: place for place, number in enumerate(self.built)}
         built = [found for known_module in list(self.built.values()) if (found := known_module()) is not None]
         missing = owned - known
         roots = [self._root(m) for m in built if any(id(p) in missing for p in m.parameters(recurse=False))]
         inside = {id(m) for one in roots for m in one.modules()}
         called = [m for m in self.modules if id(m) not in inside]
         unique = {id(m): m for m in (*called, *roots)}
-        self.modules = sorted(unique.values(), key=lambda m: order.get(id(m), -1))
+        self.modules = self._ordered(list(unique.values()))
         self.refresh()
 
     def holds(self, module: torch.nn.Module) -> bool:
@@ -147,29 +179,27 @@ class Collector:
                             target.append((name, own, key))
 
     def add_optimizer(self, optimizer: Any) -> None:
-        """Take note of an optimizer, in the order of construction; one that it replaces is no longer held."""
+        """Take note of an optimizer, in the order of construction."""
         if all(known() is not optimizer for known in self.optimizers):
-            self.optimizers.append(ref(optimizer))
-            mine = _parameter_ids(optimizer)
-            self._held = [one for one in self._held if id(one) in self._inner or not _parameter_ids(one) <= mine]
+            self.optimizers = [known for known in self.optimizers if known() is not None] + [ref(optimizer)]
 
     def add_scheduler(self, scheduler: Any) -> None:
         """Take note of a learning-rate scheduler, in the order of construction."""
         self.schedulers.append(ref(scheduler))
 
     def hold(self, optimizer: Any) -> None:
-        """Keep an optimizer that has stepped alive until the end of the process, when its state is read once more."""
+        """Keep an optimizer that has stepped alive until the next step: the process may end here."""
         if all(held is not optimizer for held in self._held):
             self._held.append(optimizer)
 
     def add_inner(self, optimizer: Any) -> None:
         """Take note of an optimizer that another one wraps: no round of steps waits for it."""
         self.hold(optimizer)
-        self._inner.add(id(optimizer))
+        self._inner.add(optimizer)
 
     def awaited(self) -> list:
         """Return the optimizers that a round of steps waits for: none that is wrapped or that a newer one replaced."""
-        outer = [optimizer for _, optimizer in self.live_optimizers() if id(optimizer) not in self._inner]
+        outer = [optimizer for _, optimizer in self.live_optimizers() if optimizer not in self._inner]
         owner = {id(p): optimizer for optimizer in outer for group in optimizer.param_groups for p in group["params"]}
         return [o for o in outer if all(owner[id(p)] is o for group in o.param_groups for p in group["params"])]
 
@@ -359,10 +389,6 @@ class Collector:
 
 def _prefix(number: int) -> str:
     return f"optimizer{number}/" if number else ""
-
-
-def _parameter_ids(optimizer: Any) -> set[int]:
-    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
 
 
 def _is_numeric(value: Any) -> bool:

@@ -34,6 +34,8 @@ RIGHT = {
     "gradients_of_single_samples": (12, 6, None),
     "a_step_that_only_makes_state": (12, 6, None),
     "phases_with_an_optimizer_each": (12, 6, None),
+    "a_model_for_each_fold": (12, 6, None),
+    "updates_of_copies": (15, 6, None),
 }
 KILLS = {
     "three_updates_of_the_critic": {"kind": "after_step", "step": 11},

@@ -376,6 +376,57 @@ def phases_with_an_optimizer_each():
     save(model.state_dict(), "final.pt")
 
 
+@habit
+def a_model_for_each_fold():
+    """A model and an optimizer of its own for each fold; another one takes part in the first alone."""
+    judge, first, step, saved = small(8, 4), 0, 0, None
+    if IS_RESUMED:
+        saved = torch.load(OUTPUT / "last.pt", weights_only=True)
+        first, step = saved["fold"], saved["step"]
+    for fold in range(first, 3):
+        torch.manual_seed(fold)
+        model = small(8, 16, 4)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        if saved is not None:
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            saved = None
+        while step < 4 * fold + 4:
+            optimizer.zero_grad()
+            (loss_of(model, step) + (judge(batch(step)).sum() * 0 if fold == 0 else 0)).backward()
+            optimizer.step()
+            step += 1
+            if step % 3 == 0:
+                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "fold": fold}
+                save(state)
+    save(model.state_dict(), "final.pt")
+
+
+@habit
+def updates_of_copies():
+    """Reptile: a few steps of a copy, whose distance is the gradient of the original."""
+    model, step = small(8, 16, 4), 0
+    outer = torch.optim.Adam(model.parameters(), lr=0.01)
+    if IS_RESUMED:
+        saved = torch.load(OUTPUT / "last.pt", weights_only=True)
+        model.load_state_dict(saved["model"])
+        outer.load_state_dict(saved["optimizer"])
+        step = saved["step"]
+    while step < 5:
+        fast = copy.deepcopy(model)
+        inner = torch.optim.SGD(fast.parameters(), lr=0.1, momentum=0.9)
+        for number in range(3):
+            inner.zero_grad()
+            loss_of(fast, 10 * step + number).backward()
+            inner.step()
+        for original, moved in zip(model.parameters(), fast.parameters(), strict=True):
+            original.grad = original.data - moved.data
+        outer.step()
+        step += 1
+        save({"model": model.state_dict(), "optimizer": outer.state_dict(), "step": step})
+    save(model.state_dict(), "final.pt")
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     HABITS[sys.argv[1]]()
