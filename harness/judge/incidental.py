@@ -9,7 +9,7 @@ from harness.documents.verdict import Incidental
 from harness.evidence.trajectory import RunEvidence
 from harness.judge.verdict_inputs import VerdictInputs
 
-_NEVER = "the kernel, the user, the number of cores, the date in UTC"
+_NEVER = "the kernel, the user, the number of cores, the network, the date in UTC"
 
 
 def incidental(inputs: VerdictInputs) -> tuple[Incidental, ...]:
