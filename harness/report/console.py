@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
+from harness.report.kill_words import place_text
 from harness.report.printer import STYLES, Printer, can_draw, rich_console
 from harness.report.review import FindingView
 from harness.report.tables import Cell, Kind, Table, table
 from harness.report.text import clean, duration, few, line
-from harness.report.view import View, place_text
+from harness.report.view import View
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,11 +14,13 @@ from markupsafe import Markup
 
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Review, Verdict
+from harness.report.check_view import CheckView
+from harness.report.replay_view import ReplayView
 from harness.report.review import ReviewView
 from harness.report.tables import Cell, State, Tone
 from harness.report.templates import environment
 from harness.report.text import clean, line, safe
-from harness.report.view import CheckView, ReplayView, View
+from harness.report.view import View
 
 Outcome = Literal["", "failure", "error", "skipped"]
 _OUTCOMES: Mapping[Tone, Outcome] = {"good": "", "bad": "failure", "unsure": "error", "none": "skipped"}

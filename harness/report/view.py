@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from harness.documents.manifest import Manifest
-from harness.documents.preflight import STATES
 from harness.documents.verdict import (
-    Check,
-    CheckName,
     Compared,
     ControlResult,
-    Interruption,
-    Replay,
-    ResumePoint,
     Verdict,
 )
+from harness.report.check_view import TONES, CheckView, check_view, compared_text
 from harness.report.curves import Curve
+from harness.report.kill_words import came, ending, landed, place, went_on
 from harness.report.manifest import ManifestView
+from harness.report.replay_view import ReplayView
 from harness.report.review import ReviewView
-from harness.report.tables import Cell, Facts, Kind, State, Table, Tone, listed, named, table
+from harness.report.tables import Cell, Facts, Kind, State, Table, listed, named, table
 from harness.report.text import MAX_CHARS, MAX_ROWS, count, line, moment, safe, short, size
 
-TONES: Mapping[str, Tone] = {
-    "CERTIFIED": "good",
-    "DIVERGED": "bad",
-    "TAMPERED": "bad",
-    "VETOED": "bad",
-    "INCONCLUSIVE": "unsure",
-    "NOT_CHECKED": "none",
-}
-_QUESTIONS: Mapping[CheckName, str] = {
-    "rerun": "Trained again, does it give the same bits?",
-    "resume": "Killed and resumed, does it give the same bits?",
-    "rebuild": "Built again from nothing, is the image the same?",
-    "replay": "Run again from the archived commit, does it give the same bits?",
-}
-_PLACES = {
-    "micro_batch": "after the backward pass of micro-batch {micro_batch} of step {step}",
-    "before_step": "before the first forward pass of step {step}",
-    "after_step": "right after step {step}",
-    "before_write": "before a checkpoint was written, after step {step}",
-    "in_write": "while a checkpoint was written, at byte {byte}, after step {step}",
-    "after_write": "right after a checkpoint was written, after step {step}",
-    "stop": "after step {step}, where a shortened copy ends",
-    "first_difference": "at the first difference, step {step}",
-}
 _PLANTED = {
     "tensor_bit": "One bit, in a copy of a tensor",
     "ledger_digit": "One digit, in a copy of the ledger",
@@ -55,103 +26,6 @@ _PLANTED = {
     "flip_param": "One bit of a parameter, during training",
     "flip_optim": "One bit of the optimizer's state, in a checkpoint",
 }
-
-_NEEDS: Mapping[str, Tone] = {"gone": "bad", "unknown": "unsure", "fetchable": "none", "present": "good"}
-_TIERS = {
-    "same machine": "on the same machine",
-    "same model": "on another machine with the same model of processor",
-    "same architecture": "on another model of the same architecture",
-    "other": "on other hardware",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckView:
-    """One check in words; a text that says nothing is empty, `details` say where resumed runs started and the like."""
-
-    name: CheckName
-    title: str
-    question: str
-    state: State
-    required: bool
-    how: str
-    reason: str
-    compared: str
-    bound: str
-    details: tuple[str, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Everything that explains the answer."""
-        return tuple(note for note in (self.reason, self.how, *self.details, self.bound) if note)
-
-
-class ReplayView:
-    """What a replay's verdict says beyond that of a certify: the record, the hardware, what changed, the preflight."""
-
-    def __init__(self, replay: Replay, *, max_rows: int, max_chars: int) -> None:
-        needs = sorted(replay.preflight, key=lambda one: (STATES.index(one.state), one.kind, one.name))
-        self._full = replay.model_copy(update={"preflight": tuple(needs)})
-        self.replay = safe(self._full, max_rows=max_rows, max_chars=max_chars)
-
-    @property
-    def tier(self) -> str:
-        """The hardware, compared with the record's."""
-        return _TIERS.get(self.replay.tier, f"on hardware of the kind {line(self.replay.tier)}")
-
-    @property
-    def facts(self) -> Facts:
-        """What was replayed."""
-        replay, record, image = self.replay, self.replay.record, self.replay.image
-        same = "the same id" if image.equal else "another id"
-        return named(
-            [
-                ("archived run", record.run_id),
-                ("experiment", record.experiment),
-                ("archived commit", record.commit),
-                ("archived verdict", record.verdict),
-                ("archived on", moment(record.finished)),
-                ("taken from", record.source),
-                ("signed by", record.key or ""),
-                ("against commit", replay.against or ""),
-                ("hardware", replay.tier),
-                ("image", f"{same}: {short(image.archived) or 'none'} then, {short(image.today) or 'none'} today"),
-            ]
-        )
-
-    @property
-    def where(self) -> str:
-        """Where it was run again, compared with where the record was made."""
-        return f"Replayed {self.tier}"
-
-    @property
-    def code_changes(self) -> tuple[str, ...]:
-        """What differs of the code."""
-        return listed(self.replay.code_changes, self._full.code_changes)
-
-    @property
-    def environment(self) -> Table:
-        """What differs of the environment."""
-        rows = [(line(one.path), one.archived or "absent", one.today or "absent") for one in self.replay.environment]
-        columns: dict[str, Kind] = {"What": "code", "Archived": "long", "Today": "long"}
-        return table("What differs of the environment", columns, rows, of=self._full.environment)
-
-    @property
-    def preflight(self) -> str:
-        """`1 gone, 2 fetchable, 74 present`; empty where nothing was asked for."""
-        counts = Counter[str](one.state for one in self._full.preflight)
-        return ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-
-    def needs(self, *states: str) -> Table:
-        """What a replay needs and is in one of these states."""
-        rows = [
-            (line(one.kind), line(one.name), State(one.state, _NEEDS[one.state]), line(one.detail), line(one.remedy))
-            for one in self.replay.preflight
-            if one.state in states
-        ]
-        every = [one for one in self._full.preflight if one.state in states]
-        columns: dict[str, Kind] = {"Kind": "text", "Name": "code", "State": "text", "Detail": "long", "Remedy": "long"}
-        return table("", columns, rows, of=every)
 
 
 class View:
@@ -235,7 +109,7 @@ class View:
     @property
     def checks(self) -> tuple[CheckView, ...]:
         """Every check, in the order in which people read them."""
-        return tuple(_check(name, check) for name, check in self.verdict.checks.items())
+        return tuple(check_view(name, check) for name, check in self.verdict.checks.items())
 
     @property
     def amounts(self) -> Table:
@@ -299,12 +173,12 @@ class View:
     def kills(self) -> Table:
         """One row a kill; none where none of those planned had its turn."""
         rows = [
-            (str(number), str(one.run), place(one), _ending(one), _landed(one), _resumed(one))
+            (str(number), str(one.run), place(one), ending(one), landed(one), went_on(one))
             for number, one in enumerate(self.verdict.interruptions, start=1)
         ]
         columns: dict[str, Kind] = {"Kill": "number", "Run": "number", "Where": "text", "How it ended": "text"}
         columns |= {"As planned": "short", "Resumed": "short"}
-        came = any(map(_came, self._full.interruptions))
+        came = any(map(came, self._full.interruptions))
         return table("Kills", columns, rows if came else (), of=self._full.interruptions if came else ())
 
     @property
@@ -436,86 +310,12 @@ class View:
         return table("", {"Kind": "text", "Package": "code", "Locked": "code", "Found": "code"}, rows)
 
 
-def compared_text(amount: Compared) -> str:
-    """`24 steps, 2,304 tensors, 1.2 GiB, 5 files`: what is zero is left out."""
-    nouns = {"step": amount.steps, "tensor": amount.tensors, "": amount.bytes, "file": amount.files}
-    parts = [count(value, noun) if noun else size(value) for noun, value in nouns.items() if value]
-    return ", ".join(parts) or "nothing"
-
-
-def place(kill: Interruption) -> str:
-    """Where a run was interrupted, in words."""
-    return place_text(kill.kind, kill.step, kill.micro_batch, kill.byte)
-
-
-def place_text(kind: str, step: int | None, micro_batch: int | None = None, byte: int | None = None) -> str:
-    """The same of a kill that was just made; its step may not be known."""
-    at = "?" if step is None else step
-    if kind == "micro_batch" and micro_batch is None:
-        return f"in the middle of step {at}"
-    if kind == "in_write" and byte is None:
-        return f"while a checkpoint was written, after step {at}"
-    pattern = _PLACES.get(kind)
-    return pattern.format(step=at, micro_batch=micro_batch, byte=byte) if pattern else f"{line(kind)} at step {at}"
-
-
-def _check(name: CheckName, check: Check) -> CheckView:
-    ids = check.image_ids
-    if len(ids) > 1 and len(set(ids)) == 1:
-        images = [f"{len(ids)} builds, each {short(ids[0])}"]
-    else:
-        images = [f"image {short(one)}" for one in ids]
-    return CheckView(
-        name=name,
-        title=name.capitalize(),
-        question=_QUESTIONS[name],
-        state=State(check.verdict.replace("_", " "), TONES[check.verdict]),
-        required=check.required,
-        how=line(check.how),
-        reason=line(check.reason),
-        compared=count(len(ids), "image id") if ids else compared_text(check.compared),
-        bound=line(check.bound or ""),
-        details=(*map(_resume_text, check.resumes), *images),
-    )
-
-
-def _resume_text(point: ResumePoint) -> str:
-    source = "" if point.step_source in ("", "content") else f" (known by {line(point.step_source)})"
-    held = "?" if point.checkpoint_step is None else point.checkpoint_step
-    return f"run {point.run}: checkpoint of step {held}, first step {point.started_after_step + 1}{source}"
-
-
 def _amounts(amount: Compared) -> tuple[str, str, str]:
     return _amount(amount.steps), _amount(amount.tensors), size(amount.bytes) if amount.bytes else "none"
 
 
 def _amount(value: int) -> str:
     return f"{value:,}" if value else "none"
-
-
-def _came(kill: Interruption) -> bool:
-    """Whether a process ended that was to be killed here: what comes first may have ended the whole training."""
-    return kill.exit_code is not None or bool(kill.signal) or kill.landed
-
-
-def _ending(kill: Interruption) -> str:
-    if not _came(kill):
-        return "there was no such process"
-    origin = {"outside": " from outside", "self": " to itself"}.get(kill.by, "")
-    parts = [f"{line(kill.signal)}{origin}" if kill.signal else "no signal"]
-    parts += [] if kill.exit_code is None else [f"exit code {kill.exit_code}"]
-    return ", ".join(parts + (["out of memory"] if kill.oom_killed else []))
-
-
-def _landed(kill: Interruption) -> State:
-    if not _came(kill):
-        return State("not reached", "none")
-    return State("yes", "good") if kill.landed else State("no", "unsure")
-
-
-def _resumed(kill: Interruption) -> str:
-    after = kill.resumed_after_step
-    return "not known" if after is None else f"after step {after}" if after else "from the start"
 
 
 def _outcome_of(control: ControlResult) -> State:

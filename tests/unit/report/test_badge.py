@@ -7,7 +7,7 @@ import pytest
 
 from harness.documents.verdict import Word
 from harness.report.badge import COLOURS, HEIGHT, LABEL_COLOUR, render_badge
-from harness.report.view import TONES
+from harness.report.check_view import TONES
 from tests.made import hostile, replay_data
 from tests.made import report_data as data
 
