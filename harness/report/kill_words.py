@@ -36,13 +36,13 @@ def place_text(kind: str, step: int | None, micro_batch: int | None = None, byte
     return pattern.format(step=at, micro_batch=micro_batch, byte=byte) if pattern else f"{line(kind)} at step {at}"
 
 
-def came(kill: Interruption) -> bool:
+def has_come(kill: Interruption) -> bool:
     """Whether a process ended that was to be killed here: what comes first may have ended the whole training."""
     return kill.exit_code is not None or bool(kill.signal) or kill.landed
 
 
 def ending(kill: Interruption) -> str:
-    if not came(kill):
+    if not has_come(kill):
         return "there was no such process"
     origin = {"outside": " from outside", "self": " to itself"}.get(kill.by, "")
     parts = [f"{line(kill.signal)}{origin}" if kill.signal else "no signal"]
@@ -51,7 +51,7 @@ def ending(kill: Interruption) -> str:
 
 
 def landed(kill: Interruption) -> State:
-    if not came(kill):
+    if not has_come(kill):
         return State("not reached", "none")
     return State("yes", "good") if kill.landed else State("no", "unsure")
 

@@ -12,7 +12,7 @@ from harness.documents.verdict import (
 )
 from harness.report.check_view import TONES, CheckView, check_view, compared_text
 from harness.report.curves import Curve
-from harness.report.kill_words import came, ending, landed, place, went_on
+from harness.report.kill_words import ending, has_come, landed, place, went_on
 from harness.report.manifest import ManifestView
 from harness.report.replay_view import ReplayView
 from harness.report.review import ReviewView
@@ -178,7 +178,7 @@ class View:
         ]
         columns: dict[str, Kind] = {"Kill": "number", "Run": "number", "Where": "text", "How it ended": "text"}
         columns |= {"As planned": "short", "Resumed": "short"}
-        came = any(map(came, self._full.interruptions))
+        came = any(map(has_come, self._full.interruptions))
         return table("Kills", columns, rows if came else (), of=self._full.interruptions if came else ())
 
     @property
