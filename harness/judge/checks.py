@@ -6,7 +6,7 @@ resume is the resume's only if the pipeline repeats itself without one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.documents.run import Fault
@@ -17,7 +17,7 @@ from harness.judge.diff import LENGTH, FileComparison, RunComparison, compare_fi
 from harness.judge.locate import Difference, ledger_of
 from harness.judge.prefix import cut_short
 from harness.judge.ranks import num_ranks
-from harness.judge.resume_step import align
+from harness.judge.resume_step import SavedFiles, align
 from harness.judge.soundness import finds_all_done, numbering_problems, run_problems, trajectory_problems
 from harness.judge.verdict_inputs import VerdictInputs
 
@@ -200,7 +200,8 @@ def _compare_resumed(
     if not straight.runs or straight.runs[0].ledger is None:
         numbers = []
     comparisons = tuple(compare_run(straight, resumed, number) for number in numbers)
-    files = () if problems or not comparisons else _compared_files(inputs, straight, resumed)
+    repeated = _repeated_names(straight, inputs.rerun, resumed)
+    files = () if problems or not comparisons else _compared_files(inputs, straight, resumed, repeated)
     other = {file.path for file in rerun.files if file.is_equal is False}
     unrepeated = [file.path for file in files if file.is_equal is False and file.path in other]
     files = tuple(file for file in files if file.path not in unrepeated)
@@ -284,14 +285,32 @@ def _other_ranks(inputs: VerdictInputs) -> Iterator[str]:
 
 
 def _compared_files(
-    inputs: VerdictInputs, straight: TrajectoryEvidence, other: TrajectoryEvidence
+    inputs: VerdictInputs, straight: TrajectoryEvidence, other: TrajectoryEvidence, repeated: Collection[str] = ()
 ) -> tuple[FileComparison, ...]:
     """The files compared. Of a prefix only checkpoints, and nothing that may have been cut off while it was written."""
     if any(run.record.was_stopped_early for run in (*straight.runs, *other.runs)):
         return ()
     is_whole = inputs.scope is None
-    kept = [[file for file in one.files if is_whole or file.role == "checkpoint"] for one in (straight, other)]
-    return compare_files(*kept)
+    left, right = ([file for file in one.files if is_whole or file.role == "checkpoint"] for one in (straight, other))
+    return compare_files(left, right, repeated if is_whole else ())
+
+
+def _repeated_names(
+    straight: TrajectoryEvidence, rerun: TrajectoryEvidence | None, resumed: TrajectoryEvidence
+) -> frozenset[str]:
+    """The files that a resume must have left, and those that it must not have: those whose names do not vary anyway.
+
+    Two trainings that nobody killed both have the former. A name that a resume gave to what it saved itself, and they
+    never did, is of the latter: of a best checkpoint where there was none, for instance.
+    """
+    if rerun is None:
+        return frozenset()
+    left = {file.path for file in straight.files} & {file.path for file in rerun.files}
+    one, two, three = (
+        frozenset().union(*(SavedFiles((run,)).paths for run in trajectory.runs))
+        for trajectory in (straight, rerun, resumed)
+    )
+    return frozenset(left | (three - one if one == two else frozenset()))
 
 
 def _rerun_judged(

@@ -6,7 +6,7 @@ interrupted run's copy exactly where both equal that one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -212,10 +212,13 @@ def _length_difference(straight: RunEvidence, run: RunEvidence, trajectory: str,
     )
 
 
-def compare_files(left: Sequence[FileEvidence], right: Sequence[FileEvidence]) -> tuple[FileComparison, ...]:
+def compare_files(
+    left: Sequence[FileEvidence], right: Sequence[FileEvidence], repeated: Collection[str] = ()
+) -> tuple[FileComparison, ...]:
     """Compare declared files by their content.
 
-    An output must be on both sides; a checkpoint that only one side has is not compared, for a kill may leave one.
+    An output must be on both sides, and so must a checkpoint that `repeated` names. Any other checkpoint that only one
+    side has is not compared: a kill may leave one, and a name may hold the time.
     """
     one, two = {file.path: file for file in left}, {file.path: file for file in right}
     results = []
@@ -223,7 +226,7 @@ def compare_files(left: Sequence[FileEvidence], right: Sequence[FileEvidence]) -
         a, b = one.get(path), two.get(path)
         if a is not None and b is not None:
             results.append(_compare_file(a, b))
-        elif (only := a or b) is not None and only.role == "output":
+        elif (only := a or b) is not None and (only.role == "output" or path in repeated):
             results.append(_one_sided(path, a, b, only))
     return tuple(results)
 
@@ -441,12 +444,11 @@ def _different_entries(left: FileEvidence, right: FileEvidence) -> tuple[str, ..
 def _one_sided(path: str, left: FileEvidence | None, right: FileEvidence | None, only: FileEvidence) -> FileComparison:
     return FileComparison(
         path=path,
-        role="output",
+        role=only.role,
         is_equal=False,
         content=only.content_digest,
         num_tensors=0,
         size_bytes=0,
-        different=(path,),
         left=_side(left),
         right=_side(right),
     )

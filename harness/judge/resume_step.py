@@ -60,6 +60,11 @@ class SavedFiles:
                     if known == source and file is not None:
                         self._by_file.setdefault(str(file), set()).add(step)
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """Every name that one of these files has had."""
+        return frozenset(self._by_path)
+
     def step_of(self, place: Mapping[str, Any]) -> int | None:
         """The step after which a file was written; None for a file that no earlier run wrote."""
         by_path = self._by_path.get(str(place.get("path")))

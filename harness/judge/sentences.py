@@ -11,8 +11,10 @@ from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.checks import CheckResults
 from harness.judge.controls import unchanged_weights
 from harness.judge.incidental import incidental, same_everywhere
+from harness.judge.locate import natural_key
 from harness.judge.prefix import not_run
 from harness.judge.replay_check import ONE_RUN, difference_in_words
+from harness.judge.resume_step import SavedFiles
 from harness.judge.verdict_inputs import ReplayInputs, VerdictInputs
 
 _SAME_HARDWARE = {"same machine": "on the same machine", "same model": "on hardware of the same model"}
@@ -80,7 +82,7 @@ def not_checked(
         lines += _not_vouched(inputs, testimony)
     lines += [f"{one.path}: {one.num_values} values of the volatile key {one.key}" for one in inputs.left_out]
     lines += _other_bytes(results)
-    lines += [*rerun.notes, *results["resume"].notes, *_on_one_side(inputs)]
+    lines += [*rerun.notes, *results["resume"].notes, *_on_one_side(inputs, results), *_undeclared(inputs.straight)]
     lines += [f"the review in full: {text}" for text in (review.weakened if review is not None else ())]
     return tuple(dict.fromkeys(lines))
 
@@ -209,13 +211,24 @@ def _unchanged(straight: TrajectoryEvidence | None) -> list[str]:
     return [f"{what}: they never changed ({_some(still)})"]
 
 
-def _on_one_side(inputs: VerdictInputs) -> list[str]:
+def _on_one_side(inputs: VerdictInputs, results: CheckResults) -> list[str]:
     if inputs.straight is None or inputs.resumed is None or inputs.stopped_at is not None:
         return []
     both = {file.path for file in inputs.straight.files} & {file.path for file in inputs.resumed.files}
     files = [file for one in (inputs.straight, inputs.resumed) for file in one.files if file.role == "checkpoint"]
-    once = sorted({file.path for file in files} - both)
+    once = sorted({file.path for file in files} - both - {file.path for file in results["resume"].files})
     return [f"checkpoint {path}: only one side has it" for path in once[:20]]
+
+
+def _undeclared(straight: TrajectoryEvidence | None) -> list[str]:
+    """What a training saved, and no glob of the experiment names."""
+    if straight is None:
+        return []
+    events = [event for run in straight.runs for event in run.events]
+    passing = {event.fields.get("source") for event in events if event.kind == "move"}
+    names = SavedFiles(straight.runs).paths - passing - {file.path for file in straight.files}
+    found = sorted((name for name in names if not name.startswith(("/", ".."))), key=natural_key)
+    return [f"{_some(found)}: saved, and declared neither as outputs nor as checkpoints"] if found else []
 
 
 def _first_of(problems: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ and leaves the training alone.
 import functools
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,22 +20,27 @@ MAX_SEEDS = 1000  # a training that seeds in every step says no more with each
 
 
 def guarded(method: Callable) -> Callable:
-    """Make a method do nothing when not recording, and make its errors end the recording, not the training."""
+    """Make a method do nothing when not recording, and make its errors end the recording, not the training.
+
+    Threads take turns: one may write a checkpoint while another trains, and neither may be missed.
+    """
 
     @functools.wraps(method)
     def guard(self: "Session", *args: Any, **kwargs: Any) -> Any:
-        if not self.is_active or self.is_busy:
+        if self.is_busy:
             return None
-        self.entered_at = time.perf_counter()
-        self.is_busy = True
-        try:
-            return method(self, *args, **kwargs)
-        except Exception as error:
-            self.fail(error)
-            return None
-        finally:
-            self.is_busy = False
-            self.own_seconds += time.perf_counter() - self.entered_at
+        with self.turn:
+            if not self.is_active:
+                return None
+            self.entered_at, self.busy_thread = time.perf_counter(), threading.get_ident()
+            try:
+                return method(self, *args, **kwargs)
+            except Exception as error:
+                self.fail(error)
+                return None
+            finally:
+                self.busy_thread = 0
+                self.own_seconds += time.perf_counter() - self.entered_at
 
     return guard
 
@@ -44,8 +50,11 @@ class Session:
 
     def __init__(self, run: ledger.RunFolder, faults: list[dict]) -> None:
         self.run, self.faults = run, faults
-        self.is_active, self.is_busy, self.is_started = True, False, False
-        self.is_saving = self.is_restoring = self.is_loading = False
+        self.is_active, self.is_started = True, False
+        self.is_restoring = self.is_loading = False
+        self.turn, self.busy_thread = threading.Lock(), 0
+        self.saving_threads: set[int] = set()
+        self.training_thread = 0
         self.completed = 0
         self.pace = variation.Pace(None)
         self.evals: list[tuple[Any, Any]] = []
@@ -56,6 +65,11 @@ class Session:
         self.is_child = _is_helper_process()
         self.read: list[dict] = []  # the files that were read before the training started
         self.is_saved = False  # since the last training forward
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether this thread is inside the recorder: what the recorder does itself is not recorded."""
+        return self.busy_thread == threading.get_ident()
 
     # --- life cycle -------------------------------------------------------------------------------------------------
 
@@ -207,6 +221,7 @@ class Session:
         extra = {"schema": 1, "step_source": source, "optimizer_step": counter}
         self.records.whole("start", self.completed, self.collect, **extra)
         self.is_started, self.is_saved = True, False
+        self.training_thread = threading.get_ident()
         self.last_record_at = time.perf_counter()
 
     def _say_how_distributed(self, module: Any) -> None:
@@ -260,9 +275,10 @@ class Session:
 
     def write(self, destination: Any, write: Callable[[], Any], serialize: Callable[[], bytes] | None) -> Any:
         """Run a checkpoint's write between its events, with the faults that are due in it."""
-        if not self.is_active or self.is_busy or self.is_saving:
+        thread = threading.get_ident()
+        if not self.is_active or self.is_busy or thread in self.saving_threads:
             return write()
-        self.is_saving = True
+        self.saving_threads.add(thread)
         try:
             target = fault_points.Target(destination)
             if not target.path:
@@ -276,18 +292,20 @@ class Session:
             self._after_write(target, time.perf_counter() - began)
             return result
         finally:
-            self.is_saving = False
+            self.saving_threads.discard(thread)
 
     @guarded
     def _before_write(self, target: fault_points.Target) -> dict | None:
         if not hasattr(self, "torch"):
             return None
-        self._close_round()
-        self._flush_evals()
-        if self.is_started:
-            self.records.write_start()
-        streams = self.records.moved_roots(self.collect) if self.is_started else {}
-        extra = {"streams": streams} if streams else {}
+        extra = {}
+        if not self._is_aside():
+            self._close_round()
+            self._flush_evals()
+            if self.is_started:
+                self.records.write_start()
+                streams = self.records.moved_roots(self.collect)
+                extra = {"streams": streams} if streams else {}
         self.run.event("save_begin", path=self.run.relative(target.path), step=self._step_saved(), **extra)
         for fault in self._due("before_write"):
             fault_points.die(fault, self.run.event)
@@ -297,11 +315,15 @@ class Session:
     def _after_write(self, target: fault_points.Target, seconds: float) -> None:
         place = self.run.place(target.path)
         self.run.event("save_end", step=self._step_saved(), seconds=round(seconds, 6), **place)
-        self.is_saved = True
+        self.is_saved = self.is_saved or not self._is_aside()
         for fault in self._due("after_write"):
             if target.file is not None:
                 target.file.flush()
             fault_points.die(fault, self.run.event)
+
+    def _is_aside(self) -> bool:
+        """Say whether another thread trains meanwhile: what is alive is not what this one writes then."""
+        return self.is_started and threading.get_ident() != self.training_thread
 
     def _step_saved(self) -> int:
         """Return the step that a checkpoint is of; one that is written before the training is of what was read."""

@@ -7,8 +7,10 @@ Numbers are not touched, and no generator is drawn from but one of this module's
 import functools
 import json
 import os
+import queue
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +22,7 @@ MAX_SHARE = 0.03  # of the time since the start
 
 
 class Pace:
-    """Short pauses after steps; `pace` seeds them, None makes none."""
+    """Short pauses after steps, or whatever else a thread does; `pace` seeds them, None makes none."""
 
     def __init__(self, pace: int | None) -> None:
         self.rng = None if pace is None else random.Random(f"{pace}/{os.environ.get('RANK', '')}")
@@ -46,7 +48,23 @@ def start(text: str) -> Pace:
         os.supports_fd.update((os.listdir, os.scandir))
     if wanted.get("pace") is not None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        queue.Queue.put = _late(queue.Queue.put, wanted["pace"])  # type: ignore[method-assign]
     return Pace(wanted.get("pace"))
+
+
+def _late(put: Callable[..., None], pace: int) -> Callable[..., None]:
+    """Let a thread that makes batches for the training be late now and then: what is trained instead shows then."""
+    own = threading.local()
+
+    @functools.wraps(put)
+    def late(*args: Any, **kwargs: Any) -> None:
+        if threading.get_ident() != threading.main_thread().ident:
+            if not hasattr(own, "pace"):
+                own.pace = Pace(pace)
+            own.pace.rest()
+        put(*args, **kwargs)
+
+    return late
 
 
 def _reversed(listing: Callable[..., list], *args: Any, **kwargs: Any) -> list:

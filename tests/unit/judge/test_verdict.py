@@ -324,6 +324,41 @@ def test_a_checkpoint_that_only_a_kill_left_behind_is_named_and_not_compared():
     assert "checkpoint checkpoints/step5.safetensors: only one side has it" in document["not_checked"]
 
 
+def saving(trajectory, *paths):
+    """The trajectory with writes of some files in its last run, as torch.save makes them."""
+    run = trajectory.runs[-1]
+    saves = tuple(Event(kind="save_end", fields={"path": path, "step": STEPS}) for path in paths)
+    return with_run(trajectory, len(trajectory.runs), events=(*run.events, *saves))
+
+
+def test_a_checkpoint_that_only_a_resume_lacks_or_saved_diverges():
+    trajectory, best = resumed(), "checkpoints/best_step5.safetensors"
+    kept, extra = trajectory.files[2:], replace(trajectory.files[1], path=best)
+    lacks = judged(resumed=replace(trajectory, files=(trajectory.files[0], *kept)))
+    saved = judged(resumed=saving(replace(trajectory, files=(*trajectory.files, extra)), best))
+    assert trajectory.files[1].role == "checkpoint"
+    for document, path in ((lacks, trajectory.files[1].path), (saved, best)):
+        assert (oracle(document, "rerun"), oracle(document, "resume")) == ("CERTIFIED", "DIVERGED")
+        first = document["first_divergence"]
+        assert (first["stream"], first["tensor"]) == ("checkpoint", path)
+
+
+def test_names_of_checkpoints_that_vary_without_a_kill_are_not_compared():
+    at = [f"checkpoints/at_{time}.safetensors" for time in ("9h", "10h", "11h")]
+    one, two, three = (
+        saving(replace(each, files=(*each.files, replace(each.files[1], path=path))), path)
+        for each, path in zip((straight(), straight("rerun"), resumed()), at, strict=True)
+    )
+    document = judged(straight=one, rerun=two, resumed=three)
+    assert document["verdict"] == "CERTIFIED"
+    assert f"checkpoint {at[0]}: only one side has it" in document["not_checked"]
+
+
+def test_what_was_saved_and_not_declared_is_not_checked():
+    document = judged(straight=saving(straight(), "best.pt", "/scratch/other.pt"))
+    assert "best.pt: saved, and declared neither as outputs nor as checkpoints" in document["not_checked"]
+
+
 def test_a_checkpoint_that_differs_diverges():
     trajectory = resumed()
     file = trajectory.files[1]

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -267,3 +268,11 @@ def test_generators_that_nobody_touches_are_left_out(scenario):
 def test_an_unread_sidecar_root_is_still_a_sha256(scenario):
     empty = "sha256:" + hashlib.sha256(b"").hexdigest()
     assert scenario("without_clipping").steps()[1]["streams"]["buffer"] == empty
+
+
+def test_a_thread_that_writes_hides_no_step_from_the_recorder(scenario):
+    run = scenario("another_thread_writes")
+    assert [(step, record["micro_batches"]) for step, record in run.steps().items()] == [(n, 1) for n in range(1, 5)]
+    assert all({"data", "loss", "grad"} <= record["streams"].keys() for record in run.steps().values())
+    (begun,), (ended,) = run.events("save_begin"), run.events("save_end")
+    assert (begun["step"], "streams" in begun, ended["path"]) == (2, False, os.devnull)

@@ -1,4 +1,4 @@
-"""What the recorder varies in a process: how folders are listed, how threads take turns, how long steps take."""
+"""What the recorder varies in a process: how folders are listed, how threads take turns and are late."""
 
 import json
 import os
@@ -21,18 +21,39 @@ print(json.dumps([found, sys.getswitchinterval()]))
 """
 
 
-def listed(tmp_path, vary):
-    (tmp_path / "gone" / "below").mkdir(parents=True)
-    for name in "abcde":
-        (tmp_path / name).touch()
+QUEUES = """
+import json, queue, threading, time
+out, slept = queue.Queue(), []
+time.sleep = slept.append
+def puts():
+    for number in range(3):
+        out.put(number)
+puts()
+in_training = list(slept)
+thread = threading.Thread(target=puts)
+thread.start()
+thread.join()
+print(json.dumps([in_training, slept, [out.get() for _ in range(6)]]))
+"""
+
+
+def told(tmp_path, script, vary):
+    """What a script prints in a process that the recorder is in."""
     run = tmp_path.parent / "runs" / "1"
     run.mkdir(parents=True, exist_ok=True)
     environment = {"PYTHONPATH": str(ROOT / "harness" / "recorder" / "inject"), "HARNESS_RUN_DIR": str(run)}
     environment |= {"HARNESS_VARY": json.dumps(vary), "PATH": os.environ["PATH"]}
-    command = [sys.executable, "-c", LISTS, str(tmp_path)]
+    command = [sys.executable, "-c", script, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
+
+
+def listed(tmp_path, vary):
+    (tmp_path / "gone" / "below").mkdir(parents=True)
+    for name in "abcde":
+        (tmp_path / name).touch()
+    return told(tmp_path, LISTS, vary)
 
 
 def test_folders_are_listed_the_other_way_round_and_can_still_be_removed(tmp_path):
@@ -40,3 +61,9 @@ def test_folders_are_listed_the_other_way_round_and_can_still_be_removed(tmp_pat
     two, other = listed(tmp_path, {"pace": 7, "reverses_listings": True})
     assert two == {how: names[::-1] for how, names in one.items()}
     assert interval == pytest.approx(0.005) and other == pytest.approx(5e-5)
+
+
+def test_a_thread_that_fills_a_queue_is_late_and_the_training_itself_is_not(tmp_path):
+    in_training, late, numbers = told(tmp_path, QUEUES, {"pace": 7})
+    assert (in_training, late[:1], numbers) == ([], [0.3], [0, 1, 2, 0, 1, 2])
+    assert told(tmp_path, QUEUES, {"pace": None})[1] == []

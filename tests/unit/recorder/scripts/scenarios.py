@@ -8,7 +8,10 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import sys
+import threading
+import time
 from contextlib import redirect_stdout
 
 import torch
@@ -331,6 +334,38 @@ def another_process_trains_too():
     model = _plain(None)
     subprocess.run([sys.executable, __file__, "without_clipping"], check=True, stdout=subprocess.DEVNULL)
     return model
+
+
+@scenario
+def another_thread_writes():
+    """The next step is trained while the recorder is busy with what a thread writes."""
+    model, is_begun = small(4, 8, 2), threading.Event()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    writer = threading.Thread(target=torch.save, args=(model.state_dict(), os.devnull))
+    for number in range(4):
+        model(torch.randn(2, 4)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if number == 1:
+            if "_harness_recorder.ledger" in sys.modules:
+                _linger(sys.modules["_harness_recorder.ledger"].RunFolder, is_begun)
+            writer.start()
+            is_begun.wait(0.2)
+    writer.join()
+    return model
+
+
+def _linger(folder, is_begun):
+    """Make the recorder take its time over the beginning of a write."""
+    event = folder.event
+
+    def slow(self, kind, **fields):
+        event(self, kind, **fields)
+        if kind == "save_begin":
+            is_begun.set()
+            time.sleep(0.2)
+
+    folder.event = slow
 
 
 @scenario
