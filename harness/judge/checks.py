@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness.documents.run import Fault
 from harness.documents.verdict import Check, CheckName, CheckWord, Compared, Restored, ResumePoint
+from harness.evidence.ledger import Event
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.crash import Crash, nothing_saved, resume_crash
 from harness.judge.diff import LENGTH, FileComparison, RunComparison, compare_files, compare_run
@@ -93,7 +94,24 @@ def unsound(
     if trajectory is None:
         return ()
     is_cut = inputs.stopped_at is not None
-    return trajectory_problems(trajectory, steps=inputs.steps, kills=kills, stop=inputs.stop, is_cut=is_cut)
+    problems = trajectory_problems(trajectory, steps=inputs.steps, kills=kills, stop=inputs.stop, is_cut=is_cut)
+    return (*problems, *_borrowed(inputs, trajectory))
+
+
+def _borrowed(inputs: VerdictInputs, trajectory: TrajectoryEvidence) -> Iterator[str]:
+    """Files outside the output that a training read and another one saved: what is equal then may not be its own."""
+    given = (inputs.straight, inputs.rerun, inputs.resumed)
+    others = [one for one in given if one is not None and one is not trajectory]
+    own = {event.fields.get("file") for event in _events(trajectory, "save_end", "move")}
+    saved = {event.fields.get("file"): one.name for one in others for event in _events(one, "save_end")}
+    for event in _events(trajectory, "restore"):
+        path, file = str(event.fields.get("path")), event.fields.get("file")
+        if path.startswith("/") and file not in own and (other := saved.get(file)) and file is not None:
+            yield f"{trajectory.name} read {path}, which {other} saved; let each training write below {{output}} alone"
+
+
+def _events(trajectory: TrajectoryEvidence, *kinds: str) -> Iterator[Event]:
+    yield from (event for run in trajectory.runs for event in run.events if event.kind in kinds)
 
 
 def judge_rerun(inputs: VerdictInputs, straight: TrajectoryEvidence, problems: tuple[str, ...]) -> CheckResult:

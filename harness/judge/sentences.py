@@ -71,7 +71,7 @@ def not_checked(
     lines.append("code that attacks the recorder in its own process: honest mistakes are caught, such code is not")
     lines += same_everywhere(incidental(inputs))
     if inputs.runner == "host":
-        lines.append("isolation and the image: the runs had no container")
+        lines.append("isolation and the image: the runs had no container, so one can read what another wrote elsewhere")
     if inputs.environment is not None and not inputs.is_locked:
         lines.append(f"the locked environment ({inputs.environment.lock}): {inputs.environment.difference.summary()}")
     lines += _given_up(inputs)

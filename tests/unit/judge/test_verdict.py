@@ -359,6 +359,17 @@ def test_what_was_saved_and_not_declared_is_not_checked():
     assert "best.pt: saved, and declared neither as outputs nor as checkpoints" in document["not_checked"]
 
 
+def test_a_training_that_reads_what_another_one_saved_outside_its_output_is_not_certified():
+    file = {"path": "/scratch/last.pt", "file": "0f"}
+    save, read = Event(kind="save_end", fields={**file, "step": 4}), Event(kind="restore", fields={**file, "ok": True})
+    one, two = straight(), resumed()
+    wrote = with_run(one, 1, events=(*one.runs[0].events, save))
+    document = judged(straight=wrote, resumed=with_run(two, 2, events=(read, *two.runs[1].events)))
+    assert_inconclusive(document, "resumed read /scratch/last.pt, which straight saved")
+    own = with_run(with_run(two, 1, events=(save, *two.runs[0].events)), 2, events=(read, *two.runs[1].events))
+    assert judged(straight=wrote, resumed=own)["verdict"] == "CERTIFIED"
+
+
 def test_a_checkpoint_that_differs_diverges():
     trajectory = resumed()
     file = trajectory.files[1]
