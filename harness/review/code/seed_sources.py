@@ -24,8 +24,9 @@ _FACTS = {  # by rule, as full names
         "pathlib.Path().stat"
     ),
     "REP114": words(
-        "builtins.id getpass.getuser os.getlogin os.getpid os.getppid os.getuid os.uname platform.node platform.uname "
-        "socket.getfqdn socket.gethostname threading.get_ident threading.get_native_id uuid.getnode"
+        "builtins.id getpass.getuser multiprocessing.cpu_count os.cpu_count os.getloadavg os.getlogin os.getpid "
+        "os.getppid os.getuid os.uname platform.node platform.platform platform.release platform.uname "
+        "shutil.disk_usage socket.getfqdn socket.gethostname threading.get_ident threading.get_native_id uuid.getnode"
     ),
     "REP115": words(
         "os.getcwd os.path.abspath os.path.realpath pathlib.Path.cwd pathlib.Path().absolute pathlib.Path().resolve "

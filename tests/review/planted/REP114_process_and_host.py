@@ -11,4 +11,5 @@ random.seed(os.getpid())  # expect: REP114
 np.random.seed(zlib.crc32(socket.gethostname().encode()))  # expect: REP114
 torch.manual_seed(sum(map(ord, platform.node())))  # expect: REP114
 generator = torch.Generator().manual_seed(len(os.sched_getaffinity(0)) + id(generator_of := object()))  # expect: REP114
-print(generator, os.uname().nodename)
+noise = np.random.default_rng(1000 + os.cpu_count())  # expect: REP114
+print(generator, noise, os.uname().nodename)
