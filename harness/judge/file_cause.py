@@ -21,14 +21,31 @@ def file_cause(symptom: Symptom) -> Cause:
         evidence.append(f"its bytes were compared, not its values: {file.doubt}")
     if file is not None and not is_missing and _are_tensors(symptom, file):
         return _kept_tensors(symptom, file, evidence)
+    title, fix = "The training is the same; what was written about it is not", _TIMES_FIX
+    if symptom.check == "resume":
+        fix = _RESUME_FIX + _TIMES_FIX
+    if is_missing:
+        title, fix = "The training is the same; a file is there on one side only", _NAMES_FIX
     return Cause(
         kind="output_differs",
-        title="The training is the same; what was written about it is not",
+        title=title,
         evidence=tuple(evidence),
         ruled_out=("the training itself: ledgers and final state are equal",),
-        fix="Keep times, host names and ids out of outputs, or write them as JSON and name their keys under "
-        "policy.volatile; write rows of a step once, also when a resume repeats it.",
+        fix=fix,
     )
+
+
+_TIMES_FIX = (
+    "Keep times, host names and ids out of outputs, or write them as JSON and name their keys under policy.volatile."
+)
+_RESUME_FIX = (
+    "Save what the file is made from (a list of losses, a counter, the best score) in the checkpoint; write rows of "
+    "a step once, also when a resume repeats it. "
+)
+_NAMES_FIX = (
+    "Save in the checkpoint what decides which files are written and kept: the best score so far, the list of "
+    "checkpoints that are kept. Name files by steps, never by the time."
+)
 
 
 def _kept_tensors(symptom: Symptom, file: FileComparison, evidence: list[str]) -> Cause:

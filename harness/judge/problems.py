@@ -6,7 +6,7 @@ import math
 
 from harness.documents.verdict import ControlResult, Review, Testimony
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.checks import CheckResults
+from harness.judge.check_result import CheckResults
 from harness.judge.controls import CONTROLS
 from harness.judge.prefix import unmade
 from harness.judge.soundness import gpu_problems

@@ -15,14 +15,14 @@ from harness.documents.verdict import Cause, Check, CheckWord, Compared
 from harness.errors import EvidenceError
 from harness.evidence.ledger import StepRecord
 from harness.evidence.trajectory import FileEvidence, TrajectoryEvidence
-from harness.judge.checks import (
+from harness.judge.check_result import (
     CheckResult,
     CheckResults,
     amount_compared,
     comparison_problems,
     file_differences,
-    unsound,
 )
+from harness.judge.checks import unsound
 from harness.judge.diagnosis import diagnose, image_differs
 from harness.judge.diff import LENGTH, FileComparison, compare_files, compare_run
 from harness.judge.locate import NOT_THERE, Difference, Location, ledger_of

@@ -8,7 +8,7 @@ from harness.documents.preflight import preflight_sentence
 from harness.documents.verdict import Cause, Checks, FirstDivergence, Review, Testimony, Word
 from harness.evidence.ledger import STREAMS
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.checks import CheckResults
+from harness.judge.check_result import CheckResults
 from harness.judge.controls import unchanged_weights
 from harness.judge.incidental import incidental, same_everywhere
 from harness.judge.locate import natural_key

@@ -30,7 +30,8 @@ from harness.documents.verdict import (
     has_compared_steps,
 )
 from harness.evidence.trajectory import RunEvidence
-from harness.judge.checks import CheckResult, CheckResults, check_certify
+from harness.judge.check_result import CheckResult, CheckResults
+from harness.judge.checks import check_certify
 from harness.judge.controls import CONTROLS, check_weights_moved
 from harness.judge.crash import crash_cause
 from harness.judge.diagnosis import checkpoint_ignored, diagnose, image_differs
