@@ -90,12 +90,15 @@ def grade_cause(right: Right, cause: Cause | None) -> CauseGrade:
 
 
 def _names_the_place(mutant: Mutant, verdict: Verdict) -> bool:
-    """Whether a veto stands at a line that the mutant changed, or first names what it took away."""
+    """Whether a veto stands at a line that the mutant changed, names what it took away, or says the right words."""
     base = (HERE / "bases" / f"{mutant.base}.py").read_text(encoding="utf-8").splitlines()
     blocks = difflib.SequenceMatcher(None, base, mutant.script.splitlines(), autojunk=False).get_opcodes()
     changed = {line + 1 for what, _, _, begin, end in blocks if what != "equal" for line in range(begin, end)}
     findings = verdict.review.findings if verdict.review is not None else ()
-    named = [re.search(r'"(\w+)"', finding.message) for finding in findings if finding.severity == "veto"]
+    messages = [finding.message for finding in findings if finding.severity == "veto"]
+    named = [re.search(r'"(\w+)"', message) for message in messages]
+    if mutant.right.words and re.search(mutant.right.words, " ".join(messages)):
+        return True
     return any(finding.line in changed for finding in findings) or any(
         name is not None and name[0] in old for name in named for old, _ in mutant.replace
     )
