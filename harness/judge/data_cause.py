@@ -221,6 +221,7 @@ def generators_cause(
     evaluates_first = observations.evaluations(symptom.right, step - 1) > 0
     is_known = bool(found) and all(one.was_set and one.is_as_set is not None for one in found)
     is_as_set = all(one.is_as_set for one in found)
+    is_older = is_known and all(one.set_to_step != step and (one.equals_step or step) < step for one in found)
     if found and all(one.was_seeded_last for one in found):
         kind, title = (
             "rng_seeded_after_the_restore",
@@ -234,15 +235,19 @@ def generators_cause(
         )
         fix = _EVALUATION_FIX
         evidence = [*evidence, *evaluated]
-    elif is_known and is_as_set:
+    elif (is_known and is_as_set) or is_older:
         kind, title = "rng_of_another_time", f"The generators were set to the state of another time: {names}"
         fix = (
             "Take the generators' states when the checkpoint is written, after everything that draws in that step; "
             "batches that are fetched ahead, and what is drawn for them, belong to a later one."
         )
     elif is_known:
-        kind, title = "rng_drawn_from_after_the_restore", f"The generators were restored, and then drawn from: {names}"
+        kind, title = (
+            "rng_drawn_from_after_the_restore",
+            f"The generators were set, and what was drawn after that is not what the straight run drew: {names}",
+        )
         fix = _LAST_FIX
+        evidence = [*evidence, *evaluated]
     return Cause(
         kind=kind,
         title=title,

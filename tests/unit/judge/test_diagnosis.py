@@ -98,7 +98,7 @@ SET, SEED = "torch.set_rng_state", "torch.manual_seed"
         (((SET, 5),), "rng_drawn_from_after_the_restore", "gave it the state before step 5 of the straight run"),
         (((SET, 5), (SEED, 1)), "rng_seeded_after_the_restore", "called torch.set_rng_state and torch.manual_seed"),
         (((SEED, 1), (SET, 1)), "rng_of_another_time", "gave it the state before step 1 of the straight run"),
-        (((SET, 3),), "rng_drawn_from_after_the_restore", "gave it the state before step 3 of the straight run"),
+        (((SET, 3),), "rng_of_another_time", "gave it the state before step 3 of the straight run"),
         (((SEED, 1),), "rng_not_restored", "seeded anew"),
         ((), "rng_not_restored", "nothing that the recorder saw set or seeded it"),
     ],
