@@ -16,7 +16,7 @@ from harness.report.kill_words import ending, has_come, landed, place, went_on
 from harness.report.manifest import ManifestView
 from harness.report.replay_view import ReplayView
 from harness.report.review import ReviewView
-from harness.report.tables import Cell, Facts, Kind, State, Table, listed, named, table
+from harness.report.tables import Cell, Facts, Kind, State, Table, Tone, listed, named, table
 from harness.report.text import MAX_CHARS, MAX_ROWS, count, line, moment, safe, short, size
 
 _PLANTED = {
@@ -183,7 +183,8 @@ class View:
 
     @property
     def restored(self) -> Table:
-        """One row a resumed run: what it held in memory, compared with its checkpoint."""
+        """One row a resumed run: what it held in memory, against its checkpoint; what no step reads is not bad."""
+        wrong: Tone = "none" if self.verdict.checks.resume.verdict == "CERTIFIED" else "bad"
         rows = [
             (
                 str(one.run),
@@ -191,7 +192,7 @@ class View:
                 line(one.file or ""),
                 State(
                     f"{one.num_equal} of {one.num_tensors}",
-                    "good" if one.num_equal == one.num_tensors and not one.different else "bad",
+                    "good" if one.num_equal == one.num_tensors and not one.different else wrong,
                 ),
                 "" if one.num_in_file is None else str(one.num_in_file),
                 ", ".join(one.different),
