@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ReferenceType
 
 from _harness_recorder.ledger import RunFolder
 
@@ -35,9 +36,10 @@ class Settings:
         self.clip = None
 
 
-def evaluating(named_modules: list[tuple[str, Any]]) -> dict[str, Any] | None:
+def evaluating(named_modules: list[tuple[str, ReferenceType]]) -> dict[str, Any] | None:
     """Return which modules are in evaluation mode: how many, and the first names; "" is a whole model."""
-    names = [name for name, module in named_modules if not module.training]
+    alive = ((name, module) for name, known in named_modules if (module := known()) is not None)
+    names = [name for name, module in alive if not module.training]
     return {"num": len(names), "of": len(named_modules), "names": names[:MAX_NAMES]} if names else None
 
 

@@ -63,7 +63,7 @@ class Collector:
         self.parents: dict[int, ReferenceType] = {}
         self.parameters: list[tuple[str, dict, str]] = []  # (name, the module's own dictionary, key)
         self.buffers: list[tuple[str, dict, str]] = []
-        self.named_modules: list[tuple[str, torch.nn.Module]] = []
+        self.named_modules: list[tuple[str, ReferenceType]] = []  # kept by the training alone
         self.optimizers: list[ReferenceType] = []
         self.schedulers: list[ReferenceType] = []
         self.untouched: dict[str, bytes | None] = {}
@@ -170,7 +170,7 @@ class Collector:
         for number, root in enumerate((*with_parameters, *others), 1):
             prefix = "" if number == 1 else f"{type(root).__name__}#{number}."
             for path, module in root.named_modules():
-                self.named_modules.append((prefix + path, module))
+                self.named_modules.append((prefix + path, ref(module)))
                 for own, target in ((module._parameters, self.parameters), (module._buffers, self.buffers)):
                     for key, tensor in own.items():
                         if tensor is not None and id(tensor) not in seen:
