@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.errors import EvidenceError
@@ -45,7 +45,7 @@ def generators(symptom: Symptom) -> tuple[Generator, ...]:
     for name in sorted(two, key=natural_key):
         if one.get(name) == two[name]:
             continue
-        calls = [(kind, function, state) for kind, function, state in _calls(symptom.right, name)]
+        calls = _calls(symptom.right, name)
         sets = [state for kind, _, state in calls if kind == "set_rng"]
         last = calls[-1] if calls else None
         found.append(
@@ -62,16 +62,31 @@ def generators(symptom: Symptom) -> tuple[Generator, ...]:
     return tuple(found)
 
 
-def _calls(run: RunEvidence, name: str) -> Iterator[tuple[str, str, str]]:
-    """The calls before the training that seeded or set a generator: kind, function, digest of its state afterwards."""
+def _calls(run: RunEvidence, name: str) -> list[tuple[str, str, str]]:
+    """The calls before the training that seeded or set a generator: kind, function, digest of its state afterwards.
+
+    What was seeded for a while and then put back as it had been (an example's own seed, a fork) is left out.
+    """
     modules = {"torch": "torch", "python": "random", "numpy": "numpy.random"}
+    calls: list[tuple[str, str, str]] = []
+    before: list[str] = []
     for event in run.events:
         if event.kind not in ("seed", "set_rng") or event.fields.get("step"):
             continue
-        function, states = str(event.fields.get("function")), event.fields.get("states")
-        states = states if isinstance(states, dict) else {}
-        if name in states or function.rpartition(".")[0] == modules.get(name, "torch.cuda"):
-            yield event.kind, function, str(states.get(name, ""))
+        function, states = str(event.fields.get("function")), _state_of(event.fields.get("states"), name)
+        if not states and function.rpartition(".")[0] != modules.get(name, "torch.cuda"):
+            continue
+        if event.kind == "set_rng" and states and states in before:
+            place = before.index(states)
+            calls, before = calls[:place], before[:place]
+            continue
+        calls.append((event.kind, function, states))
+        before.append(_state_of(event.fields.get("before"), name))
+    return calls
+
+
+def _state_of(states: object, name: str) -> str:
+    return str(states.get(name, "")) if isinstance(states, dict) else ""
 
 
 def _step_with(symptom: Symptom, name: str, digest: str, other_than: int = -1) -> int | None:

@@ -367,11 +367,13 @@ def _wrap_generator(
 
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        is_noted = not compiling() and (kind == "seed" or not session.is_started)
+        before = session.generator_states(module.__name__) if is_noted and kind == "seed" else None
         result = original(*args, **kwargs)
-        if not compiling() and (kind == "seed" or not session.is_started):
+        if is_noted:
             value = next(iter((*args, *kwargs.values())), None) if kind == "seed" else None
             plain = value if isinstance(value, int | float | str) else None
-            session.generator_set(kind, f"{module.__name__}.{name}", plain)
+            session.generator_set(kind, f"{module.__name__}.{name}", plain, before)
         return result
 
     setattr(module, name, wrapper)

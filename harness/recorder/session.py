@@ -16,7 +16,7 @@ from _harness_recorder import faults as fault_points
 from _harness_recorder import ledger, numbering, variation
 
 MAX_NAMES = 20
-MAX_SEEDS = 1000  # a training that seeds in every step says no more with each
+MAX_SEEDS = 200  # a data set that seeds for each example says no more with each
 
 
 def guarded(method: Callable) -> Callable:
@@ -93,17 +93,26 @@ class Session:
             sys.stderr.write(f"recorder: stopped: {error!r}, and could not say so: {second!r}\n")
 
     @guarded
-    def generator_set(self, kind: str, function: str, value: Any) -> None:
-        """Note that a global generator was seeded or set, and the digest of its state then."""
-        self.num_seeds += 1
-        if self.num_seeds > MAX_SEEDS:
-            return
+    def generator_states(self, module: str) -> dict[str, str]:
+        """Return the digests of the states of the generators that a module's functions set."""
         of = {"torch": "torch", "random": "python", "numpy.random": "numpy", "torch.cuda": "cuda"}
-        generator = of.get(function.rpartition(".")[0], "")
-        items = self.collect.rng() if hasattr(self, "collect") else {}
-        items = {name: item for name, item in items.items() if name.partition(":")[0] == generator}
-        states = {name: entry.digest for name, entry in self.digest.launch(items).result().items()} if items else {}
-        self.run.event(kind, function=function, value=value, states=states, step=self.completed + self.is_started)
+        items = self.collect.rng() if hasattr(self, "collect") and self.num_seeds < MAX_SEEDS else {}
+        items = {name: item for name, item in items.items() if name.partition(":")[0] == of.get(module)}
+        return {name: entry.digest for name, entry in self.digest.launch(items).result().items()} if items else {}
+
+    def generator_set(self, kind: str, function: str, value: Any, before: dict[str, str] | None) -> None:
+        """Note that a global generator was seeded or set, and its state then and before."""
+        states = self.generator_states(function.rpartition(".")[0])
+        self.num_seeds += 1
+        if states is not None and self.num_seeds <= MAX_SEEDS:
+            more = {"before": before} if before else {}
+            step = self.completed + self.is_started
+            self.event(kind, {"function": function, "value": value, "states": states, "step": step, **more})
+
+    @guarded
+    def event(self, kind: str, fields: dict) -> None:
+        """Record an event that needs nothing but its fields."""
+        self.run.event(kind, **fields)
 
     @guarded
     def restored(self, function: str, source: Any, is_ok: bool) -> None:

@@ -100,12 +100,16 @@ SET, SEED = "torch.set_rng_state", "torch.manual_seed"
         (((SEED, 1), (SET, 1)), "rng_of_another_time", "gave it the state before step 1 of the straight run"),
         (((SET, 3),), "rng_of_another_time", "gave it the state before step 3 of the straight run"),
         (((SEED, 1),), "rng_not_restored", "seeded anew"),
+        (((SEED, 3), (SET, 2)), "rng_not_restored", "nothing that the recorder saw set or seeded it"),  # put back
         ((), "rng_not_restored", "nothing that the recorder saw set or seeded it"),
     ],
 )
 def test_what_became_of_a_generator_is_told_by_the_calls_that_set_it(calls, kind, words):
     events = [
-        ("set_rng" if function == SET else "seed", {"function": function, "states": {"torch": state_before(step)}})
+        (
+            "set_rng" if function == SET else "seed",
+            {"function": function, "states": {"torch": state_before(step)}, "before": {"torch": state_before(2)}},
+        )
         for function, step in calls
     ]
     found = cause(resumed=with_events(resumed(quirks=Quirks(forget=("rng",))), *events))
