@@ -7,7 +7,7 @@ from harness.evidence.trajectory import RunEvidence
 from harness.judge import observations
 from harness.judge.locate import ledger_of
 from harness.judge.ranks import num_ranks
-from harness.judge.restored_cause import more_parameters, other_parameters
+from harness.judge.restored_cause import model_cause
 from harness.judge.symptom import (
     Symptom,
     before,
@@ -113,7 +113,8 @@ def settings_cause(symptom: Symptom) -> Cause | None:
         fix = "Call model.train() before training goes on: after a load, after validation, after generation."
     elif "clip" in found:
         kind, title = "gradients_clipped_otherwise", "The gradients were clipped otherwise"
-        fix = "Clip in every process, with the same limit, between backward() and optimizer.step()."
+        fix = "Clip in every process, with the same limit, between backward() and optimizer.step(). Where the limit is "
+        fix += "computed from earlier norms, save these in the checkpoint."
     else:
         kind, title = "computed_under_other_settings", f"torch's switches are not the same: {names_of(sorted(found))}"
         fix = "Set these switches from the configuration, at the start of every process, and in a resume too."
@@ -138,7 +139,7 @@ def _said(name: str, left: object, right: object, step: int) -> str:
 
 def computation_cause(symptom: Symptom) -> Cause:
     """Loss or gradients differ although everything recorded that goes into them is equal."""
-    if (found := settings_cause(symptom) or _model_cause(symptom)) is not None:
+    if (found := settings_cause(symptom) or _model_cause(symptom) or _attribute_cause(symptom)) is not None:
         return found
     first = symptom.first
     change = loss_change(symptom) if first.stream != "grad" else None
@@ -177,7 +178,39 @@ def computation_cause(symptom: Symptom) -> Cause:
 
 def _model_cause(symptom: Symptom) -> Cause | None:
     """A resumed model that is not built like the first one, though all that both have is equal."""
-    return None if symptom.resumed_at is None else other_parameters(symptom) or more_parameters(symptom)
+    return None if symptom.resumed_at is None else model_cause(symptom)
+
+
+def _attribute_cause(symptom: Symptom) -> Cause | None:
+    """Modules came back without numbers or tensors that they hold beside parameters and buffers."""
+    lost = {} if symptom.resumed_at is None else observations.lost_attributes(symptom)
+    if not lost:
+        return None
+    start = symptom.resumed_at
+    said = [
+        f"{name}: {_number(left)} in the straight run, {_number(right)} in the other"
+        for name, (left, right) in lost.items()
+    ]
+    return Cause(
+        kind="module_attributes_not_restored",
+        title=f"What modules hold beside parameters and buffers was not restored: {names_of(list(lost)[:4])}",
+        evidence=(
+            f"{symptom.first.stream} is the first stream to differ, at step {symptom.first.step}",
+            *tensor_evidence(symptom),
+            f"{len(lost)} of them had moved in the straight run by step {start}, and did not come back",
+            *said[:6],
+        ),
+        ruled_out=before(symptom.first, symptom),
+        fix="Make tensors buffers (register_buffer), and give numbers to the checkpoint with get_extra_state() and "
+        "set_extra_state(), or save them beside it; or compute them from the number of the step.",
+    )
+
+
+def _number(value: object) -> str:
+    """A module's attribute for people: a number, or that it is a tensor."""
+    if isinstance(value, str):
+        return "a tensor" if value.startswith("sm128:") else f"{float.fromhex(value):g}"
+    return "not there" if value is None else str(value)
 
 
 def update_cause(symptom: Symptom) -> Cause | None:
@@ -242,8 +275,8 @@ def _unseen_state(symptom: Symptom, evidence: list[str]) -> Cause:
         ruled_out=before(symptom.first, symptom),
         fix="Look for state that is neither parameter, buffer, optimizer, schedule nor global generator, and save it.",
         candidates=(
-            "a number or tensor of the script's own that the loss is computed from: a weight that anneals, a running "
-            "mean, the last step's result; print it in both at that step",
+            "a number or tensor of the script's own that the loss is computed from: a weight, smoothing or temperature "
+            "that anneals, a counter in a loss function, a running mean, a queue; print it in both at that step",
             "a second network that is called without gradients (a teacher, a target, an average): compare its weights",
             "a generator of the script's own, drawn from in the forward: compare its get_state()",
             "gradients that were left over from before: a checkpoint inside an accumulation window",

@@ -9,7 +9,8 @@ from harness.judge.symptom import Symptom, before, came_back, names_of, tensor_e
 
 _ORDER_FIX = (
     "Give the sampler or loader a generator of its own, seed it from the configuration and the epoch, and save what "
-    "the order hangs on (the epoch, the generator's state at its start, a shuffle buffer, the number of workers)."
+    "the order hangs on (the epoch, the generator's state at its start, a shuffle buffer, the number of workers). Read "
+    "the same files: a list that each process shuffles and writes back is another one the second time."
 )
 _POSITION_FIX = (
     "Save the epoch and the number of batches that were trained (or the sampler's state), and skip to that place on a "
@@ -281,4 +282,5 @@ _RNG_FIX = (
 _LAST_FIX = (
     "Set the generators last, just before the first batch: after skipping batches, building loaders and validating. "
     "Where they are, save what decides how much is drawn: a replay buffer, a queue, an iterator that has fetched ahead."
+    " A loader's workers have generators of their own, new in each process: seed these by the number of the example."
 )

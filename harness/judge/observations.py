@@ -215,6 +215,40 @@ def settings_that_differ(symptom: Symptom, step: int) -> dict[str, tuple[object,
     return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
 
 
+def attributes(run: RunEvidence, step: int) -> dict[str, object]:
+    """What modules held beside parameters and buffers before a step; empty if nobody looked just then."""
+    found: dict[str, object] = {}
+    is_looked_at = False
+    for event in run.events:
+        at, values = event.fields.get("step"), event.fields.get("values")
+        if event.kind == "attributes" and type(at) is int and at <= step and isinstance(values, dict):
+            found |= values
+            is_looked_at = at == step
+    return found if is_looked_at else {}
+
+
+def lost_attributes(symptom: Symptom) -> dict[str, tuple[object, object]]:
+    """What modules held that had moved in the straight run, and that a resume did not bring back: both values."""
+    step = ledger_of(symptom.right).start.step + 1
+    initial = attributes(symptom.left, ledger_of(symptom.left).start.step + 1)
+    one, two = attributes(symptom.left, step), attributes(symptom.right, step)
+    moved = [name for name in one if name not in initial or one[name] != initial[name]]
+    return {name: (one[name], two.get(name)) for name in moved if two and one[name] != two.get(name)}
+
+
+def trained_otherwise(symptom: Symptom) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of weights that both have, and that only the straight run trains after a resume, or only the other one."""
+    ledger, at = ledger_of(symptom.left), ledger_of(symptom.right).start.step
+    one = {s: set(_state(symptom.left, *place_before(ledger, at + 1, s), s) or {}) for s in ("param", "frozen")}
+    two = {s: set(_state(symptom.right, "start", at, s) or {}) for s in ("param", "frozen")}
+    only_there, only_here = (one["param"] - two["param"]) & two["frozen"], (two["param"] - one["param"]) & one["frozen"]
+    if symptom.first.stream == "grad" and symptom.first.phase == "step":
+        left, right = (set(tensors_of_step(symptom, run, "grad")) for run in (symptom.left, symptom.right))
+        only_there |= (left - right) & (two["param"] | two["frozen"])
+        only_here |= (right - left) & (one["param"] | one["frozen"])
+    return tuple(sorted(only_there, key=natural_key)), tuple(sorted(only_here, key=natural_key))
+
+
 def names_that_differ(symptom: Symptom, stream: str) -> tuple[str, ...]:
     """The entries of a stream that differ in the first difference's step."""
     one, two = (tensors_of_step(symptom, run, stream) for run in (symptom.left, symptom.right))
@@ -238,6 +272,7 @@ class Restored:
         steps: how many of these are as after each step of the straight run, most first; step 0 is its start.
         elsewhere: of these, what has the content of another name in the straight run then: name -> that name.
         only_here: names that the straight run does not have then.
+        copies: of these, what has the content of a name that it has: name -> that name.
         only_there: names that only the straight run has.
     """
 
@@ -245,6 +280,7 @@ class Restored:
     steps: Mapping[int, int]
     elsewhere: Mapping[str, str]
     only_here: tuple[str, ...]
+    copies: Mapping[str, str]
     only_there: tuple[str, ...]
 
 
@@ -270,6 +306,9 @@ def restored(symptom: Symptom, stream: str) -> Restored | None:
         steps=dict(sorted(steps.items(), key=lambda item: (-item[1], item[0] > ledger.start.step, -item[0]))),
         elsewhere={name: by_content[mine[name]] for name in wrong if mine[name] in by_content},
         only_here=tuple(sorted(mine.keys() - here.keys(), key=natural_key)),
+        copies={
+            name: by_content[mine[name]] for name in mine.keys() - here.keys() if by_content.get(mine[name]) in mine
+        },
         only_there=tuple(sorted(here.keys() - mine.keys(), key=natural_key)),
     )
 

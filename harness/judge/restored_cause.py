@@ -15,8 +15,7 @@ from harness.judge.symptom import Symptom, came_back, entry_at, names_of, optim_
 def restored_cause(symptom: Symptom) -> Cause:
     """The cause of a difference just before the first step after a resume."""
     streams = {d.stream for d in symptom.comparison.differences if d.phase == "restore"}
-    found = other_parameters(symptom) or more_parameters(symptom)
-    found = found or _precision_lost(symptom, streams) or _mixed(symptom)
+    found = model_cause(symptom) or _precision_lost(symptom, streams) or _mixed(symptom)
     if found is not None:
         return found
     start = ledger_of(symptom.right).start
@@ -87,7 +86,32 @@ def _frozen_moved(symptom: Symptom) -> tuple[str, ...]:
     return (f"{said}at the start, the first by name is {min(moved)}; no file that it wrote holds them",)
 
 
-def other_parameters(symptom: Symptom) -> Cause | None:
+def model_cause(symptom: Symptom) -> Cause | None:
+    """A resumed model that is not built like the first one, though all that both have may be equal."""
+    return _other_parameters(symptom) or _trained_otherwise(symptom) or _more_parameters(symptom)
+
+
+def _trained_otherwise(symptom: Symptom) -> Cause | None:
+    """Weights that are trained in one process and frozen in the other."""
+    only_there, only_here = observations.trained_otherwise(symptom)
+    if not only_there and not only_here:
+        return None
+    said = [
+        f"only {which} trains {len(names)} tensors, the first by name is {names[0]}"
+        for which, names in (("the straight run", only_there), ("the resumed one", only_here))
+        if names
+    ]
+    return Cause(
+        kind="trained_otherwise",
+        title="After the resume other weights are trained: what was frozen or freed on the way is not",
+        evidence=tuple(said),
+        ruled_out=came_back(symptom),
+        fix="Freeze and free weights (requires_grad) by the number of the step whenever a process starts, before the "
+        "optimizer is built, and not only in the moment when a phase begins.",
+    )
+
+
+def _other_parameters(symptom: Symptom) -> Cause | None:
     """An optimizer that was given the parameters of another model than the one that is trained."""
     event, straight = (
         next((event for event in run.events if event.kind == "without_optimizer"), None)
@@ -111,17 +135,25 @@ def other_parameters(symptom: Symptom) -> Cause | None:
     )
 
 
-def more_parameters(symptom: Symptom) -> Cause | None:
+def _more_parameters(symptom: Symptom) -> Cause | None:
     """Trainable tensors that the straight run has not."""
     one = observations.restored(symptom, "param")
     if one is None or not one.only_here:
         return None
+    title = "The resumed model has trainable tensors that the first one has not"
+    fix = "Build the model the same way before the checkpoint is loaded: wrap it, or add an adapter, once."
+    copies = tuple(f"{name} begins with what {other} holds" for name, other in one.copies.items())
+    if len(copies) == len(one.only_here):
+        title = "Weights that are one tensor in the first model are two in the resumed one"
+        fix = (
+            "Tie them again after the checkpoint is loaded (load_state_dict(assign=True) makes a tensor for each name)."
+        )
     return Cause(
         kind="model_has_other_parameters",
-        title="The resumed model has trainable tensors that the first one has not",
-        evidence=(*_looked_up(symptom, "param", one), restore_sentence(symptom.right)),
+        title=title,
+        evidence=(*_looked_up(symptom, "param", one), *copies[:4], restore_sentence(symptom.right)),
         ruled_out=came_back(symptom),
-        fix="Build the model the same way before the checkpoint is loaded: wrap it, or add an adapter, once.",
+        fix=fix,
     )
 
 

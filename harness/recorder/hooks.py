@@ -233,9 +233,8 @@ def _wrap_optimizers(session: TrainingSession, torch: Any) -> None:
         session.optimizer_made(which)
 
     optimizer.Optimizer.__init__ = _after_init(optimizer.Optimizer.__init__, made, session)
-    lr_scheduler.LRScheduler.__init__ = _after_init(
-        lr_scheduler.LRScheduler.__init__, session.collect.add_scheduler, session
-    )
+    for kind in (lr_scheduler.LRScheduler, lr_scheduler.ReduceLROnPlateau):  # the second never calls the first's
+        kind.__init__ = _after_init(kind.__init__, session.collect.add_scheduler, session)
     scaler_step = torch.amp.GradScaler.step
 
     @functools.wraps(scaler_step)

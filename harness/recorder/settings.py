@@ -17,6 +17,7 @@ class Settings:
         self.run, self.num_changes = run, 0
         self.known: dict[str, Any] = {}
         self.clip: dict[str, Any] | None = None  # of the open step
+        self.attributes: dict[str, Any] | None = None  # None until they were looked at
 
     def note(self, step: int, **values: Any) -> None:
         """Write an event for each setting that is not what it was; None is one that is not used."""
@@ -25,6 +26,13 @@ class Settings:
                 self.known[name] = value
                 self.num_changes += 1
                 self.run.event("setting", name=name, value=value, step=step)
+
+    def note_attributes(self, step: int, values: dict[str, Any]) -> None:
+        """Write down what modules hold beside parameters and buffers, as far as it is not what it was."""
+        known = self.attributes or {}
+        changed = {name: value for name, value in values.items() if known.get(name) != value}
+        self.attributes = values
+        self.run.event("attributes", step=step, values=changed)
 
     def clipped(self, function: str, limit: Any) -> None:
         """Take note of how the open step's gradients are clipped."""

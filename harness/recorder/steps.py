@@ -214,8 +214,17 @@ class TrainingSession(Session):
         if isinstance(step, OpenStep):
             modes = settings.evaluating(self.collect.named_modules)
             self.settings.note(self.completed + 1, evaluating=modes, switches=settings.switches(self.torch))
+            if self.settings.attributes is None or self.is_saved or self.is_saved_within:
+                self.settings.note_attributes(self.completed + 1, self._attributes())
         step.before = self.records.before_forward(self.collect, self.is_saved or self.is_saved_within)
         self.is_saved = self.is_saved_within = False
+
+    def _attributes(self) -> dict[str, Any]:
+        """Return what modules hold beside parameters and buffers: numbers (floats as hex), and digests of tensors."""
+        found = self.collect.attributes()
+        tensors = {name: value for name, value in found.items() if isinstance(value, self.torch.Tensor)}
+        digests = self.digest.launch(tensors).result()
+        return found | {name: entry.digest for name, entry in digests.items()}
 
     # --- optimizers -------------------------------------------------------------------------------------------------
 

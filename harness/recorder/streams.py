@@ -17,6 +17,9 @@ from _harness_recorder.ledger import canonical
 
 Items = dict[str, digest.Value]
 _FUNCTIONS = torch._C._functorch
+MAX_ATTRIBUTES = 4000
+MAX_ATTRIBUTE_ENTRIES = 16
+MAX_ATTRIBUTE_BYTES = 64 << 20
 
 
 def python_state() -> bytes | None:
@@ -345,6 +348,16 @@ class Collector:
                 items[f"cuda:{index}"] = generator.get_state()
         return items
 
+    def attributes(self) -> dict[str, Any]:
+        """Return the numbers and tensors that modules hold beside parameters and buffers: counters, rates, queues."""
+        found: dict[str, Any] = {}
+        for path, known in self.named_modules:
+            module = known()
+            for key, value in list(vars(module).items()) if module is not None else ():
+                if key != "training" and len(found) < MAX_ATTRIBUTES:
+                    found |= _leaves(f"{path}.{key}" if path else key, value)
+        return found
+
     def inputs(self, args: tuple, kwargs: dict) -> Items:
         """Return the leaves of what a module was given that need no gradient."""
         items: Items = {}
@@ -389,6 +402,19 @@ class Collector:
 
 def _prefix(number: int) -> str:
     return f"optimizer{number}/" if number else ""
+
+
+def _leaves(name: str, value: Any) -> dict[str, Any]:
+    """Return an attribute's numbers (floats as hex) and tensors; of a sequence the first, whatever else it holds."""
+    inner = {name: value}
+    if isinstance(value, list | tuple):
+        inner = {f"{name}.{key}": one for key, one in enumerate(value[:MAX_ATTRIBUTE_ENTRIES])}
+    return {key: scalar(one) for key, one in inner.items() if isinstance(one, int | float) or _is_small(one)}
+
+
+def _is_small(value: Any) -> bool:
+    is_plain = isinstance(value, torch.Tensor) and not value.requires_grad and digest.is_supported(value)
+    return is_plain and value.nbytes <= MAX_ATTRIBUTE_BYTES
 
 
 def _is_numeric(value: Any) -> bool:

@@ -110,6 +110,7 @@ class Quirks:
     round_to: str | None = None
     learning: float = 0.25
     still: tuple[str, ...] = ()
+    without_grad: tuple[str, ...] = ()
     draws: bool = True
     scale: float = 1.0
     flip_param: int | None = None
@@ -121,6 +122,7 @@ class Quirks:
     stops_at: int | None = None
     unknown_at_start: tuple[tuple[str, str], ...] = ()
     rename_at_start: tuple[tuple[str, str, str], ...] = ()
+    copy_at_start: tuple[tuple[str, str, str], ...] = ()
 
 
 class Process:
@@ -213,7 +215,7 @@ class Process:
             "rng": before,
             "lr": {"optimizer0.0.lr": json_entry(float(lr).hex()), "scheduler0.last_epoch": json_entry(state.schedule)},
             "loss": {f"{i}.{i}": entry(np.array(loss, dtype="<f4")) for i, loss in enumerate(losses, 1)},
-            "grad": {n: entry(g) for n, g in grads.items()},
+            "grad": {n: entry(g) for n, g in grads.items() if n not in quirks.without_grad},
             **self.after(state),
         }
         self.record(
@@ -258,6 +260,8 @@ class Process:
             del streams[stream][name]
         for stream, name, other in self.quirks.rename_at_start if kind == "start" else ():
             streams[stream][other] = streams[stream].pop(name)
+        for stream, name, other in self.quirks.copy_at_start if kind == "start" else ():
+            streams[stream][other] = streams[stream][name]
         self.record(kind, step, streams, counts={s: len(e) for s, e in streams.items()}, **extra)
 
     def record(self, kind: str, step: int, streams: dict, **extra: object) -> None:

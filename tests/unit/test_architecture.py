@@ -98,6 +98,20 @@ def test_the_recorder_imports_nothing_of_the_harness(path):
     assert not {name.split(".")[0] for name in imported(path)} & {"harness", "lora", "plain", "pipelines"}
 
 
+def test_what_the_recorder_imports_at_once_imports_no_torch():
+    """An import of torch before the script's own would be missed by the hook that waits for it."""
+    folder, reached, waiting = ROOT / "harness" / "recorder", set(), {"__init__"}
+    while waiting:
+        reached |= waiting
+        bodies = [ast.parse((folder / f"{name}.py").read_text()).body for name in waiting]
+        nodes = [node for body in bodies for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {f"{getattr(node, 'module', None) or ''}.{alias.name}" for node in nodes for alias in node.names}
+        assert "torch" not in {name.strip(".").split(".")[0] for name in names}
+        parts = {part for name in names if name.startswith("_harness_recorder") for part in name.split(".")[1:]}
+        waiting = {part for part in parts if (folder / f"{part}.py").exists()} - reached
+    assert {"steps", "session", "settings"} <= reached
+
+
 @pytest.mark.parametrize("path", sources("pipelines"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_pipeline_never_imports_the_harness(path):
     assert "harness" not in {name.split(".")[0] for name in imported(path)}

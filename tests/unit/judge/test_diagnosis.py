@@ -165,6 +165,37 @@ def test_a_model_with_more_parameters_is_told_also_where_only_the_loss_differs()
     )
     found = cause(resumed=trajectory)
     assert found.kind == "model_has_other_parameters" and "more ..." in said(found)
+    assert "Tie" not in found.fix
+    tied = Quirks(noise=(5, "loss"), copy_at_start=(("param", NAMES[0], "head"),), source="param")
+    found = cause(resumed=resumed(quirks=tied))
+    assert found.kind == "model_has_other_parameters" and f"head begins with what {NAMES[0]} holds" in said(found)
+    assert "Tie them again" in found.fix
+
+
+def test_weights_that_only_one_training_trains_are_told():
+    swap = (("param", NAMES[0], "x"), ("frozen", "base", NAMES[0]))
+    for quirks in (Quirks(rename_at_start=swap, source="optimizer"), Quirks(without_grad=(NAMES[0],))):
+        found = cause(resumed=resumed(quirks=quirks))
+        assert found.kind == "trained_otherwise", found
+        assert f"only the straight run trains 1 tensors, the first by name is {NAMES[0]}" in said(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_named"),
+    [({"drop.p": (0.5).hex(), "size": 3}, True), ({"drop.p": (0.25).hex(), "size": 4}, False), (None, False)],
+)
+def test_what_a_module_holds_beside_its_state_is_told_if_it_moved_and_was_lost(values, is_named):
+    def attributes(step, values):
+        return "attributes", {"step": step, "values": values}
+
+    start = attributes(1, {"drop.p": (0.5).hex(), "size": 3})
+    events = [attributes(5, values)] if values is not None else []
+    found = cause(
+        straight=with_events(straight(), start, attributes(5, {"drop.p": (0.25).hex()}), number=0),
+        resumed=with_events(resumed(quirks=Quirks(noise=(5, "loss"))), *events),
+    )
+    assert (found.kind == "module_attributes_not_restored") is is_named, found
+    assert not is_named or "drop.p: 0.25 in the straight run, 0.5 in the other" in said(found)
 
 
 def test_names_that_a_load_left_out_are_told():

@@ -67,3 +67,46 @@ def test_what_sets_a_generator_and_what_a_load_left_out_are_noted(new_trajectory
     assert calls[0][2] == calls[2][2] == before != calls[1][2]
     (load,) = run.events("load_state")
     assert (load["missing"], load["unexpected"]) == ([1, "0.bias"], [1, "other"])
+
+
+ATTRIBUTES = """
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls, self.rate, self.queue = nn.Linear(3, 2), 0, 0.5, torch.zeros(4)
+        self.pair, self.words, self.itself = None, ["a"], lambda: self
+
+    def forward(self, x):
+        self.calls, self.rate, self.pair = self.calls + 1, self.rate / 2, (torch.ones(1), 2)
+        return self.layer(x)
+
+
+model = Model()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+for step in range(3):
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    plateau.step(1.0)
+    if step == 1:
+        torch.save(model.state_dict(), OUTPUT)
+"""
+
+
+def test_what_modules_hold_beside_their_state_is_noted_at_the_start_and_after_a_save(new_trajectory):
+    trajectory = new_trajectory()
+    script = trajectory.folder / "script.py"
+    script.write_text(ATTRIBUTES.replace("OUTPUT", repr(str(trajectory.folder / "model.pt"))))
+    run = trajectory.run(script)
+    assert run.returncode == 0, run.stderr
+    first, second = run.events("attributes")
+    assert first["step"] == 1 and first["values"]["calls"] == 0 and first["values"]["layer.in_features"] == 3
+    assert first["values"]["rate"] == (0.5).hex() and first["values"]["queue"].startswith("sm128:")
+    pair = second["values"].pop("pair.0")
+    assert pair.startswith("sm128:") and second["step"] == 3
+    assert second["values"] == {"calls": 2, "rate": (0.125).hex(), "pair.1": 2}
+    assert "scheduler0.num_bad_epochs" in run.tensors(1, "step", "lr")
