@@ -11,7 +11,7 @@ HARNESS := $(BIN)/python -m harness
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: help certify replay review build doctor setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers gc clean
+.PHONY: help certify replay review build doctor setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
