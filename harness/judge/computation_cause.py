@@ -52,6 +52,9 @@ def schedule_cause(symptom: Symptom) -> Cause:
     elif any(counts.values()):
         step = next(step for step in counts.values() if step)
         evidence.append(f"it counts as in step {step} of the straight run: {_off_by(symptom.first.step, step)}")
+        if any(e.kind == "load_state" and e.fields.get("what") == "scheduler" for e in symptom.right.events):
+            title = "The learning-rate schedule was restored to another place"
+            fix = "It is saved and loaded, so save it when that step is over: after scheduler.step(), not before it."
     elif of_schedules and not counts:
         kind, title = (
             "schedule_differs",

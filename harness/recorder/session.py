@@ -65,6 +65,7 @@ class Session:
         self.is_child = _is_helper_process()
         self.read: list[dict] = []  # the files that were read before the training started
         self.is_saved = False  # since the last training forward
+        self.is_written = False  # likewise, if only to memory: Lightning's checkpoints are
 
     @property
     def is_busy(self) -> bool:
@@ -288,6 +289,7 @@ class Session:
         if not self.is_active or self.is_busy or thread in self.saving_threads:
             return write()
         self.saving_threads.add(thread)
+        self.is_written = True
         try:
             target = fault_points.Target(destination)
             if not target.path:

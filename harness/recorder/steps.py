@@ -214,7 +214,8 @@ class TrainingSession(Session):
         if isinstance(step, OpenStep):
             modes = settings.evaluating(self.collect.named_modules)
             self.settings.note(self.completed + 1, evaluating=modes, switches=settings.switches(self.torch))
-            if self.settings.attributes is None or self.is_saved or self.is_saved_within:
+            if self.settings.attributes is None or self.is_written:
+                self.is_written = False
                 self.settings.note_attributes(self.completed + 1, self._attributes())
         step.before = self.records.before_forward(self.collect, self.is_saved or self.is_saved_within)
         self.is_saved = self.is_saved_within = False

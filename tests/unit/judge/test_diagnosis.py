@@ -216,6 +216,12 @@ def test_a_schedule_that_starts_again_names_the_rates():
     assert "that is the learning rate of step 1" in said(found)
 
 
+def test_a_schedule_that_was_loaded_is_not_advised_to_be():
+    load = ("load_state", {"what": "scheduler", "ok": True, "class": "StepLR"})
+    found = cause(resumed=with_events(resumed(quirks=Quirks(forget=("schedule",))), load))
+    assert found.kind == "scheduler_not_restored" and "after scheduler.step()" in found.fix
+
+
 def test_forgotten_buffers_are_recognised():
     assert cause(resumed=resumed(quirks=Quirks(forget=("buffers",)))).kind == "buffers_not_restored"
 

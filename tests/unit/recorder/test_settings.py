@@ -1,5 +1,7 @@
 """What a training computes under is noted when it changes: modes, switches, clipping; and what sets a generator."""
 
+import pytest
+
 CODE = """
 import torch
 from torch import nn
@@ -93,14 +95,15 @@ for step in range(3):
     optimizer.step()
     plateau.step(1.0)
     if step == 1:
-        torch.save(model.state_dict(), OUTPUT)
+        torch.save(model.state_dict(), TARGET)
 """
 
 
-def test_what_modules_hold_beside_their_state_is_noted_at_the_start_and_after_a_save(new_trajectory):
+@pytest.mark.parametrize("target", ["'model.pt'", "__import__('io').BytesIO()"])
+def test_what_modules_hold_beside_their_state_is_noted_at_the_start_and_after_a_save(new_trajectory, target):
     trajectory = new_trajectory()
     script = trajectory.folder / "script.py"
-    script.write_text(ATTRIBUTES.replace("OUTPUT", repr(str(trajectory.folder / "model.pt"))))
+    script.write_text(ATTRIBUTES.replace("TARGET", target.replace("model.pt", str(trajectory.folder / "model.pt"))))
     run = trajectory.run(script)
     assert run.returncode == 0, run.stderr
     first, second = run.events("attributes")
