@@ -116,6 +116,14 @@ def test_what_became_of_a_generator_is_told_by_the_calls_that_set_it(calls, kind
     assert found.kind == kind and words in said(found), found
 
 
+def test_a_set_that_every_process_makes_restores_nothing():
+    made = ("set_rng", {"function": SET, "states": {"torch": state_before(2)}})
+    trajectory = with_events(resumed(quirks=Quirks(forget=("rng",))), made)
+    assert cause(resumed=trajectory).kind != "rng_not_restored"
+    found = cause(straight=with_events(straight(), made, number=0), resumed=trajectory)
+    assert found.kind == "rng_not_restored" and SET not in said(found)
+
+
 def setting(name, value, step=1):
     return "setting", {"name": name, "value": value, "step": step}
 
