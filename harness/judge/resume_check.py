@@ -45,6 +45,8 @@ def judge_resume(
         return undecided(inputs, "resume", (unsaved, *problems), resumes=resumes)
     crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps) if straight.runs else None
     ignored, start_problems = _started_over(resumed)
+    # With nothing saved a training begins again, and rightly so; it counts as a resume only where nothing else does.
+    restarted = start_problems if any(point.started_after_step > 0 for point in resumes) else ()
     all_done = tuple(
         f"{run.name} had no step left to train: all {inputs.steps} were done and saved before the kill"
         for run in resumed.runs[1:]
@@ -53,12 +55,12 @@ def judge_resume(
     if (problems or not comparisons) and not (differences or ignored or crash):
         reason = cut or "".join(f"{text}; interrupt earlier" for text in all_done[:1]) or "nothing was resumed"
         return undecided(inputs, "resume", problems or (reason,), resumes=resumes)
-    blocking = (*numbering_problems(resumed), *alignment_problems, *start_problems)
+    blocking = (*numbering_problems(resumed), *alignment_problems, *(() if restarted else start_problems))
     # What a training has shown until it was stopped is no yes.
     unanswered = (cut,) if cut and not differences else ()
     more = (*blocking, *unanswered, *comparison_problems(comparisons, files), *found.unrepeated)
     compared = amount_compared(comparisons, files)
-    num = len(resumed.runs) - 1 - len(all_done)
+    num = len(resumed.runs) - 1 - len(all_done) - len(restarted)
     verdict, reason = _resume_answer(ignored, crash, differences, blocking, (*more, *problems), compared, rerun)
     crash = crash if crash is not None and reason == crash.sentence else None
     last = resumed.runs[-1].ledger
@@ -80,7 +82,7 @@ def judge_resume(
         files=files,
         differences=() if crash is not None else differences,
         problems=tuple(dict.fromkeys((reason, *more, *problems))) if verdict == "INCONCLUSIVE" else (),
-        notes=(*findings, *all_done, *all_notes(comparisons)),
+        notes=(*findings, *all_done, *restarted, *all_notes(comparisons)),
         ignored=ignored,
         crash=crash,
     )
@@ -245,7 +247,7 @@ def _started_over(resumed: TrajectoryEvidence) -> tuple[IgnoredCheckpoint | None
         if num:
             return IgnoredCheckpoint(run=run, num_saves=num, saved_step=step), ()
         problems.append(
-            f"{run.name} starts over, and no checkpoint was complete before the kill: nothing was resumed; "
+            f"{run.name} starts over, and no checkpoint was complete before the kill: that is no resume; "
             "interrupt after the first checkpoint"
         )
     return None, tuple(problems)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy
 import yaml
-from safetensors.numpy import load_file
+from safetensors import deserialize
 
 from harness.documents.verdict import Cause, Verdict
 from tests.mutants.catalogue import HERE, Mutant, Right
@@ -126,7 +126,7 @@ def seen_by_others(mutant: Mutant, folder: Path) -> dict[str, bool]:
         return dict.fromkeys(OTHERS, True)
     losses, others = _losses(one), _losses(two)
     weights = [name for name in left if name.endswith(".safetensors") and "average" not in name and "best" not in name]
-    tensors = [({**load_file(left[name])}, {**load_file(right[name])}) for name in weights]
+    tensors = [(_tensors(left[name]), _tensors(right[name])) for name in weights]
     is_close = all(a.keys() == b.keys() and all(_is_close(a[key], b[key]) for key in a) for a, b in tensors)
     last = max(losses, default=0)
     return {
@@ -152,6 +152,21 @@ def _losses(trajectory: Path) -> dict[int, list[float]]:
             record = json.loads(line) if line.endswith("}") else {}
             if record.get("kind") == "step":
                 found[record["step"]] = [float.fromhex(value) for value in record.get("loss", ())]
+    return found
+
+
+_DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8"}
+
+
+def _tensors(path: Path) -> dict[str, numpy.ndarray]:
+    """The tensors of a safetensors file; bfloat16, which numpy has not, as the float32 of the same value."""
+    found = {}
+    for name, entry in deserialize(path.read_bytes()):
+        if entry["dtype"] == "BF16":
+            array = (numpy.frombuffer(entry["data"], "<u2").astype("<u4") << 16).view("<f4")
+        else:
+            array = numpy.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
+        found[name] = array.reshape(entry["shape"])
     return found
 
 

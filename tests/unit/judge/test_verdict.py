@@ -234,6 +234,13 @@ def test_starting_over_before_any_checkpoint_is_no_resume_and_no_divergence():
     assert_inconclusive(document, "no checkpoint was complete before the kill")
 
 
+def test_starting_over_before_any_checkpoint_is_a_note_beside_a_real_resume():
+    kills = (Fault(kind="after_step", step=1), Fault(kind="after_step", step=5))
+    document = judged(resumed=resumed(kills), interruptions=kills)
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    assert document["checks"]["resume"]["how"] == "one kill, followed by a resume"
+
+
 @pytest.mark.parametrize("kind", ["before_write", "in_write", "after_write"])
 def test_a_first_checkpoint_that_the_kill_prevented_is_not_ignored(kind):
     kill = Fault(kind=kind, step=2, byte=40 if kind == "in_write" else None)
