@@ -133,7 +133,7 @@ def _said(name: str, left: object, right: object, step: int) -> str:
                 first = ", ".join(str(one) or "the whole model" for one in names[:3])
                 return f"{num} of {of} modules ({first})"
             case {"function": function, "limit": limit}:
-                return f"{function}, {float.fromhex(limit):g}" if isinstance(limit, str) else str(function)
+                return str(function) if limit is None else f"{function}, {_number(limit)}"
         return str(value)
 
     words = {"evaluating": "in evaluation mode", "clip": "clipping"}
@@ -210,10 +210,15 @@ def _attribute_cause(symptom: Symptom) -> Cause | None:
 
 
 def _number(value: object) -> str:
-    """A module's attribute for people: a number, or that it is a tensor."""
-    if isinstance(value, str):
-        return "a tensor" if value.startswith("sm128:") else f"{float.fromhex(value):g}"
-    return "not there" if value is None else str(value)
+    """A number that an event holds, floats in hexadecimal, for people; or that it is a tensor."""
+    if value is None or not isinstance(value, str):
+        return "not there" if value is None else str(value)
+    if value.startswith("sm128:"):
+        return "a tensor"
+    try:
+        return f"{float.fromhex(value):g}"
+    except (ValueError, OverflowError):  # whoever wrote the event
+        return value[:40]
 
 
 def update_cause(symptom: Symptom) -> Cause | None:

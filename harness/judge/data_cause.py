@@ -24,8 +24,6 @@ def data_cause(symptom: Symptom) -> Cause:
     evidence = [*_when(symptom), *tensor_evidence(symptom), *_found(symptom, batch)]
     if batch.num_skipped and symptom.is_first_step:
         return _half_window(symptom, batch, evidence)
-    if batch.step is None and generators and symptom.is_first_step:
-        return generators_cause(symptom, generators, evidence, ": what is given to the model is drawn from them")
     if batch.step is not None and batch.step != symptom.first.step:
         if any(one.equals_step == batch.step for one in generators):
             evidence.append("so are the generators")

@@ -350,7 +350,7 @@ def not_loaded(run: RunEvidence, wrong: tuple[str, ...]) -> tuple[str, ...]:
             continue
         for key, words in (("missing", "had no value in it"), ("unexpected", "in it had no place")):
             match event.fields.get(key):
-                case [int(num), str(first), *more] if key == "unexpected" or {first, *more} & set(wrong):
+                case [int(num), str(first), *more] if key == "unexpected" or any(n in wrong for n in (first, *more)):
                     said.append(f"load_state_dict of {event.fields.get('class')}: {num} names {words} ({first} ...)")
     return tuple(said)
 

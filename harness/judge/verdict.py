@@ -23,6 +23,7 @@ from harness.documents.verdict import (
     ImageIds,
     Interruption,
     Replay,
+    Restored,
     Review,
     Testimony,
     Verdict,
@@ -66,17 +67,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
     cause = _cause(inputs, results, name, differing, place)
     restored = with_checkpoints(inputs.resumed, results["resume"].restored)
     diverged = name if differing is not None and differing.check.verdict == "DIVERGED" else ""
-    measured = Measured(
-        inputs=inputs,
-        rerun=checks.rerun,
-        resume=checks.resume,
-        rebuild=checks.rebuild,
-        restored=restored,
-        controls=controls,
-        cause=cause,
-        diverged=diverged,
-    )
-    review = None if inputs.review is None else inputs.review(measured)
+    review = _reviewed(inputs, checks, restored, controls, cause, diverged)
     cause = _with_seeds(cause, review)
     blind_spots = control_problems(inputs, controls)
     problems = all_problems(inputs, results, blind_spots, testimony, unread)
@@ -113,6 +104,28 @@ def judge(inputs: VerdictInputs) -> Verdict:
         review=review,
         replay=None if replay is None else _replay(replay),
     )
+
+
+def _reviewed(
+    inputs: VerdictInputs,
+    checks: Checks,
+    restored: tuple[Restored, ...],
+    controls: tuple[ControlResult, ...],
+    cause: Cause | None,
+    diverged: str,
+) -> Review | None:
+    """The checklist, with what was measured; None if nothing was reviewed."""
+    measured = Measured(
+        inputs=inputs,
+        rerun=checks.rerun,
+        resume=checks.resume,
+        rebuild=checks.rebuild,
+        restored=restored,
+        controls=controls,
+        cause=cause,
+        diverged=diverged,
+    )
+    return None if inputs.review is None else inputs.review(measured)
 
 
 def _with_seeds(cause: Cause | None, review: Review | None) -> Cause | None:

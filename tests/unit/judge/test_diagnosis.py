@@ -71,6 +71,11 @@ def test_an_order_that_differs_later_is_told_as_drawn_later():
     assert "those of steps 5 to 5 are" in said(found) and "an order that is drawn later is not" in said(found)
 
 
+def test_a_window_that_begins_in_its_middle_is_told_by_its_first_micro_batch():
+    found = cause(resumed=resumed(quirks=Quirks(shift=1)))
+    assert found.kind == "accumulated_gradients_lost" and "its first micro-batch is number 2" in said(found)
+
+
 def test_what_is_given_with_the_right_batch_is_no_place_in_the_data():
     found = cause(resumed=resumed(quirks=Quirks(noise=(5, "second batch"))))
     assert found.kind == "carried_state_not_restored"
@@ -151,6 +156,26 @@ def test_a_setting_that_differs_is_the_cause_where_a_step_depends_on_it(stream, 
     ]
     found = cause(straight=sides[0], resumed=sides[1])
     assert found.kind == kind and words in said(found), found
+
+
+@pytest.mark.parametrize("limit", ["zz", "0x1p99999", 3, None])
+def test_events_that_nobody_has_to_trust_end_in_words(limit):
+    load = ("load_state", {"what": "module", "ok": True, "class": "Linear", "missing": [2, "x", ["y"]]})
+    clip = setting("clip", {"function": "clip_grad_norm_", "limit": limit})
+    other = setting("switches", {"mkldnn": True})
+    quirks = Quirks(noise=(5, "optim"))
+    mine = with_events(resumed(quirks=quirks), other, load)
+    assert (
+        cause(straight=with_events(straight(), other, clip, number=0), resumed=mine).kind
+        == "gradients_clipped_otherwise"
+    )
+    lost = [("attributes", {"step": step, "values": {"rate": value}}) for step, value in ((1, "a"), (5, "zz"))]
+    sides = (
+        with_events(straight(), *lost, number=0),
+        with_events(resumed(quirks=Quirks(noise=(5, "loss"))), ("attributes", {"step": 5, "values": {"rate": "a"}})),
+    )
+    assert cause(straight=sides[0], resumed=sides[1]).kind == "module_attributes_not_restored"
+    assert cause(resumed=with_events(resumed(quirks=Quirks(forget=("params",))), load)).kind == "weights_not_restored"
 
 
 def test_an_update_that_differs_alone_is_not_known_and_says_what_it_may_be():
