@@ -69,9 +69,12 @@ def not_checked(
         lines.append(f"a second straight run to the end: rerun rests on {rerun.check.how} alone")
     lines.append("which operator a difference comes from")
     lines.append("code that attacks the recorder in its own process: honest mistakes are caught, such code is not")
-    lines += same_everywhere(incidental(inputs))
+    facts = incidental(inputs)
+    lines += same_everywhere(facts)
     if inputs.runner == "host":
-        lines.append("isolation and the image: the runs had no container, so one can read what another wrote elsewhere")
+        is_private = any(one.name == "files elsewhere" and one.varied for one in facts)
+        shared = "" if is_private else ", so one can read what another wrote elsewhere"
+        lines.append(f"isolation and the image: the runs had no container{shared}")
     if inputs.environment is not None and not inputs.is_locked:
         lines.append(f"the locked environment ({inputs.environment.lock}): {inputs.environment.difference.summary()}")
     lines += _given_up(inputs)
@@ -228,7 +231,11 @@ def _undeclared(straight: TrajectoryEvidence | None) -> list[str]:
     passing = {event.fields.get("source") for event in events if event.kind == "move"}
     names = SavedFiles(straight.runs).paths - passing - {file.path for file in straight.files}
     found = sorted((name for name in names if not name.startswith(("/", ".."))), key=natural_key)
-    return [f"{_some(found)}: saved, and declared neither as outputs nor as checkpoints"] if found else []
+    lines = [f"{_some(found)}: saved, and declared neither as outputs nor as checkpoints"] if found else []
+    elsewhere = [str(name) for run in straight.runs for name in _list(run.record.settings.get("written_elsewhere"))]
+    if elsewhere:
+        lines.append(f"{_some(elsewhere)}: written outside of {{output}}, and thrown away after the training")
+    return lines
 
 
 def _first_of(problems: tuple[str, ...]) -> str:

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pydantic import JsonValue
 
@@ -38,6 +39,7 @@ _NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--fork", "--mount-proc", "
 _NO_NETWORK = "--net"
 _PROBE_TIMEOUT_S = 20
 _REPORT_BYTES = 1 << 16
+MAX_NAMED = 20
 _serial = threading.Lock()
 
 
@@ -101,6 +103,9 @@ class HostSandbox:
         error = watching.error
         if ended.outlived and error is None:
             error = f"it left processes that outlived it, which were ended: {'; '.join(ended.outlived)}"
+        settings = self._settings(spec)
+        if spec.elsewhere is not None and namespaces():
+            settings |= _elsewhere(spec.elsewhere)
         outcome = Outcome(
             exit_code=128 - ended.exit_code if ended.exit_code < 0 else ended.exit_code,
             # Without a control group nobody can tell our SIGKILL from the kernel's: an unplanned one is taken for it.
@@ -108,7 +113,7 @@ class HostSandbox:
             was_killed_outside=watching.was_killed,
             error=error,
             seconds=time.monotonic() - started,
-            settings=self._settings(spec),
+            settings=settings,
             volatile={"pid": ended.pid},
         )
         return outcome if self._gpus is None else with_gpu_fault(outcome, spec.log)
@@ -136,6 +141,7 @@ class HostSandbox:
             mounts=[*self._kept(argv, environment), *mounts],
             host_name=spec.host_name,
             num_processes_before=spec.num_processes_before,
+            elsewhere=spec.elsewhere,
         )
         return _run(namespaces(), order, spec.log, environment, watching)
 
@@ -250,6 +256,7 @@ def _order(
     host_name: str = "",
     num_processes_before: int,
     has_namespaces: bool = True,
+    elsewhere: Path | None = None,
 ) -> dict[str, Any]:
     """What `host_init` is told to do."""
     hosts = scratch / "hosts"
@@ -265,12 +272,33 @@ def _order(
         "hosts": str(hosts),
         "num_processes_before": num_processes_before,
         "has_namespaces": has_namespaces,
+        "elsewhere": None if elsewhere is None else str(elsewhere.resolve()),
         "user": None if not has_namespaces or os.geteuid() == 0 else (os.geteuid(), os.getegid()),
     }
 
 
 def _mount(source: Path, target: str, is_writable: bool) -> dict[str, Any]:
     return {"source": str(source), "target": target, "is_writable": is_writable}
+
+
+def _elsewhere(folder: Path) -> dict[str, JsonValue]:
+    """Which folders of the machine a training shared with everybody, and what it wrote outside of its mounts."""
+    shared: list[JsonValue] = [] if os.geteuid() == 0 else ["the folders of other users"]
+    written = _files(folder / "root", "")
+    for layer in sorted(folder.glob(f"{host_init.LAYER}*")):
+        place = unquote(layer.name.removeprefix(host_init.LAYER))
+        if (layer / "shared").exists():
+            shared.append(place)
+            continue
+        (layer / "work" / "work").chmod(0o700)  # the kernel left no rights to it, and somebody has to delete it
+        written += _files(layer / "upper", place)
+    return {"shared_elsewhere": shared or None, "written_elsewhere": [*written[:MAX_NAMED]]}
+
+
+def _files(folder: Path, place: str) -> list[str]:
+    """The files of a layer by their paths on the machine; empty ones may be the places of mounts."""
+    paths = (path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts and not path.is_symlink())
+    return [f"{place}/{path.relative_to(folder)}" for path in paths if path.is_file() and path.stat().st_size]
 
 
 def _mounted(spec: ProcessSpec) -> list[Mount]:

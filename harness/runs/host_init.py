@@ -2,6 +2,7 @@
 
 `host` starts it by its path, with an order in JSON. Where the kernel gives it namespaces of its own, it mounts
 everything at the paths that a container would have, gives the machine another name, and every process ends with it.
+The rest of the machine's files it shows as they are, and what is written there goes to a folder of the training's own.
 Where not, it only adopts what the training leaves behind, and ends it. It imports the standard library alone.
 """
 
@@ -10,17 +11,27 @@ import ctypes
 import fcntl
 import json
 import os
+import platform
+import re
 import signal
 import socket
+import stat
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_RELATIME = 1, 2, 4, 32, 4096, 1 << 21
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_RELATIME = 1, 2, 4, 32, 4096, 1 << 14, 1 << 21
+MNT_DETACH = 2
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(platform.machine())
+MAX_ENTRIES = 1000
+DEPTH = 3  # how far below a folder of somebody else one of the user's own is looked for
+OF_THE_MACHINE = ("/proc", "/sys", "/dev", "/run")  # devices, sockets and what the kernel tells: shown as they are
+LAYER = "layer-"  # and the place, as in an address: `upper` has what was written, `work` the kernel's own
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWUSER = 0x10000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
@@ -61,13 +72,16 @@ def _arrange(order: dict[str, Any]) -> None:
     mounts = [(_opened(one["source"]), one) for one in order["mounts"]]
     covered = [(source and _opened(source), target) for target, source in order["covered"].items()]
     hosts = _opened(order["hosts"])
+    is_private = order["elsewhere"] and PIVOT_ROOT is not None
+    is_root = order["user"] is None
+    root = _own_root(Path(order["elsewhere"]), order["covered"], is_root=is_root) if is_private else ""
     for source, target in covered:
         if source is None:
-            _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+            _mount("tmpfs", root + target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
         else:
-            _mount(source, target, None, MS_BIND)
+            _mount(source, root + target, None, MS_BIND)
     for source, one in mounts:
-        target = Path(one["target"])
+        target = Path(root + one["target"])
         if Path(source).is_dir():
             target.mkdir(parents=True, exist_ok=True)
         else:
@@ -76,9 +90,119 @@ def _arrange(order: dict[str, Any]) -> None:
         _mount(source, str(target), None, MS_BIND)
         if not one["is_writable"]:
             _make_read_only(str(target))
-    _mount(hosts, "/etc/hosts", None, MS_BIND)
+    _mount(hosts, f"{root}/etc/hosts", None, MS_BIND)
+    if root:
+        _enter(root)
     socket.sethostname(order["host_name"])
     _bring_up_loopback()
+
+
+def _own_root(folder: Path, covered: Iterable[str], *, is_root: bool) -> str:
+    """Show the machine's files once more, so that what is written there goes to `folder`; return the new root."""
+    root = folder / "root"
+    root.mkdir(parents=True, exist_ok=True)
+    lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    mounted = {re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), line.split()[4]) for line in lines}
+    _mount(str(root), str(root), None, MS_BIND)
+    _show(Path("/"), _Layers(folder, root, mounted, {*covered}, is_root))
+    return str(root)
+
+
+class _Layers(NamedTuple):
+    """Where layers lie, the new root, the paths of all mounts, and the folders of which only a place is wanted."""
+
+    folder: Path
+    root: Path
+    mounted: set[str]
+    covered: set[str]
+    is_root: bool
+
+
+def _show(place: Path, to: _Layers) -> None:
+    """Show a folder as it is: with a layer over it, its entries one by one where some need their own, or shared."""
+    if str(place) in to.covered:
+        return
+    target = to.root / place.relative_to("/")
+    target.chmod(stat.S_IMODE(place.stat().st_mode))
+    entries = [] if str(place) in OF_THE_MACHINE else _apart(place, to, DEPTH)
+    if entries:
+        for entry in entries:
+            _show_entry(entry, target / entry.name, to)
+    elif str(place) in OF_THE_MACHINE or not _add_layer(place, to):
+        with contextlib.suppress(OSError):  # what this user may not mount is not there
+            _mount(str(place), str(target), None, MS_BIND | MS_REC)
+
+
+def _apart(place: Path, to: _Layers, depth: int) -> list[os.DirEntry[str]]:
+    """The entries of a folder over which no layer serves, if any below it may have one.
+
+    A layer shows one file system. Who is not root may not mount it above another, and can copy nothing into it that
+    lies in a folder of somebody else.
+    """
+    is_above = any(one.startswith(f"{place}/".replace("//", "/")) for one in to.mounted - {"/"})
+    if not is_above and (_is_own(place, to) or not depth):
+        return []
+    try:
+        entries = [*os.scandir(place)]
+    except OSError:
+        return []
+    if len(entries) > MAX_ENTRIES:
+        return []
+    folders = (Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    is_needed = is_above or any(_is_own(one, to) or _apart(one, to, depth - 1) for one in folders)
+    return entries if is_needed else []
+
+
+def _is_own(place: Path, to: _Layers) -> bool:
+    """Say whether this user may have a layer over a folder; who started a user namespace is root in it."""
+    with contextlib.suppress(OSError):
+        return to.is_root or place.stat().st_uid == 0
+    return False
+
+
+def _show_entry(entry: os.DirEntry[str], copy: Path, to: _Layers) -> None:
+    if entry.is_symlink():
+        with contextlib.suppress(FileExistsError):
+            copy.symlink_to(Path(entry.path).readlink())
+    elif entry.is_dir():
+        copy.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):
+            _show(Path(entry.path), to)
+    elif entry.is_file():
+        copy.touch()
+        with contextlib.suppress(OSError):
+            _mount(entry.path, str(copy), None, MS_BIND)
+
+
+def _add_layer(place: Path, to: _Layers) -> bool:
+    """Mount a folder, with a layer of its own for what is written, and say whether the kernel took it."""
+    layer = to.folder / f"{LAYER}{quote(str(place), safe='')}"
+    shared = layer / "shared"
+    if not _is_own(place, to):
+        return False
+    try:
+        status = place.stat()
+        for path in (layer / "upper", layer / "work"):
+            path.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            os.chown(layer / "upper", status.st_uid, status.st_gid)
+        (layer / "upper").chmod(stat.S_IMODE(status.st_mode))
+        parts = {"lowerdir": place, "upperdir": layer / "upper", "workdir": layer / "work"}
+        # By descriptors, for a path may hold what separates options.
+        options = ",".join(f"{key}={_opened(str(path))}" for key, path in parts.items())
+        _mount("overlay", str(to.root / place.relative_to("/")), "overlay", 0, f"userxattr,{options}")
+    except OSError:
+        shared.touch()
+        return False
+    return True
+
+
+def _enter(root: str) -> None:
+    """Make a folder the root of this process, and let go of the old one."""
+    os.chdir(root)
+    if _LIBC.syscall(ctypes.c_long(PIVOT_ROOT or 0), b".", b".") or _LIBC.umount2(b".", MNT_DETACH):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), root)
+    os.chdir("/")
 
 
 def _opened(path: str) -> str:
@@ -148,21 +272,30 @@ def _become(user: int, group: int) -> None:
 def _outlived() -> list[str]:
     """Commands of the processes that are still there some seconds after the training's end."""
     until = time.monotonic() + GRACE_S
-    while (alive := list(_descendants())) and time.monotonic() < until:
+    while (alive := sorted(_descendants())) and time.monotonic() < until:
         _reap()
         time.sleep(LOOK_EVERY_S)
     return [_command(pid) for pid in alive[:MAX_NAMED]]
 
 
-def _descendants() -> Iterator[int]:
-    """The processes below this one that have not ended."""
+def _descendants() -> set[int]:
+    """The processes below this one that have not ended.
+
+    One look may miss a process whose parent ends meanwhile.
+    """
+    return {*_look(), *_look()}
+
+
+def _look() -> Iterator[int]:
     parents: dict[int, int] = {}
+    ended: set[int] = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
             state, parent = path.read_text("utf-8", "replace").rpartition(")")[2].split()[:2]
-            if state not in "ZX":
-                parents[int(path.parent.name)] = int(parent)
-    for pid in parents:
+            parents[int(path.parent.name)] = int(parent)
+            if state in "ZX":
+                ended.add(int(path.parent.name))
+    for pid in parents.keys() - ended:
         above = parents[pid]
         while above in parents and above != os.getpid():
             above = parents[above]
@@ -185,11 +318,8 @@ def _reap() -> None:
 
 
 def _kill_all() -> None:
-    """End every process below this one; new ones may appear, and change parents, while the others are looked at."""
-    num_looks = 0
-    while num_looks < 2:
-        alive = list(_descendants())
-        num_looks = 0 if alive else num_looks + 1
+    """End every process below this one; new ones may appear while the others are ended."""
+    while alive := _descendants():
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

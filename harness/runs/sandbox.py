@@ -54,6 +54,7 @@ class ProcessSpec:
         log: where stdout and stderr go.
         host_name: what the machine is called there, if the sandbox can say so.
         num_processes_before: process ids that are used up before the process gets its own.
+        elsewhere: where a process of the host keeps what it writes outside of its mounts; None: where it says.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ProcessSpec:
     log: Path
     host_name: str = "trainer"
     num_processes_before: int = 0
+    elsewhere: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

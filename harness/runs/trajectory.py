@@ -21,7 +21,7 @@ from harness.runs.context import RunContext
 from harness.runs.run_watch import RunWatch, last_fault
 from harness.runs.sandbox import Outcome, ProcessSpec, owner, render
 from harness.runs.variation import AS_IT_IS, Variation, busy_neighbour, variation_of
-from harness.runs.workspace import Workspace, workspace
+from harness.runs.workspace import ELSEWHERE, FOLDER, Workspace, workspace
 from harness.system.copies import copy_tree
 
 _MAX_NAMED = 5
@@ -80,6 +80,9 @@ def copy_trajectory(context: RunContext, source: str, name: str) -> None:
     """
     try:
         copy_tree(context.folder / source, context.folder / name)
+        if (written := context.folder / FOLDER / source / ELSEWHERE).exists():
+            (own := context.folder / FOLDER / name).mkdir()
+            copy_tree(written, own / ELSEWHERE)
     except OSError as error:
         problem = f"what the first run of {source} left cannot be copied: {str(error)[:300]}"
         raise EvidenceError(problem, "a pipeline writes regular files below its output folder") from error
@@ -123,9 +126,11 @@ def _changed(own: Workspace) -> str | None:
 def _incidental(own: Workspace, spec: ProcessSpec, variation: Variation, outcome: Outcome) -> dict[str, JsonValue]:
     """What of a run is incidental, by name: a verdict says which of it was the same in all trainings."""
     name = spec.log.parent.name
+    shared = outcome.settings.get("shared_elsewhere", False if own.context.sandbox.kind == "host" else None)
     return {
         "inodes and times of the code": f"copy {name}",
         "inputs": f"copy {name}" if own.has_own_inputs else "one for all",
+        "files elsewhere": f"copy {name}" if shared is None else f"one for all{_below(shared)}",
         "host name": outcome.settings.get("host_name"),
         "process ids": f"after {variation.num_processes_before} others",
         "hash seed": spec.environment["PYTHONHASHSEED"],
@@ -133,6 +138,10 @@ def _incidental(own: Workspace, spec: ProcessSpec, variation: Variation, outcome
         "order of listings": "reversed" if variation.reverses_listings else "as they come",
         "pace": "as it comes" if variation.pace is None else f"pauses and neighbours {variation.pace}",
     }
+
+
+def _below(shared: JsonValue) -> str:
+    return f" below {', '.join(map(str, shared))}" if isinstance(shared, list) else ""
 
 
 def _report_kill(context: RunContext, record: RunRecord) -> None:
@@ -201,6 +210,7 @@ def process_spec(
         log=folder / f"log-{number}.txt",
         host_name=variation.host_name,
         num_processes_before=variation.num_processes_before,
+        elsewhere=None if context.own is None else context.own / ELSEWHERE,
     )
 
 

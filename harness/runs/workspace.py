@@ -1,7 +1,8 @@
 """What each training has of its own: its code, recorder, configuration and small inputs are copies that nobody shares.
 
 Two trainings that are compared must not speak to each other, by a file that both can lock or watch, nor find the same
-inodes and times. After each run all is read again: a training that changed its code was not a training of that code.
+inodes and times; on the host, what one writes anywhere is kept `elsewhere`, for its own later runs alone. After each
+run all is read again: a training that changed its code was not a training of that code.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from harness.runs.context import RunContext
 from harness.system.store import disk_errors, file_digest
 
 FOLDER = ".work"
+ELSEWHERE = "elsewhere"
 MAX_COPIED_BYTES = 64 << 20
 _DAY_S = 86_400
 _LOOK_EVERY_S = 0.02

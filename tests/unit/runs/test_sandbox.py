@@ -1,5 +1,6 @@
 """The host's sandbox, with real processes: exit codes, kills from outside, time-outs, and what the process sees."""
 
+import os
 import socket
 import sys
 import threading
@@ -183,8 +184,6 @@ def test_a_training_has_temporary_folders_and_a_host_name_of_its_own(tmp_path):
     code = """
 import os, socket, tempfile
 from pathlib import Path
-
-import pytest
 print(socket.gethostname(), socket.gethostbyname(socket.gethostname()), tempfile.gettempdir(), os.getpid())
 for folder in ("/tmp", "/var/tmp", "/dev/shm"):
     assert not list(Path(folder).glob("left-*")), folder
@@ -196,6 +195,27 @@ for folder in ("/tmp", "/var/tmp", "/dev/shm"):
         name, address, folder, found = (tmp_path / "log.txt").read_text().split()
         assert (name, address, folder, outcome.settings["host_name"]) == ("trainer-7", "127.0.0.1", "/tmp", "trainer-7")
         assert pid < int(found) < pid + 9
+
+
+def test_what_is_written_anywhere_is_seen_by_later_runs_of_the_same_training_alone(tmp_path):
+    if not host.namespaces():
+        pytest.skip("no namespaces here")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "old").write_text("old")
+    code = f"""
+from pathlib import Path
+folder = Path({str(tmp_path / "data")!r})
+print(sorted(path.name for path in folder.iterdir()), (folder / "old").read_text())
+(folder / "old").write_text("changed")
+(folder / "new").write_text("new")
+"""
+    first, later = "['old'] old\n", "['new', 'old'] changed\n"
+    for training, seen in (("a", first), ("b", first), ("a", later)):
+        outcome = run(tmp_path, code, elsewhere=tmp_path / training)
+        assert (tmp_path / "log.txt").read_text() == seen
+        assert outcome.settings["shared_elsewhere"] == (None if os.geteuid() == 0 else ["the folders of other users"])
+        assert outcome.settings["written_elsewhere"] == [f"{tmp_path}/data/new", f"{tmp_path}/data/old"]
+    assert [(path.name, path.read_text()) for path in (tmp_path / "data").iterdir()] == [("old", "old")]
 
 
 def test_two_trainings_at_once_may_listen_on_the_same_port(tmp_path):
