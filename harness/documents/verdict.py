@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue
 
+from harness.documents.divergence import Divergence
 from harness.documents.document import Document, Model, check_schema, read_json
 from harness.documents.environment import EnvironmentFacts
 from harness.documents.preflight import PreflightRow
@@ -137,7 +138,10 @@ class StreamDifference(Model):
 
 
 class Cause(Model):
-    """Why it differs, as far as it was measured; of class `unknown`, the candidates that remain, likely ones first."""
+    """Why it differs, as far as it was measured; of class `unknown`, the candidates that remain, likely ones first.
+
+    `patch` is the repair in a few lines where it is known, as a unified diff whose places are words.
+    """
 
     kind: str = Field(validation_alias="class", serialization_alias="class")
     title: str
@@ -145,6 +149,7 @@ class Cause(Model):
     ruled_out: tuple[str, ...]
     fix: str
     candidates: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    patch: str = Field(default="", exclude_if=lambda text: not text)
 
 
 class ControlResult(Model):
@@ -377,6 +382,7 @@ class Verdict(Document):
     streams_that_differ: tuple[StreamDifference, ...] = ()
     final_state_equal: bool | None = None
     cause: Cause | None = None
+    divergence: Divergence | None = Field(default=None, exclude_if=lambda shown: shown is None)
     control: Control
     restored: tuple[Restored, ...] = ()
     testimony: Testimony

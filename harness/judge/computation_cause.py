@@ -109,10 +109,8 @@ def settings_cause(symptom: Symptom) -> Cause | None:
     evidence = [f"{symptom.first.stream} is the first stream to differ, at step {step}", *tensor_evidence(symptom)]
     evidence += [_said(name, *pair, at) for name, pair in found.items()]
     if "evaluating" in found:
-        kind, title = (
-            "modules_in_another_mode",
-            "Modules are in evaluation mode, or in training mode, that should not be",
-        )
+        kind = "modules_in_another_mode"
+        title = "Modules are in training mode in one training, and in evaluation mode in the other"
         fix = "Call model.train() before training goes on: after a load, after validation, after generation."
     elif "clip" in found:
         kind, title = "gradients_clipped_otherwise", "The gradients were clipped otherwise"

@@ -13,6 +13,7 @@ from harness.documents.run import Fault
 from harness.documents.verdict import Cause
 from harness.evidence.ledger import Event
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
+from harness.judge.repair import ATOMIC, patch
 from harness.judge.soundness import has_landed
 
 _EXCEPTION = re.compile(r"^(?:\S+ )?(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning)\b(?::|$)")
@@ -127,6 +128,7 @@ def crash_cause(crash: Crash) -> Cause:
         evidence=tuple(evidence),
         ruled_out=("lack of memory or of disk space: the log names neither",),
         fix=fix,
+        patch=patch(ATOMIC) if crash.torn else "",
     )
 
 

@@ -30,7 +30,7 @@ def data_cause(symptom: Symptom) -> Cause:
             return generators_cause(symptom, generators, evidence, ", and the order of the data is drawn from them")
         return _position(symptom, evidence)
     if generators and symptom.is_first_step:
-        return generators_cause(symptom, generators, evidence, ": what is given to the model is drawn from them")
+        return generators_cause(symptom, generators, evidence, ", and what the model is given is drawn from them")
     if batch.right and not generators:
         return _right_batch(symptom, evidence)
     if generators:
@@ -110,7 +110,7 @@ def _order(symptom: Symptom, evidence: list[str]) -> Cause:
         evidence.append("what comes before is right, so the place was restored; an order that is drawn later is not")
     return Cause(
         kind="data_order_not_restored",
-        title="The batch is another one: the order of the data, or the place in it, was not restored",
+        title="The order of the data, or the place in it, was not restored",
         evidence=(
             *evidence,
             "the recorded generators are equal at that step, so the order does not hang on them alone",
@@ -123,7 +123,7 @@ def _order(symptom: Symptom, evidence: list[str]) -> Cause:
 def _right_batch(symptom: Symptom, evidence: list[str]) -> Cause:
     return Cause(
         kind="carried_state_not_restored",
-        title="The batch is the right one; what the model is given with it was not restored",
+        title="The batch is right; what the model is given with it was not restored",
         evidence=(
             *evidence,
             "the recorded generators are equal, so the rest is carried from batch to batch, or drawn from a generator "
@@ -214,18 +214,16 @@ def generators_cause(
 ) -> Cause:
     """Generators that differ before the first step after a resume: never restored, or restored and then moved."""
     step = symptom.first.step
-    names = names_of([one.name for one in found])
-    kind, title, fix = "rng_not_restored", f"The random number generators were not restored: {names}{more}", _RNG_FIX
+    names, them, were = _in_words(found)
+    more = more.replace("them", them)
+    kind, title, fix = "rng_not_restored", f"{names} {were} not restored{more}", _RNG_FIX
     evaluated = evaluation_sentences(symptom, step - 1)
     evaluates_first = observations.evaluations(symptom.right, step - 1) > 0
     is_known = bool(found) and all(one.was_set and one.is_as_set is not None for one in found)
     is_as_set = all(one.is_as_set for one in found)
     is_older = is_known and all(one.set_to_step != step and (one.equals_step or step) < step for one in found)
     if found and all(one.was_seeded_last for one in found):
-        kind, title = (
-            "rng_seeded_after_the_restore",
-            f"The generators were restored, and seeded again afterwards: {names}",
-        )
+        kind, title = "rng_seeded_after_the_restore", f"{names} {were} restored, and then seeded again"
         fix = "Seed at the start of the process only, before the checkpoint is loaded."
     elif is_known and evaluated and evaluates_first != is_as_set and all(g.set_to_step in (None, step) for g in found):
         kind, title = (
@@ -235,7 +233,7 @@ def generators_cause(
         fix = _EVALUATION_FIX
         evidence = [*evidence, *evaluated]
     elif (is_known and is_as_set) or is_older:
-        kind, title = "rng_of_another_time", f"The generators were set to the state of another time: {names}"
+        kind, title = "rng_of_another_time", f"{names} {were} set to the state of another time"
         fix = (
             "Take the generators' states when the checkpoint is written, after everything that draws in that step; "
             "batches that are fetched ahead, and what is drawn for them, belong to a later one."
@@ -243,7 +241,7 @@ def generators_cause(
     elif is_known:
         kind, title = (
             "rng_drawn_from_after_the_restore",
-            f"The generators were set, and what was drawn after that is not what the straight run drew: {names}",
+            f"{names} {were} set, and then drawn from otherwise than in the straight run",
         )
         fix = _LAST_FIX
         evidence = [*evidence, *evaluated]
@@ -254,6 +252,14 @@ def generators_cause(
         ruled_out=(*ruled_out, *came_back(symptom)),
         fix=fix,
     )
+
+
+def _in_words(found: tuple[Generator, ...]) -> tuple[str, str, str]:
+    """Generators as the subject of a sentence: their names, the pronoun, the verb."""
+    names = names_of([one.name for one in found])
+    if len(found) == 1:
+        return f"The generator of {names}", "it", "was"
+    return f"The generators of {names}" if found else "The random number generators", "them", "were"
 
 
 def _history(one: Generator) -> tuple[str, ...]:

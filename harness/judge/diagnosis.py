@@ -127,7 +127,7 @@ def _unseeded_stream(symptom: Symptom) -> Cause:
     )
     if first.stream == "data":
         is_ordered = is_same(symptom, "rng", first.step)
-        title, fix = "the order of the data", _ORDER_FIX if is_ordered else fix
+        title, fix = "the data, or their order", _ORDER_FIX if is_ordered else fix
         evidence.append(
             "the recorded generators are equal at that step: the order comes from somewhere else"
             if is_ordered

@@ -58,7 +58,7 @@ def _kept_tensors(symptom: Symptom, file: FileComparison, evidence: list[str]) -
         kind, title = "output_differs", "The training is the same; tensors that were written with it are not"
         fix = "Save what these tensors are made from in the checkpoint, and load it on a resume."
     elif step is None:
-        kind, title = "average_not_restored", "A moving average, or what else is made of the weights, was not restored"
+        kind, title = "average_not_restored", "A moving average of the weights, or the like, was not restored"
         evidence.append("its tensors are the weights after no step of the straight run: they were made from several")
         fix = "Save the moving average (EMA) and its count of updates in the checkpoint, and load both on a resume."
     else:

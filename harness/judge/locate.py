@@ -68,7 +68,7 @@ def locate(difference: Difference, straight: RunEvidence, run: RunEvidence) -> L
     straight, run = straight.of_rank(difference.rank) or straight, run.of_rank(difference.rank) or run
     if difference.phase in ("step", "start", "end", "restore", "before"):
         try:
-            left, right = _sidecars(difference, straight, run)
+            left, right = both_sides(difference, straight, run)
         except EvidenceError:
             left = right = None
         if left is not None and right is not None and left != right:
@@ -173,7 +173,7 @@ def without_untouched(
 def differing_names(difference: Difference, left: RunEvidence, run: RunEvidence) -> list[tuple[str, str]] | None:
     """What differs, by name, with its digest on the left; None where the sidecars do not say."""
     try:
-        one, two = _sidecars(difference, left, run)
+        one, two = both_sides(difference, left, run)
     except EvidenceError:
         return None
     if one is None or two is None:
@@ -225,9 +225,14 @@ def _is_idle(states: list[TensorEntry | None], unused: dict[object, object]) -> 
     return True
 
 
-def _sidecars(
+def both_sides(
     difference: Difference, left: RunEvidence, right: RunEvidence
 ) -> tuple[dict[str, TensorEntry] | None, dict[str, TensorEntry] | None]:
+    """The tensors of a difference's stream on both sides; None where they were not written.
+
+    Raises:
+        EvidenceError: a sidecar does not match its ledger.
+    """
     step, stream = difference.step, difference.stream
     if difference.phase == "step":
         return state_tensors(left, "step", step, stream), state_tensors(right, "step", step, stream)

@@ -45,9 +45,9 @@ def generators(symptom: Symptom) -> tuple[Generator, ...]:
     for name in sorted(two, key=natural_key):
         if one.get(name) == two[name]:
             continue
-        calls = _calls(symptom.right, name)
+        calls = calls_on(symptom.right, name)
         sets = [state for kind, _, state in calls if kind == "set_rng"]
-        usual = sum(kind == "set_rng" for kind, _, _ in _calls(symptom.left, name))
+        usual = sum(kind == "set_rng" for kind, _, _ in calls_on(symptom.left, name))
         if len(sets) <= usual:  # a trainer puts the generators back after its trial of the validation, say
             sets, calls = [], [call for call in calls if call[0] == "seed"]
         last = calls[-1] if calls else None
@@ -65,7 +65,7 @@ def generators(symptom: Symptom) -> tuple[Generator, ...]:
     return tuple(found)
 
 
-def _calls(run: RunEvidence, name: str) -> list[tuple[str, str, str]]:
+def calls_on(run: RunEvidence, name: str) -> list[tuple[str, str, str]]:
     """The calls before the training that seeded or set a generator: kind, function, digest of its state afterwards.
 
     What was seeded for a while and then put back as it had been (an example's own seed, a fork) is left out.
@@ -242,8 +242,8 @@ def lost_attributes(symptom: Symptom) -> dict[str, tuple[object, object]]:
 def trained_otherwise(symptom: Symptom) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of weights that both have, and that only the straight run trains after a resume, or only the other one."""
     ledger, at = ledger_of(symptom.left), ledger_of(symptom.right).start.step
-    one = {s: set(_state(symptom.left, *place_before(ledger, at + 1, s), s) or {}) for s in ("param", "frozen")}
-    two = {s: set(_state(symptom.right, "start", at, s) or {}) for s in ("param", "frozen")}
+    one = {s: set(state(symptom.left, *place_before(ledger, at + 1, s), s) or {}) for s in ("param", "frozen")}
+    two = {s: set(state(symptom.right, "start", at, s) or {}) for s in ("param", "frozen")}
     only_there, only_here = (one["param"] - two["param"]) & two["frozen"], (two["param"] - one["param"]) & one["frozen"]
     if symptom.first.stream == "grad" and symptom.first.phase == "step":
         left, right = (set(tensors_of_step(symptom, run, "grad")) for run in (symptom.left, symptom.right))
@@ -261,9 +261,19 @@ def names_that_differ(symptom: Symptom, stream: str) -> tuple[str, ...]:
 def step_with(symptom: Symptom, stream: str, name: str) -> int | None:
     """The other step of the straight run in which an entry of a stream was as the other run has it."""
     entry = tensors_of_step(symptom, symptom.right, stream).get(name)
-    others = (record.step for record in ledger_of(symptom.left).steps if record.step != symptom.first.step)
-    same = (n for n in others if tensors_of_step(symptom, symptom.left, stream, n).get(name) == entry)
-    return None if entry is None else next(same, None)
+    return None if entry is None else step_of_entries(symptom, stream, {name: entry}, other_than=symptom.first.step)
+
+
+def step_of_entries(
+    symptom: Symptom, stream: str, entries: Mapping[str, TensorEntry], other_than: int = -1
+) -> int | None:
+    """The first step of the straight run in which all of these entries of a stream were so; None for no step."""
+    for record in ledger_of(symptom.left).steps if entries else ():
+        if record.step != other_than:
+            tensors = tensors_of_step(symptom, symptom.left, stream, record.step)
+            if all(tensors.get(name) == entry for name, entry in entries.items()):
+                return record.step
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,8 +300,8 @@ class Restored:
 def restored(symptom: Symptom, stream: str) -> Restored | None:
     """Look up a restored stream, tensor by tensor, over all steps of the straight run; None without its tensors."""
     ledger, at = ledger_of(symptom.left), ledger_of(symptom.right).start.step
-    mine = _state(symptom.right, "start", at, stream)
-    here = _state(symptom.left, *place_before(ledger, at + 1, stream), stream)
+    mine = state(symptom.right, "start", at, stream)
+    here = state(symptom.left, *place_before(ledger, at + 1, stream), stream)
     if mine is None or here is None:
         return None
     wrong = [name for name in mine if name in here and mine[name] != here[name]]
@@ -300,7 +310,7 @@ def restored(symptom: Symptom, stream: str) -> Restored | None:
         by_content.setdefault(entry, name)
     steps: dict[int, int] = {}
     for number in (ledger.start.step, *(record.step for record in ledger.steps)):
-        tensors = _state(symptom.left, "start" if number == ledger.start.step else "step", number, stream) or {}
+        tensors = state(symptom.left, "start" if number == ledger.start.step else "step", number, stream) or {}
         equal = sum(tensors.get(name) == mine[name] for name in wrong)
         if equal:
             steps[number] = equal
@@ -316,7 +326,8 @@ def restored(symptom: Symptom, stream: str) -> Restored | None:
     )
 
 
-def _state(run: RunEvidence, at: At, step: int, stream: str) -> dict[str, TensorEntry] | None:
+def state(run: RunEvidence, at: At, step: int, stream: str) -> dict[str, TensorEntry] | None:
+    """The tensors of a stream at one place; None where they cannot be had."""
     try:
         return state_tensors(run, at, step, stream)
     except EvidenceError:
@@ -326,7 +337,7 @@ def _state(run: RunEvidence, at: At, step: int, stream: str) -> dict[str, Tensor
 def names_in_files(symptom: Symptom, stream: str, names: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     """Which restored tensors lie in a checkpoint under one other name: name -> (file, name there)."""
     start = ledger_of(symptom.right).start
-    mine = _state(symptom.right, "start", start.step, stream) or {}
+    mine = state(symptom.right, "start", start.step, stream) or {}
     wanted = {mine[name].digest: name for name in names if name in mine}
     found: dict[str, tuple[str, str]] = {}
     for file in (*symptom.other.files, *symptom.straight.files):
@@ -367,7 +378,7 @@ def snapshot_step(symptom: Symptom, path: str) -> int | None:
     digests = {str(tensor.digest) for file in files if file.content is not None for tensor in file.content.tensors}
     ledger = ledger_of(symptom.left)
     for number in (ledger.start.step, *(record.step for record in ledger.steps)):
-        tensors = _state(symptom.left, "start" if number == ledger.start.step else "step", number, "param") or {}
+        tensors = state(symptom.left, "start" if number == ledger.start.step else "step", number, "param") or {}
         if tensors and all(entry.digest in digests for entry in tensors.values()):
             return number
     return None
@@ -376,7 +387,7 @@ def snapshot_step(symptom: Symptom, path: str) -> int | None:
 def has_shapes_of_weights(symptom: Symptom, path: str, names: tuple[str, ...]) -> bool:
     """Whether each of these tensors of a file has the shape of a trained one: they may be a copy of the weights."""
     ledger = ledger_of(symptom.left)
-    shapes = {entry.shape for entry in (_state(symptom.left, "start", ledger.start.step, "param") or {}).values()}
+    shapes = {entry.shape for entry in (state(symptom.left, "start", ledger.start.step, "param") or {}).values()}
     files = [file for file in symptom.straight.files if file.path == path and file.content is not None]
     tensors = [t for file in files if file.content is not None for t in file.content.tensors if t.name in names]
     return bool(tensors) and all(tensor.shape in shapes for tensor in tensors)

@@ -35,7 +35,7 @@ def summary_of(
     if outcome == "CERTIFIED":
         return _certified(inputs, checks)
     if outcome == "DIVERGED":
-        return f"{inputs.experiment} diverges: {_diverged(first, cause)}.{only}"
+        return f"{inputs.experiment} diverges{_diverged(first, cause)}.{only}"
     if outcome == "VETOED":
         return f"The review forbids {inputs.experiment}: {problems[0].splitlines()[0]}.{only}"
     return f"{inputs.experiment} can be neither certified nor refused: {_first_of(problems)}.{only}"
@@ -106,12 +106,13 @@ def _certified(inputs: VerdictInputs, checks: Checks) -> str:
 
 
 def _diverged(first: FirstDivergence | None, cause: Cause | None) -> str:
+    """Step, stream and cause."""
     title = _lower(cause.title if cause is not None else "it does not give the same bits")
     if first is None:
-        return title
+        return f": {title}"
     tensor = f" ({first.tensor})" if first.tensor else ""
-    where = f"in {first.stream} at step {first.step} of {first.trajectory}, run {first.run}{tensor}"
-    return f"{title}; the first difference is {where}"
+    run = "the rerun" if first.trajectory == "rerun" else f"{first.trajectory}, run {first.run}"
+    return f" at step {first.step} of {run}, first in {first.stream}{tensor}: {title}"
 
 
 def _summary_of_replay(

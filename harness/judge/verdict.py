@@ -37,11 +37,12 @@ from harness.judge.controls import CONTROLS, check_weights_moved
 from harness.judge.crash import crash_cause
 from harness.judge.diagnosis import checkpoint_ignored, diagnose, image_differs
 from harness.judge.diff import FileComparison, place_of, summarise
+from harness.judge.divergence import divergence_of, symptom_of
 from harness.judge.incidental import incidental
 from harness.judge.locate import Location
 from harness.judge.prefix import within
 from harness.judge.problems import all_problems, control_problems, review_problems
-from harness.judge.ranks import of_rank
+from harness.judge.repair import with_patch
 from harness.judge.replay_check import check_replay, replay_cause
 from harness.judge.sentences import not_checked, summary_of
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE, has_landed
@@ -64,11 +65,13 @@ def judge(inputs: VerdictInputs) -> Verdict:
     name, differing = _differing(results)
     place = None if differing is None else _place(differing)
     first = None if differing is None or place is None else _first_divergence(name, differing, place)
-    cause = _cause(inputs, results, name, differing, place)
+    symptom = None if replay is not None else symptom_of(results, name, differing, place)
+    cause = _cause(inputs, results, differing, place, symptom)
     restored = with_checkpoints(inputs.resumed, results["resume"].restored)
     diverged = name if differing is not None and differing.check.verdict == "DIVERGED" else ""
     review = _reviewed(inputs, checks, restored, controls, cause, diverged)
-    cause = _with_seeds(cause, review)
+    divergence = None if symptom is None else divergence_of(symptom)
+    cause = with_patch(_with_seeds(cause, review), symptom, divergence, review)
     blind_spots = control_problems(inputs, controls)
     problems = all_problems(inputs, results, blind_spots, testimony, unread)
     outcome, problems = _outcome(inputs, results, controls, review, problems)
@@ -93,6 +96,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
         streams_that_differ=() if differing is None else summarise(differing.differences),
         final_state_equal=_is_final_state_equal(results),
         cause=cause,
+        divergence=divergence,
         control=Control(failed_as_it_must=not blind_spots and bool(controls), controls=controls),
         restored=tuple(one.model_copy(update={"different": one.different[:_MAX_RESTORED]}) for one in restored),
         testimony=testimony,
@@ -205,7 +209,11 @@ def _first_divergence(name: CheckName, result: CheckResult, place: Location) -> 
 
 
 def _cause(
-    inputs: VerdictInputs, results: CheckResults, name: CheckName, result: CheckResult | None, place: Location | None
+    inputs: VerdictInputs,
+    results: CheckResults,
+    result: CheckResult | None,
+    place: Location | None,
+    symptom: Symptom | None,
 ) -> Cause | None:
     """Why it differs. A run that started over has a cause even where no bit differs."""
     rebuild = results["rebuild"].check
@@ -219,20 +227,7 @@ def _cause(
         return checkpoint_ignored(one.run, one.saved_step, num_saves=one.num_saves, is_equal=is_equal)
     if result.crash is not None:
         return crash_cause(result.crash)
-    if place is None or result.reference is None or result.trajectory is None:
-        return None
-    first, rerun = result.differences[0], results["rerun"].check
-    symptom = Symptom(
-        check=name,
-        straight=of_rank(result.reference, first.rank),
-        other=of_rank(result.trajectory, first.rank),
-        comparison=next(c for c in result.comparisons if c.run == first.run or first.phase == "file"),
-        first=first,
-        place=place,
-        files=result.files,
-        rerun_steps=rerun.compared.steps if rerun.verdict == "CERTIFIED" else 0,
-    )
-    return diagnose(symptom)
+    return None if symptom is None else diagnose(symptom)
 
 
 def _testimony(inputs: VerdictInputs) -> tuple[Testimony, tuple[str, ...]]:

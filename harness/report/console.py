@@ -34,12 +34,12 @@ _MIN_INTERVAL_S = 1.0
 _SHARES = 10
 _LABEL_STYLES = {
     "environment": "bold yellow",
-    "differs": "red",
     "cause": "red",
     "problem": "yellow",
     "veto": "red",
-    "fix": "green",
+    "repair": "green",
 }
+_PATCH_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def print_summary(
@@ -53,11 +53,28 @@ def print_summary(
     view = View(verdict, manifest, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)
     printer.line(f"{view.title}: {view.word}", f"bold {STYLES[view.word.tone]}")
     printer.line(line(view.verdict.summary))
+    _print_divergence(printer, view)
     for one in _tables(view):
         printer.table(one)
     printer.line()
     printer.pairs([*_closing(view), *((clean(name), clean(str(path))) for name, path in paths.items())], _LABEL_STYLES)
     printer.line(f"VERDICT: {view.word}" + (f" ({view.scope})" if view.scope else ""))
+
+
+def _print_divergence(printer: Printer, view: View) -> None:
+    """What a person asks first: which state came back, which tensors differ, what to do."""
+    found, cause = view.divergence, view.verdict.cause
+    printer.table(found.state)
+    if found.state_note:
+        printer.line(found.state_note)
+    printer.table(found.varied)
+    printer.table(found.tensors)
+    if cause is not None:
+        printer.line()
+        printer.pairs([("repair", cause.fix)], _LABEL_STYLES)
+        for text in found.patch:
+            printer.line(f"    {text}", _PATCH_STYLES.get(text[:1], ""))
+        printer.pairs([("more", found.page)])
 
 
 def _tables(view: View) -> Iterator[Table]:
@@ -81,13 +98,11 @@ def _closing(view: View) -> Iterator[tuple[str, str]]:
         yield from view.replay.facts
         yield "preflight", view.replay.preflight
     yield "environment", _environment(view)
-    yield "differs", view.divergence
     if cause := verdict.cause:
         yield "cause", f"{cause.title} ({cause.kind})"
         yield from (("evidence", entry) for entry in cause.evidence)
         yield from (("ruled out", entry) for entry in cause.ruled_out)
         yield from (("it may be", entry) for entry in cause.candidates)
-        yield "fix", cause.fix
     if review := view.review:
         yield "review", review.sentence
         yield from (("veto", _finding(one)) for one in review.findings if one.tone == "bad")

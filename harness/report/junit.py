@@ -107,13 +107,13 @@ def _check_case(view: View, check: CheckView) -> Case:
 
 def _divergence(view: View) -> str:
     """The first difference, the cause and the fix as lines."""
-    lines = [view.divergence, *(f"{label}: {value}" for label, value in view.divergence_facts)]
+    lines = [view.divergence.sentence]
     if cause := view.verdict.cause:
         lines.append(f"cause: {line(cause.title)}")
         lines += [f"evidence: {entry}" for entry in cause.evidence]
         lines += [f"ruled out: {entry}" for entry in cause.ruled_out]
         lines += [f"it may be: {entry}" for entry in cause.candidates]
-        lines.append(f"fix: {line(cause.fix)}")
+        lines += [f"fix: {line(cause.fix)}", *view.divergence.patch]
     return "\n".join(lines)
 
 

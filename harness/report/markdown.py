@@ -25,7 +25,7 @@ _LEADING = re.compile(r"^(\d*)([-+.=])(?=[-=\s]|$)")
 def render_summary(verdict: Verdict, manifest: Manifest | None) -> str:
     """The summary of a verdict."""
     own = environment(escaped)
-    own.filters |= {"code": code, "sign": _sign, "cells": _cells, "own": Markup}
+    own.filters |= {"code": code, "sign": _sign, "cells": _cells, "own": Markup, "preformatted": preformatted}
     template = own.get_template("summary.md")
 
     def render(view: View) -> str:
@@ -47,6 +47,12 @@ def escaped(text: str) -> str:
 def code(text: str) -> Markup:
     """A text in typewriter face; safe in a table's cell, where a backtick span is not."""
     return Markup(f"<code>{escaped(text)}</code>" if text.strip() else "")
+
+
+def preformatted(text: str) -> Markup:
+    """A line within `<pre>`, where Markdown is not read."""
+    text = str(Markup.escape(text)).replace("@", "&#64;").replace("://", "&#58;//").replace("]", "&#93;")
+    return Markup(text)
 
 
 def _sign(state: State) -> str:

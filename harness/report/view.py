@@ -12,6 +12,7 @@ from harness.documents.verdict import (
 )
 from harness.report.check_view import TONES, CheckView, check_view, compared_text
 from harness.report.curves import Curve
+from harness.report.divergence_view import DivergenceView
 from harness.report.kill_words import ending, has_come, landed, place, went_on
 from harness.report.manifest import ManifestView
 from harness.report.replay_view import ReplayView
@@ -34,6 +35,7 @@ class View:
     Attributes:
         verdict: the verdict itself, safe to show.
         manifest: the manifest, likewise; None for a run that ended before it wrote one.
+        divergence: where the bits first differ, and all that is shown around it.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class View:
         self.verdict = safe(verdict, max_rows=max_rows, max_chars=max_chars)
         self.ground = ManifestView(manifest, curves, max_rows=max_rows, max_chars=max_chars)
         self.manifest = self.ground.manifest
+        self.divergence = DivergenceView(self.verdict)
         self.review = ReviewView(self.verdict.review) if self.verdict.review else None
         self.replay = ReplayView(verdict.replay, max_rows=max_rows, max_chars=max_chars) if verdict.replay else None
 
@@ -148,26 +151,6 @@ class View:
     def not_checked(self) -> tuple[str, ...]:
         """What nobody looked at in this run."""
         return listed(self.verdict.not_checked, self._full.not_checked)
-
-    @property
-    def divergence(self) -> str:
-        """One sentence: where the bits first differ; empty if they do not, or nobody knows where."""
-        found = self.verdict.first_divergence
-        if found is None:
-            return ""
-        micro_batch = "" if found.micro_batch is None else f", micro-batch {found.micro_batch}"
-        parts = [f"at step {found.step}{micro_batch}", f"in stream {line(found.stream)}"]
-        parts += [f"tensor {line(found.tensor)}"] if found.tensor else []
-        parts += [f"operator {line(found.operator)}"] if found.operator else []
-        parts.append(f"in run {found.run} of the {line(found.trajectory)} trajectory")
-        return f"The bits first differ {', '.join(parts)}"
-
-    @property
-    def divergence_facts(self) -> Facts:
-        """The same as labels and values."""
-        found = self.verdict.first_divergence
-        values = found.model_dump().items() if found else ()
-        return named((label.replace("_", "-"), "" if value is None else str(value)) for label, value in values)
 
     @property
     def kills(self) -> Table:

@@ -22,6 +22,10 @@ def check(verdict: str = "CERTIFIED", **fields: Any) -> dict[str, Any]:
     return {"verdict": verdict, "required": True, "how": "", "reason": "", "compared": compared, "bound": None} | fields
 
 
+def share(num: int, of: int) -> dict[str, int]:
+    return {"num": num, "of": of}
+
+
 def interruption(kind: str, step: int, run: int, resumed_after: int, **fields: Any) -> dict[str, Any]:
     return {
         "kind": kind,
@@ -166,6 +170,39 @@ DIVERGED: dict[str, Any] = copy.deepcopy(CERTIFIED) | {
         ],
         "fix": "Save torch.get_rng_state(), numpy.random.get_state() and random.getstate() in the checkpoint and set "
         "them again after the model is built, just before the first batch.",
+    },
+}
+DIVERGED["cause"]["patch"] = '@@ last of all before the first batch @@\n+torch.set_rng_state(checkpoint["torch"])'
+DIVERGED["divergence"] = {
+    "state": {
+        "run": 2,
+        "after_step": 6,
+        "read": "checkpoints/latest.pt",
+        "file": "checkpoints/latest.pt",
+        "file_step": 24,
+        "rows": [
+            {"piece": "weights", "in_file": share(48, 48), "calls": ["load_state_dict"], "live": share(48, 48)}
+            | {"after_step": 6},
+            {"piece": "torch's generator", "in_file": share(1, 1), "calls": ["torch.manual_seed"], "live": share(0, 1)},
+            {"piece": "place in the data", "live": share(2, 2), "after_step": 6},
+        ],
+    },
+    "tensors": [
+        {"name": "torch", "dtype": "uint8", "shape": [5056], "straight": DIGEST, "other": DIGEST.replace("3f", "b0")},
+        {"name": "1.1", "dtype": "float32", "shape": [], "straight": "2.0668", "other": "2.0653", "apart": 0.0015},
+    ],
+    "share": share(12, 40),
+    "layers": {
+        "steps": list(range(7, 25)),
+        "rows": [
+            {
+                "module": f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora_{matrix}",
+                "num_tensors": 4,
+                "different": [0] * (layer // 2) + [1 + layer % 3] + [4] * (17 - layer // 2),
+            }
+            for layer in range(20)
+            for matrix in "AB"
+        ],
     },
 }
 DIVERGED["checks"]["resume"] |= {"verdict": "DIVERGED", "reason": "rng differs at step 7, the first after the resume"}

@@ -8,7 +8,17 @@ from harness.report.markdown import MAX_BYTES, escaped, render_summary
 from tests.made import hostile
 from tests.made import report_data as data
 
-_OWN_TAGS = {"<br>", "<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
+_OWN_TAGS = {
+    "<br>",
+    "<code>",
+    "</code>",
+    "<details>",
+    "</details>",
+    "<summary>",
+    "</summary>",
+    '<pre lang="diff">',
+    "</pre>",
+}
 
 
 def test_the_summary_begins_with_the_verdict() -> None:
