@@ -383,10 +383,14 @@ def test_a_checkpoint_that_was_read_is_quoted():
     assert "it read checkpoints/step4.safetensors; load_state_dict was called for: module" in said(cause(resumed=seen))
 
 
-def test_every_cause_has_its_paragraph():
+def test_every_cause_has_a_page_of_its_own_no_longer_than_a_screen():
     named = re.compile(r'kind="(\w+)"|kind, title = "(\w+)"|return "(\w+)", "|^    "(\w+_\w+)",$', re.MULTILINE)
     folder = ROOT / "harness" / "judge"
     paths = [*folder.glob("*cause.py"), folder / "diagnosis.py", folder / "crash.py"]
     kinds = {kind for path in paths for found in named.findall(path.read_text()) for kind in found if kind}
-    page = (ROOT / "docs" / "causes.md").read_text()
-    assert len(kinds) > 30 and not {kind for kind in kinds if not re.search(rf"^##+ {kind}$", page, re.MULTILINE)}
+    pages = {path.stem: path.read_text() for path in (ROOT / "docs" / "causes").glob("*.md")}
+    index = pages.pop("README")
+    assert len(kinds) > 30 and kinds <= pages.keys() and all(f"({name}.md)" in index for name in pages)
+    for name, page in pages.items():
+        parts = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+        assert parts == [name, "How it shows", "Repair", "Thread"] and page.count("\n") < 30
