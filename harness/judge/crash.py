@@ -1,4 +1,4 @@
-"""Crashes: a resumed run that ended with an exception, told from one that the machine ended.
+"""Crashes: a resumed run that ended with an exception, or by itself before it trained, and not by the machine.
 
 Lack of memory, of disk space or of a GPU is an infrastructure's fault, and says nothing about the training.
 """
@@ -31,11 +31,12 @@ _MAX_LINE = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crash:
-    """A resumed run that ended with an exception.
+    """A resumed run that ended with an exception, or by itself without a step.
 
     Attributes:
         after_step: the last step that it recorded; None if it recorded none.
-        exception: the exception's last line, as the log has it, or its type.
+        exception: the exception's last line, as the log has it, or its type; "" if it ended by itself.
+        done: how many steps were done before it.
         torn: the file that was being written when the kill came; "" for none.
         unread: the file that it could not read; "" for none.
     """
@@ -43,12 +44,15 @@ class Crash:
     run: RunEvidence
     after_step: int | None
     exception: str
+    done: int
     torn: str
     unread: str
 
     @property
     def sentence(self) -> str:
         """What happened."""
+        if not self.exception:
+            return f"{self.run.name}, a resume, ended without training: it came to no step after step {self.done}"
         when = "before its first step" if self.after_step is None else f"after step {self.after_step}"
         return f"{self.run.name}, a resume, crashed {when}: {self.exception}"
 
@@ -56,21 +60,32 @@ class Crash:
 def resume_crash(
     resumed: TrajectoryEvidence, kills: Sequence[Fault], log_ends: Mapping[str, str], steps: int
 ) -> Crash | None:
-    """The first resumed run that ended with an exception although the kill before it came as planned."""
+    """The first resumed run that ended too early of its own doing although the kill before it came as planned."""
     for place, run in enumerate(resumed.runs[1:], start=1):
         killed = resumed.runs[place - 1]
         if place > len(kills) or not has_landed(killed, kills[place - 1]):
             return None
-        if (text := exception_of(run, log_ends.get(run.name, ""), steps)) is not None:
-            done = run.ledger.steps if run.ledger is not None else ()
+        done = max((one.ledger.last_step for one in resumed.runs[:place] if one.ledger is not None), default=0)
+        text = exception_of(run, log_ends.get(run.name, ""), steps)
+        if text is not None or (done < steps and _trained_nothing(run)):
             return Crash(
                 run=run,
-                after_step=done[-1].step if done else None,
-                exception=text,
+                after_step=run.ledger.steps[-1].step if run.ledger is not None and run.ledger.steps else None,
+                exception=text or "",
+                done=done,
                 torn=_torn(resumed.runs[:place]),
                 unread=_unread(run),
             )
     return None
+
+
+def _trained_nothing(run: RunEvidence) -> bool:
+    """Whether a run ended by itself, was recorded, read a checkpoint, and made no step."""
+    record, kinds = run.record, {event.kind for event in run.events}
+    if record.exit_code != 0 or record.error or record.was_stopped_early or record.killed_by or run.ledger_bytes:
+        return False
+    has_read = any(event.kind == "restore" and event.fields.get("ok") is True for event in run.events)
+    return run.ledger is None and has_read and "exit" in kinds and "recorder_error" not in kinds
 
 
 def nothing_saved(straight: TrajectoryEvidence, resumed: TrajectoryEvidence) -> str | None:
@@ -112,6 +127,8 @@ def exception_of(run: RunEvidence, log_end: str, steps: int) -> str | None:
 
 def crash_cause(crash: Crash) -> Cause:
     """The crash as a cause."""
+    if not crash.exception:
+        return ends_at_another_step(is_resume=True, evidence=(crash.sentence,))
     evidence = [crash.sentence]
     if crash.torn:
         evidence.append(f"{crash.torn} was being written when the kill came, and was never finished")
@@ -129,6 +146,20 @@ def crash_cause(crash: Crash) -> Cause:
         ruled_out=("lack of memory or of disk space: the log names neither",),
         fix=fix,
         patch=patch(ATOMIC) if crash.torn else "",
+    )
+
+
+def ends_at_another_step(*, is_resume: bool, evidence: tuple[str, ...], ruled_out: tuple[str, ...] = ()) -> Cause:
+    """Two trainings ended by themselves, after different steps."""
+    return Cause(
+        kind="ends_at_another_step",
+        title="The resumed training ends at another step" if is_resume else "A second run ends at another step",
+        evidence=evidence,
+        ruled_out=ruled_out,
+        fix="Save how many steps (or epochs and batches) were done, and count on from there: a loop that counts from "
+        "zero again, or that ends by the clock, trains another number of steps."
+        if is_resume
+        else "End the training after a number of steps, not by the clock or by what a random draw gives.",
     )
 
 

@@ -12,6 +12,7 @@ from harness.documents.verdict import Cause
 from harness.evidence.trajectory import RunEvidence
 from harness.judge import observations
 from harness.judge.computation_cause import computation_cause, schedule_cause, settings_cause, update_cause
+from harness.judge.crash import ends_at_another_step
 from harness.judge.data_cause import data_cause, evaluation_cause, rng_cause
 from harness.judge.diff import LENGTH
 from harness.judge.file_cause import file_cause
@@ -155,16 +156,7 @@ def _length(symptom: Symptom) -> Cause:
     evidence = [f"{symptom.right.name} ended by itself after {first.right}, the straight training after {first.left}"]
     if is_resume:
         evidence.append(f"it went on after step {symptom.resumed_at}")
-    return Cause(
-        kind="ends_at_another_step",
-        title="The resumed training ends at another step" if is_resume else "A second run ends at another step",
-        evidence=tuple(evidence),
-        ruled_out=before(first, symptom),
-        fix="Save how many steps (or epochs and batches) were done, and count on from there: a loop that counts from "
-        "zero again, or that ends by the clock, trains another number of steps."
-        if is_resume
-        else "End the training after a number of steps, not by the clock or by what a random draw gives.",
-    )
+    return ends_at_another_step(is_resume=is_resume, evidence=tuple(evidence), ruled_out=before(first, symptom))
 
 
 def _unknown(symptom: Symptom, more: str = "") -> Cause:

@@ -546,6 +546,20 @@ def test_a_resume_that_crashes_because_nothing_was_saved_yet_is_no_divergence():
     assert any("had nothing to resume from" in problem for problem in document["problems"])
 
 
+@pytest.mark.parametrize("has_read", [True, False])
+def test_a_resume_that_reads_a_checkpoint_and_trains_nothing_has_diverged(has_read):
+    trajectory = resumed()
+    kept = [event for event in trajectory.runs[1].events if event.kind in {"process", "exit"}]
+    read = Event(kind="restore", fields={"ok": has_read, "path": "checkpoints/step4.safetensors"})
+    changes = {"ledger": None, "ledger_bytes": b"", "sidecar": None, "problem": "resumed/2 left no ledger"}
+    trajectory = with_run(trajectory, 2, **changes, events=(*kept, read))
+    document = judged(resumed=trajectory)
+    assert document["verdict"] == ("DIVERGED" if has_read else "INCONCLUSIVE"), document["problems"]
+    if has_read:
+        assert document["cause"]["class"] == "ends_at_another_step"
+        assert document["cause"]["evidence"][0].endswith("ended without training: it came to no step after step 5")
+
+
 def test_the_file_that_a_kill_tore_is_named():
     kill = Fault(kind="in_write", step=6, byte=40)
     trajectory = with_run(resumed((kill,)), 2, record_exit_code=1, ledger=None, sidecar=None)
