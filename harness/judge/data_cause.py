@@ -25,7 +25,12 @@ def data_cause(symptom: Symptom) -> Cause:
     if batch.num_skipped and symptom.is_first_step:
         return _half_window(symptom, batch, evidence)
     if batch.step is not None and batch.step != symptom.first.step:
-        if any(one.equals_step == batch.step for one in generators):
+        again = observations.given_again(symptom, batch.step)
+        if again is not None:
+            evidence.append(f"the straight run was given it again in step {again}, with other generators")
+            if generators:
+                evidence.append(f"not restored either: {_in_words(generators)[0].lower()}")
+        elif any(one.equals_step == batch.step for one in generators):
             evidence.append("so are the generators")
             return generators_cause(symptom, generators, evidence, ", and the order of the data is drawn from them")
         return _position(symptom, evidence)

@@ -38,8 +38,8 @@ def tensors_that_differ(symptom: Symptom) -> tuple[tuple[TensorDifference, ...],
     for name in wrong[:MAX_TENSORS]:
         one, two = left.get(name, _ABSENT), right.get(name, _ABSENT)
         entry = two if one is _ABSENT else one
-        values = numbers.get(name, (one.digest, two.digest))
-        found.append(_difference(name, entry.dtype, entry.shape, *values))
+        difference = _difference(name, entry.dtype, entry.shape, one.digest, two.digest)
+        found.append(difference.model_copy(update=numbers.get(name, {})))
     return tuple(found), Share(num=len(wrong), of=len(left.keys() | right.keys()))
 
 
@@ -55,29 +55,12 @@ def _sides(symptom: Symptom, difference: Difference) -> tuple[Tensors, Tensors]:
 
 def _difference(name: str, dtype: str, shape: Sequence[int], straight: str, other: str) -> TensorDifference:
     return TensorDifference(
-        name=name,
-        dtype=dtype,
-        shape=tuple(shape),
-        straight=_shown(straight),
-        other=_shown(other),
-        apart=_apart(straight, other),
+        name=name, dtype=dtype, shape=tuple(shape), straight=straight[:_MAX_CHARS], other=other[:_MAX_CHARS]
     )
 
 
-def _shown(text: str) -> str:
-    return f"{float.fromhex(text):.9g}" if "0x" in text[:4] else text[:_MAX_CHARS]
-
-
-def _apart(one: str, two: str) -> float | None:
-    """The distance of two hexadecimal floats; None for anything else, or where it is not finite."""
-    if "0x" not in one[:4] or "0x" not in two[:4]:
-        return None
-    distance = abs(float.fromhex(one) - float.fromhex(two))
-    return distance if math.isfinite(distance) else None
-
-
-def _numbers(symptom: Symptom, names: Mapping[str, TensorEntry]) -> dict[str, tuple[str, str]]:
-    """Losses and learning rates on both sides, in hexadecimal: of these a ledger holds more than digests."""
+def _numbers(symptom: Symptom, names: Mapping[str, TensorEntry]) -> dict[str, dict[str, object]]:
+    """Losses and learning rates on both sides, and their distance: of these a ledger holds more than digests."""
     stream, step = symptom.first.stream, symptom.first.step
     one, two = step_of(symptom.left, step), step_of(symptom.right, step)
     if symptom.first.phase != "step" or stream not in ("loss", "lr") or one is None or two is None:
@@ -86,7 +69,16 @@ def _numbers(symptom: Symptom, names: Mapping[str, TensorEntry]) -> dict[str, tu
     values = (one.loss, two.loss) if stream == "loss" else (one.lr, two.lr)
     if not len(named) == len(values[0]) == len(values[1]):
         return {}
-    return {name: (a, b) for name, a, b in zip(named, *values, strict=True)}
+    return {name: _apart(float.fromhex(a), float.fromhex(b)) for name, a, b in zip(named, *values, strict=True)}
+
+
+def _apart(one: float, two: float) -> dict[str, object]:
+    distance = abs(one - two)
+    return {
+        "straight": f"{one:.9g}",
+        "other": f"{two:.9g}",
+        "apart": distance if math.isfinite(distance) else None,
+    }
 
 
 def _of_file(symptom: Symptom) -> tuple[tuple[TensorDifference, ...], Share]:

@@ -183,6 +183,24 @@ def _right_inputs(symptom: Symptom) -> tuple[str, ...]:
     )
 
 
+def given_again(symptom: Symptom, step: int) -> int | None:
+    """Another step of the straight run that begins with the same micro-batch, under generators in another state.
+
+    Where there is one, the order of the data is not drawn from the generators.
+    """
+    wanted = _first_inputs(symptom, step)
+    state = tensors_of_step(symptom, symptom.left, "rng", step)
+    for record in ledger_of(symptom.left).steps if wanted else ():
+        is_other = tensors_of_step(symptom, symptom.left, "rng", record.step) != state
+        if is_other and _first_inputs(symptom, record.step) == wanted:
+            return record.step
+    return None
+
+
+def _first_inputs(symptom: Symptom, step: int) -> Mapping[str, TensorEntry]:
+    return next(iter(_by_micro_batch(tensors_of_step(symptom, symptom.left, "data", step)).values()), {})
+
+
 def is_computed_otherwise(symptom: Symptom) -> bool:
     """Whether a step's first micro-batch is equal and its loss is not: what comes after it may follow from that."""
     step = symptom.first.step

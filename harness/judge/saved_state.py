@@ -93,8 +93,21 @@ def checkpoint_of(symptom: Symptom) -> Checkpoint | None:
     for found in (_checkpoints(symptom.other), straight):
         if wanted in found:
             return Checkpoint(files=tuple(found[wanted]), step=wanted)
+    if by_content := _with_weights(symptom, wanted):
+        return by_content
     step = max((step for step in straight if step > 0), default=None)
-    return None if step is None else Checkpoint(files=tuple(straight[step]), step=step)
+    if step is None:  # nobody saw what was written when
+        return _with_weights(symptom, ledger_of(symptom.left).last_step)
+    return Checkpoint(files=tuple(straight[step]), step=step)
+
+
+def _with_weights(symptom: Symptom, step: int | None) -> Checkpoint | None:
+    """The first checkpoint file that holds all weights that the straight run had after a step."""
+    weights = _straight(symptom, step, "param") if step else None
+    wanted = {entry.digest for entry in (weights or {}).values()}
+    files = (file for one in (symptom.other, symptom.straight) for file in one.files if file.role == "checkpoint")
+    found = next((file for file in files if wanted and wanted <= digests_in((file,))), None)
+    return None if found is None or step is None else Checkpoint(files=(found,), step=step)
 
 
 def _checkpoints(trajectory: TrajectoryEvidence) -> dict[int, list[FileEvidence]]:

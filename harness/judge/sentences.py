@@ -112,6 +112,7 @@ def _diverged(first: FirstDivergence | None, cause: Cause | None) -> str:
         return f": {title}"
     tensor = f" ({first.tensor})" if first.tensor else ""
     run = "the rerun" if first.trajectory == "rerun" else f"{first.trajectory}, run {first.run}"
+    run += f", rank {first.rank}" if first.rank else ""
     return f" at step {first.step} of {run}, first in {first.stream}{tensor}: {title}"
 
 

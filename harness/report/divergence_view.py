@@ -12,6 +12,7 @@ from harness.report.tables import Cell, Kind, State, Table, Tone, table
 from harness.report.text import line, short
 
 _SIDES = {"rerun": ("Straight", "Rerun"), "resume": ("Straight", "Resumed"), "replay": ("Archived", "Today")}
+_STEPS = {None: "no step", 0: "0, the start"}
 _PAGES = "docs/causes"
 
 
@@ -145,7 +146,7 @@ def _state_row(row: StateRow) -> tuple[Cell, ...]:
     is_right = row.live is None or row.live.is_whole
     in_file = _share(row.in_file, ("yes", "no"), "none" if is_right else "bad")
     live = _share(row.live, ("equal", "another"), "bad")
-    step: Cell = "" if row.live is None else "no step" if row.after_step is None else str(row.after_step)
+    step: Cell = "" if row.live is None else _STEPS.get(row.after_step) or str(row.after_step)
     if not is_right:
         step = State(str(step), "bad")
     return line(row.piece), in_file, live, ", ".join(row.calls) or "not seen", step

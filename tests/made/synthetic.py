@@ -101,7 +101,8 @@ class Quirks:
     """What is wrong with one process; each is a mistake that real pipelines make.
 
     `forget` names state that a resume does not bring back; `noise` adds one bit at (step, stream); `still` names
-    parameters that the optimizer leaves alone; `shift` is by how many micro-batches the data are ahead.
+    parameters that the optimizer leaves alone; `shift` is by how many micro-batches the data are ahead, `period` after
+    how many steps they begin again.
     """
 
     forget: tuple[str, ...] = ()
@@ -114,6 +115,7 @@ class Quirks:
     draws: bool = True
     scale: float = 1.0
     shift: int = 0
+    period: int = STEPS
     flip_param: int | None = None
     flip_optim: bool = False
     saves_rows_twice: bool = False
@@ -185,7 +187,7 @@ class Process:
             return 2.0**-20 if quirks.noise == (number, stream) else 0.0
 
         extra = (noise("data"), noise("data") or noise("second batch"))
-        place = state.batch * 2 + quirks.shift
+        place = state.batch % quirks.period * 2 + quirks.shift
         batch = [np.array([place + i + (9 if extra[i] else 0)], dtype="<i8") for i in (0, 1)]
         state.batch += 1
         state.schedule += 1

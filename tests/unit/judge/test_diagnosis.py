@@ -59,6 +59,19 @@ def test_a_batch_that_is_drawn_again_from_generators_seeded_anew_is_the_generato
     assert "it is the first batch of all of the straight run / so are the generators" in said(found)
 
 
+def test_an_order_that_comes_again_under_other_generators_is_not_drawn_from_them():
+    again = Quirks(period=3)
+    found = cause(
+        straight=straight(quirks=again),
+        rerun=straight("rerun", again),
+        resumed=resumed(quirks=Quirks(period=3, forget=("batch", "rng")), first=again),
+    )
+    assert found.kind == "data_position_not_restored"
+    assert "given it again in step 4, with other generators / not restored either: the generator of torch" in said(
+        found
+    )
+
+
 def test_an_order_that_nothing_explains_says_so():
     found = cause(resumed=resumed(quirks=Quirks(noise=(5, "data"))))
     assert found.kind == "data_order_not_restored"

@@ -1,9 +1,13 @@
 """What is shown of a divergence: saved against restored, the first tensors, the layers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from harness.documents.divergence import Share
+from harness.evidence.content import read_content
+from harness.evidence.trajectory import FileEvidence
 from harness.judge.differing import MAX_ROWS, _groups
 from harness.judge.locate import natural_key
 from harness.judge.verdict import judge
@@ -67,6 +71,13 @@ def test_without_a_checkpoint_of_that_step_a_later_one_of_the_straight_run_is_lo
     assert next(row for row in state.divergence.state.rows if row.piece == "optimizer").in_file.is_whole
 
 
+def test_a_checkpoint_that_nobody_saw_being_written_is_found_by_the_weights_in_it():
+    trajectory = resumed(quirks=Quirks(forget=("rng",)))
+    unseen = [replace(run, events=tuple(e for e in run.events if "save" not in e.kind)) for run in trajectory.runs]
+    state = shown(resumed=replace(trajectory, runs=tuple(unseen))).state
+    assert (state.file, state.file_step) == ("checkpoints/step4.safetensors", 4)
+
+
 def test_a_rerun_has_no_table_of_state_and_its_tensors_by_name():
     found = shown(rerun=straight("rerun", Quirks(noise=(3, "grad"))))
     assert found.state is None and found.share == share(len(NAMES), len(NAMES))
@@ -85,6 +96,17 @@ def test_what_differs_in_a_file_is_shown_with_its_values():
     found = shown(resumed=resumed(quirks=Quirks(saves_rows_twice=True)))
     assert found.tensors[0].name.startswith("metrics.jsonl: ") and found.tensors[0].straight == "not there"
     assert found.layers is None
+
+
+def test_a_text_in_a_file_is_no_number_whatever_it_looks_like():
+    one, two = (straight(name) for name in ("straight", "rerun"))
+    sides = []
+    for trajectory, text in ((one, b'{"a": "0xzz"}'), (two, b'{"a": "0x1p-4"}')):
+        content = read_content("a.json", text)
+        file = FileEvidence(path="a.json", role="output", size_bytes=1, sha256=None, content=content)
+        sides.append(replace(trajectory, files=(*trajectory.files, file)))
+    found = shown(straight=sides[0], rerun=sides[1]).tensors[0]
+    assert (found.straight, found.other, found.apart) == ('"0xzz"', '"0x1p-4"', None)
 
 
 def test_the_map_of_layers_begins_with_the_state_that_a_resume_brought_back():
