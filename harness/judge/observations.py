@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.errors import EvidenceError
-from harness.evidence.ledger import At, TensorEntry
+from harness.evidence.ledger import At, StateRecord, StepRecord, TensorEntry
 from harness.evidence.trajectory import RunEvidence
 from harness.judge.locate import ledger_of, natural_key, place_before, state_tensors
 from harness.judge.symptom import Symptom, is_same, step_of, tensors_of_step
@@ -327,7 +327,10 @@ def restored(symptom: Symptom, stream: str) -> Restored | None:
     for name, entry in here.items():
         by_content.setdefault(entry, name)
     steps: dict[int, int] = {}
-    for number in (ledger.start.step, *(record.step for record in ledger.steps)):
+    root = ledger_of(symptom.right).start.streams.get(stream)
+    records: tuple[StateRecord | StepRecord, ...] = (ledger.start, *ledger.steps)
+    whole = [record for record in records if record.streams.get(stream) == root]  # seen without reading their tensors
+    for number in (record.step for record in whole or records):
         tensors = state(symptom.left, "start" if number == ledger.start.step else "step", number, stream) or {}
         equal = sum(tensors.get(name) == mine[name] for name in wrong)
         if equal:
