@@ -228,7 +228,7 @@ def update_cause(symptom: Symptom) -> Cause | None:
         return found
     return Cause(
         kind="unknown",
-        title="Not known; the update is another one, though gradients, rates and state before it are equal",
+        title="The cause is not known; the update is another, though gradients, rates and state before it are equal",
         evidence=(f"{symptom.first.stream} is the first stream to differ, at step {step}", *tensor_evidence(symptom)),
         ruled_out=before(symptom.first, symptom),
         fix="Look at what happens between backward() and optimizer.step(), and after it.",
@@ -276,7 +276,7 @@ def _unseen_state(symptom: Symptom, evidence: list[str]) -> Cause:
         )
     return Cause(
         kind="unknown",
-        title="Not known; after the resume something differs that the recorder does not see",
+        title="The cause is not known; after the resume something differs that the recorder does not see",
         evidence=tuple(evidence),
         ruled_out=before(symptom.first, symptom),
         fix="Look for state that is neither parameter, buffer, optimizer, schedule nor global generator, and save it.",

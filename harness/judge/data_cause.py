@@ -188,7 +188,7 @@ def _drew_otherwise(symptom: Symptom, evidence: list[str], step: int) -> Cause:
         )
     return Cause(
         kind="unknown",
-        title="Not known; something draws from the generators otherwise than in the straight run",
+        title="The cause is not known; something draws from the generators otherwise than in the straight run",
         evidence=(*evidence, f"all that was recorded of step {step - 1} is equal"),
         ruled_out=came_back(symptom),
         fix="Look at what draws between these two steps, and at what decides how much is drawn.",

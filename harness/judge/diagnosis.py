@@ -168,7 +168,7 @@ def _unknown(symptom: Symptom, more: str = "") -> Cause:
         evidence.append(more)
     return Cause(
         kind="unknown",
-        title=f"Not known; the first difference is in {first.stream}",
+        title="The cause is not known",
         evidence=tuple(evidence),
         ruled_out=before(first, symptom),
         fix="Look at what sets this quantity at that step; `harness diff` shows both sides' tensors and files.",

@@ -103,7 +103,7 @@ def _trained_otherwise(symptom: Symptom) -> Cause | None:
     ]
     return Cause(
         kind="trained_otherwise",
-        title="After the resume other weights are trained: what was frozen or freed on the way is not",
+        title="After the resume other weights are trained than before it",
         evidence=tuple(said),
         ruled_out=came_back(symptom),
         fix="Freeze and free weights (requires_grad) by the number of the step whenever a process starts, before the "
