@@ -74,7 +74,7 @@ def _check_stream(seeding: Seeding, stream: Stream) -> Iterator[Finding]:
 
 
 def _unseeded(seeding: Seeding, stream: Stream, drawn: list[Placed]) -> Finding:
-    sure = [one for one in drawn if one.is_sure and one.draw is not None and one.draw.is_certain]
+    sure = [one for one in drawn if one.is_sure and one.draw is not None and seeding.is_certain(one.draw)]
     first = sure[0] if sure else drawn[0]
     draw, generator = first.draw, GENERATORS[stream]
     assert draw is not None
@@ -92,7 +92,7 @@ def _too_late(seeding: Seeding, stream: Stream, first: Placed, seed: Placed) -> 
     assert first.draw is not None
     does = _DRAWN[first.draw.kind].format(GENERATORS[stream])
     message = f"`{first.draw.what}` {does} before `{called(seed.site.node)}` seeds it ({seed.site.place})"
-    is_proven = first.draw.is_certain and not seeding.has_unread_code()
+    is_proven = seeding.is_certain(first.draw) and not seeding.has_unread_code()
     return finding("REP107", first.site.place, message, proven=is_proven)
 
 

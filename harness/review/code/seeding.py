@@ -112,6 +112,19 @@ class Seeding:
         """The calls that seed it, in order."""
         return [one for one in self.seeds if stream in one.streams]
 
+    def is_certain(self, draw: Draw) -> bool:
+        """Whether a draw is one from this generator that the training depends on: weights may be set once more."""
+        return draw.is_certain and not (draw.kind == "model" and self._sets_weights)
+
+    @cached_property
+    def _sets_weights(self) -> bool:
+        """Weights are loaded whatever happens, or drawn from a generator that is given."""
+        return any(
+            (site.method == "load_state_dict" and not site.is_conditional)
+            or (site.name.startswith("torch.nn.init.") and site.argument("generator") is not None)
+            for site in self._own
+        )
+
     def may_be_seeded_unseen(self, stream: Stream) -> bool:
         """A seeding function is passed around, or one that was not seen called is named in what the program runs."""
         reached = {one.site.node for one in self.seeds}

@@ -66,6 +66,21 @@ def test_an_unknown_library_could_seed_so_nothing_is_proven():
     assert [one.certainty for one in found if isinstance(one, Finding) and one.rule == "REP101"] == ["possible"]
 
 
+@pytest.mark.parametrize(
+    ("more", "certainty"),
+    [
+        ("", "proven"),
+        ("for one in model.parameters():\n    torch.nn.init.normal_(one, generator=own)\n", "possible"),
+        ('model.load_state_dict(torch.load("init.pt"))\n', "possible"),
+        ('if resume:\n    model.load_state_dict(torch.load("last.pt"))\n', "proven"),
+    ],
+)
+def test_weights_that_are_set_once_more_may_have_been_drawn_unseeded(more, certainty):
+    text = f"import torch\nown = torch.Generator().manual_seed(1)\nmodel = torch.nn.Linear(4, 1)\n{more}{LOOP}"
+    found = [one for one in said(text) if isinstance(one, Finding) and one.rule == "REP103"]
+    assert [one.certainty for one in found] == [certainty]
+
+
 def test_a_seeded_loader_is_shown():
     loader = "from torch.utils.data import DataLoader\n"
     loader += "a = DataLoader(data, shuffle=True, generator=generator, num_workers=2, worker_init_fn=seed)\n"
