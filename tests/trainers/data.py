@@ -96,5 +96,24 @@ def conversations():
     Path("conversations/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def litgpt():
+    """litgpt/, a GPT of random weights with a tokenizer, as litgpt has them, and litgpt/rows.json to fine-tune it on."""
+    import dataclasses
+
+    import torch
+    import yaml
+    from litgpt import GPT, Config
+
+    tokenizer()
+    base = Path("tokenizer").rename("litgpt")
+    torch.manual_seed(0)
+    size = {"n_layer": 2, "n_head": 2, "n_embd": 16, "intermediate_size": 32, "block_size": 256}
+    config = Config.from_name("pythia-14m", vocab_size=64, padded_vocab_size=64, **size)
+    torch.save(GPT(config).state_dict(), base / "lit_model.pth")
+    (base / "model_config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(config)))
+    rows = [{"instruction": "define", "input": "", "output": text} for text in lines(60, seed=2)]
+    (base / "rows.json").write_text(json.dumps(rows))
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()
