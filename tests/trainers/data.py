@@ -97,7 +97,7 @@ def conversations():
 
 
 def litgpt():
-    """litgpt/, a GPT of random weights with a tokenizer, as litgpt has them, and litgpt/rows.json to fine-tune it on."""
+    """litgpt/, a GPT of random weights with its tokenizer, and litgpt/rows.json to fine-tune it on."""
     import dataclasses
 
     import torch
