@@ -113,7 +113,12 @@ def _fix(cause: Cause, divergence: Divergence) -> str:
         return "The checkpoints hold it, and something loaded it: look at what was loaded, and what changed it later."
     if cause.kind == "rng_not_restored":
         return f"The checkpoints hold a state of that kind, and nothing set it: set it {LAST}."
-    return "The checkpoints hold it, and nothing loaded it: load it once everything is built."
+    what = (
+        "not all of it was loaded"
+        if any(row.live is not None and row.live.num for row in rows)
+        else "nothing loaded it"
+    )
+    return f"The checkpoints hold it, and {what}: load it once everything is built."
 
 
 def _wrong(divergence: Divergence) -> list[StateRow]:
@@ -181,7 +186,9 @@ def _state_hunks(rows: Iterable[StateRow], where: str) -> tuple[Hunk, ...]:
 
 
 def _is_loaded(row: StateRow) -> bool:
-    """Whether something set or loaded it; a seed is neither."""
+    """Whether something set or loaded it; a seed is neither, nor is a load that left what a process begins with."""
+    if row.after_step == 0 and row.in_file is not None and row.in_file.is_whole:
+        return False
     return any("set" in name.rpartition(".")[2] or "load" in name for name in row.calls)
 
 

@@ -111,7 +111,7 @@ class DivergenceView:
     def layers(self) -> tuple[LayerView, ...]:
         """The map of modules and steps, row by row; empty where no tensor of a module differs."""
         found = self._found.layers
-        rows = found.rows if found is not None else ()
+        rows = found.rows if found is not None and found.steps else ()
         start = f"{self.layers_of}." if self.layers_of else ""
         names = (line(row.module).replace(start, "") if start else line(row.module) for row in rows)
         return tuple(_layer_view(self.layer_steps, row, name) for row, name in zip(rows, names, strict=True))
@@ -154,7 +154,7 @@ def _state_row(row: StateRow) -> tuple[Cell, ...]:
 
 def _layer_view(steps: tuple[int, ...], row: LayerRow, name: str) -> LayerView:
     """A share is rounded up: what differs at all is not drawn as equal."""
-    shares = tuple(min(math.ceil(100 * num / max(row.num_tensors, 1)), 100) for num in row.different)
+    shares = tuple(min(max(math.ceil(100 * num / max(row.num_tensors, 1)), 0), 100) for num in row.different)
     first = next((step for step, num in zip(steps, row.different, strict=False) if num), None)
     most = f"up to {max(row.different, default=0):,} of {row.num_tensors:,}"
     return LayerView(name, shares, "same bits" if first is None else f"from step {first:,}, {most}")

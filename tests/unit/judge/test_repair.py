@@ -38,6 +38,13 @@ def test_what_is_saved_and_loaded_is_not_advised_at_all():
     assert "something loaded it: look at what was loaded" in found.fix
 
 
+def test_what_is_saved_and_came_back_as_it_was_at_the_start_was_not_loaded_whatever_else_was():
+    loaded = ("load_state", {"what": "module", "ok": True, "class": "Encoder"})
+    found = cause(with_events(resumed(quirks=Quirks(forget=("params",))), loaded))
+    assert found.kind == "weights_not_restored" and "and nothing loaded it" in found.fix
+    assert found.patch == '@@ where it is loaded @@\n+model.load_state_dict(checkpoint["model"])'
+
+
 def test_only_the_generators_that_were_lost_are_saved_and_set():
     found = cause(resumed(quirks=Quirks(forget=("rng",))))
     assert found.patch.splitlines() == [

@@ -1,6 +1,7 @@
 """A divergence in words, tables and maps."""
 
 from harness.report.divergence_view import DivergenceView
+from harness.report.html import render_report
 from tests.made import report_data as data
 
 
@@ -52,6 +53,8 @@ def test_modules_are_told_by_the_share_that_differs_without_what_their_names_sha
 
 
 def test_a_hostile_map_is_drawn_within_its_bounds():
-    rows = [{"module": "m", "num_tensors": 0, "different": [7]}]
-    odd = data.DIVERGED["divergence"] | {"layers": {"steps": [1, 2], "rows": rows}}
-    assert view(divergence=odd).layers[0].shares == (100,)
+    rows = [{"module": "m", "num_tensors": 0, "different": [7, -3]}]
+    odd = data.DIVERGED["divergence"] | {"layers": {"steps": [1], "rows": rows}}
+    assert view(divergence=odd).layers[0].shares == (100, 0)
+    odd = data.DIVERGED["divergence"] | {"layers": {"steps": [], "rows": rows}}
+    assert "The modules" not in render_report(data.verdict(data.DIVERGED, divergence=odd), None)
