@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from harness import errors
-from harness.cli import archive, certify, diff, history, images, key, machine, replay, report, review, verify
+from harness.cli import archive, certify, diagnose, diff, history, images, key, machine, replay, report, review, verify
 from harness.cli.group import cli
 from harness.cli.streams import readers_may_leave
 from harness.system.deferred_signals import signals_as_ctrl_c
@@ -18,6 +18,7 @@ __all__ = [
     "archive",
     "certify",
     "cli",
+    "diagnose",
     "diff",
     "history",
     "images",

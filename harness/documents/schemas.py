@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from harness.documents.bisection import Bisection
 from harness.documents.certificate import Certificate
+from harness.documents.diagnosis import OperatorDiagnosis
 from harness.documents.experiment import Experiment
 from harness.documents.history import History
 from harness.documents.manifest import Manifest
@@ -23,6 +24,7 @@ def rendered() -> dict[str, str]:
     written: JsonSchemaMode = "serialization"
     documents: dict[str, type[BaseModel]] = {
         "bisection": Bisection,
+        "diagnosis": OperatorDiagnosis,
         "history": History,
         "manifest": Manifest,
         "run": RunRecord,

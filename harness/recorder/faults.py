@@ -15,7 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-KINDS = frozenset(
+OF_DIAGNOSES = frozenset(
+    "operators keep_state give_rng give_lr give_optim give_param give_buffer set_deterministic set_one_thread".split()
+)
+KINDS = OF_DIAGNOSES | frozenset(
     [
         "micro_batch",
         "before_step",

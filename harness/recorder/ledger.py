@@ -104,6 +104,7 @@ class RunFolder:
         self.ledger = Chain(self.path / f"ledger{suffix}.jsonl")
         self.tensors = Lines(self.path / f"tensors{suffix}.jsonl")
         self.progress = Lines(self.path / f"progress{suffix}.jsonl")
+        self.operators = Lines(self.path / f"operators{suffix}.jsonl")
         waiting, self.waiting = self.waiting, []
         for record in waiting:
             self.events.add(record)
@@ -140,6 +141,11 @@ class RunFolder:
             return
         tensors = {name: [e.dtype, list(e.shape), e.digest] for name, e in entries.items()}
         self.tensors.append(canonical({"step": step, "at": at, "stream": stream, "tensors": tensors}))
+
+    def write_operators(self, rows: list[dict]) -> None:
+        """Write the operators of a step, in the order in which they ran."""
+        for row in rows:
+            self.operators.append(canonical(row))
 
     def place(self, path: Any) -> dict[str, str | None]:
         """Return which file a path names: `path` as `relative` gives it, and `file`, which renaming leaves as it is."""

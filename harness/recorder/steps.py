@@ -71,6 +71,8 @@ class TrainingSession(Session):
         self.is_saved_within = False  # in the middle of the step
         self.is_updated = False  # in the middle of a backward
         self.is_checked = False  # whether the optimizers have the parameters that get gradients
+        self.is_switched = False
+        self.operators: Any = None  # sees every operator of some steps, where that was asked for
 
     # --- forwards and backwards -------------------------------------------------------------------------------------
 
@@ -112,7 +114,10 @@ class TrainingSession(Session):
             self.is_saved_within = True
         again = "" if step.num_forwards == 1 else f"+{step.num_forwards}."
         items = self.collect.inputs(args, kwargs)
-        step.data.append((micro, self.digest.launch({f"{again}{name}": value for name, value in items.items()})))
+        items = {f"{again}{name}": value for name, value in items.items()}
+        step.data.append((micro, self.digest.launch(items)))
+        if self.operators is not None:
+            self.operators.name("data", {f"{micro}.{name}": value for name, value in items.items()})
 
     @guarded
     def before_functional(self, module: Any) -> None:
@@ -191,12 +196,34 @@ class TrainingSession(Session):
             for fault in self._faults("before_step", self.completed + 1):
                 self.records.write_start()
                 fault_points.die(fault, self.run.event)
+            self._prepare(self.completed + 1)
             self.step = OpenStep()
             self._begin(self.step)
         elif self.round is not None and self.round.rng is None:
+            self._prepare(self.completed + 2)
             self._begin(self.round)
             self.round.evals, self.evals = self.evals, []
         return True
+
+    def _prepare(self, step: int) -> None:
+        """Do what a diagnosis asks for at a step's start. A step that follows an open round may be part of it."""
+        asked = [fault["kind"] for fault in self.faults if fault["kind"] in fault_points.OF_DIAGNOSES]
+        if not asked:
+            return
+        from _harness_recorder import operators, trials
+
+        for fault in self.faults:
+            verb, _, what = fault["kind"].partition("_")
+            if verb == "operators" and fault["step"] <= step and self.operators is None:
+                self.operators = operators.Operators(self, step)
+                self.operators.start()
+            elif verb == "keep" and fault["step"] == step:
+                trials.keep(self)
+            elif verb == "give" and fault["step"] == step and self.round is None:
+                trials.give(self, what)
+            elif verb == "set" and not self.is_switched:
+                trials.switch(self, what)
+        self.is_switched = True
 
     def _is_loader_worker(self) -> bool:
         return self.torch.utils.data.get_worker_info() is not None
@@ -309,6 +336,9 @@ class TrainingSession(Session):
             self.evals = self.round.evals + self.evals
             self.is_saved = self.is_saved or bool(self.round.before)
             self.round = None
+            if self.operators is not None and self.operators.first_step == self.completed + 2:
+                self.operators.stop()
+                self.operators = None
         after = self.records.after_update(self.collect)
         if self.missing:
             self.round = OpenRound(self.step.num_micro_batches, after)
@@ -344,6 +374,8 @@ class TrainingSession(Session):
         step, self.step, self.round, self.stepped = self.step, None, None, []
         self.settings.step_over(self.completed)
         self.records.step(self.completed, step, after, self._lap())
+        if self.operators is not None:
+            self.run.write_operators(self.operators.take(self.completed))
         for fault in (*self._faults("after_step", self.completed), *self._faults("stop", self.completed)):
             fault_points.die(fault, self.run.event)
         self.pace.rest()

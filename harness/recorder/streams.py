@@ -328,12 +328,12 @@ class Collector:
         for number, optimizer in self.live_optimizers():
             for g, group in enumerate(optimizer.param_groups):
                 for key, value in group.items():
-                    if key not in ("params", "initial_lr") and _is_numeric(value):
+                    if key not in ("params", "initial_lr") and is_numeric(value):
                         self._add(items, f"optimizer{number}.{g}.{key}", value)
         live = (known() for known in self.schedulers)
         for number, scheduler in enumerate(s for s in live if s is not None):
             for key, value in vars(scheduler).items():
-                if (not key.startswith("_") or key == "_last_lr") and _is_numeric(value):
+                if (not key.startswith("_") or key == "_last_lr") and is_numeric(value):
                     self._add(items, f"scheduler{number}.{key}", value)
         return items
 
@@ -417,7 +417,8 @@ def _is_small(value: Any) -> bool:
     return is_plain and value.nbytes <= MAX_ATTRIBUTE_BYTES
 
 
-def _is_numeric(value: Any) -> bool:
+def is_numeric(value: Any) -> bool:
+    """Say whether a value is a number, a tensor, or a sequence of them."""
     if isinstance(value, list | tuple):
-        return all(_is_numeric(inner) for inner in value)
+        return all(is_numeric(inner) for inner in value)
     return isinstance(value, int | float | torch.Tensor) and not isinstance(value, bool)

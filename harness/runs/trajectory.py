@@ -64,12 +64,15 @@ def _runs_between_kills(own: Workspace, name: str, after_first: Callable[[], Non
             after_first()
 
 
-def run_resume_of_copy(context: RunContext, name: str, faults: tuple[Fault, ...]) -> tuple[RunRecord, ...]:
-    """Resume once from a copy of another trajectory's folder as `copy_trajectory` left it."""
-    path = context.folder / name / "run-1.json"
-    first = RunRecord.load(path.read_bytes(), path.name)
+def run_resume_of_copy(
+    context: RunContext, name: str, faults: tuple[Fault, ...], number: int = 2
+) -> tuple[RunRecord, ...]:
+    """Resume once, as run `number`, from a copy of another trajectory's folder as `copy_trajectory` left it."""
+    paths = [context.folder / name / f"run-{earlier}.json" for earlier in range(1, number)]
+    records = [RunRecord.load(path.read_bytes(), path.name) for path in paths]
     with workspace(context, name) as own:
-        return (first.model_copy(update={"trajectory": name}), _run(own, name, 2, "resume", faults))
+        last = _run(own, name, number, "resume", faults)
+    return (*(record.model_copy(update={"trajectory": name}) for record in records), last)
 
 
 def copy_trajectory(context: RunContext, source: str, name: str) -> None:

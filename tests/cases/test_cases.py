@@ -32,6 +32,7 @@ RIGHT = {
     "post_update_sgd": ("CERTIFIED", None, None, ""),
     "scaler_skips": ("CERTIFIED", None, None, ""),
     "seed_from_ctime": ("DIVERGED", "unseeded_randomness", "rng", ""),
+    "sums_by_threads": ("DIVERGED", "nondeterministic_operator", "loss", ""),
     "steps_left_out": ("CERTIFIED", None, None, ""),
     "torn_checkpoint": ("DIVERGED", "resume_crashed", None, ""),
     "two_ranks": ("DIVERGED", "rng_not_restored", "rng", ""),
@@ -50,6 +51,25 @@ def test_the_verdict_is_right(name, shared_project, torch_python):
     first = verdict.first_divergence.stream if verdict.first_divergence is not None else None
     assert (verdict.verdict, found, first) == (word, cause, stream), verdict.problems
     assert any(words in text for text in (*verdict.problems, *verdict.not_checked)), verdict.not_checked
+
+
+@pytest.mark.parametrize(
+    ("name", "last_line", "options"),
+    [
+        ("sums_by_threads", "FOUND: operator own.sum_by_threads.default", ()),
+        ("two_ranks", "FOUND: rng torch", ()),
+        ("bf16_weights_sgd", "FOUND: param 0.bias", ("--confirm",)),
+    ],
+)
+def test_the_first_operator_that_differs_is_named_or_what_goes_in(
+    name, last_line, options, shared_project, torch_python
+):
+    if not (shared_project.root / "runs" / name).exists():
+        test_the_verdict_is_right(name, shared_project, torch_python)
+    answer = shared_project.harness("diagnose", name, "--times", "2", *options)
+    assert (answer.code, answer.last_line) == (0, last_line), answer.out + answer.err
+    assert ("\nconfirmed " in answer.out) == bool(options), answer.out
+    assert not list((shared_project.root / "runs" / name).glob(".diagnose-*"))
 
 
 def test_every_folder_has_its_verdict():
