@@ -44,7 +44,7 @@ doctor: $(STAMP) ## what this machine can do, and the remedy for the rest
 
 setup: $(STAMP) ## the harness's own environment, from its hashed lock, with the command .venv/bin/harness
 
-$(STAMP): lockfiles/harness.lock
+$(STAMP): lockfiles/harness.lock setup.py harness/recorder/sm128.c
 	@bash .ci/venv "$(PYTHON)" "$(VENV)" lockfiles/harness.lock
 	@touch $@
 
@@ -77,7 +77,7 @@ test-slow: $(STAMP) ## the tests that take many minutes: smollm2, the CUDA image
 coverage: ## how much of harness/ the last unit tests ran
 	@bash .ci/coverage $(BIN)
 
-bench: $(STAMP) ## what a run costs beyond its bare training; ratios measured side by side
+bench: $(STAMP) ## what recording costs: the digest's speed, and steps with the recorder beside steps without [HARNESS_PYTHON=path]
 	$(BIN)/python -m tests.bench
 
 bench-build: $(STAMP) ## what building an image costs beyond fetching, installing and writing it once

@@ -1,113 +1,69 @@
-"""What a run costs beyond its bare training: `make bench`. Ratios of runs that alternate within one session.
+"""What recording costs: `make bench`. The digest's speed, and steps with the recorder beside steps without.
 
-For each experiment the same training runs in the same image and the same hardened container, with the recorder and
-without it, in turns (ROUNDS of them, 3 unless the environment says otherwise). Reported are medians of the whole
-process's wall time, and what the recorder says it took of each step.
+HARNESS_PYTHON names an interpreter with torch, transformers and peft; else the locked packages are installed once.
+Trainings run in turns, ROUNDS of each (3 unless the environment says otherwise), each on one thread; reported are medians
+over all steps, in processor time.
 """
 
-import dataclasses
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
-from harness.documents.digest import canonical_json, sha256
-from harness.images.builder import build
-from harness.inputs.fetch import fetch_input
 from harness.report.printer import text_table
-from harness.runs.container import ContainerSandbox
-from harness.runs.context import RunContext
-from harness.runs.preparation import prepare
-from harness.runs.trajectory import run_straight
-from harness.system import engine
-from harness.system.project import read_experiment
-from harness.system.store import open_store
-from harness.workflow.training import RECORDER
+from harness.system.sources import RECORDER
 from tests import ROOT
 
 NUM_ROUNDS = int(os.environ.get("ROUNDS", "3"))
-LONG = {"steps": 300, "save_every": 100}
-HEADER = ("training", "bare run, s", "recorded run, s", "ratio", "step, ms", "of it the recorder, ms")
+CHILD = ROOT / "tests" / "bench_training.py"
+TRAININGS = {
+    "lora": "LoRA on SmolLM2-135M",
+    "full": "full fine-tuning of 17 M",
+    "tiny": "0.2 M, 52 tensors",
+}
 
 
-class Quiet:
-    """Nobody is told of steps and kills."""
-
-    def step(self, *what):
-        pass
-
-    def kill(self, *what):
-        pass
+def child(python, kind, **environment):
+    """What bench_training.py prints for one kind, in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run([python, CHILD, kind, RECORDER], env=environment, check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def say(text):
-    print(f"  {text}", file=sys.stderr)
+def recorded(python, kind):
+    """The milliseconds of each step of a recorded training."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "runs" / "1"
+        folder.mkdir(parents=True)
+        steps = child(python, kind, HARNESS_RUN_DIR=str(folder), PYTHONPATH=str(RECORDER / "inject"))
+        assert len((folder / "ledger.jsonl").read_text().splitlines()) > len(steps)
+        return steps
 
 
-def context_of(name, changes, store, sandbox, folder):
-    """An experiment with a changed configuration, ready to run from this working tree."""
-    experiment = read_experiment(ROOT, name)
-    experiment = experiment.model_copy(update={"config": {**experiment.config, **changes}})
-    folder.mkdir()
-    config = folder / "config.json"
-    config.write_bytes(canonical_json(experiment.config))
-    inputs = {key: fetch_input(value.named(key), store, ROOT, say) for key, value in experiment.inputs.items()}
-    context = RunContext(
-        experiment=experiment,
-        name=name,
-        run_id="bench",
-        commit="0" * 40,
-        sandbox=sandbox,
-        folder=folder,
-        code=ROOT,
-        config=config,
-        recorder=RECORDER,
-        inputs=inputs,
-        prepared=None,
-        listener=Quiet(),
-        cancel=threading.Event(),
-    )
-    if experiment.prepare:
-        tree, _ = prepare(context, store, sha256(canonical_json(["bench", experiment.to_json()])))
-        context = dataclasses.replace(context, prepared=tree)
-    return context
-
-
-def measure(label, context):
-    """One row: medians over rounds of a bare and a recorded run."""
-    nothing = context.folder / "nothing"
-    nothing.mkdir()
-    bare_setting = dataclasses.replace(context, recorder=nothing)  # nothing is injected from an empty folder
-    bare, recorded, steps, shares = [], [], [], []
-    for number in range(NUM_ROUNDS):
-        for chosen, kind, seconds in ((bare_setting, "bare", bare), (context, "recorded", recorded)):
-            record = run_straight(chosen, f"{kind}-{number}")[0]
-            assert record.exit_code == 0, (context.folder / f"{kind}-{number}" / "log-1.txt").read_text()
-            seconds.append(record.seconds)
-        assert not (context.folder / f"bare-{number}" / "runs" / "1" / "ledger.jsonl").exists()
-        rows = (context.folder / f"recorded-{number}" / "runs" / "1" / "progress.jsonl").read_text().splitlines()
-        steps += [1000 * json.loads(row)["seconds"] for row in rows]
-        shares += [1000 * json.loads(row)["recorder_seconds"] for row in rows]
-    plain, full = statistics.median(bare), statistics.median(recorded)
-    return label, plain, full, full / plain, statistics.median(steps), statistics.median(shares)
+def measure(python, kind):
+    """One row: medians over the steps of all rounds."""
+    bare, full = [], []
+    for _ in range(NUM_ROUNDS):
+        bare += child(python, kind)
+        full += recorded(python, kind)
+    plain, with_recorder = statistics.median(bare), statistics.median(full)
+    return f"{plain:.1f}", f"{with_recorder:.1f}", f"{with_recorder / plain:.3f}"
 
 
 def main():
-    store, client = open_store(None, os.environ), engine.ensure("auto", say)
-    sandbox = ContainerSandbox(build(client, "cpu", ROOT, store, say).engine_id)
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        Path(scratch).chmod(0o755)
-        for label, name, changes in (("plain", "plain", {}), ("plain, 300 steps", "plain", LONG), ("tiny", "tiny", {})):
-            say(f"measuring {label}")
-            rows.append(measure(label, context_of(name, changes, store, sandbox, Path(scratch) / label)))
-    if "--json" in sys.argv:
-        print(json.dumps([dict(zip(HEADER, row, strict=True)) for row in rows]))
-    else:
-        print(text_table([(row[0], *(f"{value:.2f}" for value in row[1:])) for row in rows], HEADER))
+    python = (
+        os.environ.get("HARNESS_PYTHON")
+        or subprocess.run(
+            [sys.executable, "-m", "tests.torch_python"], check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.strip()
+    )
+    speeds = [(name, *(f"{speed:.2f}" for speed in row)) for name, row in child(python, "digest").items()]
+    print(text_table(speeds, ("GB/s on one core", "one tensor of 64 MB", "tensors of 18 KB")))
+    rows = [(text, *measure(python, kind)) for kind, text in TRAININGS.items()]
+    print(text_table(rows, ("training", "bare step, ms", "recorded step, ms", "ratio")))
 
 
 if __name__ == "__main__":

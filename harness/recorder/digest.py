@@ -1,16 +1,20 @@
-"""The tensor digest `sm128`: 64-bit integer sums that numpy, torch on a CPU and torch on a GPU agree on.
+"""The tensor digest `sm128`: 64-bit integer sums that C, numpy, torch on a CPU and torch on a GPU agree on.
 
 Hashing is split in two so that a GPU is never waited for in the middle of a step: `launch` starts the arithmetic on
-the device where a tensor lives, `Pending.result` brings the sums over, one transfer per device. Tensors are packed:
-the words of many small tensors are mixed in one go and summed per tensor; a large tensor goes chunk by chunk, so the
-scratch memory is bounded (1 MiB on a CPU, about 100 MiB on a GPU) whatever its size.
+the device where a tensor lives, `Pending.result` brings the sums over, one transfer per device. On a CPU machine code
+reads the tensors where they lie (`native`). On a GPU, and where that code is missing, tensors are packed: the words of
+many small tensors are mixed in one go and summed per tensor; a large tensor goes chunk by chunk, so the scratch memory
+is bounded (1 MiB on a CPU, about 100 MiB on a GPU) whatever its size.
 """
 
 import functools
 import hashlib
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from _harness_recorder import native
 
 try:
     import numpy
@@ -23,9 +27,9 @@ MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 SHIFTS = (30, 27, 31)
 CHUNK_WORDS_CPU = 1 << 16  # two 64-bit scratch arrays of it stay in a core's cache
 CHUNK_WORDS_DEVICE = 1 << 21
-FINGERPRINT_COLUMNS = 4093  # a prime, so that rows of a matrix that change places do not cancel out
 _JOINABLE = "float16 bfloat16 float32 float64 complex64 complex128 int8 uint8 int16 int32 int64 bool"
 JOINABLE = frozenset(getattr(torch, name) for name in _JOINABLE.split())
+machine_code, _why_not = native.load()
 
 Value: TypeAlias = "torch.Tensor | bytes"
 """What can be hashed: a tensor, or the UTF-8 bytes of canonical JSON."""
@@ -39,45 +43,83 @@ class Entry(NamedTuple):
     digest: str
 
 
+class Header(NamedTuple):
+    """What an entry's digest is of, but for its bits: as the entry shows it, its size, and as the digest begins."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    num_bytes: int
+    text: str
+
+
 class Pending:
     """Digests under way; `result` waits for the devices."""
 
-    __slots__ = ("columns", "meta", "names")
+    __slots__ = ("columns", "entries", "headers", "names", "sums")
 
-    def __init__(self, names: list[str], meta: list[tuple[str, tuple[int, ...], int, bool]]) -> None:
-        self.names, self.meta = names, meta
-        self.columns: list[tuple[Any, list[int], Any]] = []  # device or None, tensor of each column, [2, columns]
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.headers: list[Header] = []
+        self.columns: list[tuple[Any, Sequence[int], Any]] = []  # device or None, tensor of each column, [2, columns]
+        self.sums: tuple[list[int], list[int]] | None = None
+        self.entries: dict[str, Entry] | None = None
 
     def result(self) -> dict[str, Entry]:
-        """Return the digests by name. Sums that are still on a device cross over here, once per device."""
-        sums_a, sums_b = [0] * len(self.names), [0] * len(self.names)
-        devices: dict[Any, list] = {}
-        for device, owners, sums in self.columns:
-            if device is not None:
-                devices.setdefault(device, []).append((owners, sums))
-                continue
-            for owner, a, b in zip(owners, sums[0], sums[1], strict=True):
-                sums_a[owner] += a
-                sums_b[owner] += b
-        for parts in devices.values():
-            with torch.inference_mode(), torch._C.DisableTorchFunction():
-                both = torch.cat([sums for _, sums in parts], dim=1).cpu().tolist()
-            owners = [owner for part, _ in parts for owner in part]
-            for owner, a, b in zip(owners, *both, strict=True):
-                sums_a[owner] += a
-                sums_b[owner] += b
-        return {
-            name: _entry(meta, a, b) for name, meta, a, b in zip(self.names, self.meta, sums_a, sums_b, strict=True)
-        }
+        """Return the digests by name."""
+        if self.entries is None:
+            columns = zip(self.names, self.headers, *self._sums(), strict=True)
+            self.entries = {name: _entry(header, a, b) for name, header, a, b in columns}
+        return self.entries
+
+    def equals(self, other: "Pending") -> bool:
+        """Say whether the same names have the same digests, without computing these."""
+        return self.names == other.names and self.headers == other.headers and self._sums() == other._sums()
+
+    def _sums(self) -> tuple[list[int], list[int]]:
+        """Return both sums of each tensor. Those that are still on a device cross over here, once per device."""
+        if self.sums is None:
+            self.sums = [0] * len(self.names), [0] * len(self.names)
+            devices: dict[Any, list] = {}
+            for device, owners, sums in self.columns:
+                if device is None:
+                    self._add(owners, *sums)
+                else:
+                    devices.setdefault(device, []).append((owners, sums))
+            for parts in devices.values():
+                with torch.inference_mode(), torch._C.DisableTorchFunction():
+                    both = torch.cat([sums for _, sums in parts], dim=1).cpu().tolist()
+                self._add([owner for part, _ in parts for owner in part], *both)
+            self.columns = []
+        return self.sums
+
+    def _add(self, owners: Sequence[int], first: list[int], second: list[int]) -> None:
+        assert self.sums is not None
+        for owner, a, b in zip(owners, first, second, strict=True):
+            self.sums[0][owner] = self.sums[0][owner] + a & MASK
+            self.sums[1][owner] = self.sums[1][owner] + b & MASK
 
 
-def _entry(meta: tuple[str, tuple[int, ...], int, bool], a: int, b: int) -> Entry:
-    dtype, shape, num_bytes, is_json = meta
-    text = f"{dtype}|{shape_text(shape)}|{num_bytes}|{a & MASK:016x}{b & MASK:016x}"
-    value = "sm128:" + hashlib.sha256(text.encode()).hexdigest()[:32]
-    return Entry("json", (), value) if is_json else Entry(dtype, shape, value)
+def _entry(header: Header, a: int, b: int) -> Entry:
+    text = f"{header.text}{a:016x}{b:016x}"
+    return Entry(header.dtype, header.shape, "sm128:" + hashlib.sha256(text.encode()).hexdigest()[:32])
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def _header(dtype: torch.dtype, shape: tuple[int, ...]) -> Header:
+    name, num_bytes = str(dtype).removeprefix("torch."), math.prod(shape) * dtype.itemsize
+    return Header(name, tuple(shape), num_bytes, f"{name}|{shape_text(shape)}|{num_bytes}|")
+
+
+def _json_header(num_bytes: int) -> Header:
+    return Header("json", (), num_bytes, f"uint8|{num_bytes}|{num_bytes}|")
+
+
+def arithmetic() -> str:
+    """Return what computes the digests of what lies in memory, and why it is not machine code."""
+    return f"{'numpy' if numpy else 'torch'}: sm128.so {_why_not}" if _why_not else "native"
+
+
+@functools.lru_cache(maxsize=1 << 14)
 def shape_text(shape: tuple[int, ...]) -> str:
     """Return `2x3` for (2, 3) and nothing for a scalar."""
     return "x".join(map(str, shape))
@@ -91,68 +133,53 @@ def root(entries: dict[str, Entry]) -> str:
 
 def is_supported(tensor: torch.Tensor) -> bool:
     """Say whether a tensor has bytes of its own that can be read: dense, not quantized, with memory behind it."""
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type not in ("cpu", "cuda"):
+    if tensor.layout is not torch.strided or tensor.is_quantized or not (tensor.is_cpu or tensor.is_cuda):
         return False
-    if type(tensor) in (torch.Tensor, torch.nn.Parameter):
-        return True
-    # A subclass that holds other tensors (DTensor, torchao's) has no bytes of its own
-    is_fake = any(base.__name__ == "FakeTensor" for base in type(tensor).__mro__)
-    return not is_fake and not hasattr(type(tensor), "__tensor_flatten__")
-
-
-def fingerprint(tensor: torch.Tensor) -> int | None:
-    """Return a number that changes with a CPU tensor's bits, many times faster than its digest; None elsewhere.
-
-    It holds within one process only. Sums of columns miss nothing but changes that cancel out in each of them.
-    """
-    if tensor.device.type != "cpu" or numpy is None:
-        return None
-    with torch.inference_mode(), torch._C.DisableTorchFunction():
-        octets = _flat_bytes(tensor.detach().resolve_conj().resolve_neg()).numpy()
-    row = 8 * FINGERPRINT_COLUMNS
-    whole = len(octets) // row * row
-    sums = octets[:whole].view(numpy.uint64).reshape(-1, FINGERPRINT_COLUMNS).sum(axis=0).tobytes() if whole else b""
-    return hash(sums + octets[whole:].tobytes())
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        # A subclass that holds other tensors (DTensor, torchao's) has no bytes of its own
+        is_fake = any(base.__name__ == "FakeTensor" for base in type(tensor).__mro__)
+        if is_fake or hasattr(type(tensor), "__tensor_flatten__"):
+            return False
+    has_memory: bool = tensor.untyped_storage().nbytes() > 0  # sharded parameters have none until they are gathered
+    return has_memory or tensor.numel() == 0
 
 
 def launch(items: dict[str, Value]) -> Pending:
     """Start hashing. Tensors are read as they are now; what happens to them afterwards does not matter."""
-    names = list(items)
-    meta: list[tuple[str, tuple[int, ...], int, bool]] = []
+    pending = Pending(list(items))
+    here: list[tuple[int, Any, int]] = []  # in memory: which item, its address or bytes, their number
     packs: dict[tuple, list[tuple[int, torch.Tensor]]] = {}
-    texts: list[tuple[int, bytes]] = []
-    pending = Pending(names, meta)
+    kept = []  # until they are read
     with torch.inference_mode(), torch._C.DisableTorchFunction():
         for index, value in enumerate(items.values()):
             if isinstance(value, bytes):
-                meta.append(("uint8", (len(value),), len(value), True))
-                texts.append((index, value))
+                pending.headers.append(_json_header(len(value)))
+                here.append((index, value, len(value)))
                 continue
-            tensor = value.detach()
-            if tensor.is_conj() or tensor.is_neg():
-                tensor = tensor.resolve_conj().resolve_neg()
-            num_bytes = tensor.numel() * tensor.element_size()
-            meta.append((_dtype_name(tensor.dtype), tuple(tensor.shape), num_bytes, False))
-            if num_bytes % 4 == 0:
-                packs.setdefault((tensor.device, tensor.dtype), []).append((index, tensor))
-            elif tensor.device.type == "cpu" and numpy is not None:
-                texts.append((index, _flat_bytes(tensor).numpy().tobytes()))
-            else:
+            header = _header(value.dtype, value.shape)
+            pending.headers.append(header)
+            tensor = value.resolve_conj().resolve_neg() if value.is_conj() or value.is_neg() else value
+            if tensor.is_cpu and machine_code is not None:
+                kept.append(tensor := tensor.contiguous())
+                here.append((index, tensor.data_ptr(), header.num_bytes))
+            elif tensor.is_cpu and numpy is not None and header.num_bytes % 4:
+                here.append((index, _flat_bytes(tensor).numpy().tobytes(), header.num_bytes))
+            elif header.num_bytes % 4:
                 packs.setdefault((tensor.device, torch.int32), []).append((index, _padded(tensor)))
-        if texts:
-            _hash_texts(pending, texts)
+            else:
+                packs.setdefault((tensor.device, tensor.dtype), []).append((index, tensor.detach()))
+        if here and machine_code is not None:
+            owners, data, sizes = zip(*here, strict=True)
+            pending.columns.append((None, owners, machine_code(data, sizes)))
+        elif here:
+            _hash_texts(pending, [(index, text) for index, text, _ in here])
         for (device, dtype), members in packs.items():
             _hash_group(pending, device, dtype, [m for m in members if m[1].numel()])
     return pending
 
 
-@functools.cache
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 def _flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
-    flat = tensor.contiguous().view(-1)
+    flat = tensor.detach().contiguous().view(-1)
     if flat.numel() == 1:  # contiguous whatever its stride, but only stride 1 can be viewed as bytes
         flat = flat.as_strided((1,), (1,))
     return flat.view(torch.uint8)

@@ -139,8 +139,7 @@ class RunFolder:
                 self.is_sidecar_full = True
                 self.event("sidecar_full", step=step)
             return
-        tensors = {name: [e.dtype, list(e.shape), e.digest] for name, e in entries.items()}
-        self.tensors.append(canonical({"step": step, "at": at, "stream": stream, "tensors": tensors}))
+        self.tensors.append(canonical({"step": step, "at": at, "stream": stream, "tensors": entries}))
 
     def write_operators(self, rows: list[dict]) -> None:
         """Write the operators of a step, in the order in which they ran."""

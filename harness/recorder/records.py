@@ -7,7 +7,6 @@ from typing import Any
 from _harness_recorder import digest, streams
 from _harness_recorder.ledger import RunFolder, canonical
 
-STEADY_WORDS = 1 << 16  # buffers from this size on are hashed again only when they moved
 MOVING = ("param", "optim", "buffer", "frozen")
 
 
@@ -16,8 +15,7 @@ class Records:
 
     def __init__(self, run: RunFolder, torch: Any) -> None:
         self.run, self.torch = run, torch
-        self._steady: dict[str, tuple[tuple, digest.Entry]] = {}
-        self.known: dict[str, dict[str, digest.Entry]] = {}  # each stream of the state as it was last hashed
+        self.known: dict[str, digest.Pending] = {}  # each stream of the state as it was last hashed
         self._marks: dict[str, list] = {}  # what would be another had it moved since
         self._start: tuple[int, dict, dict] | None = None  # not written yet: something may still be loaded
 
@@ -31,10 +29,11 @@ class Records:
             "buffer": collect.buffer_tensors(),
             "frozen": collect.frozen(),
         }
-        entries = {stream: digest.launch(named).result() for stream, named in items.items()}
+        pending = {stream: digest.launch(named) for stream, named in items.items()}
         for stream in MOVING:
-            self.known[stream] = entries[stream]
+            self.known[stream] = pending[stream]
             self._mark(stream, items[stream])
+        entries = {stream: found.result() for stream, found in pending.items()}
         if kind == "start":
             self._start = (step, entries, extra)
         else:
@@ -63,14 +62,11 @@ class Records:
     def _mark(self, stream: str, items: streams.Items) -> bool:
         """Say whether a stream may have moved since it was marked, and mark it as it is now.
 
-        Parameters are looked at by their content: `p.data.clamp_()` moves no version counter of `p`.
+        Of parameters nothing tells but their content: `p.data.clamp_()` moves no version counter of `p`.
         """
-        marks = [
-            (name, value)
-            if isinstance(value, bytes)
-            else (name, _key(value), _content(value) if stream == "param" or value.is_inference() else None)
-            for name, value in items.items()
-        ]
+        if stream == "param":
+            return True
+        marks = [(name, value if isinstance(value, bytes) else _key(value)) for name, value in items.items()]
         is_other, self._marks[stream] = marks != self._marks.get(stream), marks
         return is_other
 
@@ -91,38 +87,18 @@ class Records:
 
     def moved_roots(self, collect: streams.Collector) -> dict[str, str]:
         """Return the roots of parameters and optimizer state where these moved since the last record, else nothing."""
-        moved = {}
-        for stream, items in (("param", collect.params()), ("optim", collect.optim())):
-            marks = self._marks[stream]
-            entries = digest.launch(items).result() if self._mark(stream, items) else self.known[stream]
-            self._marks[stream] = marks
-            moved[stream] = entries
-        if not any(_has_moved(self.known[stream], entries) for stream, entries in moved.items()):
+        now = {"param": digest.launch(collect.params()), "optim": digest.launch(collect.optim())}
+        if not any(_has_moved(self.known[stream], pending) for stream, pending in now.items()):
             return {}
-        return {stream: digest.root(entries) for stream, entries in moved.items()}
+        return {stream: digest.root(pending.result()) for stream, pending in now.items()}
 
     def after_update(self, collect: streams.Collector) -> dict:
         """Start hashing what an update leaves behind, and note the learning rates that it applied."""
-        buffers, params, optim = collect.buffer_tensors(), collect.params(), collect.optim()
-        for stream, items in (("buffer", buffers), ("param", params), ("optim", optim)):
-            self._mark(stream, items)
-        steady = {}
-        for name, tensor in list(buffers.items()):
-            if tensor.numel() * tensor.element_size() >= 4 * STEADY_WORDS and not tensor.is_inference():
-                key = (*_key(tensor), digest.fingerprint(tensor))
-                known = self._steady.get(name)
-                if known is None or known[0] != key:
-                    known = self._steady[name] = (key, digest.launch({name: tensor}).result()[name])
-                steady[name] = known[1]
-                del buffers[name]
-        return {
-            "optim": digest.launch(optim),
-            "param": digest.launch(params),
-            "buffer": digest.launch(buffers),
-            "lr": digest.launch(collect.lr()),
-            "rates": collect.rates(),
-            "steady": steady,
-        }
+        items = {"optim": collect.optim(), "param": collect.params(), "buffer": collect.buffer_tensors()}
+        for stream, named in items.items():
+            self._mark(stream, named)
+        after: dict = {stream: digest.launch(named) for stream, named in items.items()}
+        return after | {"lr": digest.launch(collect.lr()), "rates": collect.rates()}
 
     def step(self, number: int, step: Any, after: dict, lap: tuple[float, float]) -> None:
         """Write a step's records.
@@ -145,12 +121,9 @@ class Records:
         if step.rng is not None:
             entries["rng"] = step.rng.result()
         entries |= {stream: after[stream].result() for stream in ("lr", "optim", "param", "buffer")}
-        entries["buffer"] |= after["steady"]
-        moved = {stream: pending.result() for stream, pending in step.before.items()}
-        self.known, known = self.known | moved, self.known
-        moved = {stream: named for stream, named in moved.items() if _has_moved(known[stream], named)}
+        moved = {s: pending.result() for s, pending in step.before.items() if _has_moved(self.known[s], pending)}
         before = self._write_sidecar(number, "before", moved)
-        self.known |= {stream: entries[stream] for stream in ("param", "optim", "buffer")}
+        self.known |= step.before | {stream: after[stream] for stream in ("param", "optim", "buffer")}
         roots = self._write_sidecar(number, "step", entries)
         within = {str(micro): digest.root(pending.result()) for micro, pending in step.rng_within}
         values = [float(loss) for _, loss in step.losses if loss.numel() == 1]
@@ -201,20 +174,17 @@ class Records:
         )
 
 
-def _has_moved(known: dict[str, digest.Entry], entries: dict[str, digest.Entry]) -> bool:
+def _has_moved(known: digest.Pending, now: digest.Pending) -> bool:
     """Say whether a tensor is another one than it was; one that was not known yet has not moved."""
-    return any(entries.get(name) != entry for name, entry in known.items())
+    if now.equals(known):
+        return False
+    entries = now.result()
+    return any(entries.get(name) != entry for name, entry in known.result().items())
 
 
 def _key(tensor: Any) -> tuple:
-    version = None if tensor.is_inference() else tensor._version
-    return tensor.data_ptr(), version, tuple(tensor.shape), tensor.stride(), tensor.dtype
-
-
-def _content(tensor: Any) -> Any:
-    """Return what tells whether a tensor's bits moved; on a device nothing does but its digest."""
-    found = digest.fingerprint(tensor)
-    return object() if found is None else found
+    version = object() if tensor.is_inference() else tensor._version  # of the first nothing tells but its content
+    return tensor.data_ptr(), version, tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _rss_bytes() -> int:

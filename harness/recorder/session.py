@@ -206,7 +206,7 @@ class Session:
                 versions[name] = str(getattr(sys.modules[name], "__version__", "unknown"))
         process = {"kind": "process", "argv": list(getattr(sys, "argv", [])), "versions": versions, "pid": os.getpid()}
         if hasattr(self, "torch"):
-            process["threads"] = self.torch.get_num_threads()
+            process |= {"threads": self.torch.get_num_threads(), "digest": self.digest.arithmetic()}
         rank, self.run.num_ranks = rank_of(getattr(self, "torch", None))
         if self.run.num_ranks > 1:
             process |= {"rank": rank, "num_ranks": self.run.num_ranks}

@@ -321,7 +321,8 @@ class TrainingSession(Session):
         self.step.is_skipped = self.step.is_skipped and is_skipped
         for fault in self._faults("flip_param", self.completed + 1):
             params = self.digest.launch(self.collect.params()).result()
-            moved = {name for name in params if params[name] != self.records.known["param"].get(name)}
+            known = self.records.known["param"].result()
+            moved = {name for name in params if params[name] != known.get(name)}
             self._flip(fault, {}, moved, within_step=bool(self.missing))
             self.faults.remove(fault)
         if self.is_in_backward:  # one optimizer for each parameter: the update is over when the backward is

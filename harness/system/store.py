@@ -270,11 +270,11 @@ def point_latest(folder: Path) -> None:
         temporary.symlink_to(folder.name)
 
 
-def tree_digest(folder: Path) -> Digest:
-    """sha256 over the sorted relative paths and contents of the files below a folder."""
+def tree_digest(folder: Path, without: Path | None = None) -> Digest:
+    """sha256 over the sorted relative paths and contents of the files below a folder, but for one."""
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts
+        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts and path != without
     )
     return sha256(canonical_json({name: file_digest(folder / name) for name in names}))

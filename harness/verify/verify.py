@@ -7,12 +7,10 @@ No engine, no GPU, no network and no torch is needed, and nothing of what is ver
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import harness
 from harness.documents.document import REMEDY
 from harness.documents.manifest import Manifest
 from harness.documents.verdict import Verdict
@@ -20,7 +18,8 @@ from harness.errors import INSTALL, EvidenceError, TamperedError
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.review.evidence.basis import Basis
 from harness.signing.certificate import read_certificate
-from harness.system.store import Progress, Store, tree_digest
+from harness.system.sources import sources_digest
+from harness.system.store import Progress, Store
 from harness.verify import code as exported
 from harness.verify import evidence, judge_again, statements, written_again
 from harness.verify.material import CERTIFICATE, Material, kind_of, open_material
@@ -58,12 +57,6 @@ def verify(
             return work.go(material)
     except (TamperedError, EvidenceError) as error:
         return work.tampered(error)
-
-
-@functools.cache
-def own_sources() -> str:
-    """The digest of this harness's own code, as manifests have it."""
-    return str(tree_digest(Path(harness.__file__).resolve().parent))
 
 
 @dataclass(slots=True)
@@ -129,7 +122,7 @@ class _Work:
         """Documents, evidence, verdict."""
         documents = material.document("manifest.json"), material.document("verdict.json")
         record = read_record(*documents)
-        is_same = record.manifest.harness.sources == own_sources()
+        is_same = record.manifest.harness.sources == str(sources_digest())
         statements.check_statements(payloads, record, is_same=is_same)
         self.found("certificate", "certificate, provenance and test result follow from verdict.json and manifest.json")
         num = evidence.check_run_files(record, material.files)

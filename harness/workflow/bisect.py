@@ -31,8 +31,9 @@ from harness.runs.runtime import Runner
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported
 from harness.system.project import read_experiment, remember_checkout
-from harness.system.store import Store, disk_errors, tree_digest, write_atomically, write_json
-from harness.workflow.training import RECORDER, Trained, Training
+from harness.system.sources import recorder_digest
+from harness.system.store import Store, disk_errors, write_atomically, write_json
+from harness.workflow.training import Trained, Training
 
 _REFERENCE = "reference"
 MakeCode = Callable[[Path], None]
@@ -211,7 +212,7 @@ class Bisector:
             "python": str(request.python),
             "gpu": request.gpu,
         }
-        stands_on = {"code": list(candidate.identity), "recorder": str(tree_digest(RECORDER)), "reference": head}
+        stands_on = {"code": list(candidate.identity), "recorder": str(recorder_digest()), "reference": head}
         return trial_key({**stands_on, "commit": self.commit, **asked, **more})
 
 

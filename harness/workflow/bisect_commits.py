@@ -15,7 +15,8 @@ from harness.runs.request import Request
 from harness.runs.runtime import Runner
 from harness.system import git
 from harness.system.project import read_experiment
-from harness.system.store import Store, tree_digest
+from harness.system.sources import recorder_digest
+from harness.system.store import Store
 from harness.workflow.bisect import (
     Bisector,
     Candidate,
@@ -25,7 +26,6 @@ from harness.workflow.bisect import (
     opened_bisection,
     write_result,
 )
-from harness.workflow.training import RECORDER
 
 _MAX_FILES = 40
 
@@ -64,7 +64,7 @@ def bisect_commits(request: Request, store: Store, progress: Progress, good: str
 def _premises(bisector: Bisector, good: Candidate, bad: Candidate) -> TrialResult:
     """Find a reference and check both ends. A record that is not repeated today gives way to a training of today."""
     record = find_record(
-        bisector.request.root, bisector.request.name, bisector.commit, bisector.request.runner, tree_digest(RECORDER)
+        bisector.request.root, bisector.request.name, bisector.commit, bisector.request.runner, recorder_digest()
     )
     if record is None or not _use_record(bisector, record):
         bisector.train_reference(good)

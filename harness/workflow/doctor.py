@@ -18,6 +18,7 @@ from harness.errors import HarnessError
 from harness.system import engine, gpu, machine
 from harness.system.git import read_checkout
 from harness.system.project import read_lock
+from harness.system.sources import COMPILED
 
 CUDA_LOCK = Path("lockfiles") / "cuda.lock"
 Level = Literal["ok", "warning", "missing"]
@@ -42,13 +43,34 @@ def examine(root: Path, cache: Path) -> tuple[Finding, ...]:
         client = engine.connect(timeout_s=10)
     except HarnessError as error:
         client = error
-    found = _python(), _git(root), _engine(client), _runc(client), _gpu(root), _toolkit(), _gpu_access(client)
+    found = (
+        _python(),
+        _recorder(),
+        _git(root),
+        _engine(client),
+        _runc(client),
+        _gpu(root),
+        _toolkit(),
+        _gpu_access(client),
+    )
     return (*found, _disk(cache), _memory(), _processor())
 
 
 def _python() -> Finding:
     found = f"Python {platform.python_version()} in {sys.prefix}"
     return Finding(name="python", level="ok", found=found)
+
+
+def _recorder() -> Finding:
+    """Whether the recorder's digest was compiled; without that it is computed with numpy."""
+    if COMPILED.is_file():
+        return Finding(name="recorder", level="ok", found=f"digests with {COMPILED.name}")
+    return Finding(
+        name="recorder",
+        level="warning",
+        found=f"digests with numpy, for there is no {COMPILED.name}: recorded steps take longer",
+        remedy="install a C compiler (gcc or clang), then `make -B setup`, or install the harness again",
+    )
 
 
 def _git(root: Path) -> Finding:

@@ -39,9 +39,10 @@ from harness.runs.request import Request
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported, find_commit
 from harness.system.project import read_experiment, remember_checkout
-from harness.system.store import Store, disk_errors, tree_digest, write_json
+from harness.system.sources import sources_digest
+from harness.system.store import Store, disk_errors, write_json
 from harness.workflow.results import Result, write_documents
-from harness.workflow.training import SOURCES, Trained, Training
+from harness.workflow.training import Trained, Training
 
 _PATIENCE_S = 10.0
 """A build takes minutes, so slow sources get longer than where only the preflight was asked for."""
@@ -255,7 +256,7 @@ class _Replay:
             own = {
                 "version": harness.__version__,
                 "recorder": str(materials.recorder),
-                "sources": str(tree_digest(SOURCES)),
+                "sources": str(sources_digest()),
             }
             image = ImageFacts.model_validate(materials.image, strict=False).to_json()
             runner = trained.ready.sandbox.kind

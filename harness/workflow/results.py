@@ -17,8 +17,9 @@ from harness.judge.manifest import Materials, build_manifest
 from harness.report.curves import curves_of
 from harness.report.documents import write_reports
 from harness.signing.certificate import build_certificate
-from harness.system.store import disk_errors, tree_digest, write_json
-from harness.workflow.training import SOURCES, Training
+from harness.system.sources import sources_digest
+from harness.system.store import disk_errors, write_json
+from harness.workflow.training import Training
 
 DOCUMENTS = (
     "report.html",
@@ -79,7 +80,7 @@ def write_documents(
         volatile=volatile,
         review=document["review"],
         scope=training.scope,
-        sources=tree_digest(SOURCES),
+        sources=sources_digest(),
     )
     with disk_errors("writing the verdict"):
         write_json(training.folder / "manifest.json", manifest)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import harness
 from harness.documents.digest import Digest, canonical_json
 from harness.documents.experiment import Experiment
 from harness.documents.run import RunRecord
@@ -41,10 +40,8 @@ from harness.runs.sandbox import describe_exit
 from harness.runs.trajectory import run_straight
 from harness.system import machine
 from harness.system.git import Source
+from harness.system.sources import RECORDER, recorder_digest
 from harness.system.store import Store, disk_errors, tree_digest
-
-SOURCES = Path(harness.__file__).resolve().parent
-RECORDER = SOURCES / "recorder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +133,7 @@ class Training:
         with self.stage("code", f"commit {self.source.commit[:12]}{state}"), disk_errors("exporting the code"):
             self.source.export(self.code)
             (self.folder / "config.json").write_bytes(canonical_json(self.experiment.config) + b"\n")
-            return tree_digest(self.code), tree_digest(RECORDER)
+            return tree_digest(self.code), recorder_digest()
 
     def make_sandbox(self) -> Runtime:
         """Containers of the built image, or a process of the host, with the GPUs that are asked for."""

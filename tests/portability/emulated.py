@@ -26,8 +26,8 @@ from harness.runs.sandbox import Mount
 from harness.runs.trajectory import run_straight
 from harness.system.git import read_checkout
 from harness.system.project import read_experiment
+from harness.system.sources import RECORDER
 from harness.system.store import tree_digest
-from harness.workflow.training import RECORDER
 
 EMULATOR = Path("/usr/bin/qemu-x86_64-static")
 PYTHON = "/opt/venv/bin/python"

@@ -112,7 +112,7 @@ def test_two_trajectories_are_compared(base, published):
 
 
 def test_it_is_the_same_code_as_that_of_the_checkout(base):
-    digest = "from harness.verify.verify import own_sources; print(own_sources())"
+    digest = "from harness.system.sources import sources_digest; print(sources_digest())"
     here = subprocess.run([sys.executable, "-c", digest], cwd=ROOT, capture_output=True, text=True, check=True)
     assert base.run("python", "-c", digest).stdout == here.stdout != ""
 

@@ -1,7 +1,10 @@
 """The digest sm128 against golden vectors, which plain Python integers made."""
 
 import json
+import runpy
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,10 +22,23 @@ def vectors() -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def probe(torch_python) -> dict:
-    done = subprocess.run(
-        [torch_python, SCRIPTS / "digest_probe.py"], input=GOLDEN.read_bytes(), capture_output=True, check=False
-    )
+def library(tmp_path_factory) -> Path:
+    """The machine code, compiled from its source."""
+    return compiled(ROOT, tmp_path_factory.mktemp("library"))
+
+
+def compiled(project: Path, folder: Path) -> Path:
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    command = [sys.executable, "setup.py", "build_ext", "--build-lib", folder, "--build-temp", folder]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    return folder / "harness" / "recorder" / "sm128.so"
+
+
+@pytest.fixture(scope="module")
+def probe(torch_python, library) -> dict:
+    command = [torch_python, SCRIPTS / "digest_probe.py", library]
+    done = subprocess.run(command, input=GOLDEN.read_bytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
 
@@ -40,11 +56,31 @@ def test_vectors_that_differ_in_a_bit_a_place_a_shape_or_a_dtype_have_different_
     assert len({vector["digest"] for vector in vectors}) == len(vectors)
 
 
-@pytest.mark.parametrize("arithmetic", ["numpy", "torch"])
+@pytest.mark.parametrize("arithmetic", ["native", "numpy", "torch"])
 @pytest.mark.parametrize("way", ["together", "alone", "spread", "graph", "shifted"])
 def test_the_recorder_computes_the_golden_digests(vectors, probe, arithmetic, way):
     found = probe["ways"][f"{arithmetic} {way}"]
     assert found == {vector["name"]: [vector["dtype"], vector["shape"], vector["digest"]] for vector in vectors}
+
+
+def test_tensors_of_any_size_dtype_and_place_in_memory_have_one_digest_whatever_computes_it(probe):
+    assert probe["random"]["native"] == probe["random"]["numpy"] == probe["random"]["torch"]
+
+
+def test_the_machine_code_needs_no_other_library(library):
+    named = subprocess.run(["nm", "--dynamic", library], capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1:] for line in named.splitlines()] == [["T", "sm128"]]
+
+
+def test_a_library_that_is_not_there_cannot_be_loaded_or_is_wrong_is_not_used(tmp_path):
+    for name in ("setup.py", "harness/recorder/sm128.c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text().replace("x * x", "x + x"))
+    (tmp_path / "text.so").write_text("no library")
+    wrong = compiled(tmp_path, tmp_path / "wrong")
+    load = runpy.run_path(str(ROOT / "harness" / "recorder" / "native.py"))["load"]
+    expected = {wrong: "gives wrong sums", tmp_path / "text.so": "cannot be loaded", tmp_path / "no.so": "is not there"}
+    assert {path: load(str(path)) for path in expected} == {path: (None, why) for path, why in expected.items()}
 
 
 def test_a_lazily_conjugated_tensor_has_the_digest_of_its_values(probe):

@@ -14,9 +14,9 @@ from harness.errors import HostError, UsageError
 from harness.signing.bundle import parse_bundle
 from harness.signing.keys import create_key, load_signer
 from harness.signing.known_keys import trust_key
+from harness.system.sources import sources_digest
 from harness.system.store import tree_digest
 from harness.verify.verification import RELEASED
-from harness.verify.verify import own_sources
 from harness.workflow.verify import verify
 from tests import ROOT
 from tests.tamper.made_archive import certify_again, derive_again, edit_json, silent
@@ -378,11 +378,16 @@ def test_amounts_and_checks_are_told(tmp_path):
 
 
 def test_the_digest_of_the_sources_is_the_one_that_manifests_have(tmp_path):
-    from harness.workflow.training import SOURCES
-
-    assert own_sources() == str(tree_digest(SOURCES))
     manifest = json.loads((make_run(tmp_path) / "manifest.json").read_text())
-    assert manifest["harness"]["sources"] == own_sources()
+    assert manifest["harness"]["sources"] == str(sources_digest())
+
+
+def test_what_was_compiled_is_no_source(tmp_path):
+    (tmp_path / "sm128.c").write_text("int main;")
+    digest = tree_digest(tmp_path)
+    compiled = tmp_path / "sm128.so"
+    compiled.write_bytes(b"\x7fELF")
+    assert tree_digest(tmp_path, without=compiled) == digest != tree_digest(tmp_path)
 
 
 def test_controls_of_an_earlier_certify_are_taken_as_testimony_and_listed(tmp_path):

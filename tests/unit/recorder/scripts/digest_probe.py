@@ -1,7 +1,12 @@
-"""Print what the recorder's digest gives for the golden vectors on standard input, computed in every way it has."""
+"""Print what the recorder's digest gives for the golden vectors on standard input, computed in every way it has.
+
+digest_probe.py LIBRARY: the machine code to use.
+"""
 
 import importlib.util
 import json
+import math
+import random
 import sys
 from pathlib import Path
 
@@ -38,15 +43,33 @@ def spread(tensor: torch.Tensor) -> torch.Tensor:
     return view
 
 
+def anything(seed: int) -> torch.Tensor:
+    """Return a tensor of random bits, dtype, shape and place: also at odd addresses, transposed, in steps, empty."""
+    rng = random.Random(seed)
+    dtype = rng.choice([torch.uint8, torch.bfloat16, torch.float32, torch.float64, torch.complex128])
+    shape = [rng.choice([0, 1, 2, 3, 5, 17, 64, 129]) if rng.random() < 0.9 else 3000 for _ in range(rng.randint(0, 2))]
+    step, offset = rng.randint(1, 2), rng.randint(0, 9)
+    num = math.prod(shape) * step
+    content = bytearray(rng.randbytes(max(1, num) * dtype.itemsize + offset))
+    tensor = torch.frombuffer(content, dtype=dtype, offset=offset)[:num].view([*shape, step])[..., 0]
+    return tensor.T if len(shape) == 2 and rng.random() < 0.5 else tensor
+
+
 def main() -> None:
     load_package()
-    from _harness_recorder import digest
+    from _harness_recorder import digest, native
 
     vectors = json.load(sys.stdin)["vectors"]
     tensors = {vector["name"]: tensor_of(vector) for vector in vectors}
     ways = {}
-    for number, numpy in enumerate((digest.numpy, None)):
-        digest.numpy, way = numpy, "torch" if number else "numpy"
+    machine_code, numpy = native.load(sys.argv[1])[0], digest.numpy
+    assert machine_code is not None and numpy is not None
+    random_tensors = {str(seed): anything(seed) for seed in range(300)}
+    found = {}
+    for way in ("native", "numpy", "torch"):
+        digest.machine_code = machine_code if way == "native" else None
+        digest.numpy = None if way == "torch" else numpy
+        found[way] = {name: list(entry) for name, entry in digest.launch(random_tensors).result().items()}
         ways[f"{way} together"] = digest.launch(tensors)
         ways[f"{way} alone"] = [digest.launch({name: tensor}) for name, tensor in tensors.items()]
         ways[f"{way} spread"] = digest.launch({name: spread(tensor) for name, tensor in tensors.items()})
@@ -72,6 +95,7 @@ def main() -> None:
     json.dump(
         {
             "ways": ways,
+            "random": found,
             "conj": [list(entry) for entry in conj.values()],
             "text": digest.launch({"text": b'{"a":1}'}).result()["text"].digest,
         },
