@@ -1,8 +1,8 @@
 """What recording costs: `make bench`. The digest's speed, and steps with the recorder beside steps without.
 
 HARNESS_PYTHON names an interpreter with torch, transformers and peft; else the locked packages are installed once.
-Trainings run in turns, ROUNDS of each (3 unless the environment says otherwise), each on one thread; reported are medians
-over all steps, in processor time.
+Trainings run in turns, ROUNDS of each (3 unless the environment says otherwise), on one thread each; reported are
+medians over all steps, in processor time.
 """
 
 import json

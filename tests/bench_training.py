@@ -1,7 +1,7 @@
 """One training, or the digest's speed, for bench.py: bench_training.py lora|full|tiny|digest RECORDER.
 
-Prints JSON: the milliseconds of each step but the first ones, or GB/s by what computes. Time is the processor's, so that
-neighbours count little.
+Prints JSON: the milliseconds of each step but the first ones, or GB/s by what computes. Time is the processor's: what
+else runs counts little.
 """
 
 import hashlib
