@@ -74,6 +74,7 @@ class OperatorDiagnosis(Document):
         found: an operator that gives other bits from equal inputs; an input that no operator of the step made; another
             sequence of operators; or nothing: all executions were equal.
         operator: the first that differs, in execution order.
+        cause: what the run's verdict says of it, where it knows.
         states: what goes into the step and differs, as `<stream> <name>`, the first that is read first.
         executions: how many executions were compared, `differ` of which are not like the others, with the Wilson 95 %
             interval of their share.
@@ -87,6 +88,7 @@ class OperatorDiagnosis(Document):
     stream: str
     found: Literal["operator", "input", "sequence", "nothing"]
     sentence: str
+    cause: str = ""
     operator: OperatorRow | None = None
     nearby: tuple[OperatorRow, ...] = ()
     states: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ _WORDS = {
     "buffer": "the buffer",
     "optim": "the optimizer's state",
     "grad": "the gradient left from before",
-    "data": "the batch's",
+    "data": "the batch,",
     "rng": "the generator",
     "attribute": "the module's attribute",
 }
@@ -35,6 +35,10 @@ _FIXES = {
 }
 _RESTORE = "Save it in the checkpoint and restore it before the first step; compare it right after the load."
 _SEED = "Make it from a seed of the configuration in every process."
+_OTHERWISE = (
+    "It repeats itself, and the resumed process computes it otherwise: set switches (mkldnn, TF32, cudnn.benchmark, "
+    "autocast, deterministic algorithms), threads and memory layout from the configuration in every process."
+)
 _OUTSIDE = (
     "It was computed before the first forward, in another thread, or outside of torch: take results in a fixed order, "
     "seed what is drawn, and save what is state."
@@ -83,7 +87,14 @@ def compare(straight: Execution, others: Sequence[Execution], *, is_resume: bool
     odd = next(one for one in at if _bits(one) != usual)
     compared = at[1:] if is_resume else at
     differ = sum(_bits(one) != usual for one in compared)
-    told = _Told(base=base, odd=odd, before=straight[:place], states=_states(every, place), is_resume=is_resume)
+    told = _Told(
+        base=base,
+        odd=odd,
+        before=straight[:place],
+        states=_states(every, place),
+        is_resume=is_resume,
+        is_steady=is_resume and len(others) > 1 and len(set(map(_bits, at[1:]))) == 1,
+    )
     step = next(one.step for one in at if one is not None)
     found, sentence, advice = told.answer(f"at step {step}, in {differ} of {len(compared)} executions")
     if not is_resume and found == "input" and told.states and straight[0].step > 1 and 2 * differ < len(every):
@@ -171,13 +182,17 @@ def _states(every: Sequence[Execution], place: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """The two operators at the first place that differs, and what is known around them."""
+    """The two operators at the first place that differs, and what is known around them.
+
+    `is_steady`: whether all resumed executions agree, so that they compute otherwise and do not merely vary.
+    """
 
     base: Operator | None
     odd: Operator | None
     before: Execution
     states: tuple[str, ...]
     is_resume: bool
+    is_steady: bool
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -193,8 +208,10 @@ class _Told:
         if base is None or odd is None or base.name != odd.name:
             return "sequence", *self._sequence(share)
         if _inputs(base) == _inputs(odd):
-            sentence = f"`{base.name}`{where(base)} gives other bits from equal inputs, {share}."
-            return "operator", sentence, advice_for(base)
+            sentence = f"`{base.name}`{where(base)} gives other bits from equal inputs, {share}"
+            if self.is_steady:
+                return "operator", f"{sentence}, and each time the same.", Advice(_OTHERWISE)
+            return "operator", f"{sentence}.", advice_for(base)
         what, advice = self._input(base, odd)
         return "input", f"The first operator that differs, `{base.name}`{where(base)}, reads {what}, {share}.", advice
 
@@ -231,7 +248,8 @@ class _Told:
                 )
                 is_drawn = kind == "data" and any(state.startswith("rng ") for state in self.states)
                 fix = _FIXES.get("rng" if is_drawn else kind, _RESTORE) if self.is_resume else _SEED
-                return f"{_WORDS[kind]} {name}{more}", Advice(fix)
+                shown = "input {2} of micro-batch {0}".format(*str(name).partition(".")) if kind == "data" else name
+                return f"{_WORDS[kind]} {shown}{more}", Advice(fix)
         return f"a tensor of shape {list(tensor.shape)} that no operator of its thread made", Advice(_OUTSIDE)
 
 

@@ -30,6 +30,7 @@ def print_diagnosis(found: OperatorDiagnosis, stream: TextIO | None = None) -> N
     printer.pairs(
         [
             ("differs", share),
+            ("cause", line(shown.cause)),
             ("goes in", few(list(shown.states), _MAX_NAMED) if len(shown.states) > 1 else ""),
             ("fix", line(shown.fix)),
             ("source", shown.source),

@@ -280,7 +280,7 @@ class _Diagnosis:
     def document(
         self, finding: Finding, notes: tuple[str, ...], confirmations: tuple[Confirmation, ...]
     ) -> OperatorDiagnosis:
-        verdict, first = self.record.verdict, self.first
+        verdict, first, cause = self.record.verdict, self.first, self.record.verdict.cause
         return OperatorDiagnosis(
             experiment=verdict.experiment,
             run_id=verdict.run_id,
@@ -289,6 +289,7 @@ class _Diagnosis:
             stream=first.stream,
             found=finding.found,
             sentence=finding.sentence,
+            cause=f"{cause.title} ({cause.kind})" if cause is not None and cause.kind != "unknown" else "",
             operator=finding.operator,
             nearby=finding.nearby,
             states=finding.states,

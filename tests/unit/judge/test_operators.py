@@ -55,12 +55,24 @@ def test_the_straight_execution_may_be_the_odd_one_of_reruns_but_not_of_resumes(
     assert found(odd, usual, usual, is_resume=True) == ("operator", 3, 2, 2)
 
 
+def test_an_operator_that_every_resume_computes_otherwise_is_not_called_nondeterministic():
+    steady = compare(execution(), [execution(result="s")] * 2, is_resume=True)
+    assert steady.sentence.endswith("in 2 of 2 executions, and each time the same.")
+    assert steady.advice.fix.startswith("It repeats itself") and not steady.advice.source
+    varying = compare(execution(), [execution(result="s"), execution(result="t")], is_resume=True)
+    assert varying.sentence.endswith("in 2 of 2 executions.") and "deterministic" in varying.advice.fix
+
+
 @pytest.mark.parametrize(
     ("other", "states", "words"),
     [
         (execution(weight="v", product="q"), ("param a.weight",), "reads the parameter a.weight with other bits"),
-        (execution(batch="y", product="q"), ("data 1.0",), "reads the batch's 1.0 with other bits"),
-        (execution(batch="y", product="q", generator="h"), ("data 1.0", "rng torch"), "the batch's 1.0 and 1 more"),
+        (execution(batch="y", product="q"), ("data 1.0",), "reads the batch, input 0 of micro-batch 1 with other bits"),
+        (
+            execution(batch="y", product="q", generator="h"),
+            ("data 1.0", "rng torch"),
+            "micro-batch 1 and 1 more, with other bits",
+        ),
         (execution(generator="h"), ("rng torch",), "reads the generator torch with other bits"),
     ],
 )
