@@ -49,7 +49,9 @@ def judge_given(piece: str, straight: RunEvidence, resumed: RunEvidence, given: 
     """
     what = f"with {PIECES[piece]} of the straight run at the start of step {step}"
     if not any(event.kind == "given" for event in given.events):
-        return Confirmation(outcome="not tried", detail=f"{PIECES[piece]} could not be set in the resumed process")
+        why = next((str(event.fields.get("reason")) for event in given.events if event.kind == "not_given"), "")
+        detail = f"{PIECES[piece]} could not be set in the resumed process" + (f": {why[:200]}" if why else "")
+        return Confirmation(outcome="not tried", detail=detail)
     before, after = (_differences(straight, run, step) for run in (resumed, given))
     if not after:
         return Confirmation(outcome="confirmed", detail=f"{what} the resumed process gives the straight run's bits")

@@ -30,7 +30,7 @@ _WORDS = {
 }
 _FIXES = {
     "data": "Look at what makes the batch: its order, its place in the data, augmentation, threads that prepare it.",
-    "rng": "Save this generator's state in the checkpoint and set it when nothing draws from it any more.",
+    "rng": "Save this generator's state in the checkpoint, and set it last, when all else is built and loaded.",
     "grad": "Call optimizer.zero_grad() before the first backward of a step, and save no checkpoint inside a window.",
 }
 _RESTORE = "Save it in the checkpoint and restore it before the first step; compare it right after the load."

@@ -218,11 +218,11 @@ class TrainingSession(Session):
                 self.operators = operators.Operators(self, step)
                 self.operators.start()
             elif verb == "keep" and fault["step"] == step:
-                trials.keep(self)
+                trials.attempt(self, "state", trials.keep)
             elif verb == "give" and fault["step"] == step and self.round is None:
-                trials.give(self, what)
+                trials.attempt(self, what, trials.give)
             elif verb == "set" and not self.is_switched:
-                trials.switch(self, what)
+                trials.attempt(self, what, trials.switch)
         self.is_switched = True
 
     def _is_loader_worker(self) -> bool:

@@ -1,18 +1,26 @@
 """What a diagnosis changes in a copy of a training, to see if the difference goes: one piece of state, a switch."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from _harness_recorder import streams
 
-PIECES = ("rng", "lr", "optim", "param", "buffer")
-SWITCHES = ("deterministic", "one_thread")
 KEPT, GIVEN = "state.pt", "given.pt"
 State = dict[str, Any]
 
 
-def keep(session: Any) -> None:
+def attempt(session: Any, what: str, change: Callable[[Any, str], None]) -> None:
+    """Change something and say so; what cannot be changed ends neither the recording nor the training."""
+    try:
+        change(session, what)
+        session.run.event("given", piece=what)
+    except Exception as error:
+        session.run.event("not_given", piece=what, reason=f"{type(error).__name__}: {error}"[:300])
+
+
+def keep(session: Any, _: str) -> None:
     """Write the state of this process beside its ledger: what a resumed one is to be given."""
     collect = session.collect
     state = {
@@ -40,16 +48,14 @@ def give(session: Any, piece: str) -> None:
         live = collect.params() if piece == "param" else collect.buffer_tensors()
         for name, tensor in _tensors(live).items():
             tensor.copy_(given[name])
-    session.run.event("given", piece=piece)
 
 
-def switch(session: Any, name: str) -> None:
+def switch(_: Any, name: str) -> None:
     """Turn on what makes torch's operators repeat themselves."""
     if name == "deterministic":
         torch.use_deterministic_algorithms(True)
     else:
         torch.set_num_threads(1)
-    session.run.event("given", piece=name)
 
 
 def _tensors(items: streams.Items) -> dict[str, torch.Tensor]:

@@ -72,6 +72,10 @@ class Executor:
         context = dataclasses.replace(self._context, folder=folder)
         return Executor(context, dataclasses.replace(self.question, kills=()), keeps_state=self._keeps_state)
 
+    def cancel(self) -> None:
+        """End what is executed."""
+        self._context.cancel.set()
+
     def prepare(self) -> None:
         """Train what the executions resume from.
 

@@ -202,7 +202,10 @@ class _Diagnosis:
             why = "the training has several ranks" if piece else "what was named is no state that can be set"
             return Confirmation(outcome="not tried", detail=why)
         with self.training.stage("confirm", f"a resume with {PIECES[piece]} of the straight run"):
-            given = executor.given(piece)
+            try:
+                given = executor.given(piece)
+            except EvidenceError as error:
+                return Confirmation(outcome="not tried", detail=error.problem)
         runs = self.record.runs[RESUMED]
         resumed = load_trajectory(self.folder / RESUMED, RESUMED, runs, (), has_contents=False).runs[self.first.run - 1]
         if given.ledger is None or resumed.ledger is None or straight.ledger is None:
@@ -213,7 +216,7 @@ class _Diagnosis:
         """Rerun under a switch as often as without it."""
         with self.training.stage("confirm", f"{self.times + 1} reruns under {SWITCHES[switch]}"):
             names = [f"{RERUN}-{switch}-{number}" for number in range(self.times + 1)]
-            results = self.side_by_side([partial(executor.another, name, switch) for name in names])
+            results = self.side_by_side(executor, [partial(executor.another, name, switch) for name in names])
         reached = [one.operators for one in results if isinstance(one, Execution)]
         if len(reached) < 2:
             failed = next(one for one in results if isinstance(one, str))
@@ -252,18 +255,24 @@ class _Diagnosis:
         with self.training.stage("executions", f"{detail}; {self.num_parallel} side by side"):
             executor.prepare()
             works = [partial(executor.another, f"{name}-{number}") for number in range(1, self.times + 1)]
-            straight, *others = self.side_by_side([executor.straight, *works])
+            straight, *others = self.side_by_side(executor, [executor.straight, *works])
         failed = [one for one in others if isinstance(one, str)]
         if isinstance(straight, str) or len(failed) == len(others):
             raise EvidenceError(straight if isinstance(straight, str) else failed[0], _AGAIN)
         return [straight, *(one for one in others if isinstance(one, Execution))], failed
 
-    def side_by_side(self, works: Sequence[Callable[[], Execution | str]]) -> list[Execution | str]:
+    def side_by_side(self, executor: Executor, works: Sequence[Callable[[], Execution | str]]) -> list[Execution | str]:
         """The results of executions, in their order."""
         with Pool(self.num_parallel) as pool:
             futures = [pool.submit(work) for work in works]
-            wait_for(futures)
-            return [future.result() for future in futures]
+            try:
+                wait_for(futures)
+                return [future.result() for future in futures]
+            except BaseException:
+                executor.cancel()
+                for future in futures:
+                    future.cancel()
+                raise
 
     def other_bits(self, straight: Execution) -> Iterator[str]:
         """That the straight run's step gives other bits under the digests, or today, than it gave in the run."""

@@ -64,6 +64,12 @@ def test_a_process_is_given_a_piece_of_another_ones_state(piece, new_trajectory)
         assert run.tensors(5, "before", piece) == kept.tensors(4, "step", piece)
 
 
+def test_a_piece_that_cannot_be_given_is_told_and_the_recording_goes_on(new_trajectory):
+    run = new_trajectory().train(LOOP, CONFIG, faults=({"kind": "give_rng", "step": 2}, FROM_SIX[1]))
+    assert [event["reason"].partition(":")[0] for event in run.events("not_given")] == ["FileNotFoundError"]
+    assert run.events("given") == [] and max(run.steps()) == 7
+
+
 def test_a_switch_is_turned_on_before_the_first_forward(new_trajectory):
     faults = ({"kind": "set_deterministic", "step": 1}, {"kind": "set_one_thread", "step": 1}, FROM_SIX[1])
     run = new_trajectory().train(LOOP, CONFIG, faults=faults)
