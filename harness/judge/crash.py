@@ -141,7 +141,7 @@ def crash_cause(crash: Crash) -> Cause:
     )
     return Cause(
         kind="resume_crashed",
-        title="The resume crashed",
+        title=f"The resume crashed: {crash.exception}",
         evidence=tuple(evidence),
         ruled_out=("lack of memory or of disk space: the log names neither",),
         fix=fix,

@@ -10,7 +10,7 @@ from harness.documents.divergence import LayerMap, LayerRow, Share, TensorDiffer
 from harness.errors import EvidenceError
 from harness.evidence.ledger import TensorEntry
 from harness.evidence.trajectory import TrajectoryEvidence
-from harness.judge.diff import FileComparison
+from harness.judge.diff import WHOLE, FileComparison
 from harness.judge.locate import NOT_THERE, Difference, both_sides, natural_key, untouched
 from harness.judge.symptom import Symptom, is_same, step_of, tensors_of_step
 
@@ -91,7 +91,7 @@ def _of_file(symptom: Symptom) -> tuple[tuple[TensorDifference, ...], Share]:
     absent = ("", (), NOT_THERE)
     found = []
     for name in file.different[:MAX_TENSORS] if left and right else ():
-        one, two = left.get(name, absent), right.get(name, absent)
+        one, two = (side.get("" if name == WHOLE else name, absent) for side in (left, right))
         dtype, shape, _ = two if one is absent else one
         found.append(_difference(f"{file.path}: {name}", dtype, shape, one[2], two[2]))
     return tuple(found), Share(num=len(file.different), of=len(left.keys() | right.keys()))

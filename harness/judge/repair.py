@@ -7,7 +7,7 @@ from typing import Literal
 
 from harness.documents.divergence import Divergence, Share, StateRow
 from harness.documents.verdict import Cause, Review
-from harness.evidence.trajectory import RunEvidence
+from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge import observations
 from harness.judge.resume_step import SavedFiles
 from harness.judge.symptom import Symptom
@@ -52,6 +52,10 @@ _OF_CAUSE: Mapping[str, tuple[str, ...]] = {
     "scaler_not_restored": ("gradient scaler",),
     "average_not_restored": (_AVERAGE,),
 }
+_LEFT_OUT: Mapping[Stack, str] = {
+    "Trainer": "transformers' Trainer saves and loads it by itself: look at save_only_model, and into the folder.",
+    "Lightning": "Lightning saves and loads it by itself: look at save_weights_only, and at ckpt_path.",
+}
 _SEEDS = {"torch": "torch.manual_seed(seed)", "random": "random.seed(seed)", "numpy.random": "numpy.random.seed(seed)"}
 _ALWAYS: Mapping[str, tuple[Hunk, ...]] = {
     "average_not_restored": ((LOADED, ('+average.updates = checkpoint["average_updates"]  # the count',)),),
@@ -88,7 +92,8 @@ def with_patch(
     """A cause with its repair, where one is known; the review may know where the checkpoint is written."""
     if cause is None or symptom is None or divergence is None:
         return cause
-    hunks, fix = _hunks(cause, symptom, divergence), _fix(cause, divergence)
+    stack = stack_of(symptom.straight)
+    hunks, fix = _hunks(cause, symptom, divergence, stack), _fix(cause, divergence, stack)
     found = review.findings if review is not None else ()
     places = [f"{one.path}:{one.line}" for one in found if one.rule in _ON_SAVING and one.path and one.line]
     return cause.model_copy(update={"patch": patch(hunks, places[0] if places else ""), "fix": fix})
@@ -102,13 +107,19 @@ def patch(hunks: Iterable[Hunk], saved_at: str = "") -> str:
     return "\n".join(shown)
 
 
-def _fix(cause: Cause, divergence: Divergence) -> str:
+def with_resume_patch(cause: Cause, straight: TrajectoryEvidence) -> Cause:
+    """A cause, with how the stack that was seen at work is told to go on from a checkpoint."""
+    return cause.model_copy(update={"patch": patch(_RESUMES.get(stack_of(straight), ()))})
+
+
+def _fix(cause: Cause, divergence: Divergence, stack: Stack) -> str:
     """What to do in a sentence, less what was seen to be done."""
     rows = [row for row in _wrong(divergence) if row.piece in _OF_CAUSE.get(cause.kind, ())]
     if cause.kind == "rng_not_restored":
         rows = _generators(divergence)
     if not rows or not all(row.in_file is not None and row.in_file.is_whole for row in rows):
-        return cause.fix
+        is_own = not rows or cause.kind == "rng_not_restored"  # Lightning leaves generators to the script
+        return cause.fix if is_own else _LEFT_OUT.get(stack, cause.fix)
     if all(map(_is_loaded, rows)):
         return "The checkpoints hold it, and something loaded it: look at what was loaded, and what changed it later."
     if cause.kind == "rng_not_restored":
@@ -131,13 +142,10 @@ def _generators(divergence: Divergence) -> list[StateRow]:
     return [row for row in _wrong(divergence) if row.piece.endswith("'s generator")]
 
 
-def _hunks(cause: Cause, symptom: Symptom, divergence: Divergence) -> tuple[Hunk, ...]:
-    stack = stack_of(symptom)
+def _hunks(cause: Cause, symptom: Symptom, divergence: Divergence, stack: Stack) -> tuple[Hunk, ...]:
     rows = {row.piece: row for row in (divergence.state.rows if divergence.state is not None else ())}
     generators = _generators(divergence)
     match cause.kind:
-        case "checkpoint_ignored":
-            return _RESUMES.get(stack, ())
         case "rng_not_restored" if stack == "plain":
             return _state_hunks(generators, LAST)
         case "rng_drawn_from_after_the_restore" if stack == "plain":
@@ -217,14 +225,14 @@ def _attribute_hunks(symptom: Symptom) -> tuple[Hunk, ...]:
     return ((f"in the class of {names[0][0] or 'the model'}", tuple(lines)),)
 
 
-def stack_of(symptom: Symptom) -> Stack:
+def stack_of(straight: TrajectoryEvidence) -> Stack:
     """Who saves and loads, told by what the checkpoints are called, and by what is in them."""
-    paths = {file.path for file in symptom.straight.files} | SavedFiles(symptom.straight.runs).paths
+    paths = {file.path for file in straight.files} | SavedFiles(straight.runs).paths
     names = {path.rpartition("/")[2] for path in paths}
     if names & {"training_args.bin", "trainer_state.json"}:
         return "Trainer"
     if any(name.startswith("random_states_") for name in names):
         return "accelerate"
-    contents = [file.content for file in symptom.straight.files if file.content is not None]
+    contents = [file.content for file in straight.files if file.content is not None]
     keys = {path for content in contents if content.tensors for path, _ in content.values}
     return "Lightning" if "pytorch-lightning_version" in keys else "plain"

@@ -42,7 +42,7 @@ from harness.judge.incidental import incidental
 from harness.judge.locate import Location
 from harness.judge.prefix import within
 from harness.judge.problems import all_problems, control_problems, review_problems
-from harness.judge.repair import with_patch
+from harness.judge.repair import with_patch, with_resume_patch
 from harness.judge.replay_check import check_replay, replay_cause
 from harness.judge.sentences import not_checked, summary_of
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE, has_landed
@@ -224,7 +224,8 @@ def _cause(
     if result.ignored is not None:
         one = result.ignored
         is_equal = not result.differences
-        return checkpoint_ignored(one.run, one.saved_step, num_saves=one.num_saves, is_equal=is_equal)
+        cause = checkpoint_ignored(one.run, one.saved_step, num_saves=one.num_saves, is_equal=is_equal)
+        return cause if result.reference is None else with_resume_patch(cause, result.reference)
     if result.crash is not None:
         return crash_cause(result.crash)
     return None if symptom is None else diagnose(symptom)

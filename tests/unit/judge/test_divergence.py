@@ -109,6 +109,16 @@ def test_a_text_in_a_file_is_no_number_whatever_it_looks_like():
     assert (found.straight, found.other, found.apart) == ('"0xzz"', '"0x1p-4"', None)
 
 
+def test_of_a_file_that_is_not_read_the_digests_of_its_bytes_are_shown():
+    sides = []
+    for name, text in (("straight", b"1"), ("rerun", b"2")):
+        file = FileEvidence(path="a.csv", role="output", size_bytes=1, sha256=None, content=read_content("a.csv", text))
+        trajectory = straight(name)
+        sides.append(replace(trajectory, files=(*trajectory.files, file)))
+    found = shown(straight=sides[0], rerun=sides[1]).tensors[0]
+    assert found.straight.startswith("bytes:") and found.other.startswith("bytes:") and found.straight != found.other
+
+
 def test_the_map_of_layers_begins_with_the_state_that_a_resume_brought_back():
     found = shown(resumed=resumed(quirks=Quirks(forget=("moments",)))).layers
     assert found.steps == (4, 5, 6, 7, 8)

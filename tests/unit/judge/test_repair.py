@@ -67,7 +67,12 @@ def test_a_seed_that_comes_too_late_is_moved():
 def test_a_trainer_that_saves_and_loads_by_itself_gets_no_lines_for_it():
     saved = ("save_end", {"path": "checkpoint-4/training_args.bin", "step": 4})
     trained = with_events(straight(), saved, number=0)
-    assert cause(resumed(quirks=MOMENTS), straight=trained).patch == ""
+    found = cause(resumed(quirks=MOMENTS), straight=trained)
+    assert found.patch == "" and "nothing loaded it" in found.fix
+    found = cause(resumed(quirks=Quirks(forget=("buffers",))), straight=trained)
+    assert found.patch == "" and "look at save_only_model" in found.fix
+    found = cause(resumed(quirks=Quirks(forget=("everything",))), straight=trained)
+    assert found.kind == "checkpoint_ignored" and "+trainer.train(resume_from_checkpoint=True)" in found.patch
 
 
 def test_the_line_that_writes_the_checkpoint_is_named_where_the_review_knows_it():
