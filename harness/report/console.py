@@ -74,7 +74,7 @@ def _print_divergence(printer: Printer, view: View) -> None:
         printer.pairs([("repair", cause.fix)], _LABEL_STYLES)
         for text in found.patch:
             printer.line(f"    {text}", _PATCH_STYLES.get(text[:1], ""))
-        printer.pairs([("more", found.page)])
+        printer.pairs([("next", found.next), ("more", found.page)])
 
 
 def _tables(view: View) -> Iterator[Table]:

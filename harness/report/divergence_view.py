@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from harness.documents.divergence import Divergence, LayerRow, Share, StateRow, TensorDifference
 from harness.documents.verdict import FirstDivergence, Verdict
+from harness.evidence.ledger import STREAMS
 from harness.report.tables import Cell, Kind, State, Table, Tone, table
 from harness.report.text import line, short
 
 _SIDES = {"rerun": ("Straight", "Rerun"), "resume": ("Straight", "Resumed"), "replay": ("Archived", "Today")}
 _STEPS = {None: "no step", 0: "0, the start"}
+_OPEN = ("unknown", "nondeterministic_operator")
 _PAGES = "docs/causes"
 
 
@@ -140,6 +142,17 @@ class DivergenceView:
         """Where the cause is explained."""
         cause = self._verdict.cause
         return f"{_PAGES}/{line(cause.kind)}.md" if cause is not None else ""
+
+    @property
+    def next(self) -> str:
+        """What to run where the evidence names no operator, or no cause; empty where that would tell nothing more."""
+        cause, first = self._verdict.cause, self._first
+        if first is None or cause is None or cause.kind not in _OPEN:
+            return ""
+        if first.check == "replay" or first.stream not in STREAMS:
+            return ""
+        name = line(self._verdict.experiment)
+        return f"harness diagnose {name} executes step {first.step} again and names the first operator that differs"
 
 
 def _state_row(row: StateRow) -> tuple[Cell, ...]:

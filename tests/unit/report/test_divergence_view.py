@@ -52,6 +52,13 @@ def test_modules_are_told_by_the_share_that_differs_without_what_their_names_sha
     assert found.layers[4].note == "from step 8, up to 4 of 4"
 
 
+def test_where_no_cause_is_known_the_next_command_is_named():
+    cause = data.DIVERGED["cause"] | {"class": "unknown"}
+    text = "harness diagnose forgets-rng executes step 7 again and names the first operator that differs"
+    assert view(cause=cause).next == text and text in render_report(data.verdict(data.DIVERGED, cause=cause), None)
+    assert not view().next
+
+
 def test_a_hostile_map_is_drawn_within_its_bounds():
     rows = [{"module": "m", "num_tensors": 0, "different": [7, -3]}]
     odd = data.DIVERGED["divergence"] | {"layers": {"steps": [1], "rows": rows}}
