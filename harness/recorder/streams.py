@@ -376,6 +376,8 @@ class Collector:
         if isinstance(value, torch.Tensor):
             if value.requires_grad and not is_graph_wanted:
                 return
+            if torch.nn.parameter.is_lazy(value):  # without a shape until the first forward
+                return
             value = plain(value)
             if digest.is_supported(value):
                 items[name] = value

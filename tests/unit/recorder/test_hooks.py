@@ -40,6 +40,12 @@ def scenario(new_trajectory, untouched):
     return run
 
 
+def test_parameters_without_a_shape_are_recorded_from_when_they_have_one(scenario):
+    run = scenario("lazy_layers")
+    assert set(run.tensors(0, "start", "param")) == {"0.bias", "0.weight", "2.bias", "2.weight"}
+    assert len(run.steps()) == 2 and run.events("not_seen") == []
+
+
 def test_accumulation_keyword_batches_workers_evaluation_and_frozen_weights(scenario):
     run = scenario("accumulation_with_workers")
     assert sorted(path.name for path in run.folder.iterdir()) == [

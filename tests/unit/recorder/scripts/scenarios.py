@@ -230,6 +230,19 @@ def assigned_weights():
 
 
 @scenario
+def lazy_layers():
+    """Their parameters get shapes in the first forward, before there is an optimizer."""
+    model = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(1))
+    model(torch.randn(2, 4))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.randn(2, 4)).sum().backward()
+        optimizer.step()
+    return model
+
+
+@scenario
 def half_precision_and_sparse():
     class Mixed(nn.Module):
         def __init__(self):
