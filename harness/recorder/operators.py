@@ -42,12 +42,19 @@ class Operators(TorchDispatchMode):
         self.forward: dict[int, tuple[str, str]] = {}  # module and line of the operator that made an autograd node
         self.sources: dict[int, tuple[Any, Source]] = {}  # by storage; the reference keeps its address from reuse
         collect = session.collect
-        self.module_names = {id(module): name for name, known in collect.named_modules if (module := known())}
+        self.module_names = {
+            id(module): name for name, known in collect.named_modules if (module := known()) is not None
+        }
         trainable, frozen = collect.weights()
         self.parameter_names = {id(parameter): name for name, parameter in (trainable | frozen).items()}
         attributes = {name: value for name, value in collect.attributes().items() if isinstance(value, torch.Tensor)}
         state = (("attribute", attributes), ("frozen", collect.frozen()), ("buffer", collect.buffer_tensors()))
-        for stream, items in (*state, ("grad", collect.grads()), ("optim", collect.optim()), ("param", trainable)):
+        for stream, items in (
+            *state,
+            ("grad", collect.grads()),
+            ("optim", collect.optim()),
+            ("param", collect.params()),
+        ):
             self.name(stream, items)
 
     def start(self) -> None:
@@ -57,12 +64,16 @@ class Operators(TorchDispatchMode):
             modules.register_module_forward_pre_hook(lambda module, _: self.modules.append(self._name_of(module))),
             modules.register_module_forward_hook(self._forward_over, always_call=True),
         ]
+        if hasattr(torch.compiler, "set_stance"):  # compiled code has no operators to see
+            torch.compiler.set_stance("force_eager")
         self.__enter__()
 
     def stop(self) -> None:
         """See no more operators."""
         for hook in self.hooks:
             hook.remove()
+        if hasattr(torch.compiler, "set_stance"):
+            torch.compiler.set_stance("default")
         self.__exit__(None, None, None)
 
     def take(self, step: int) -> list[dict]:

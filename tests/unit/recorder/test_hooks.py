@@ -46,6 +46,20 @@ def test_parameters_without_a_shape_are_recorded_from_when_they_have_one(scenari
     assert len(run.steps()) == 2 and run.events("not_seen") == []
 
 
+@pytest.mark.parametrize("name", ["recomputation", "closure", "adversaries", "scaler_that_skips", "lazy_layers"])
+def test_no_bit_moves_while_operators_are_noted(name, untouched, new_trajectory):
+    run = new_trajectory().run(SCRIPT, name, faults=({"kind": "operators", "step": 1},))
+    assert (run.returncode, run.stdout) == (0, untouched[name]), run.stderr
+    assert run.events("recorder_error") == [] and run.lines("operators.jsonl")
+
+
+@pytest.mark.parametrize("name", ["compiled", "compiled_function"])
+def test_what_is_compiled_runs_uncompiled_while_operators_are_noted(name, new_trajectory):
+    run = new_trajectory().run(SCRIPT, name, faults=({"kind": "operators", "step": 1},))
+    assert run.returncode == 0, run.stderr
+    assert run.events("recorder_error") == [] and run.lines("operators.jsonl")
+
+
 def test_accumulation_keyword_batches_workers_evaluation_and_frozen_weights(scenario):
     run = scenario("accumulation_with_workers")
     assert sorted(path.name for path in run.folder.iterdir()) == [
