@@ -29,12 +29,13 @@ _WORDS = {
     "attribute": "the module's attribute",
 }
 _FIXES = {
-    "data": "Look at what makes the batch: its order, its place in the data, augmentation, threads that prepare it.",
+    "data": "Look at what makes the batch: its place in the data, its order (sets, listings, threads), its draws.",
     "rng": "Save this generator's state in the checkpoint, and set it last, when all else is built and loaded.",
     "grad": "Call optimizer.zero_grad() before the first backward of a step, and save no checkpoint inside a window.",
 }
 _RESTORE = "Save it in the checkpoint and restore it before the first step; compare it right after the load."
 _SEED = "Make it from a seed of the configuration in every process."
+_SEEDED = {"data": _FIXES["data"]}
 _OTHERWISE = (
     "It repeats itself, and the resumed process computes it otherwise: set switches (mkldnn, TF32, cudnn.benchmark, "
     "autocast, deterministic algorithms), threads and memory layout from the configuration in every process."
@@ -247,7 +248,7 @@ class _Told:
                     f" and {len(self.states) - 1} more, with other bits" if len(self.states) > 1 else " with other bits"
                 )
                 is_drawn = kind == "data" and any(state.startswith("rng ") for state in self.states)
-                fix = _FIXES.get("rng" if is_drawn else kind, _RESTORE) if self.is_resume else _SEED
+                fix = _FIXES.get("rng" if is_drawn else kind, _RESTORE) if self.is_resume else _SEEDED.get(kind, _SEED)
                 shown = "input {2} of micro-batch {0}".format(*str(name).partition(".")) if kind == "data" else name
                 return f"{_WORDS[kind]} {shown}{more}", Advice(fix)
         return f"a tensor of shape {list(tensor.shape)} that no operator of its thread made", Advice(_OUTSIDE)

@@ -86,6 +86,7 @@ def test_a_batch_that_differs_with_its_generator_is_mended_at_the_generator():
     alone, drawn = execution(batch="y"), execution(batch="y", generator="h")
     fixes = [compare(execution(), [one], is_resume=True).advice.fix for one in (alone, drawn)]
     assert "Look at what makes the batch" in fixes[0] and "generator's state" in fixes[1]
+    assert compare(execution(), [drawn], is_resume=False).advice.fix == fixes[0]
 
 
 def test_other_inputs_are_told_as_what_they_are():
