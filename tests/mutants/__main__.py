@@ -1,9 +1,11 @@
 """Certify the mutants and the clean controls, and write how often the answer was right to docs/benchmarks.md.
 
     HARNESS_PYTHON=python-with-torch python -m tests.mutants [ID ...] [--jobs N] [--table]
+    RUNNER=docker python -m tests.mutants [ID ...]
 
 Without ids all are run, which takes hours on two cores; ids may be beginnings (`A7`, `clean`). What a run said is kept
-in runs/mutants/<id>.json, and the table counts all that were run. `--table` runs nothing.
+in runs/mutants/<id>.json, and the table counts all that were run. `--table` runs nothing. What is said in containers is
+kept in runs/mutants-docker, and is not in the table.
 """
 
 import argparse
@@ -21,18 +23,19 @@ from tests import ROOT
 from tests.mutants.catalogue import Mutant, read_catalogue
 from tests.mutants.grading import OTHERS, Grade, exact_interval, grade
 
-FOLDER = ROOT / "runs" / "mutants"
+RUNNER = os.environ.get("RUNNER", "host")
+FOLDER = ROOT / "runs" / ("mutants" if RUNNER == "host" else f"mutants-{RUNNER}")
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- mutants: begin, written by `make mutants` -->", "<!-- mutants: end -->"
 
 
 def certify(mutant: Mutant, python: str) -> Grade:
-    """Certify one on the host in a checkout of its own, and keep what was said."""
+    """Certify one in a checkout of its own, and keep what was said."""
     checkout = FOLDER / mutant.id
     shutil.rmtree(checkout, ignore_errors=True)
     mutant.checkout(checkout)
     try:
-        result = harness.certify("training", root=checkout, runner="host", python=python)
+        result = harness.certify("training", root=checkout, runner=RUNNER, python=python or None)
         graded = grade(mutant, result.verdict, result.folder)
     except HarnessError as error:
         cause = None if mutant.is_clean else "unknown"
@@ -114,8 +117,8 @@ def main() -> None:
     chosen = [name for name in catalogue if not arguments.ids or name.startswith(tuple(arguments.ids))]
     python = os.environ.get("HARNESS_PYTHON", "")
     if not arguments.table:
-        if not chosen or not python:
-            raise SystemExit("no such mutant" if python else "set HARNESS_PYTHON to an interpreter with torch and peft")
+        if not chosen or (RUNNER == "host" and not python):
+            raise SystemExit("set HARNESS_PYTHON to an interpreter with torch and peft" if chosen else "no such mutant")
         FOLDER.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(arguments.jobs) as pool:
             start = time.monotonic()
@@ -128,7 +131,8 @@ def main() -> None:
                     (one.said.get("cause") or [""])[0],
                 ]
                 print(f"{time.monotonic() - start:5.0f} s", "ok" if one.caught else "NO", one.id, *words, flush=True)
-    write_table(table(catalogue, kept(catalogue)))
+    if RUNNER == "host":
+        write_table(table(catalogue, kept(catalogue)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """It must be able to say no: a training that forgets its random state when it is resumed, in real containers."""
 
+import json
+
 import pytest
 
 from tests.mutants import mutant
@@ -19,3 +21,8 @@ def test_a_resume_that_forgets_its_random_state_is_refused_with_the_cause(client
     first = verdict["first_divergence"]
     assert (first["trajectory"], first["run"], first["step"], first["stream"]) == ("resumed", 2, 7, "rng")
     assert verdict["cause"]["class"] == "rng_not_restored" and "rng" in answer.out
+
+    answer = project.harness("diagnose", "forgetful", "--times", "2", "--confirm", "--json", RUNNER="docker")
+    found = json.loads(answer.out)
+    assert (answer.code, found["found"], found["confirmations"][0]["outcome"]) == (0, "input", "confirmed"), answer.out
+    assert any(state.startswith("rng ") for state in found["states"])
