@@ -62,4 +62,5 @@ def test_every_file_of_the_package_is_in_the_wheel():
     carried = {path for pattern in patterns for path in (ROOT / "harness").glob(pattern)}
     for path in (ROOT / "harness").rglob("*"):
         is_module = path.suffix == ".py" and (path.parent / "__init__.py").exists()
-        assert path.is_dir() or is_module or "__pycache__" in path.parts or path in carried, path
+        is_compiled = "__pycache__" in path.parts or (path.suffix == ".so" and path.with_suffix(".c") in carried)
+        assert path.is_dir() or is_module or is_compiled or path in carried, path

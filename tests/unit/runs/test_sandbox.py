@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness.documents.gpu import GpuRequest
 from harness.runs import host
 from harness.runs.host import HostSandbox
 from harness.runs.sandbox import Mount, ProcessSpec, describe_exit
+from tests import ROOT
 
 UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
 
@@ -197,14 +199,22 @@ for folder in ("/tmp", "/var/tmp", "/dev/shm"):
         assert pid < int(found) < pid + 9
 
 
-def test_what_is_written_anywhere_is_seen_by_later_runs_of_the_same_training_alone(tmp_path):
+@pytest.fixture
+def folder():
+    """A folder of this machine that trainings see: none of those of which each has its own."""
+    places = (Path("/opt"), Path.home(), ROOT)
+    seen = (place for place in places if os.access(place, os.W_OK) and not str(place).startswith(host.COVERED))
+    with tempfile.TemporaryDirectory(dir=next(seen)) as name:
+        yield Path(name)
+
+
+def test_what_is_written_anywhere_is_seen_by_later_runs_of_the_same_training_alone(tmp_path, folder):
     if not host.namespaces():
         pytest.skip("no namespaces here")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "old").write_text("old")
+    (folder / "old").write_text("old")
     code = f"""
 from pathlib import Path
-folder = Path({str(tmp_path / "data")!r})
+folder = Path({str(folder)!r})
 print(sorted(path.name for path in folder.iterdir()), (folder / "old").read_text())
 (folder / "old").write_text("changed")
 (folder / "new").write_text("new")
@@ -214,8 +224,8 @@ print(sorted(path.name for path in folder.iterdir()), (folder / "old").read_text
         outcome = run(tmp_path, code, elsewhere=tmp_path / training)
         assert (tmp_path / "log.txt").read_text() == seen
         assert outcome.settings["shared_elsewhere"] == (None if os.geteuid() == 0 else ["the folders of other users"])
-        assert outcome.settings["written_elsewhere"] == [f"{tmp_path}/data/new", f"{tmp_path}/data/old"]
-    assert [(path.name, path.read_text()) for path in (tmp_path / "data").iterdir()] == [("old", "old")]
+        assert outcome.settings["written_elsewhere"] == [f"{folder}/new", f"{folder}/old"]
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("old", "old")]
 
 
 def test_two_trainings_at_once_may_listen_on_the_same_port(tmp_path):
