@@ -171,7 +171,8 @@ def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, numbe
         found, more = _compare_states("start", name, number, one.start, two.start)
         amount += _state_amount(right, "start")
     else:
-        restored, found, more, restored_amount = compare_restored(left, other.runs[: number - 1], right)
+        earlier = other.runs[: number - 1]
+        restored, found, more, restored_amount = compare_restored(left, earlier, right, is_within_step=bool(notes))
         amount += restored_amount
     found_evals = _compare_evals(one, two, name, number)
     all_found = [*found, *differences, *found_evals]

@@ -45,7 +45,7 @@ class _Stream:
 
 
 def compare_restored(
-    straight: RunEvidence, earlier: Sequence[RunEvidence], run: RunEvidence
+    straight: RunEvidence, earlier: Sequence[RunEvidence], run: RunEvidence, *, is_within_step: bool = False
 ) -> tuple[Restored, list[Difference], list[str], Compared]:
     """Compare the start of a resumed run.
 
@@ -53,6 +53,8 @@ def compare_restored(
         straight: the straight run.
         earlier: the runs before it in its own trajectory.
         run: the resumed run.
+        is_within_step: whether it goes on between two micro-batches. Buffers have moved since the step before then,
+            and nothing is recorded of them but after the step.
 
     Returns:
         the report, the differences from the straight run, what could not be compared, and how much was compared.
@@ -64,6 +66,8 @@ def compare_restored(
     different: list[str] = []
     total = equal = size = 0
     for stream in _STREAMS:
+        if stream == "buffer" and is_within_step:
+            continue
         against = _compare(straight, run, stream)
         place = place_before(ledger_of(straight), start.step + 1, stream)
         is_recorded = place[0] == "before" or record_at(ledger_of(straight), *place) is not None

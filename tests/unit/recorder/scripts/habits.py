@@ -290,7 +290,7 @@ def an_optimizer_for_each_parameter():
 
 @habit
 def a_checkpoint_within_a_window():
-    model = small(8, 16, 4)
+    model = torch.nn.Sequential(small(8, 16, 4), torch.nn.BatchNorm1d(4))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     done = 0
     if IS_RESUMED:
