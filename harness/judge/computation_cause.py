@@ -26,6 +26,9 @@ _SMALL = 1e-4
 """A relative difference of a loss below this is of the size that another order of summation makes in 32 bits."""
 
 
+_METRIC = {"best", "num_bad_epochs", "cooldown_counter"}  # what ReduceLROnPlateau keeps of the metric
+
+
 def schedule_cause(symptom: Symptom) -> Cause:
     """Learning rates, or other numbers of groups and schedules, that are not the straight run's in a resumed run."""
     names = observations.names_that_differ(symptom, "lr")
@@ -55,6 +58,13 @@ def schedule_cause(symptom: Symptom) -> Cause:
         if any(e.kind == "load_state" and e.fields.get("what") == "scheduler" for e in symptom.right.events):
             title = "The learning-rate schedule was restored to another place"
             fix = "It is saved and loaded, so save it when that step is over: after scheduler.step(), not before it."
+    elif of_schedules and not counts and not symptom.is_first_step and _METRIC & {n.split(".")[-1] for n in names}:
+        kind, title = "schedule_follows_another_metric", "The schedule follows a metric, and was given another one"
+        evidence.append("its count is right, and it came back right: it parted later, with the metric")
+        fix = (
+            "Save what the metric is computed from (a running mean, a history of losses, the best value so far), and "
+            "load it on a resume."
+        )
     elif of_schedules and not counts:
         kind, title = (
             "schedule_differs",
@@ -146,7 +156,12 @@ def computation_cause(symptom: Symptom) -> Cause:
     change = loss_change(symptom) if first.stream != "grad" else None
     said = f"{equal_inputs(symptom)} are equal, and {first.stream} is the first stream to differ"
     if first.stream == "data":
-        said = "the first micro-batch is equal, and its loss is not"
+        more = observations.more_inputs(symptom)
+        said = (
+            f"{more}, and all that both were given is equal: what is recorded is what needs no gradient there"
+            if more
+            else "the first micro-batch is equal, and its loss is not"
+        )
     evidence = [f"at step {first.step}, {said}", *tensor_evidence(symptom)]
     if change is not None:
         evidence.append(f"loss {change[0]!r} against {change[1]!r}: a relative difference of {change[2]:.1e}")
@@ -271,8 +286,9 @@ def _unseen_state(symptom: Symptom, evidence: list[str]) -> Cause:
             title="Randomness that no recorded generator accounts for",
             evidence=(*evidence, "that is more than another order of summation makes"),
             ruled_out=before(symptom.first, symptom),
-            fix="Look for a generator of the pipeline's own (torch.Generator, numpy.random.default_rng, os.urandom) "
-            "without a seed.",
+            fix="Look for the order of a set or of a folder's listing (`sorted()` mends it; that of a set of texts "
+            "hangs on PYTHONHASHSEED, which differs here), for a generator of the script's own without a seed "
+            "(torch.Generator, numpy.random.default_rng), and for the clock.",
         )
     return Cause(
         kind="unknown",

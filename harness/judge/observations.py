@@ -201,8 +201,24 @@ def _first_inputs(symptom: Symptom, step: int) -> Mapping[str, TensorEntry]:
     return next(iter(_by_micro_batch(tensors_of_step(symptom, symptom.left, "data", step)).values()), {})
 
 
+def more_inputs(symptom: Symptom) -> str:
+    """That of one side's step more was recorded as given to a module, in words; "" where any input is another one.
+
+    Inputs are recorded that need no gradient: which those are changes with what is trained before them.
+    """
+    one, two = (tensors_of_step(symptom, run, "data") for run in (symptom.left, symptom.right))
+    common = one.keys() & two.keys()
+    numbers = ({name.partition(".")[0] for name in names} for names in (one, two))
+    if not common or len({*map(frozenset, numbers)}) > 1 or any(one[name] != two[name] for name in common):
+        return ""
+    num, which = max((len(one) - len(common), "straight"), (len(two) - len(common), "resumed"))
+    return f"{num} input{'s' if num > 1 else ''} more {'are' if num > 1 else 'is'} recorded of the {which} step"
+
+
 def is_computed_otherwise(symptom: Symptom) -> bool:
     """Whether a step's first micro-batch is equal and its loss is not: what comes after it may follow from that."""
+    if more_inputs(symptom):
+        return True
     step = symptom.first.step
     one, two = step_of(symptom.left, step), step_of(symptom.right, step)
     if one is None or two is None or not one.loss or not two.loss or one.loss[0] == two.loss[0]:
@@ -263,7 +279,7 @@ def trained_otherwise(symptom: Symptom) -> tuple[tuple[str, ...], tuple[str, ...
     one = {s: set(state(symptom.left, *place_before(ledger, at + 1, s), s) or {}) for s in ("param", "frozen")}
     two = {s: set(state(symptom.right, "start", at, s) or {}) for s in ("param", "frozen")}
     only_there, only_here = (one["param"] - two["param"]) & two["frozen"], (two["param"] - one["param"]) & one["frozen"]
-    if symptom.first.stream == "grad" and symptom.first.phase == "step":
+    if symptom.first.stream in ("data", "grad") and symptom.first.phase == "step":
         left, right = (set(tensors_of_step(symptom, run, "grad")) for run in (symptom.left, symptom.right))
         only_there |= (left - right) & (two["param"] | two["frozen"])
         only_here |= (right - left) & (one["param"] | one["frozen"])

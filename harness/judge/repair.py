@@ -7,10 +7,10 @@ from typing import Literal
 
 from harness.documents.divergence import Divergence, Share, StateRow
 from harness.documents.verdict import Cause, Review
-from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
+from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge import observations
 from harness.judge.resume_step import SavedFiles
-from harness.judge.symptom import Symptom
+from harness.judge.symptom import Symptom, is_same
 from harness.judge.testimony import digests_in
 
 Stack = Literal["plain", "Trainer", "accelerate", "Lightning"]
@@ -155,7 +155,7 @@ def _hunks(cause: Cause, symptom: Symptom, divergence: Divergence, stack: Stack)
             seeds = [f"{name}(seed)" for row in generators for name in row.calls if "seed" in name]
             return _moved(seeds, "after the checkpoint is loaded", "first of all in the process")
         case "unseeded_randomness":
-            return _seed_hunks(symptom.left)
+            return _seed_hunks(symptom)
         case "module_attributes_not_restored":
             return _attribute_hunks(symptom)
         case "nondeterministic_operator":
@@ -206,9 +206,11 @@ def _moved(lines: Iterable[str], before: str, after: str) -> tuple[Hunk, ...]:
     return ((before, tuple(f"-{line}" for line in kept)), (after, tuple(f"+{line}" for line in kept))) if kept else ()
 
 
-def _seed_hunks(run: RunEvidence) -> tuple[Hunk, ...]:
-    """The seeds that nobody set."""
-    seeded = {str(e.fields.get("function")).rpartition(".")[0] for e in run.events if e.kind == "seed"}
+def _seed_hunks(symptom: Symptom) -> tuple[Hunk, ...]:
+    """The seeds that nobody set, unless the generators are equal all the same."""
+    if symptom.first.phase == "step" and is_same(symptom, "rng", symptom.first.step):
+        return ()
+    seeded = {str(e.fields.get("function")).rpartition(".")[0] for e in symptom.left.events if e.kind == "seed"}
     lines = tuple(f"+{line}" for module, line in _SEEDS.items() if module not in seeded)
     return (("first of all in the process", lines),) if lines else ()
 

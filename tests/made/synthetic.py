@@ -102,7 +102,8 @@ class Quirks:
 
     `forget` names state that a resume does not bring back; `noise` adds one bit at (step, stream); `still` names
     parameters that the optimizer leaves alone; `shift` is by how many micro-batches the data are ahead, `period` after
-    how many steps they begin again.
+    how many steps they begin again. From the step `plateau` on a schedule that follows a metric had a better one; a
+    process with `more_inputs` records what goes into a module that needs no gradient there.
     """
 
     forget: tuple[str, ...] = ()
@@ -116,6 +117,8 @@ class Quirks:
     scale: float = 1.0
     shift: int = 0
     period: int = STEPS
+    plateau: int = 0
+    more_inputs: bool = False
     flip_param: int | None = None
     flip_optim: bool = False
     saves_rows_twice: bool = False
@@ -222,6 +225,10 @@ class Process:
             "grad": {n: entry(g) for n, g in grads.items() if n not in quirks.without_grad},
             **self.after(state),
         }
+        if quirks.plateau:
+            streams["lr"]["scheduler0.best"] = json_entry(int(number >= quirks.plateau))
+        if quirks.more_inputs:
+            streams["data"]["1.+2.0"] = entry(np.zeros(4, dtype="<f4"))
         self.record(
             "step",
             number,

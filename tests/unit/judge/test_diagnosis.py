@@ -226,6 +226,13 @@ def test_weights_that_only_one_training_trains_are_told():
         assert f"only the straight run trains 1 tensors, the first by name is {NAMES[0]}" in said(found)
 
 
+def test_inputs_that_one_side_alone_recorded_are_no_other_batch():
+    found = cause(resumed=resumed(quirks=Quirks(more_inputs=True, without_grad=(NAMES[0],))))
+    assert found.kind == "trained_otherwise", found
+    found = cause(resumed=resumed(quirks=Quirks(more_inputs=True)))
+    assert found.kind == "unknown" and "1 input more is recorded of the resumed step" in said(found), found
+
+
 @pytest.mark.parametrize(
     ("values", "is_named"),
     [({"drop.p": (0.5).hex(), "size": 3}, True), ({"drop.p": (0.25).hex(), "size": 4}, False), (None, False)],
@@ -266,6 +273,16 @@ def test_a_schedule_that_was_loaded_is_not_advised_to_be():
     load = ("load_state", {"what": "scheduler", "ok": True, "class": "StepLR"})
     found = cause(resumed=with_events(resumed(quirks=Quirks(forget=("schedule",))), load))
     assert found.kind == "scheduler_not_restored" and "after scheduler.step()" in found.fix
+
+
+def test_a_schedule_that_follows_a_metric_was_given_another_one():
+    late = Quirks(plateau=99)
+    found = cause(
+        straight=straight(quirks=late),
+        rerun=straight("rerun", late),
+        resumed=resumed(quirks=Quirks(plateau=7), first=late),
+    )
+    assert found.kind == "schedule_follows_another_metric", found
 
 
 def test_forgotten_buffers_are_recognised():

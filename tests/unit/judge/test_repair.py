@@ -88,6 +88,8 @@ def test_only_the_seeds_that_nobody_set_are_advised(seeded, left):
     one = with_events(straight(), *calls, number=0)
     found = judge(case(straight=one, rerun=straight("rerun", Quirks(unseeded=("weights",))))).cause
     assert found.kind == "unseeded_randomness" and found.patch.count("+") == left
+    found = judge(case(straight=one, rerun=straight("rerun", Quirks(noise=(3, "data"))))).cause
+    assert found.kind == "unseeded_randomness" and not found.patch  # the generators are equal
 
 
 def test_a_patch_is_a_diff_whose_places_are_words():
