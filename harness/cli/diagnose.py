@@ -32,8 +32,8 @@ def diagnose(root: Path, /, run: str, times: int, confirm: bool, as_json: bool, 
     in the straight run and several times as a rerun or after a resume, and every operator of it is digested. The run
     itself is not changed.
 
-    Exit codes: 0 named, 2 nothing to diagnose, 3 the step did not differ again or was not reached, 6 this machine lacks
-    something.
+    Exit codes: 0 named, 2 nothing to diagnose, 3 the step did not differ again, was not reached, or what was named was
+    refuted, 6 this machine lacks something.
     """
     from harness.report.console import Progress
     from harness.report.diagnosis import print_diagnosis
@@ -47,4 +47,4 @@ def diagnose(root: Path, /, run: str, times: int, confirm: bool, as_json: bool, 
         click.echo(found.write(), nl=False)
     else:
         print_diagnosis(found)
-    return 0 if found.found != "nothing" else errors.EvidenceError.exit_code
+    return 0 if found.found != "nothing" and not found.is_refuted else errors.EvidenceError.exit_code

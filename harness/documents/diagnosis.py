@@ -99,3 +99,8 @@ class OperatorDiagnosis(Document):
     source: str = ""
     notes: tuple[str, ...] = ()
     confirmations: tuple[Confirmation, ...] = ()
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether changing what was named changed nothing."""
+        return {one.outcome for one in self.confirmations} == {"refuted"}

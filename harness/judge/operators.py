@@ -206,7 +206,7 @@ class _Told:
     def answer(self, share: str) -> tuple[Found, str, Advice]:
         """What was found, in a sentence, with what to do."""
         base, odd = self.base, self.odd
-        if base is None or odd is None or base.name != odd.name:
+        if base is None or odd is None or base.name != odd.name or _reads_otherwise(base, odd):
             return "sequence", *self._sequence(share)
         if _inputs(base) == _inputs(odd):
             sentence = f"`{base.name}`{where(base)} gives other bits from equal inputs, {share}"
@@ -224,6 +224,8 @@ class _Told:
         reads = f", which reads {state}" if state else ""
         fix = "Look at what decides which operators run: training or evaluation mode, a branch on the step or on time, "
         fix += "the number of micro-batches, how the model is built."
+        if self.base is not None and self.odd is not None and self.base.name == self.odd.name:
+            two = "it on what other operators made: from here on other operators run"
         sentence = f"Where the straight step runs {one}{reads}, {other} runs {two}, {share}."
         return sentence, Advice(_RESTORE if state and self.is_resume else fix)
 
@@ -252,6 +254,12 @@ class _Told:
                 shown = "input {2} of micro-batch {0}".format(*str(name).partition(".")) if kind == "data" else name
                 return f"{_WORDS[kind]} {shown}{more}", Advice(fix)
         return f"a tensor of shape {list(tensor.shape)} that no operator of its thread made", Advice(_OUTSIDE)
+
+
+def _reads_otherwise(one: Operator, two: Operator) -> bool:
+    """Whether two operators of one name are not the same one: they read what different operators made."""
+    pairs = [(a.source, b.source) for a, b in zip(one.inputs, two.inputs, strict=False) if a.source and b.source]
+    return len(one.inputs) != len(two.inputs) or any(a != b and a[0] == b[0] == "op" for a, b in pairs)
 
 
 def where(one: Operator | OperatorRow) -> str:

@@ -226,14 +226,15 @@ def _on_one_side(inputs: VerdictInputs, results: CheckResults) -> list[str]:
 
 
 def _undeclared(straight: TrajectoryEvidence | None) -> list[str]:
-    """What a training saved, and no glob of the experiment names."""
+    """What a training saved, and nothing compares: it was removed or renamed, or no glob of the experiment names it."""
     if straight is None:
         return []
     events = [event for run in straight.runs for event in run.events]
-    passing = {event.fields.get("source") for event in events if event.kind == "move"}
-    names = SavedFiles(straight.runs).paths - passing - {file.path for file in straight.files}
+    passing = {str(event.fields.get("source")) for event in events if event.kind == "move"}
+    saved = SavedFiles(straight.runs).paths - {file.path for file in straight.files}
+    names = (one for one in saved if not any(one == old or one.startswith(f"{old}/") for old in passing))
     found = sorted((name for name in names if not name.startswith(("/", ".."))), key=natural_key)
-    lines = [f"{_some(found)}: saved, and declared neither as outputs nor as checkpoints"] if found else []
+    lines = [f"{_some(found)}: saved, and not compared: not declared, or removed before the end"] if found else []
     elsewhere = [str(name) for run in straight.runs for name in _list(run.record.settings.get("written_elsewhere"))]
     if elsewhere:
         lines.append(f"{_some(elsewhere)}: written outside of {{output}}, and thrown away after the training")

@@ -38,7 +38,7 @@ def print_diagnosis(found: OperatorDiagnosis, stream: TextIO | None = None) -> N
             *(("note", line(note)) for note in shown.notes),
         ]
     )
-    printer.line(f"FOUND: {_last(shown)}")
+    printer.line(f"{'REFUTED' if shown.is_refuted else 'FOUND'}: {_last(shown)}")
 
 
 def _last(shown: OperatorDiagnosis) -> str:

@@ -92,10 +92,12 @@ def _read(folder: Path) -> Record:
         UsageError: it certifies, or is a record without its code.
     """
     files = FolderFiles(folder)
+    if folder.is_dir() and not any(map(files.exists, ("manifest.json", "verdict.json", "code"))):
+        raise UsageError(f"{folder} holds no run", "give a folder such as runs/tiny/latest, or an experiment's name")
     if not folder.is_dir() or not (folder / "code").is_dir():
         problem = f"{folder.name} is a published record or an archive, without the code and the evidence of its runs"
         raise UsageError(problem, "certify its commit here, and diagnose that run")
-    if not files.exists("manifest.json"):
+    if not files.exists("manifest.json") or not files.exists("verdict.json"):
         raise UsageError(f"the certify of {folder.name} did not come to its end", _AGAIN)
     record = read_record(*(bytes(files.read(name, max_bytes=MAX_BYTES)) for name in ("manifest.json", "verdict.json")))
     if tree_digest(folder / "code") != record.code:

@@ -63,6 +63,16 @@ def test_an_operator_that_every_resume_computes_otherwise_is_not_called_nondeter
     assert varying.sentence.endswith("in 2 of 2 executions.") and "deterministic" in varying.advice.fix
 
 
+def test_two_operators_of_one_name_that_read_what_others_made_are_not_the_same_one():
+    one, other = execution(), list(execution())
+    other[2] = operator("aten.index_add.default", {("op", 1): "n"}, ["s"], phase="backward")
+    finding = compare(one, [tuple(other)], is_resume=True)
+    assert finding.found == "sequence" and finding.sentence.endswith(
+        "the resumed step runs it on what other operators made: from here on other operators run, at step 3, "
+        "in 1 of 1 executions."
+    )
+
+
 @pytest.mark.parametrize(
     ("other", "states", "words"),
     [

@@ -363,7 +363,7 @@ def test_names_of_checkpoints_that_vary_without_a_kill_are_not_compared():
 
 def test_what_was_saved_and_not_declared_is_not_checked():
     document = judged(straight=saving(straight(), "best.pt", "/scratch/other.pt"))
-    assert "best.pt: saved, and declared neither as outputs nor as checkpoints" in document["not_checked"]
+    assert "best.pt: saved, and not compared: not declared, or removed before the end" in document["not_checked"]
 
 
 def test_a_training_that_reads_what_another_one_saved_outside_its_output_is_not_certified():

@@ -54,14 +54,21 @@ def test_a_run_without_its_code_is_refused(run):
     assert code == 2 and "without the code and the evidence" in problem
 
 
+def test_a_folder_that_is_no_run_is_refused(tmp_path, run):
+    other = tmp_path / "a" / "b" / "c"
+    other.mkdir(parents=True)
+    assert refused(other) == (2, f"{other} holds no run")
+
+
 def test_code_that_was_changed_is_refused(run):
     differ(run)
     (run / "code" / "run.sh").write_text("#!/bin/sh\ntrue\n")
     assert refused(run) == (3, f"the code in {run.name} is not the code that was trained")
 
 
-def test_a_certify_that_did_not_end_is_refused(run):
-    (run / "manifest.json").unlink()
+@pytest.mark.parametrize("name", ["manifest.json", "verdict.json"])
+def test_a_certify_that_did_not_end_is_refused(run, name):
+    (run / name).unlink()
     assert refused(run) == (2, f"the certify of {run.name} did not come to its end")
 
 
