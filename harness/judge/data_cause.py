@@ -291,5 +291,6 @@ _RNG_FIX = (
 _LAST_FIX = (
     "Set the generators last, just before the first batch: after skipping batches, building loaders and validating. "
     "Where they are, save what decides how much is drawn: a replay buffer, a queue, an iterator that has fetched ahead."
-    " A loader's workers have generators of their own, new in each process: seed these by the number of the example."
+    " A loader's workers have generators of their own, new in each process: seed these by the number of the example. A "
+    "loader that shuffles wants a generator of its own, seeded by the epoch: its order is drawn at the epoch's start."
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -162,8 +164,10 @@ def _hunks(cause: Cause, symptom: Symptom, divergence: Divergence, stack: Stack)
             is_set = observations.settings(symptom.left, symptom.first.step).get("deterministic_algorithms")
             return () if is_set else (("first of all in the process", ("+torch.use_deterministic_algorithms(True)",)),)
     loaded = [e for e in symptom.right.events if e.kind == "load_state" and e.fields.get("what") == "module"]
-    calls = ("load_state_dict",) if len(loaded) > 1 else ()  # the model, and another module
-    rows[_AVERAGE] = StateRow(piece=_AVERAGE, in_file=_in_checkpoints(symptom, divergence), calls=calls)
+    in_file = _in_checkpoints(symptom, divergence)
+    # The model, and another module; an average that is saved is loaded somehow, and its count of updates forgotten.
+    calls = ("load_state_dict",) if len(loaded) > 1 or in_file.is_whole else ()
+    rows[_AVERAGE] = StateRow(piece=_AVERAGE, in_file=in_file, calls=calls)
     pieces = [rows.get(name, StateRow(piece=name)) for name in _OF_CAUSE.get(cause.kind, ())]
     if pieces and stack in ("Trainer", "Lightning"):
         return ()  # they save and load these themselves
@@ -171,9 +175,21 @@ def _hunks(cause: Cause, symptom: Symptom, divergence: Divergence, stack: Stack)
 
 
 def _in_checkpoints(symptom: Symptom, divergence: Divergence) -> Share:
-    """Of the tensors of a file that differ, how many the straight run's checkpoints hold as well."""
-    held = digests_in(file for file in symptom.straight.files if file.role == "checkpoint")
-    return Share(num=sum(one.straight in held for one in divergence.tensors), of=len(divergence.tensors))
+    """Of a file's tensors that differ, how many the straight run's checkpoints hold, as they are or at another time.
+
+    A weight and its average have one name and one shape, below two keys.
+    """
+    files = [file for file in symptom.straight.files if file.role == "checkpoint"]
+    held = digests_in(files)
+    tensors = [
+        (re.split(r"[/:]", t.name)[-1], t.shape) for f in files if f.content is not None for t in f.content.tensors
+    ]
+    counts, wanted = Counter(tensors), divergence.tensors
+    num_files = max(1, sum(file.content is not None for file in files))
+    found = [
+        one.straight in held or counts[one.name.rpartition(": ")[2], tuple(one.shape)] > num_files for one in wanted
+    ]
+    return Share(num=sum(found), of=len(found))
 
 
 def _piece(row: StateRow) -> str:
