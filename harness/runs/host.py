@@ -63,10 +63,17 @@ def namespaces() -> tuple[str, ...]:
     return next(filter(_works, tried), ())
 
 
-def _works(arguments: tuple[str, ...]) -> bool:
+@functools.cache
+def has_layers() -> bool:
+    """Whether what a process writes anywhere on this machine can be kept from all others."""
+    return bool(namespaces()) and _works(namespaces(), has_layers=True)
+
+
+def _works(arguments: tuple[str, ...], *, has_layers: bool = False) -> bool:
     with tempfile.TemporaryDirectory(prefix="rh-") as name:
         folder = Path(name)
-        order = _order(folder, ("true",), "/", {}, host_name="trainer", num_processes_before=0)
+        elsewhere = folder / "elsewhere" if has_layers else None
+        order = _order(folder, ("true",), "/", {}, host_name="trainer", num_processes_before=0, elsewhere=elsewhere)
         try:
             ended = _run(arguments, order, folder / "log", {"PATH": os.defpath}, lambda _: None)
         except OSError:
@@ -104,7 +111,7 @@ class HostSandbox:
         if ended.outlived and error is None:
             error = f"it left processes that outlived it, which were ended: {'; '.join(ended.outlived)}"
         settings = self._settings(spec)
-        if spec.elsewhere is not None and namespaces():
+        if spec.elsewhere is not None and has_layers():
             settings |= _elsewhere(spec.elsewhere)
         outcome = Outcome(
             exit_code=128 - ended.exit_code if ended.exit_code < 0 else ended.exit_code,
@@ -141,7 +148,7 @@ class HostSandbox:
             mounts=[*self._kept(argv, environment), *mounts],
             host_name=spec.host_name,
             num_processes_before=spec.num_processes_before,
-            elsewhere=spec.elsewhere,
+            elsewhere=spec.elsewhere if has_layers() else None,
         )
         return _run(namespaces(), order, spec.log, environment, watching)
 

@@ -228,6 +228,13 @@ print(sorted(path.name for path in folder.iterdir()), (folder / "old").read_text
     assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("old", "old")]
 
 
+def test_where_the_kernel_takes_no_layers_nothing_is_said_of_them(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(host, "has_layers", lambda: False)
+    outcome = run(tmp_path, f"open({str(folder / 'new')!r}, 'w').close()", elsewhere=tmp_path / "a")
+    assert (outcome.exit_code, (folder / "new").exists()) == (0, True)
+    assert not {"shared_elsewhere", "written_elsewhere"} & outcome.settings.keys()
+
+
 def test_two_trainings_at_once_may_listen_on_the_same_port(tmp_path):
     """Many scripts write MASTER_PORT down."""
     if not host.namespaces():
