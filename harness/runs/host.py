@@ -297,7 +297,8 @@ def _elsewhere(folder: Path) -> dict[str, JsonValue]:
         if (layer / "shared").exists():
             shared.append(place)
             continue
-        (layer / "work" / "work").chmod(0o700)  # the kernel left no rights to it, and somebody has to delete it
+        with contextlib.suppress(FileNotFoundError):  # a training that was ended before its layers were mounted
+            (layer / "work" / "work").chmod(0o700)  # the kernel left no rights to it, and somebody has to delete it
         written += _files(layer / "upper", place)
     return {"shared_elsewhere": shared or None, "written_elsewhere": [*written[:MAX_NAMED]]}
 

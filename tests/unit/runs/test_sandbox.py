@@ -235,6 +235,11 @@ def test_where_the_kernel_takes_no_layers_nothing_is_said_of_them(tmp_path, fold
     assert not {"shared_elsewhere", "written_elsewhere"} & outcome.settings.keys()
 
 
+def test_a_training_that_was_ended_before_its_layers_were_mounted_is_no_error(tmp_path):
+    (tmp_path / "layer-%2Fsrv" / "upper").mkdir(parents=True)
+    assert host._elsewhere(tmp_path)["written_elsewhere"] == []
+
+
 def test_two_trainings_at_once_may_listen_on_the_same_port(tmp_path):
     """Many scripts write MASTER_PORT down."""
     if not host.namespaces():
