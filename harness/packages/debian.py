@@ -1,9 +1,11 @@
 """Debian's package archive: where a mirror is, fetching locked packages from it, and writing a base's lock.
 
-No host is named here. Mirrors are taken from `$HARNESS_DEBIAN_MIRROR`, else from this machine's own apt configuration;
-what they no longer have is looked for in the archives of `$HARNESS_ARCHIVE` and at `$HARNESS_DEBIAN_SNAPSHOT`. Only
-bookworm's `main` suite is locked, never its security suite: what a finished release holds stays on the mirrors, while a
-security update disappears from them when the next one comes, and an image without a network needs it least.
+No host is named here. Mirrors are taken from `$HARNESS_DEBIAN_MIRROR`, else from this machine's own apt configuration,
+else (Ubuntu, Fedora, Arch) from the data of an installed package that names one; what they no longer have is looked
+for in the archives of `$HARNESS_ARCHIVE` and at `$HARNESS_DEBIAN_SNAPSHOT`. The lock's hashes judge what they send.
+
+Only bookworm's `main` suite is locked, never its security suite: what a finished release holds stays on the mirrors,
+while a security update disappears from them when the next one comes, and an image without a network needs it least.
 """
 
 from __future__ import annotations
@@ -24,12 +26,20 @@ from harness.system.store import Progress, Store, disk_errors, file_digest
 _HELPERS = (Path("/usr/lib/apt/apt-helper"), Path("/usr/libexec/apt-helper"))
 _TIMEOUT_S = 1800
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_NO_MIRROR = "set HARNESS_DEBIAN_MIRROR to a mirror of Debian (the folder that holds `pool/` and `dists/`)"
+_NAMED_IN = (
+    Path("/usr/share/python-apt/templates/Debian.info"),
+    *(Path("/usr") / folder / name for name in ("debootstrap", "mmdebstrap") for folder in ("sbin", "bin")),
+)
+_DEBIANS = re.compile(r"https?://[\w.-]+/debian(?=/?[\s\"'])")
+_NO_MIRROR = (
+    "install debootstrap, which names one, or set HARNESS_DEBIAN_MIRROR to a mirror of Debian (the folder that holds "
+    "`pool/` and `dists/`); a Dockerfile with `FROM name@sha256:...` needs none"
+)
 _INSTALL = re.compile(r"^Inst (\S+) \((\S+) .*\[(\w+)\]\)", re.MULTILINE)
 
 
 def mirrors(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The mirrors to try, best first: those that are set, else apt's own, and the snapshot archive that is set.
+    """The mirrors to try, best first: those that are set, else those known here, and the snapshot archive that is set.
 
     Each is the folder that holds `pool/`; several are separated by spaces.
 
@@ -38,20 +48,34 @@ def mirrors(environment: Mapping[str, str]) -> tuple[str, ...]:
     """
     snapshots = tuple(place.rstrip("/") for place in environment.get("HARNESS_DEBIAN_SNAPSHOT", "").split())
     chosen = tuple(place.rstrip("/") for place in environment.get("HARNESS_DEBIAN_MIRROR", "").split())
-    return (*(chosen or _apts_mirrors(is_needed=not snapshots)), *snapshots)
+    found = (*(chosen or _apts_mirrors() or _named_mirrors()), *snapshots)
+    if not found:
+        raise HostError("no mirror of Debian is known here: neither apt nor an installed package has one", _NO_MIRROR)
+    return found
 
 
-def _apts_mirrors(*, is_needed: bool) -> tuple[str, ...]:
-    found: dict[str, None] = {}
+def _apts_mirrors() -> tuple[str, ...]:
+    """Those of Debian in apt's configuration; before `apt-get update`, those that look like one."""
+    if not _has_apt():
+        return ()
     template = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
-    targets = _ask("apt-get", "indextargets", "--format", template, "Created-By: Packages") if _has_apt() else ""
+    targets = _ask("apt-get", "indextargets", "--format", template, "Created-By: Packages")
     lines = [line.split("|") for line in targets.splitlines()]
-    for origin, _, uri in sorted((line for line in lines if len(line) == 3), key=lambda line: line[1]):
-        if origin == "Debian":
-            found.setdefault(uri.rstrip("/"))
-    if not found and is_needed:
-        raise HostError("no mirror of Debian is known here: apt has none", _NO_MIRROR)
-    return tuple(found)
+    ordered = sorted((line for line in lines if len(line) == 3), key=lambda line: line[1])
+    if not lines:
+        text = _ask("apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI)", "Created-By: Packages")
+        return _debians(text)
+    return tuple(dict.fromkeys(uri.rstrip("/") for origin, _, uri in ordered if origin == "Debian"))
+
+
+def _named_mirrors() -> tuple[str, ...]:
+    """Those of the first installed package whose data names one."""
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in _NAMED_IN if path.is_file())
+    return next(filter(None, map(_debians, texts)), ())
+
+
+def _debians(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_DEBIANS.findall(text)))
 
 
 def fetch_packages(

@@ -15,6 +15,7 @@ import docker
 from harness.documents.cuda import cuda_stack
 from harness.documents.gpu import HAND_OUT_REMEDY, GpuRequest, check_driver, describe
 from harness.errors import HarnessError
+from harness.packages.debian import mirrors
 from harness.system import engine, gpu, machine
 from harness.system.git import read_checkout
 from harness.system.project import read_lock
@@ -52,6 +53,7 @@ def examine(root: Path, cache: Path) -> tuple[Finding, ...]:
         _gpu(root),
         _toolkit(),
         _gpu_access(client),
+        _debian(),
     )
     return (*found, _disk(cache), _memory(), _processor())
 
@@ -156,6 +158,15 @@ def _gpu_access(client: docker.DockerClient | HarnessError) -> Finding:
         "nvidia": "containers get GPUs through the NVIDIA toolkit's hook",
     }
     return Finding(name="gpu access", level="ok", found=found[request.route or "nvidia"])
+
+
+def _debian() -> Finding:
+    """Where the packages of a bootstrapped base would come from; nobody is asked for them."""
+    try:
+        places = mirrors(os.environ)
+    except HarnessError as error:
+        return Finding(name="debian", level="warning", found=error.problem, remedy=error.remedy)
+    return Finding(name="debian", level="ok", found=f"packages for images from {', '.join(places)}")
 
 
 def _disk(cache: Path) -> Finding:

@@ -1,6 +1,7 @@
 import pytest
 
 from harness.errors import HostError
+from harness.packages import debian
 from harness.packages.debian import fetch_packages, mirrors
 from harness.system.store import Store
 from tests.made.archives import base_of, deb, member
@@ -82,8 +83,36 @@ def test_the_mirrors_that_are_set_are_the_only_ones_but_for_the_snapshot(mirror)
     assert mirrors(places) == ("file:///a", "file:///c")
 
 
-def test_without_apt_and_without_a_mirror_nothing_can_be_fetched(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A machine that is no Debian: Ubuntu's apt, and the data of two packages that may be installed."""
+    data = tmp_path / "Debian.info", tmp_path / "debootstrap"
+    monkeypatch.setattr(debian, "_NAMED_IN", data)
+    monkeypatch.setattr(debian, "_has_apt", lambda: True)
+    monkeypatch.setattr(debian, "_ask", lambda *command: "Ubuntu|Ubuntu|http://mirror.test/ubuntu/\n")
+    return data
+
+
+def test_where_apt_is_not_debians_an_installed_package_names_the_mirror(elsewhere):
     with pytest.raises(HostError, match="no mirror of Debian is known") as caught:
         mirrors({})
-    assert "HARNESS_DEBIAN_MIRROR" in caught.value.remedy
+    assert "debootstrap" in caught.value.remedy and "HARNESS_DEBIAN_MIRROR" in caught.value.remedy
+    elsewhere[1].write_text('DEF_MIRROR="http://mirror.test/debian"\nDEF_HTTPS_MIRROR="https://mirror.test/debian"\n')
+    assert mirrors({}) == ("http://mirror.test/debian", "https://mirror.test/debian")
+    text = "Suite: sid\nBaseURI: http://other.test/debian/\nSuite: s\nBaseURI: http://other.test/debian-security/\n"
+    elsewhere[0].write_text(text + "BaseURI: http://security.test/\n")
+    assert mirrors({}) == ("http://other.test/debian",)
+    assert mirrors({"HARNESS_DEBIAN_MIRROR": "file:///a"}) == ("file:///a",)
+
+
+def test_before_apt_get_update_the_mirrors_are_those_that_look_like_debians(monkeypatch):
+    addresses = "http://mirror.test/debian/\nhttp://mirror.test/debian-security/\nhttp://mirror.test/ubuntu/\n"
+    monkeypatch.setattr(debian, "_has_apt", lambda: True)
+    monkeypatch.setattr(debian, "_ask", lambda *command: addresses if "--no-release-info" in command else "")
+    assert mirrors({}) == ("http://mirror.test/debian",)
+
+
+def test_without_apt_a_snapshot_will_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(debian, "_NAMED_IN", ())
+    assert mirrors({"HARNESS_DEBIAN_SNAPSHOT": "file:///c/"}) == ("file:///c",)
