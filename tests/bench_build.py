@@ -28,6 +28,7 @@ from harness.packages.debian import fetch_packages
 from harness.packages.wheels import fetch_wheels
 from harness.report.printer import text_table
 from harness.system import engine
+from harness.system.project import STOCK
 from harness.system.store import Store
 from tests import ROOT
 
@@ -66,7 +67,7 @@ def unavoidable(client, recipe, scratch):
         if entry.kind == "file":
             (context / entry.path).write_bytes(b"".join(read_contents(entry)))
     environment = {"PATH": "/opt/venv/bin:/usr/bin:/bin", "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
-    script = steps_of((ROOT / "images" / recipe.name / "Dockerfile").read_text()).replace("rm -r /build", "true")
+    script = steps_of((STOCK / "Dockerfile").read_text()).replace("rm -r /build", "true")
     container = client.containers.create(
         base.tag,
         ["sh", "-c", script],

@@ -23,6 +23,7 @@ from harness.documents.names import check_image_name
 from harness.errors import HarnessError, TamperedError
 from harness.inputs.trees import listed
 from harness.system.files import Files
+from harness.system.project import STOCK
 from harness.system.store import Progress, Store, disk_errors
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ def read_dependencies(code: Files, manifest: Manifest) -> Dependencies:
         inputs = _INPUTS.validate_python(manifest.experiment["inputs"])
     except (KeyError, ValidationError) as error:
         raise TamperedError(f"manifest.json: the experiment is malformed: {str(error)[:200]}", _REMEDY) from error
-    base = read_base(_text(code, f"images/{name}/Dockerfile"), f"images/{name}/Dockerfile")
-    base_lock = None if base.digest else _text(code, f"lockfiles/{base.name}.lock")
+    base = read_base(_image_text(code, f"images/{name}/Dockerfile"), f"images/{name}/Dockerfile")
+    base_lock = None if base.digest else _image_text(code, f"lockfiles/{base.name}.lock")
     return Dependencies(
         lock=parse_lock(_text(code, f"lockfiles/{name}.lock"), f"{name}.lock"),
         base_lock=parse_base_lock(base_lock, f"{base.name}.lock") if base_lock is not None else None,
@@ -207,6 +208,12 @@ def _check_image(archive: Archive, wanted: Dependencies) -> None:
 def _listed(packages: Files, digest: str) -> tuple[str, ...]:
     data = bytes(packages.read(input_title(digest), max_bytes=_MAX_TEXT_BYTES))
     return tuple(file for file, _ in listed(os.fsdecode(data)))
+
+
+def _image_text(code: Files, path: str) -> str:
+    """Of a file that the code has or, where it does not, that comes with the package."""
+    stock = STOCK / path.rpartition("/")[2]
+    return stock.read_text(encoding="utf-8") if stock.is_file() and not code.exists(path) else _text(code, path)
 
 
 def _text(code: Files, path: str) -> str:

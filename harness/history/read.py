@@ -31,6 +31,7 @@ from harness.history.records import RUN_ID, Record, compare, read_record, record
 from harness.judge.diff import compare_run
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.run_folders import entries
+from harness.system.project import STOCK
 from harness.system.safe_read import clean, safe_read
 from harness.system.store import Progress
 
@@ -180,7 +181,7 @@ def _base(root: Path, commit: str, image: str) -> str:
     """The name of an image's base at a commit; "" where that cannot be told."""
     text = commits.file_at(root, commit, f"images/{image}/Dockerfile", _MAX_LOCK)
     try:
-        return read_base((text or b"").decode("utf-8", "replace"), "Dockerfile").name
+        return read_base((text or (STOCK / "Dockerfile").read_bytes()).decode("utf-8", "replace"), "Dockerfile").name
     except UsageError:
         return ""
 

@@ -15,7 +15,7 @@ from harness.packages.lock_export import python_version, to_conda, to_requiremen
 from harness.packages.metadata import licences_of, requirements_of
 from harness.packages.wheels import absent_wheels
 from harness.review.lock_rules import Finding, lint_lock, unmet
-from harness.system.project import read_lock, read_text
+from harness.system.project import image_names, read_lock, read_text
 from harness.system.store import Progress, Store
 
 Export = Literal["requirements", "conda", "cyclonedx"]
@@ -24,7 +24,7 @@ _MALFORMED = "LOCK000"
 
 def lock_names(root: Path) -> tuple[str, ...]:
     """The locks that a check looks at by default: those of images, and those of bases."""
-    images = (path.parent.name for path in (root / "images").glob("*/Dockerfile"))
+    images = image_names(root)
     bases = (path.stem for path in (root / "lockfiles").glob("base-*.lock"))
     return tuple(sorted({*images, *bases}))
 
@@ -60,14 +60,14 @@ def export_lock(root: Path, name: str, kind: Export, store: Store, progress: Pro
     lock = read_lock(root / "lockfiles" / f"{check_image_name(name)}.lock")
     if kind == "requirements":
         return to_requirements(lock, name)
-    recipe = read_recipe(root, name) if _is_image(root, name) else None
+    recipe = read_recipe(root, name) if name in image_names(root) else None
     base_lock = recipe.base_lock if recipe else None
     if kind == "conda":
         return to_conda(lock, base_lock, name)
     from harness.images.sbom import sbom
 
     if recipe is None:
-        raise UsageError(f"{name} is not an image: there is no images/{name}/Dockerfile", "name an image")
+        raise UsageError(f"{name} is no image: no experiment names it", "name an image")
     is_here = not absent_wheels(lock, store)
     if not is_here:
         progress("not all wheels are in the cache, so their licences are left out")
@@ -77,10 +77,6 @@ def export_lock(root: Path, name: str, kind: Export, store: Store, progress: Pro
     return sbom(name, lock, base_lock, record.image_id if record else None, licences, base_image)
 
 
-def _is_image(root: Path, name: str) -> bool:
-    return (root / "images" / name / "Dockerfile").is_file()
-
-
 def _check(root: Path, name: str, store: Store, progress: Progress) -> Iterator[Finding]:
     source = f"{name}.lock"
     try:
@@ -88,7 +84,7 @@ def _check(root: Path, name: str, store: Store, progress: Progress) -> Iterator[
             parse_base_lock(read_text(root / "lockfiles" / source, f"write it with `harness lock {name}`"), source)
             return
         lock = read_lock(root / "lockfiles" / source)
-        if not _is_image(root, name):
+        if name not in image_names(root):
             return
         yield from lint_lock(lock, source)
         recipe = read_recipe(root, name)

@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.images.base import BASE_VERSION
 from harness.images.image import image_key
 from harness.images.layer import Entry, canonical
-from harness.system.project import read_text
+from harness.system.project import STOCK, image_file, image_names, read_text
 
 BUILDER_VERSION = b"2"
 REWRITER_VERSION = b"3"
@@ -23,8 +23,8 @@ REWRITER_VERSION = b"3"
 class Recipe:
     """Everything that an image is made from, read and checked.
 
-    `base_lock` is None where the base is an image of a registry. `files` are those of `images/<name>/`, and those that
-    lie in `images/` itself, which every image's context has.
+    `base_lock` is None where the base is an image of a registry. `files` are those of `images/<name>/`, or the
+    Dockerfile that comes with the package, and what every image's context has: `images/*.py`, the project's and ours.
     """
 
     name: str
@@ -54,17 +54,18 @@ def read_recipe(root: Path, name: str) -> Recipe:
     Raises:
         UsageError: a file is missing or malformed.
     """
-    folder = root / "images" / check_image_name(name)
-    if not folder.is_dir():
-        raise no_such(
-            "image", name, (path.parent.name for path in root.glob("images/*/Dockerfile")), "folders in images/"
-        )
-    dockerfile = read_text(folder / "Dockerfile", f"an image {name!r} needs images/{name}/Dockerfile")
-    lock_text = read_text(root / "lockfiles" / f"{name}.lock", f"write it with `harness lock {name}`")
+    lock_file = root / "lockfiles" / f"{check_image_name(name)}.lock"
+    folder = root / "images" / name
+    if not folder.is_dir() and not lock_file.is_file() and not lock_file.with_suffix(".in").is_file():
+        raise no_such("image", name, image_names(root), "locks in lockfiles/, folders in images/")
+    own = folder if folder.is_dir() else STOCK
+    dockerfile = read_text(own / "Dockerfile", f"an image {name!r} needs images/{name}/Dockerfile")
+    lock_text = read_text(lock_file, f"write it with `harness lock {name}`")
     base = read_base(dockerfile, f"images/{name}/Dockerfile")
-    base_file = root / "lockfiles" / f"{base.name}.lock"
+    base_file = image_file(root, f"lockfiles/{base.name}.lock")
     base_text = "" if base.digest else read_text(base_file, f"write it with `harness lock {base.name}`")
-    files = (*_files(folder, "*"), *_files(root / "images", "*.py"))
+    common = {entry.path: entry for entry in (*_files(STOCK, "*.py"), *_files(root / "images", "*.py"))}
+    files = (*_files(own, "*" if own == folder else "Dockerfile"), *common.values())
     materials = {f"context/{entry.path} {entry.mode:o}": Path(entry.archive).read_bytes() for entry in files}
     materials |= {"lock": lock_text.encode(), "base": f"{base.name}@{base.digest} {base_text}".encode()}
     materials |= {"builder": BUILDER_VERSION, "rewriter": REWRITER_VERSION, "base version": BASE_VERSION}

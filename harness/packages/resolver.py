@@ -23,6 +23,7 @@ from harness.errors import HarnessError, HostError, UsageError
 from harness.packages.debian import write_base_lock
 from harness.packages.pip import download, host_target, run_python
 from harness.packages.wheels import fetch_wheels, unpacked_bytes
+from harness.system.project import image_names
 from harness.system.store import Progress, Store, disk_errors, file_digest, write_atomically
 
 _HEADERS = ("# wheel", "# builds with +", "# resolved", "# target: ", "# installed: ")
@@ -48,7 +49,7 @@ def write_lock(root: Path, name: str, store: Store, progress: Progress, *, upgra
         raise HostError(problem, "use Python 3.11 on a 64-bit Linux")
     target = source.with_suffix(".lock")
     before = parse_lock(target.read_text(encoding="utf-8"), target.name) if target.exists() else None
-    is_image = (root / "images" / name).is_dir()
+    is_image = name in image_names(root)
     with disk_errors("compiling a lock"):
         text, labels = _resolve(source, target, before, store, progress, upgrade=upgrade)
         lock = parse_lock(text, target.name)

@@ -7,6 +7,7 @@ review's own source, so an unchanged tree is only read for its digests.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import harness
 from harness.errors import UsageError
-from harness.review.finding import StaticReview
+from harness.review.finding import Place, Showing, StaticReview, holds
 from harness.review.source_tree import SourceTree, list_tree
 from harness.system.store import Progress, Store
 
@@ -66,6 +67,8 @@ def review_tree(
     if store is not None and (known := _kept(store, key)) is not None:
         return known
     review = _review(tree, entries, progress or _silent, _num_workers(tree) if num_workers is None else num_workers)
+    if image and f"images/{image}/Dockerfile" not in tree.surroundings:
+        review = dataclasses.replace(review, showings=(*review.showings, _stock_image(image)))
     if store is not None and not any("changed while" in one.reason for one in review.unread):
         _keep(store, key, review)
     return review
@@ -97,6 +100,20 @@ def _is_of_image(path: str, image: str) -> bool:
     folder, _, name = path.rpartition("/")
     is_lock = name == f"{image}.lock" or (name.startswith("base-") and name.endswith(".lock"))
     return folder == f"images/{image}" or (folder == "lockfiles" and is_lock)
+
+
+def _stock_image(image: str) -> Showing:
+    """E5 holds for an image without a Dockerfile of its own: it has the one that comes with this package."""
+    from harness.documents.lockfile import parse_base_lock  # for an unchanged tree nothing of this is imported
+    from harness.system.project import STOCK
+
+    base = next(STOCK.glob("base-*.lock"))
+    packages = parse_base_lock(base.read_text(encoding="utf-8"), base.name).packages
+    text = (
+        f"the Dockerfile that comes with the harness stands on {base.name}, {len(packages)} Debian packages with a "
+        "sha256 each, and fetches nothing"
+    )
+    return holds("E5", text, Place(path=f"lockfiles/{image}.lock"))
 
 
 def _key(tree: SourceTree, entries: tuple[str, ...] | None, image: str) -> str:

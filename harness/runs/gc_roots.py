@@ -14,7 +14,7 @@ from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
 from harness.runs.garbage import References
 from harness.runs.run_folders import cited_runs
-from harness.system.project import KIND, checkout_key, read_text
+from harness.system.project import KIND, checkout_key, image_names, read_text
 from harness.system.store import Store
 
 _EXPERIMENTS = Path("pipelines") / "experiments"
@@ -104,10 +104,10 @@ def _wheels(lock: Lockfile) -> Iterator[str]:
 
 
 def _read_images(root: Path, _: Store, found: References) -> None:
-    for folder in _files(root / "images", "*"):
+    for name in image_names(root):
         # Without a lock nothing can have been built.
-        if (folder / "Dockerfile").exists() and (root / "lockfiles" / f"{folder.name}.lock").exists():
-            recipe = read_recipe(root, folder.name)
+        if (root / "lockfiles" / f"{name}.lock").exists():
+            recipe = read_recipe(root, name)
             found.recipes.add(_digits(recipe.key))
             found.bases.add(_digits(_base_key(recipe)))
 

@@ -18,7 +18,7 @@ from harness.runs.gpu_preflight import check_seen
 from harness.runs.host import HostSandbox
 from harness.runs.sandbox import Sandbox
 from harness.system import engine, gpu
-from harness.system.project import read_lock
+from harness.system.project import STOCK, read_lock
 from harness.system.store import Store, file_digest
 
 Runner = Literal["auto", "docker", "host"]
@@ -166,4 +166,6 @@ def _lock_path(request: RuntimeRequest) -> Path:
 
 
 def _locks(root: Path) -> dict[str, str]:
-    return {path.name: file_digest(path) for path in sorted((root / "lockfiles").glob("*.lock"))}
+    """Every lock of the code, and of ours those that it has none of that name of."""
+    found = {path.name: path for folder in (STOCK, root / "lockfiles") for path in folder.glob("*.lock")}
+    return {name: file_digest(path) for name, path in sorted(found.items())}

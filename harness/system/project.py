@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.documents.lockfile import Lockfile, digest_of, parse_lock
 from harness.documents.names import NAME, check_experiment_name
 from harness.errors import UsageError
+from harness.system.sources import SOURCES
 from harness.system.store import Store
 
 if TYPE_CHECKING:
     from harness.documents.experiment import Experiment
 
 EXPERIMENTS = Path("pipelines") / "experiments"
+STOCK = SOURCES / "images" / "stock"
+"""What every project has without writing it: a Dockerfile, the lock of its base, and what a Dockerfile runs."""
+_STOCK_IMAGES = frozenset({"cpu", "cuda"})
+_IMAGE_OF = re.compile(r"^image:\s*[\"']?([a-z0-9._-]+)", re.MULTILINE)
 KIND = "checkouts"
 
 
@@ -57,6 +64,24 @@ def read_experiment(root: Path, name: str) -> Experiment:
 
 def is_experiment(root: Path, name: str) -> bool:
     return NAME.fullmatch(name) is not None and (root / EXPERIMENTS / f"{name}.yaml").is_file()
+
+
+def image_file(root: Path, path: str) -> Path:
+    """Where a file of an image lies: `images/<name>/Dockerfile` or `lockfiles/<base>.lock`, the project's or ours."""
+    own = root / path
+    stock = STOCK / own.name
+    return own if own.exists() or not stock.is_file() else stock
+
+
+def image_names(root: Path) -> tuple[str, ...]:
+    """The images of a project: those with a folder, and those that experiments name and that have a lock."""
+    names = set(_STOCK_IMAGES)
+    for path in (root / EXPERIMENTS).glob("*.yaml"):
+        with contextlib.suppress(OSError, ValueError):
+            names |= set(_IMAGE_OF.findall(path.read_text(encoding="utf-8")))
+    locks = root / "lockfiles"
+    locked = {name for name in names if any((locks / f"{name}{end}").is_file() for end in (".in", ".lock"))}
+    return tuple(sorted(locked | {path.name for path in root.glob("images/*/")}))
 
 
 def remember_checkout(store: Store, root: Path) -> None:

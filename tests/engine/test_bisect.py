@@ -197,7 +197,6 @@ def test_of_two_locks_the_one_pin_that_alters_the_numbers_is_found(tmp_path, own
     root = line.project.root
     (tmp_path / "good.lock").write_text(lock_text(good))
     (tmp_path / "bad.lock").write_text(lock_text(pins))
-    shutil.copytree(root / "images" / "cpu", root / "images" / "small")
     (root / "lockfiles" / "small.lock").write_text(lock_text(pins))
     (root / "pipelines" / "experiments" / "line.yaml").write_text(EXPERIMENT.replace("image: cpu", "image: small"))
     # As a tokenizer does: the tables of a package decide what the data are.

@@ -16,6 +16,7 @@ from harness.errors import UsageError
 from harness.images.builder import build, build_for_certificate
 from harness.images.recipe import read_recipe
 from harness.packages.debian import fetch_packages
+from harness.system.project import STOCK
 from harness.system.store import Store, open_store
 from tests import ROOT
 
@@ -34,7 +35,7 @@ FOUR_FILES = FROM + (
 def packages(tmp_path_factory):
     """The cache's blobs with the base's packages in them; fetched once, whatever the tests do to their own caches."""
     shared = open_store(None, os.environ)
-    text = (ROOT / "lockfiles" / f"{BASE}.lock").read_text()
+    text = (STOCK / f"{BASE}.lock").read_text()
     fetch_packages(parse_base_lock(text, BASE).packages, shared, os.environ, print)
     return shared.root / "sha256"
 
@@ -50,7 +51,7 @@ def store(tmp_path, packages):
 def project(tmp_path):
     (tmp_path / "project" / "images" / "tiny").mkdir(parents=True)
     (tmp_path / "project" / "lockfiles").mkdir()
-    shutil.copy(ROOT / "lockfiles" / f"{BASE}.lock", tmp_path / "project" / "lockfiles")
+    shutil.copy(STOCK / f"{BASE}.lock", tmp_path / "project" / "lockfiles")
     (tmp_path / "project" / "lockfiles" / "tiny.lock").write_text("# no wheels\n")
     return tmp_path / "project"
 

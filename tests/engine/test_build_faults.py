@@ -25,6 +25,7 @@ import pytest
 from harness.documents.lockfile import Pin, Wheel, parse_base_lock, render_pins, render_wheels
 from harness.documents.platform import IMAGE_TARGET
 from harness.packages.debian import fetch_packages
+from harness.system.project import STOCK
 from harness.system.store import open_store
 from tests import ROOT
 from tests.made import package_index
@@ -148,8 +149,8 @@ class Tiny(Project):
         self.cache, self.name, self.host = cache, name, host
         (root / "images" / name).mkdir(parents=True)
         (root / "lockfiles").mkdir()
-        text = (ROOT / "lockfiles" / f"{BASE}.lock").read_text()
-        shutil.copy(ROOT / "lockfiles" / f"{BASE}.lock", root / "lockfiles")
+        text = (STOCK / f"{BASE}.lock").read_text()
+        shutil.copy(STOCK / f"{BASE}.lock", root / "lockfiles")
         small = [line for line in text.splitlines() if line.split(" ")[0] in PACKAGES.split(" ")]
         (root / "lockfiles" / f"{SMALL}.lock").write_text("\n".join(small) + "\n")
         self.lock("# no wheels\n")
@@ -218,7 +219,7 @@ class Tiny(Project):
 def packages():
     """The blobs of the base's packages, fetched once."""
     shared = open_store(None, os.environ)
-    text = (ROOT / "lockfiles" / f"{BASE}.lock").read_text()
+    text = (STOCK / f"{BASE}.lock").read_text()
     fetch_packages(parse_base_lock(text, BASE).packages, shared, os.environ, print)
     return shared.root / "sha256"
 

@@ -14,6 +14,7 @@ from harness.errors import HostError
 from harness.images.base import base_key
 from harness.images.engine_images import find_image
 from harness.images.recipe import read_recipe
+from harness.system.project import STOCK
 from harness.system.store import Store
 from harness.workflow.gc import collect
 
@@ -60,7 +61,7 @@ def images_of(result):
 
 def test_images_that_no_record_names_go_and_all_others_stay(client, project, store, repository):
     recipe = read_recipe(project.root, "cpu")
-    base = parse_base_lock((project.root / "lockfiles" / "base-bookworm.lock").read_text(), "base")
+    base = parse_base_lock((STOCK / "base-bookworm.lock").read_text(), "base")
     kept, foundation = f"{repository}/cpu:kept", f"{repository}/base:kept"
     old, building, foreign = f"{repository}/cpu:old", f"{repository}/building:1", f"{repository}x/cpu:1"
     for tag in (kept, foundation, old, building, foreign):

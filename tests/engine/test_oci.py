@@ -11,8 +11,9 @@ import pytest
 
 from harness.documents.lockfile import parse_base_lock
 from harness.packages.debian import fetch_packages
+from harness.system.project import STOCK
 from harness.system.store import open_store
-from tests import ROOT, debian_tools
+from tests import debian_tools
 
 pytestmark = pytest.mark.engine
 
@@ -29,7 +30,7 @@ def project(tmp_path_factory):
     from tests.project import copy_project
 
     project = copy_project(tmp_path_factory.mktemp("oci") / "project")
-    (project.root / "images" / "small").mkdir()
+    (project.root / "images" / "small").mkdir(parents=True)
     (project.root / "images" / "small" / "Dockerfile").write_text(DOCKERFILE)
     (project.root / "lockfiles" / "small.lock").write_text("# no wheels\n")
     project.commit("a small image")
@@ -40,7 +41,7 @@ def project(tmp_path_factory):
 def cache(tmp_path_factory):
     """A cache of its own that has the base's packages."""
     shared = open_store(None, os.environ)
-    lock = parse_base_lock((ROOT / "lockfiles" / "base-bookworm.lock").read_text(), "base")
+    lock = parse_base_lock((STOCK / "base-bookworm.lock").read_text(), "base")
     fetch_packages(lock.packages, shared, os.environ, print)
     return {"HARNESS_CACHE": str(tmp_path_factory.mktemp("cache")), "HARNESS_ARCHIVE": str(shared.root)}
 
@@ -85,7 +86,7 @@ def test_it_names_the_commit_the_locks_and_the_base(built, project):
     told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert told["Digest"] == entry["digest"]
     lock = (project.root / "lockfiles" / "small.lock").read_bytes()
-    base = (project.root / "lockfiles" / "base-bookworm.lock").read_bytes()
+    base = (STOCK / "base-bookworm.lock").read_bytes()
     assert told["Labels"] == {
         "org.opencontainers.image.base.name": "base-bookworm",
         "repro-harness.base": "base-bookworm",

@@ -16,8 +16,9 @@ from harness.images.base import build_base
 from harness.images.builder import build
 from harness.images.engine_images import load_image
 from harness.packages.debian import fetch_packages
+from harness.system.project import STOCK
 from harness.system.store import Store, open_store
-from tests import ROOT, debian_tools
+from tests import debian_tools
 
 pytestmark = pytest.mark.engine
 
@@ -73,7 +74,7 @@ def registry(tmp_path_factory):
 def pushed(client, registry, tmp_path_factory):
     """The bootstrapped base with a file more, pushed; its digest. The engine keeps nothing of it."""
     shared, scratch = open_store(None, os.environ), Store(tmp_path_factory.mktemp("cache"))
-    lock = parse_base_lock((ROOT / "lockfiles" / "base-bookworm.lock").read_text(), "base")
+    lock = parse_base_lock((STOCK / "base-bookworm.lock").read_text(), "base")
     packages = fetch_packages(lock.packages, shared, os.environ, print)
     base = build_base("base-bookworm", lock, packages, scratch, afresh=True)
     load_image(client, base.image, base.tag)

@@ -16,8 +16,8 @@ from harness.images.layer import END_OF_ARCHIVE, Entry, canonical, header, paddi
 from harness.images.layer_tar import layer_digest, read_layer
 from harness.images.saved_image import CanonicalImage, CanonicalLayer, reread, spool
 from harness.packages.debian import fetch_packages
+from harness.system.project import STOCK
 from harness.system.store import Store, open_store
-from tests import ROOT
 
 pytestmark = pytest.mark.engine
 
@@ -148,7 +148,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(client, store):
-    lock = parse_base_lock((ROOT / "lockfiles" / f"{BASE}.lock").read_text(), BASE)
+    lock = parse_base_lock((STOCK / f"{BASE}.lock").read_text(), BASE)
     made = build_base(BASE, lock, fetch_packages(lock.packages, store, os.environ, print), store, afresh=True)
     load_image(client, made.image, made.tag)
     return made
@@ -161,7 +161,7 @@ def folder(tmp_path_factory):
     folder = root / "images" / "every-kind"
     folder.mkdir(parents=True)
     (root / "lockfiles").mkdir()
-    shutil.copy(ROOT / "lockfiles" / f"{BASE}.lock", root / "lockfiles")
+    shutil.copy(STOCK / f"{BASE}.lock", root / "lockfiles")
     (root / "lockfiles" / "every-kind.lock").write_text("# no wheels\n")
     (folder / "Dockerfile").write_text(
         FROM + "COPY first.py second.py /s/\nRUN python3 -B /s/first.py\nRUN python3 -B /s/second.py && rm -r /s\n"

@@ -94,7 +94,7 @@ class Mutant:
             "pipelines/experiments/training.yaml": self.declared,
             ".gitignore": "/runs/\n",
         }
-        for source in [*(ROOT / "images").rglob("*"), *(ROOT / "lockfiles").iterdir()]:
+        for source in (ROOT / "lockfiles").iterdir():
             if source.is_file() and "__pycache__" not in source.parts:
                 files[source.relative_to(ROOT).as_posix()] = source.read_text(encoding="utf-8")
         for name, text in files.items():

@@ -6,6 +6,7 @@ from harness.documents.lockfile import render_base_lock
 from harness.errors import UsageError
 from harness.images.layer_tar import read_contents
 from harness.images.recipe import build_context, read_recipe
+from harness.system.project import STOCK
 from tests.made.archives import base_of, deb, member
 
 HASH = "sha256:" + "a" * 64
@@ -92,9 +93,19 @@ def test_the_context_holds_the_images_files_the_common_ones_the_chosen_wheels_an
         "Dockerfile": b"ARG BASE=base-x\nFROM ${BASE}\n",
         "script.py": b"pass\n",
         "common.py": b"common\n",
+        "precompile.py": (STOCK / "precompile.py").read_bytes(),
         "requirements.lock": f"a==1 --hash={HASH}\n".encode(),
         "wheels/a-1-py3-none-any.whl": b"wheel",
     }
+
+
+def test_an_image_of_which_the_project_has_the_lock_alone_has_the_dockerfile_and_the_base_of_the_package(project):
+    (project / "lockfiles" / "cpu.lock").write_text(f"a==1 --hash={HASH}\n")
+    recipe = read_recipe(project, "cpu")
+    assert [entry.path for entry in recipe.files] == ["Dockerfile", "precompile.py"]
+    assert recipe.base.name == "base-bookworm" and len(recipe.base_lock.packages) > 10
+    (project / "lockfiles" / "base-bookworm.lock").write_text((project / "lockfiles" / "base-x.lock").read_text())
+    assert read_recipe(project, "cpu").base_lock == read_recipe(project, "tiny").base_lock
 
 
 def test_an_image_says_which_locks_and_which_base_it_is_made_from(project):

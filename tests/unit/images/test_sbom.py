@@ -7,6 +7,7 @@ from packageurl import PackageURL
 
 from harness.documents.lockfile import parse_base_lock, parse_lock
 from harness.images.sbom import sbom
+from harness.system.project import STOCK
 from tests import ROOT
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -30,7 +31,7 @@ def problems(text):
 
 def test_the_projects_own_image_is_listed_whole_and_valid():
     lock = parse_lock((ROOT / "lockfiles" / "cpu.lock").read_text(), "cpu.lock")
-    base = parse_base_lock((ROOT / "lockfiles" / "base-bookworm.lock").read_text(), "base-bookworm.lock")
+    base = parse_base_lock((STOCK / "base-bookworm.lock").read_text(), "base-bookworm.lock")
     text = sbom("cpu", lock, base, A, {"torch": "Apache-2.0 AND MIT", "tqdm": "MIT", "sympy": "BSD"})
     assert problems(text) is None
     found = {(one["name"], one["version"], one["hashes"][0]["content"]) for one in json.loads(text)["components"]}

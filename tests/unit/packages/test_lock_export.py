@@ -8,6 +8,7 @@ from packaging.utils import canonicalize_name
 from harness.documents.lockfile import BaseLock, BasePackage, parse_base_lock, parse_lock
 from harness.errors import UsageError
 from harness.packages.lock_export import python_version, to_conda, to_requirements
+from harness.system.project import STOCK
 from tests import ROOT
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -22,7 +23,7 @@ def lock_named(name):
 
 
 def base_lock():
-    return parse_base_lock((ROOT / "lockfiles" / "base-bookworm.lock").read_text(), "base-bookworm.lock")
+    return parse_base_lock((STOCK / "base-bookworm.lock").read_text(), "base-bookworm.lock")
 
 
 def versions_in_requirements(text):

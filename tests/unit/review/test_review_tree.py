@@ -20,6 +20,7 @@ from harness.review.processes import Processes
 from harness.review.programs import review
 from harness.review.review_tree import review_tree
 from harness.review.source_tree import list_tree
+from harness.system.project import STOCK
 from harness.system.store import Store
 from tests import ROOT
 
@@ -453,8 +454,8 @@ def test_a_review_of_a_tree_that_changed_meanwhile_is_not_kept(tmp_path, monkeyp
 
 def test_an_image_of_this_project_is_reviewed_with_its_locks_only(tmp_path):
     lock = (ROOT / "lockfiles" / "cpu.lock").read_bytes()
-    base = (ROOT / "lockfiles" / "base-bookworm.lock").read_bytes()
-    recipe = (ROOT / "images" / "cpu" / "Dockerfile").read_bytes()
+    base = (STOCK / "base-bookworm.lock").read_bytes()
+    recipe = (STOCK / "Dockerfile").read_bytes()
     root = write(
         tmp_path,
         {
@@ -473,6 +474,11 @@ def test_an_image_of_this_project_is_reviewed_with_its_locks_only(tmp_path):
     assert "==" not in shown["E1"].text and "lockfiles/cpu.lock pins" in shown["E1"].text
     assert {"E1", "E5", "V3"} <= shown.keys()
     assert "lockfiles/base-bookworm.lock" in shown["E5"].text
+    (root / "images" / "cpu" / "Dockerfile").unlink()
+    ours = in_this_process(root, "train.py", image="cpu").showings
+    assert ["comes with the harness stands on base-bookworm.lock" in one.text for one in ours if one.item == "E5"] == [
+        True
+    ]
     everything = in_this_process(root)
     assert {("REP604", "images/other/Dockerfile:1"), ("REP601", "lockfiles/other.lock:1")} <= set(places(everything))
 
