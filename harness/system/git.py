@@ -14,6 +14,7 @@ from typing import Protocol
 from harness.errors import HostError, UsageError
 
 HASH = re.compile(r"[0-9a-f]{4,40}")
+_RESULTS = "runs/"  # what a certify writes there is no change of the code, whether or not .gitignore says so
 _TIMEOUT_S = 600
 _UNSHALLOW = "run `git fetch --unshallow` (in GitHub Actions: actions/checkout with fetch-depth: 0)"
 
@@ -100,9 +101,9 @@ def read_checkout(root: Path) -> Checkout:
             "this clone is shallow: the certificate's commit could not be replayed from its history",
             _UNSHALLOW,
         )
-    status = _checked(root, "status", "--porcelain=v1", "-z", "--untracked-files=all")
-    changed = tuple(entry[3:] for entry in status.split("\0") if len(entry) > 3)[:20]
-    return Checkout(root=root, commit=_text(head), changed=changed)
+    status = _checked(root, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames")
+    changed = [entry[3:] for entry in status.split("\0") if entry and not entry.startswith(f"?? {_RESULTS}")]
+    return Checkout(root=root, commit=_text(head), changed=tuple(changed[:20]))
 
 
 def clean_commit(root: Path) -> str:
@@ -157,7 +158,7 @@ def export_commit(root: Path, commit: str, target: Path) -> None:
 
 
 def _copy_working_tree(root: Path, target: Path) -> None:
-    names = _checked(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = _checked(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", f"--exclude=/{_RESULTS}")
     for name in filter(None, names.split("\0")):
         source = root / name
         if source.is_file() and not source.is_symlink():

@@ -23,7 +23,7 @@ def repository(tmp_path):
     root.mkdir()
     git(root, "init", "-q")
     (root / "train.py").write_text("print(1)\n")
-    (root / ".gitignore").write_text("runs/\n")
+    (root / ".gitignore").write_text("notes.txt\n")
     git(root, "add", ".")
     git(root, "commit", "-qm", "first")
     return root
@@ -42,10 +42,30 @@ def test_an_edited_or_new_file_makes_it_dirty(repository, change):
     assert checkout.changed == ("train.py",) if change == "edit" else ("other.py",)
 
 
-def test_ignored_files_do_not_make_it_dirty(repository):
-    (repository / "runs").mkdir()
-    (repository / "runs" / "x").write_text("")
+def test_ignored_files_and_results_do_not_make_it_dirty(repository, tmp_path):
+    (repository / "notes.txt").write_text("")
+    (repository / "runs" / "tiny").mkdir(parents=True)
+    (repository / "runs" / "tiny" / "verdict.json").write_text("")
     assert not read_checkout(repository).is_dirty
+    (repository / "train.py").write_text("print(2)\n")
+    read_checkout(repository).export(tmp_path / "dirty")
+    assert not (tmp_path / "dirty" / "runs").exists()
+
+
+def test_a_committed_file_of_a_folder_called_runs_is_code(repository, tmp_path):
+    (repository / "runs").mkdir()
+    (repository / "runs" / "train.py").write_text("print(1)\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "second")
+    (repository / "runs" / "train.py").write_text("print(2)\n")
+    assert read_checkout(repository).changed == ("runs/train.py",)
+    read_checkout(repository).export(tmp_path / "dirty")
+    assert (tmp_path / "dirty" / "runs" / "train.py").read_text() == "print(2)\n"
+
+
+def test_a_renamed_file_is_named_whole(repository):
+    git(repository, "mv", "train.py", "finetune.py")
+    assert read_checkout(repository).changed == ("finetune.py", "train.py")
 
 
 def test_a_clean_tree_exports_the_commit_and_a_dirty_one_the_working_tree(repository, tmp_path):
