@@ -22,6 +22,9 @@ MAX_BYTES = 1 << 20
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)($|_)", re.IGNORECASE)
 
+LIMITS = frozenset(("memory_gib", "timeout_s"))
+"""Keys of which the default differs between versions; what one that was left out was, a manifest spells out."""
+
 RequiredCheck = Literal["rerun", "resume", "rebuild"]
 Count = Annotated[StrictInt, Field(ge=1)]
 Argv = Annotated[tuple[StrictStr, ...], Field(min_length=1)]
@@ -159,8 +162,14 @@ class Experiment(_Block):
     environment: dict[StrictStr, StrictStr] = Field(default_factory=dict, description="Set before Python starts.")
     gpus: Annotated[StrictInt, Field(ge=0, le=16)] = Field(default=0, description="GPUs that a process gets.")
     vram_budget_gib: Annotated[float, Field(gt=0)] = 24.0
-    memory_gib: Annotated[float, Field(gt=0)] = Field(default=12.0, description="Memory a process may have.")
-    timeout_s: Count = Field(default=7200, description="Seconds one process may run.")
+    memory_gib: Annotated[float, Field(gt=0)] = Field(
+        default_factory=lambda said: 48.0 if said.get("gpus") else 12.0,
+        description="Main memory a process may have, beside that of its GPUs; 12 unless said, 48 with GPUs.",
+    )
+    timeout_s: Count = Field(
+        default_factory=lambda said: 86_400 if said.get("gpus") else 7200,
+        description="Seconds one process may run; 2 hours unless said, 24 hours with GPUs.",
+    )
     interruptions: tuple[Interruption, ...] = ()
     policy: Policy = Policy()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.archive.code_tar import read_code, unpack_code
 from harness.documents.digest import Data, Digest, canonical_json, sha256
 from harness.documents.document import REMEDY
-from harness.documents.experiment import Experiment, parse_experiment
+from harness.documents.experiment import LIMITS, Experiment, parse_experiment
 from harness.documents.names import NAME
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.review.evidence.basis import Basis
@@ -86,8 +86,9 @@ def check_code(record: Record, code: Code, config: bytes) -> int:
     """
     if code.digest != record.code:
         raise TamperedError(f"the code's digest is {code.digest}, manifest.json says {record.code}", REMEDY)
-    declared = _declared(record, code.files)
-    if different := first_difference(declared.to_json(), record.experiment.to_json(), only_common=True):
+    experiment = _declared(record, code.files)
+    declared = experiment.model_dump(mode="json", by_alias=True, exclude=set(LIMITS - experiment.model_fields_set))
+    if different := first_difference(declared, record.experiment.to_json(), only_common=True):
         raise TamperedError(f"manifest.json has another experiment than the code declares: {different}", REMEDY)
     if config != canonical_json(record.experiment.config) + b"\n":
         raise TamperedError("config.json is not the configuration of the experiment", REMEDY)

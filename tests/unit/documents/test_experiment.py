@@ -1,11 +1,12 @@
 """Experiments: what is accepted, and how each mistake is named."""
 
 import datetime
+import re
 
 import pytest
 import yaml
 
-from harness.documents.experiment import parse_experiment
+from harness.documents.experiment import Experiment, parse_experiment
 from harness.documents.names import check_experiment_name
 from harness.errors import UsageError
 from tests import ROOT
@@ -117,6 +118,12 @@ def test_the_description_does_not_change_the_digest_and_the_seed_does():
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines" / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_experiment_is_valid(path):
     assert parse_experiment(path.read_text(), path.name).steps > 0
+
+
+def test_the_guide_has_every_key():
+    guide = (ROOT / "docs" / "guide" / "experiment.md").read_text()
+    keys = [field.alias or name for name, field in Experiment.model_fields.items()]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE)) == sorted(keys)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), datetime.date(2026, 1, 2)])

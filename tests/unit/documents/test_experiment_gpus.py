@@ -25,6 +25,15 @@ def test_the_number_is_part_of_what_is_declared():
     assert parse_experiment(TEXT, "x.yaml").digest != parse_experiment(TEXT + "gpus: 1\n", "x.yaml").digest
 
 
+@pytest.mark.parametrize(
+    ("more", "limits"),
+    [("", (12, 7200)), ("gpus: 1\n", (48, 86_400)), ("gpus: 1\nmemory_gib: 20\ntimeout_s: 60\n", (20, 60))],
+)
+def test_who_asks_for_gpus_gets_more_memory_and_time_unless_it_says_how_much(more, limits):
+    experiment = parse_experiment(TEXT + more, "x.yaml")
+    assert (experiment.memory_gib, experiment.timeout_s) == limits
+
+
 @pytest.mark.parametrize("value", ["all", "true", "-1", "17", "1.0", "'1'", "[0]"])
 def test_anything_but_a_small_number_is_refused(value):
     with pytest.raises(UsageError, match="gpus"):

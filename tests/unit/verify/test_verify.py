@@ -16,11 +16,12 @@ from harness.signing.keys import create_key, load_signer
 from harness.signing.known_keys import trust_key
 from harness.system.sources import sources_digest
 from harness.system.store import tree_digest
+from harness.verify.record import experiment_digest
 from harness.verify.verification import RELEASED
 from harness.workflow.verify import verify
 from tests import ROOT
 from tests.tamper.made_archive import certify_again, derive_again, edit_json, silent
-from tests.tamper.made_run import KILL, STEPS, Plan, Quirks, make_replay, make_run
+from tests.tamper.made_run import EXPERIMENT, KILL, STEPS, Plan, Quirks, make_replay, make_run
 
 OTHER = "sha256:" + "0" * 64
 UNSEEDED = """\
@@ -123,6 +124,20 @@ def test_what_another_version_says_was_not_checked_is_not_believed(tmp_path):
     found = verified(archived(folder, tmp_path))
     assert found.word == "PARTIAL" and "nothing" not in found.not_checked
     assert "replay from an archived commit" in found.not_checked
+
+
+@pytest.mark.parametrize(("said", "word"), [("", "PARTIAL"), ("memory_gib: 12\n", "TAMPERED")])
+def test_a_limit_that_the_code_leaves_out_is_that_of_the_version_that_ran(tmp_path, said, word):
+    folder = make_run(tmp_path, Plan(experiment=EXPERIMENT + said))
+
+    def with_another_default(manifest):
+        manifest["experiment"]["memory_gib"] = 8.0
+        manifest["experiment_digest"] = str(experiment_digest(manifest["experiment"]))
+
+    edit_json(folder / "manifest.json", with_another_default)
+    as_another_version(folder)
+    found = verified(archived(folder, tmp_path))
+    assert found.word == word, found.problem
 
 
 @pytest.mark.parametrize("edit", ["checks", "compared"])
