@@ -101,15 +101,25 @@ def _saved(name: str, image_id: str, store: Store, progress: Progress) -> Iterat
         yield image
 
 
-def _packages(wanted: Dependencies, code: Path, store: Store, progress: Progress) -> dict[str, Source]:
-    """Every package and input from the cache, by its title, and the list of licences."""
+def fetch_all(wanted: Dependencies, code: Path, store: Store, progress: Progress) -> dict[str, str]:
+    """Have every package and input in the cache; their digests by title.
+
+    Raises:
+        UsageError: one of them is not what its lock or the experiment says.
+        HostError: one of them cannot be fetched.
+    """
     fetch_wheels(wanted.lock, store, progress)
     if wanted.debs:
         fetch_packages(wanted.debs, store, os.environ, progress)
     for value in wanted.inputs:
         fetch_input(value, store, code, progress)
         _keep(value, store, code, progress)
-    titles = wanted.titles(lambda digest: _files_of(digest, store))
+    return wanted.titles(lambda digest: _files_of(digest, store))
+
+
+def _packages(wanted: Dependencies, code: Path, store: Store, progress: Progress) -> dict[str, Source]:
+    """Every package and input from the cache, by its title, and the list of licences."""
+    titles = fetch_all(wanted, code, store, progress)
     progress("reading the licences of packages and inputs")
     sources = {title: file_source(_blob(digest, store), digest) for title, digest in titles.items()}
     return {**sources, LICENCES: bytes_source(wanted.licences(stated_licences(wanted, store)).write())}

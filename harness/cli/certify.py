@@ -35,6 +35,14 @@ from harness.cli.group import cli, running_options, the_store
     envvar="PLAN",
     help="Print what would run, how long it takes and how much disk it needs. Runs nothing.",
 )
+@click.option(
+    "--offline",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    envvar="OFFLINE",
+    show_envvar=True,
+    help="Fetch nothing: take what is needed from a folder that `harness fetch` wrote, and from the cache.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print verdict.json instead of the summary.")
 @click.pass_obj
 def certify(
@@ -44,6 +52,7 @@ def certify(
     allow_dirty: bool,
     steps: int | None,
     only_plan: bool,
+    offline: Path | None,
     as_json: bool,
     **running: Any,
 ) -> int:
@@ -63,10 +72,10 @@ def certify(
 
     request = Request(root=root, name=experiment, allow_dirty=allow_dirty, steps=steps, **running)
     if only_plan:
-        click.echo(render_plan(certify.plan(request, the_store())))
+        click.echo(render_plan(certify.plan(request, the_store(offline))))
         return 0
     with Progress() as progress:
-        result = certify.certify(request, the_store(), progress)
+        result = certify.certify(request, the_store(offline), progress)
     if as_json:
         click.echo((result.folder / "verdict.json").read_text(encoding="utf-8"), nl=False)
     else:

@@ -36,9 +36,9 @@ def cli(context: click.Context, root: Path) -> None:
     context.obj = root.resolve()
 
 
-def the_store() -> Store:
-    """The cache: HARNESS_CACHE, or its usual place."""
-    return open_store(None, os.environ, tell)
+def the_store(offline: Path | None = None) -> Store:
+    """The cache: HARNESS_CACHE, or its usual place; `offline` is a folder that `harness fetch` wrote."""
+    return open_store(None, os.environ, tell, offline=offline)
 
 
 def tell(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`harness doctor` and `harness gc`."""
+"""`harness doctor`, `harness fetch` and `harness gc`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,34 @@ def doctor(root: Path, as_json: bool) -> int:
                 click.echo(f"{'':<19} remedy: {finding.remedy}")
     missing = any(finding.level == "missing" for finding in findings)
     return errors.HostError.exit_code if missing else 0
+
+
+@cli.command()
+@click.argument("experiment")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="The folder, made if it is not there. Several experiments may share it.",
+)
+@click.pass_obj
+def fetch(root: Path, experiment: str, output: Path) -> int:
+    """Bring everything an experiment needs into a folder, for a machine without a network.
+
+    Debian packages, wheels and inputs are written to DIR, each under its sha256. There, `harness certify --offline DIR`
+    needs nothing else but the checkout.
+
+    Exit codes: 0 done, 2 usage, 6 something cannot be fetched.
+    """
+    from harness.workflow.fetch import fetch as bring
+
+    store = the_store()
+    with store.in_use():
+        fetched = bring(root, experiment, output, store, tell)
+    click.echo(f"{output}: {fetched.num_files} files, {fetched.size_bytes / 1e6:,.0f} MB")
+    click.echo(f"without a network: harness certify {experiment} --offline {output}")
+    return 0
 
 
 @cli.command()

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,16 +71,25 @@ class BaseRecord(Model):
 
 
 def cached_base(name: str, key: str, store: Store) -> Base | None:
-    """The base of a key, if its layer lies in the cache and is what its record says."""
-    layer, record = _layer_path(key, store), store.read("bases", key, BaseRecord)
-    if record is None or not layer.is_file() or file_digest(layer) != record.diff_id:
-        return None
-    return _base(name, layer, record)
+    """The base of a key, if its layer lies in the cache or in an archive and is what its record says."""
+    for place in (store, *map(Store, store.archives)):
+        layer, record = _layer_path(key, place), place.read("bases", key, BaseRecord)
+        if record is not None and layer.is_file() and file_digest(layer) == record.diff_id:
+            return _base(name, layer, record)
+    return None
+
+
+def copy_base(key: str, store: Store, target: Store) -> None:
+    """Lay a base that is in the cache into another one: its layer, and last the record that says what it is."""
+    layer = target.folder("bases") / _layer_path(key, target).name
+    shutil.copyfile(_layer_path(key, store), layer)
+    if record := store.read_record("bases", key):
+        target.write_record("bases", key, record)
 
 
 def keep_base(name: str, key: str, entries: tuple[Entry, ...], config: Mapping[str, JsonValue], store: Store) -> Base:
     """Write a base's layer, its entries in canonical order, into the cache; `name` is for its tag and its label."""
-    layer = _layer_path(key, store)
+    layer = store.folder("bases") / _layer_path(key, store).name
     with store.scratch("base") as folder:
         blob = write_blob(folder / "layer", encode(entries))
         (folder / "layer").replace(layer)
@@ -97,7 +107,7 @@ def _base(name: str, layer: Path, record: BaseRecord) -> Base:
 
 
 def _layer_path(key: str, store: Store) -> Path:
-    return store.folder("bases") / f"{key.removeprefix('sha256:')}.tar"
+    return store.root / "bases" / f"{key.removeprefix('sha256:')}.tar"
 
 
 def base_key(lock: BaseLock) -> str:

@@ -43,6 +43,7 @@ def registry_base(client: docker.DockerClient, base: BaseReference, store: Store
             return found
         was_here = find_image(client, base.pull) is not None
         if not was_here:
+            store.needs_network(f"the base {base.pull}")
             progress(f"pulling {base.pull}")
             _pull(client, base)
         try:

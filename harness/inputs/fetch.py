@@ -88,6 +88,7 @@ def _blob(value: Input, store: Store, progress: Progress) -> Path:
     """The blob with the file, the wheel or the `.deb`, fetched if nobody has it."""
     if blob := store.find(value.sha256):
         return blob
+    store.needs_network(f"input {value.name!r}")
     progress(f"fetching {value.reference} {value.version}".rstrip())
     with store.scratch("fetch") as scratch:
         file = scratch / "package"
@@ -142,6 +143,7 @@ def _repository(value: Input, store: Store, progress: Progress) -> Path:
 
 
 def _download_repository(value: Input, store: Store, progress: Progress) -> None:
+    store.needs_network(f"input {value.name!r}")
     with store.scratch("hub") as scratch:
         tree = fetch_snapshot(value, scratch, os.environ, progress)
         try:

@@ -94,6 +94,7 @@ def fetch_packages(
         missing = [package for package in wanted if not store.find(package.sha256)]
         if missing:
             total = sum(package.size_bytes for package in missing)
+            store.needs_network(f"Debian package {missing[0].name} {missing[0].version}", len(missing) - 1)
             progress(f"fetching {len(missing)} Debian packages, {total / 1e6:.0f} MB")
             _fetch(missing, store, mirrors(environment))
     return tuple(store.blob(package.sha256) for package in wanted)

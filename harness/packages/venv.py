@@ -54,6 +54,7 @@ def host_venv(lock_path: Path, store: Store, progress: Progress) -> Path:
                 progress(f"installing {len(lock.wheels)} wheels into a virtual environment")
                 _install(lock.pins, python, scratch, "--no-index", "--find-links", str(scratch))
             else:
+                store.needs_network(f"wheels for {host_target()}, which is not {IMAGE_TARGET}")
                 progress(f"installing {len(lock.pins)} distributions into a virtual environment")
                 _install_from_index(lock, python, scratch)
             with contextlib.suppress(HostError):  # some packages hold templates that are no valid Python

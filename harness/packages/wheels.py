@@ -34,6 +34,8 @@ def fetch_wheels(lock: Lockfile, store: Store, progress: Progress) -> tuple[Path
     with store.locked("wheels", lambda: progress(waiting)), disk_errors("fetching wheels"):
         found = {wheel.sha256: store.find(wheel.sha256) for wheel in lock.wheels}
         missing = [pin for pin in lock.pins if pin.wheel and not found[pin.wheel.sha256]]
+        if missing:
+            store.needs_network(f"wheel of {missing[0].name} {missing[0].version}", len(missing) - 1)
         for batch in _batches(missing):
             _fetch(batch, store, progress)
     return tuple(store.blob(wheel.sha256) for wheel in lock.wheels)

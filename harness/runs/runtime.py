@@ -93,7 +93,7 @@ def make_runtime(request: RuntimeRequest, store: Store, reporter: Reporter) -> R
         why = "RUNNER=host was asked for" if request.python is None else "an interpreter was given"
         return _on_the_host(request, gpus, why, store, reporter)
     try:
-        client = engine.ensure(request.engine, reporter.note)
+        client = engine.ensure(request.engine, reporter.note, is_offline=store.is_offline)
     except HostError as error:
         if request.runner == "docker":
             raise

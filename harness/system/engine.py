@@ -47,8 +47,8 @@ def connect(timeout_s: int = 600, address: str = "") -> docker.DockerClient:
     return client
 
 
-def ensure(wanted: Wanted, tell: Callable[[str], None]) -> docker.DockerClient:
-    """A client of an engine, installing and starting one where that can be done.
+def ensure(wanted: Wanted, tell: Callable[[str], None], *, is_offline: bool = False) -> docker.DockerClient:
+    """A client of an engine, installing one (not offline) and starting it where that can be done.
 
     Asks first on a terminal; says so off one.
 
@@ -60,10 +60,10 @@ def ensure(wanted: Wanted, tell: Callable[[str], None]) -> docker.DockerClient:
     try:
         return connect()
     except HostError as error:
-        if not can_install():
+        missing = shutil.which("dockerd") is None
+        if not can_install() or (missing and is_offline):
             raise
         problem = error
-    missing = shutil.which("dockerd") is None
     what = f"install {' and '.join(PACKAGES)} from this system's distribution and start" if missing else "start"
     if sys.stdin.isatty() and not _agrees(f"{problem.problem}. Shall I {what} the engine? [Y/n] "):
         raise problem

@@ -42,11 +42,13 @@ class Store:
 
     Attributes:
         archives: folders with blobs laid out alike, only read.
+        is_offline: nothing is fetched: what is neither here nor in an archive cannot be had.
         tell: called, once for each, for a blob in an archive that is not what its name says.
     """
 
     root: Path
     archives: tuple[Path, ...] = ()
+    is_offline: bool = False
     tell: Progress = field(default=_do_nothing, compare=False)
     _passed_over: set[Path] = field(default_factory=set, init=False, compare=False, repr=False)
 
@@ -98,6 +100,18 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         return target
+
+    def needs_network(self, what: str, num_more: int = 0) -> None:
+        """Called before something, and perhaps more of its kind, is fetched.
+
+        Raises:
+            HostError: this is offline.
+        """
+        if self.is_offline:
+            places = ", ".join(map(str, self.archives))
+            remedy = "fetch it on a machine that has a network: `harness fetch EXPERIMENT --output DIR`"
+            what += f" and {num_more} more" if num_more else ""
+            raise HostError(f"{what}: neither the cache nor {places} has it, and this is offline", remedy)
 
     def folder(self, *parts: str) -> Path:
         """A folder of the cache, made if it is not there."""
@@ -181,8 +195,12 @@ def _locked(path: Path, kind: int, waiting: Callable[[], None]) -> Iterator[None
             fcntl.flock(stream, fcntl.LOCK_UN)  # closing alone leaves it to a child that was forked meanwhile
 
 
-def open_store(path: Path | None, environment: Mapping[str, str], tell: Progress = _do_nothing) -> Store:
+def open_store(
+    path: Path | None, environment: Mapping[str, str], tell: Progress = _do_nothing, *, offline: Path | None = None
+) -> Store:
     """The cache in a given folder, else in `$HARNESS_CACHE`, else in the user's own cache folder.
+
+    With `offline`, a folder that `harness fetch` wrote, what the cache lacks comes from there and from no network.
 
     Raises:
         HostError: the folder cannot be written.
@@ -197,7 +215,8 @@ def open_store(path: Path | None, environment: Mapping[str, str], tell: Progress
     archives = [Path(part) for part in environment.get("HARNESS_ARCHIVE", "").split(os.pathsep) if part]
     if missing := [path for path in archives if not path.is_dir()]:
         raise HostError(f"HARNESS_ARCHIVE names {missing[0]}, which is not a folder", "correct or unset it")
-    return Store(root.resolve(), tuple(archives), tell)
+    folders = (*([offline.resolve()] if offline else []), *archives)
+    return Store(root.resolve(), folders, is_offline=offline is not None, tell=tell)
 
 
 def file_digest(path: Path) -> str:

@@ -52,6 +52,19 @@ def test_an_engine_that_is_not_wanted_is_not_looked_for():
         engine.ensure("none", print)
 
 
+def test_offline_no_engine_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engine, "can_install", lambda: True)
+    monkeypatch.setattr(engine, "_install", None)
+
+    def no_engine():
+        raise HostError("no Docker Engine answers", "")
+
+    monkeypatch.setattr(engine, "connect", no_engine)
+    with pytest.raises(HostError, match="no Docker Engine answers"):
+        engine.ensure("auto", print, is_offline=True)
+
+
 def test_a_daemon_that_was_started_is_left_running_without_a_warning(tmp_path, monkeypatch):
     program, pid = tmp_path / "dockerd", tmp_path / "pid"
     program.write_text(f"#!/bin/sh\necho $$ > {pid}.part && mv {pid}.part {pid}\nexec sleep 60\n")
