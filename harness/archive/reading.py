@@ -1,12 +1,15 @@
 """Reads an archive in place: its form, byte by byte, then the digest of everything it holds. Nothing is unpacked.
 
-The members are, in this order, `oci-layout`, `index.json` and the blobs sorted by digest, each blob referred to by a
-manifest and none twice. What the files say is not looked at here, but for what a full archive must hold: exactly the
-image that the manifest names, the packages that its locks name, and the inputs that the experiment names.
+The members are, in this order, `README.txt`, `report.html` and `verdict.json` of a run that has them, `oci-layout`,
+`index.json` and the blobs sorted by digest, each blob referred to by a manifest and none twice. The first three are
+copies of blobs, for people who only have `tar`. What the files say is not looked at here, but for what a full archive
+must hold: exactly the image that the manifest names, the packages that its locks name, and the inputs that the
+experiment names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ from harness.documents.digest import Digest, sha256_of
 from harness.errors import TamperedError, UsageError
 from harness.evidence.reader import Part
 from harness.images import oci_documents
-from harness.images.layer import Entry
+from harness.images.layer import BLOCK, Entry
 from harness.images.oci_documents import Blob, ImageManifest
 from harness.system.safe_read import OpenFile
 from harness.system.store import Progress
@@ -72,10 +75,11 @@ def open_archive(path: Path, progress: Progress) -> Iterator[Archive]:
 
 
 def _read(path: Path, file: OpenFile, progress: Progress) -> Archive:
-    if file[: len(oci_documents.LAYOUT_FILE) + 1] != oci_documents.LAYOUT_FILE.encode() + b"\0":
+    if not begins_as_archive(file):
         raise UsageError(f"{path} is no archive of a run", "give a file that `harness archive` wrote")
     progress(f"reading {file.name}, {len(file) / 1e6:.0f} MB")
-    document, places = _members(file)
+    heads, places = _members(file)
+    document = bytes(heads[oci_documents.INDEX_FILE])
     manifests = oci_documents.parse_index(document)
     contents = {name: _small(file, blob, places) for name, blob in manifests.items()}
     run = oci_documents.parse_artifact(contents["run"], oci_documents.RUN)
@@ -87,6 +91,7 @@ def _read(path: Path, file: OpenFile, progress: Progress) -> Archive:
         raise TamperedError(f"{file.name}: its index is not the canonical one of what it holds", _REMEDY)
     _check_references(file.name, places, manifests, run, image, packages)
     _check_digests(file, places.values())
+    _check_named(file.name, heads, run)
     archive = Archive(
         path=path,
         size_bytes=len(file),
@@ -100,34 +105,62 @@ def _read(path: Path, file: OpenFile, progress: Progress) -> Archive:
     return archive
 
 
-def _members(file: OpenFile) -> tuple[bytes, dict[str, tuple[Blob, int]]]:
-    """The index, and each blob with its offset by its digest, in the file's order."""
+def begins_as_archive(file: OpenFile) -> bool:
+    """Whether a file is an archive of a run, or what is left of one, as far as its first headers say."""
+    offset = 0
+    for name in (*oci_documents.NAMED, oci_documents.LAYOUT_FILE):
+        header = file[offset : offset + BLOCK]
+        size = re.fullmatch(rb"([0-7]{11})\0", header[124:136])
+        if header.startswith(name.encode() + b"\0") and size:
+            offset += BLOCK + -(-int(size[1], 8) // BLOCK) * BLOCK
+            if name == oci_documents.LAYOUT_FILE or offset >= len(file):
+                return True
+    return False
+
+
+def _members(file: OpenFile) -> tuple[dict[str, Part], dict[str, tuple[Blob, int]]]:
+    """What comes first, by its name, and each blob with its offset by its digest, in the file's order."""
+    is_named = file[: len(oci_documents.LAYOUT_FILE)] != oci_documents.LAYOUT_FILE.encode()
+    first = (*(oci_documents.NAMED if is_named else ()), oci_documents.LAYOUT_FILE, oci_documents.INDEX_FILE)
+    heads: dict[str, Part] = {}
     places: dict[str, tuple[Blob, int]] = {}
-    document, last = b"", ""
+    last = ""
     members = read_members(file, file.name, max_members=_MAX_MEMBERS)
     for number, (entry, begin) in enumerate(members):
-        _check_form(entry, number, last, file.name)
+        expected = first[number] if number < len(first) else None
+        _check_form(entry, expected, last, file.name)
         last = entry.path
-        if number == 0 and file[begin : begin + entry.size] != oci_documents.LAYOUT:
-            raise TamperedError(f"{file.name}: its {entry.path} is another", _REMEDY)
-        if number == 1:
-            document = file[begin : begin + entry.size]
-        if number > 1:
+        if expected:
+            heads[expected] = Part(file, begin, begin + entry.size)
+        else:
             blob = Blob("sha256:" + entry.path.removeprefix(oci_documents.BLOBS), entry.size)
             places[blob.digest] = (blob, begin)
-    return document, places
+    if heads.keys() != set(first) or bytes(heads[oci_documents.LAYOUT_FILE]) != oci_documents.LAYOUT:
+        raise TamperedError(f"{file.name}: its {oci_documents.LAYOUT_FILE} is another, or it ends before", _REMEDY)
+    return heads, places
 
 
-def _check_form(entry: Entry, number: int, last: str, name: str) -> None:
-    expected = (oci_documents.LAYOUT_FILE, oci_documents.INDEX_FILE)
+def _check_form(entry: Entry, expected: str | None, last: str, name: str) -> None:
     digits = entry.path.removeprefix(oci_documents.BLOBS)
     is_blob = (
         entry.path.startswith(oci_documents.BLOBS) and len(digits) == 64 and set(digits) <= set("0123456789abcdef")
     )
-    is_placed = entry.path == expected[number] if number < 2 else is_blob and (number == 2 or entry.path > last)
-    limit = oci_documents.MAX_DOCUMENT_BYTES if number < 2 else 1 << 50
+    is_after = entry.path > last or last == oci_documents.INDEX_FILE
+    is_placed = entry.path == expected if expected else is_blob and is_after
+    limit = oci_documents.MAX_DOCUMENT_BYTES if expected and expected not in oci_documents.NAMED else 1 << 50
     if not is_placed or entry.kind != "file" or entry.mode != 0o644 or entry.size > limit:
         raise TamperedError(f"{name}: {entry.path[:100]!a} is no member that an archive has there", _REMEDY)
+
+
+def _check_named(name: str, heads: Mapping[str, Part], run: Mapping[str, Blob]) -> None:
+    """What lies under its name is what the run has under that name; all of it, or, of a run without, none."""
+    wanted = oci_documents.named_members(run)
+    found = {title: part for title, part in heads.items() if title in oci_documents.NAMED}
+    if found.keys() != wanted.keys():
+        raise TamperedError(f"{name} does not begin with the files that people read first", _REMEDY)
+    for title, part in found.items():
+        if Blob(str(sha256_of(part)), len(part)) != wanted[title]:
+            raise TamperedError(f"{name}: its {title} is not what the run has under that name", _REMEDY)
 
 
 def _small(file: OpenFile, blob: Blob, places: Mapping[str, tuple[Blob, int]]) -> bytes:

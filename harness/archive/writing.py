@@ -7,13 +7,15 @@ target and renamed at the end, so that nobody sees half of one, and every file i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.archive.archive_file import open_file
 from harness.archive.code_tar import NAME as CODE_TAR
 from harness.archive.code_tar import code_tar, code_tar_size
 from harness.archive.full import Full, Source, bytes_source, file_source
+from harness.archive.reading import begins_as_archive
 from harness.archive.run_folder import FinishedRun, read_finished
 from harness.errors import TamperedError, UsageError
 from harness.images import oci_documents
@@ -47,8 +49,7 @@ def archive_name(run: FinishedRun) -> str:
 
 def is_archive(path: Path) -> bool:
     """Whether a file begins as an archive does."""
-    with disk_errors("reading what is at the archive's place"), path.open("rb") as stream:
-        return stream.read(len(oci_documents.LAYOUT_FILE) + 1) == oci_documents.LAYOUT_FILE.encode() + b"\0"
+    return begins_as_archive(open_file(path))
 
 
 def check_target(target: Path, folder: Path) -> None:
@@ -101,7 +102,8 @@ def write_archive(
     sources = {source.blob: source for source in (*evidence.values(), *documents, *beside)}
     progress(f"writing {target.name}, {sum(blob.size for blob in sources) / 1e6:.0f} MB")
     with disk_errors("writing the archive"), replaced(target) as temporary:
-        written = oci_documents.write_blob(temporary, _chunks(index, sources.values()))
+        named = oci_documents.named_members(evidence)
+        written = oci_documents.write_blob(temporary, _chunks(named, index, sources.values()))
     return ArchiveResult(
         path=target,
         digest=written.digest,
@@ -154,7 +156,9 @@ def _evidence(run: FinishedRun, signer: Signing) -> dict[str, Source]:
     return {**files, **_signed(run, signer)}
 
 
-def _chunks(index: bytes, sources: Iterable[Source]) -> Iterator[bytes]:
+def _chunks(named: Mapping[str, Source], index: bytes, sources: Iterable[Source]) -> Iterator[bytes]:
+    for name, source in named.items():
+        yield from _member(name, source)
     yield from _member(oci_documents.LAYOUT_FILE, bytes_source(oci_documents.LAYOUT))
     yield from _member(oci_documents.INDEX_FILE, bytes_source(index))
     for source in sorted(sources, key=lambda source: source.blob.digest):

@@ -9,7 +9,21 @@ from pathlib import Path
 import click
 
 from harness import errors
-from harness.cli import archive, certify, diagnose, diff, history, images, key, machine, replay, report, review, verify
+from harness.cli import (
+    archive,
+    certify,
+    diagnose,
+    diff,
+    extract,
+    history,
+    images,
+    key,
+    machine,
+    replay,
+    report,
+    review,
+    verify,
+)
 from harness.cli.group import cli
 from harness.cli.streams import readers_may_leave
 from harness.system.deferred_signals import signals_as_ctrl_c
@@ -20,6 +34,7 @@ __all__ = [
     "cli",
     "diagnose",
     "diff",
+    "extract",
     "history",
     "images",
     "key",

@@ -20,7 +20,7 @@ from harness.cli.group import cli, tell
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 @click.pass_obj
 def report(root: Path, run: str, output: Path | None, as_json: bool) -> int:
-    """Write a run's reports again from its evidence: report.html, summary.md, junit.xml, badge.svg, macros.tex.
+    """Write a run's reports again from its evidence: report.html, summary.md and the others.
 
     RUN is a run's folder or id, an experiment's name for its latest run, an archive, or a folder of manifests/. The
     verdict is taken as it stands (`harness verify` recomputes it), and equal evidence gives equal bytes.

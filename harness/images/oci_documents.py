@@ -27,6 +27,7 @@ RUN = "application/vnd.repro-harness.run.v1"
 PACKAGES = "application/vnd.repro-harness.packages.v1"
 LAYOUT_FILE, INDEX_FILE, BLOBS = "oci-layout", "index.json", "blobs/sha256/"
 NOT_ARCHIVED = "not-archived.json"
+NAMED = ("README.txt", "report.html", "verdict.json")
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -43,6 +44,7 @@ MAX_DOCUMENT_BYTES = 8 << 20
 _MAX_TITLE_BYTES = 4096
 _REMEDY = "get the archive again from whoever made it, and compare its sha256"
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -185,6 +187,14 @@ def parse_artifact(data: bytes, kind: str) -> dict[str, Blob]:
     if render_artifact(kind, members) != data:
         raise TamperedError(f"the archive's manifest of {kind} is not the canonical one of its files", _REMEDY)
     return members
+
+
+def named_members(run: Mapping[str, T]) -> dict[str, T]:
+    """The files of a run that an archive holds under their names too, in this order, before everything else.
+
+    Archives of runs that have no README.txt, as before version 0.3, begin with their layout.
+    """
+    return {name: run[name] for name in NAMED} if run.keys() >= set(NAMED) else {}
 
 
 def parse_image(data: bytes) -> ImageManifest:

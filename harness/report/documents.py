@@ -1,7 +1,7 @@
 """The documents of a finished certify or replay, all from the same verdict, manifest and curves.
 
-report.html for people, summary.md and junit.xml for a CI system, badge.svg and macros.tex for a paper. Equal evidence
-gives equal bytes, so that `verify` can render them again and compare.
+report.html for people, summary.md and junit.xml for a CI system, badge.svg and macros.tex for a paper, README.txt for
+who was given the run. Equal evidence gives equal bytes, so that `verify` can render them again and compare.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from harness.report.html import render_report
 from harness.report.junit import render_junit
 from harness.report.macros import render_macros
 from harness.report.markdown import render_summary
+from harness.report.readme import render_readme
 
-NAMES = ("report.html", "summary.md", "junit.xml", "badge.svg", "macros.tex")
+NAMES = ("report.html", "summary.md", "junit.xml", "badge.svg", "macros.tex", "README.txt")
 
 
 def render_documents(verdict: Verdict, manifest: Manifest | None, curves: Sequence[Curve]) -> dict[str, bytes]:
@@ -29,6 +30,7 @@ def render_documents(verdict: Verdict, manifest: Manifest | None, curves: Sequen
         render_junit(verdict, manifest),
         render_badge(verdict),
         render_macros(verdict, manifest, curves),
+        render_readme(verdict, manifest),
     )
     return {name: text.encode() for name, text in zip(NAMES, texts, strict=True)}
 

@@ -103,7 +103,7 @@ def _on_one_line(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def print_verification(found: Verification, stream: TextIO | None = None) -> None:
-    """What was recomputed, what was not, who signed, and the word as the last line."""
+    """What was recomputed, what was not, who signed, and the word as the last line, or why it is refused."""
     printer = Printer(stream)
     shown = safe(found, max_rows=_MAX_ROWS)
     rows = [(line(one.name), line(one.text), line(one.amount)) for one in shown.checks]
@@ -120,3 +120,5 @@ def print_verification(found: Verification, stream: TextIO | None = None) -> Non
     if shown.signer is not None and shown.signer.name is None:
         printer.line(f"\n{_COMPARE}")
     printer.line(f"\n{line(shown.summary)}")
+    if shown.unmet:
+        printer.line(f"REFUSED: {line(shown.unmet)}")

@@ -113,6 +113,22 @@ def find_known(name: str, root: Path | None) -> Known:
     return found[0]
 
 
+def key_id_of(which: str) -> str:
+    """The id of the key that somebody means by its id, its file, or the name that it has on this machine.
+
+    A name that only a checkout gives does not count: whoever wrote the checkout chose it.
+
+    Raises:
+        UsageError: no key is called so here, or the file is none.
+        TamperedError: the file's key was changed.
+    """
+    if re.fullmatch(r"[0-9a-f]{64}", which):
+        return which
+    if "/" in which or which.endswith(".json"):
+        return read_public(Path(which).expanduser()).key_id
+    return find_known(which, None).key.key_id
+
+
 def trust_key(path: Path, name: str) -> PublicKey:
     """Keep a public key (`key.json`) of somebody else under a name.
 

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from harness.errors import EvidenceError, HarnessError
 
@@ -75,9 +75,16 @@ class OpenFile:
         os.close(self.descriptor)
 
 
-def is_plain(path: str) -> bool:
-    """Whether a path is relative, climbs nowhere, and is written in the one way in which a path is written here."""
-    return "\0" not in path and not any(part in ("", ".", "..") for part in path.split("/"))
+def is_plain(path: str, kind: type[PurePath] = PurePath) -> bool:
+    """Whether a path is relative, climbs nowhere, and is written in the one way in which a path is written here.
+
+    `kind` is this system's: on Windows a backslash or a drive leads elsewhere.
+    """
+    parts = path.split("/")
+    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+        return False
+    found = kind(path)
+    return list(found.parts) == parts and not found.drive
 
 
 def _open_below(root: Path, relative: str, shown: str) -> int:

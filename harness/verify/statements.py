@@ -140,6 +140,15 @@ def check_test_result(certificate: Certificate, companions: tuple[bytes, ...]) -
         raise _tampered(f"the certificate says {verdict}, and the test result {str(result)[:40]!a}")
 
 
+def bounds_of(predicate: Predicate) -> tuple[str, ...]:
+    """What the verdict is said of, where that is less than the whole training of a commit."""
+    scope = predicate.scope
+    return (
+        *((f"the first {scope.steps} of {scope.of} steps",) if scope else ()),
+        *(("uncommitted code",) if predicate.dirty else ()),
+    )
+
+
 def contradiction_in(predicate: Predicate) -> str | None:
     """What a certificate says against its own word; None for nothing. It is all that can be judged without evidence."""
     word = predicate.verdict

@@ -7,10 +7,12 @@ are not.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from harness.errors import EXIT_DIVERGED
 from harness.verify.record import Record
 
 Word = Literal["CONSISTENT", "PARTIAL", "TAMPERED"]
@@ -77,7 +79,9 @@ class Verification:
         signer: None for a run's folder that nobody signed yet.
         record: manifest and verdict, or None where they are not there, or must not be believed.
         claimed: the verdict's word in the certificate, or "".
+        bounds: what it is said of, where that is not the whole training of a commit.
         problem: what does not fit, for TAMPERED; with `remedy`.
+        unmet: what somebody required of it beside that, and is not so.
     """
 
     word: Word
@@ -87,10 +91,12 @@ class Verification:
     signer: Signer | None = None
     record: Record | None = None
     claimed: str = ""
+    bounds: tuple[str, ...] = ()
     checks: tuple[Recomputed, ...] = ()
     not_checked: tuple[str, ...] = ()
     problem: str = ""
     remedy: str = ""
+    unmet: str = ""
     amounts: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -101,7 +107,7 @@ class Verification:
     @property
     def exit_code(self) -> int:
         """Of the process."""
-        return EXIT_CODES[self.word]
+        return EXIT_DIVERGED if self.unmet else EXIT_CODES[self.word]
 
     @property
     def summary(self) -> str:
@@ -113,9 +119,26 @@ class Verification:
             "manifest": "and verdict, straight ledger and certificate fit it",
             "certificate": "and its statements fit each other",
         }[self.level]
-        what = "manifest" if self.kind == "published" else self.kind
         by = f" by the rules of this version; {self.writer} wrote it by its own" if self.word == "PARTIAL" else ""
-        return f"{self.word}: the {what} says {self.claimed}, {follows}{by}. {self.signature}"
+        of = f" of {' and '.join(self.bounds)}" if self.bounds else ""
+        return f"{self.word}: the {self.what} says {self.claimed}{of}, {follows}{by}. {self.signature}"
+
+    def held_to(self, verdict: str | None, key_id: str | None) -> Verification:
+        """The same, held to a verdict and to the key that must have signed; None asks for nothing.
+
+        What is TAMPERED stays that, whatever is required.
+        """
+        unmet = ""
+        if verdict is not None and self.claimed != verdict:
+            unmet = f"the {self.what} says {self.claimed}, and {verdict} is required"
+        elif key_id is not None and (self.signer is None or self.signer.key_id != key_id):
+            unmet = f"a signature of key {key_id} is required. {self.signature}"
+        return dataclasses.replace(self, unmet=unmet) if self.is_consistent else self
+
+    @property
+    def what(self) -> str:
+        """What lies there, in a word."""
+        return "manifest" if self.kind == "published" else self.kind
 
     @property
     def writer(self) -> str:
@@ -146,6 +169,7 @@ class Verification:
             "level": self.level,
             "kind": self.kind,
             "claimed": self.claimed,
+            "bounds": list(self.bounds),
             "summary": self.summary,
             "signer": None if self.signer is None else {"key_id": self.signer.key_id, "name": self.signer.name},
             "checks": [{"name": one.name, "text": one.text, "amount": one.amount} for one in self.checks],
@@ -153,6 +177,7 @@ class Verification:
             "amounts": dict(sorted(self.amounts.items())),
             "problem": self.problem or None,
             "remedy": self.remedy or None,
+            "unmet": self.unmet or None,
         }
 
 

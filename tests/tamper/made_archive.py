@@ -57,7 +57,8 @@ class Made:
         run = oci_documents.render_artifact(oci_documents.RUN, blobs)
         contents = {oci_documents.blob_of(data): data for data in (run, oci_documents.EMPTY, *titles.values())}
         index = oci_documents.render_index(oci_documents.blob_of(run), None, None)
-        members = [(oci_documents.LAYOUT_FILE, oci_documents.LAYOUT), (oci_documents.INDEX_FILE, index)]
+        members = [*oci_documents.named_members(titles).items()]
+        members += [(oci_documents.LAYOUT_FILE, oci_documents.LAYOUT), (oci_documents.INDEX_FILE, index)]
         members += [(blob.path, data) for blob, data in sorted(contents.items())]
         return self.packed(members)
 

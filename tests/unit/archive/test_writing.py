@@ -14,6 +14,7 @@ from harness.archive.reading import open_archive
 from harness.archive.run_folder import read_finished
 from harness.archive.writing import archive_name, check_target, publish, write_archive
 from harness.errors import HostError, TamperedError, UsageError
+from harness.images.layer import END_OF_ARCHIVE, Entry, header, padding
 from harness.signing.bundle import parse_bundle
 from harness.signing.public_key import PublicKey
 from tests.made.finished_run import make_run, recertify, silent, write
@@ -55,6 +56,17 @@ def test_any_tar_reads_it_and_finds_no_trace_of_this_machine(archive):
     assert {(m.mtime, m.uid, m.gid, m.mode, m.uname, m.gname, m.type) for m in members} == {
         (0, 0, 0, 0o644, "", "", tarfile.REGTYPE)
     }
+
+
+def test_what_people_read_comes_first_where_the_run_has_it(run, key, tmp_path):
+    for name in ("README.txt", "report.html"):
+        (run / name).write_text(name)
+    recertify(run)
+    with tarfile.open(write(run, tmp_path / "a", key)) as tar:
+        assert [tar.next().name for _ in range(4)] == ["README.txt", "report.html", "verdict.json", "oci-layout"]
+        assert tar.extractfile("README.txt").read() == b"README.txt"
+    with open_archive(tmp_path / "a", silent) as opened:
+        assert opened.files.exists("README.txt")
 
 
 def test_files_with_equal_contents_are_stored_once(run, key, tmp_path):
@@ -199,10 +211,12 @@ def test_an_archive_takes_the_place_of_no_device_and_no_pipe(tmp_path):
             check_target(tmp_path / name, tmp_path / "run")
 
 
-def test_only_an_archive_is_replaced_by_an_archive(tmp_path):
-    (tmp_path / "older").write_bytes(b"oci-layout\0 of an older archive")
-    check_target(tmp_path / "older", tmp_path / "run")
-    for content in (b"", b"my thesis", b"oci-layout"):
+def test_only_an_archive_is_replaced_by_an_archive(tmp_path, archive):
+    check_target(archive, tmp_path / "run")
+    readme = header(Entry(path="README.txt", kind="file", size=3)) + b"my\n" + padding(3)
+    (tmp_path / "cut").write_bytes(readme)
+    check_target(tmp_path / "cut", tmp_path / "run")
+    for content in (b"", b"my thesis", b"oci-layout", readme + END_OF_ARCHIVE):
         (tmp_path / "thesis.tex").write_bytes(content)
         with pytest.raises(UsageError, match="is there already, and is no archive"):
             check_target(tmp_path / "thesis.tex", tmp_path / "run")

@@ -9,6 +9,7 @@ from harness.signing.known_keys import (
     config_folder,
     find_key,
     find_known,
+    key_id_of,
     own_keys,
     read_public,
     trust_key,
@@ -116,6 +117,15 @@ def test_a_key_is_found_by_its_name(theirs):
     assert (find_known("mine", None).key, find_known("them", None).key) == (own, trusted)
     with pytest.raises(UsageError, match="no key is called 'nobody'"):
         find_known("nobody", None)
+
+
+def test_a_key_is_meant_by_its_id_its_file_or_a_name_that_this_machine_gave_it(theirs, tmp_path):
+    own, trusted = create_key("mine"), trust_key(theirs, "them")
+    for which, key in (("mine", own), ("them", trusted), (str(theirs), trusted), (own.key_id, own)):
+        assert key_id_of(which) == key.key_id
+    for which in ("nobody", own.key_id[:12], str(tmp_path / "gone.json")):
+        with pytest.raises(UsageError):
+            key_id_of(which)
 
 
 def test_own_keys_are_sorted():

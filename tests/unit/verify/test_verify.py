@@ -1,5 +1,6 @@
 """Verifying archives, folders, published manifests and certificates of made-up runs with every verdict."""
 
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import rfc8785
 
 from harness.archive.writing import publish, write_archive
 from harness.errors import HostError, UsageError
+from harness.report.results import print_verification
 from harness.signing.bundle import parse_bundle
 from harness.signing.keys import create_key, load_signer
 from harness.signing.known_keys import trust_key
@@ -82,7 +84,7 @@ def test_a_run_of_any_verdict_is_consistent_and_keeps_its_word(tmp_path, name):
     found = verified(archived(folder, tmp_path))
     assert (found.word, found.exit_code, found.problem) == ("CONSISTENT", 0, "")
     assert found.claimed == word == found.record.verdict.verdict, found.record.verdict.problems
-    assert f"says {word}" in found.summary
+    assert f"says {word}{' of the first 7 of 8 steps' if name == 'prefix' else ''}, and" in found.summary
     assert "CERTIFIED" not in found.word
     assert "word for word" in next(check.text for check in found.checks if check.name == "verdict")
 
@@ -472,3 +474,27 @@ def test_a_forged_replay_is_tampered(tmp_path, name, edit, words):
     found = verified(archived(folder, tmp_path))
     assert found.word == "TAMPERED"
     assert words in found.problem
+
+
+def test_a_script_asks_for_a_verdict_and_for_who_signed(tmp_path):
+    target = archived(make_run(tmp_path, PLANS["diverged-rerun"][0]), tmp_path)
+    found = verified(target)
+    signer = found.signer.key_id
+    assert found.held_to(None, None) == found == found.held_to("DIVERGED", signer)
+    for verdict, key_id, words in (
+        ("CERTIFIED", signer, "the archive says DIVERGED, and CERTIFIED is required"),
+        (None, "0" * 64, f"a signature of key {'0' * 64} is required. Signed by me"),
+    ):
+        refused = found.held_to(verdict, key_id)
+        assert (refused.word, refused.exit_code) == ("CONSISTENT", 1)
+        assert words in refused.unmet and refused.to_json()["unmet"] == refused.unmet
+        out = io.StringIO()
+        print_verification(refused, out)
+        assert out.getvalue().splitlines()[-1].startswith(f"REFUSED: {refused.unmet[:20]}")
+
+
+def test_what_nobody_signed_has_no_required_signature_and_what_is_tampered_stays_that(tmp_path):
+    folder = make_run(tmp_path)
+    assert verified(folder).held_to("CERTIFIED", "0" * 64).exit_code == 1
+    (folder / "straight/log-1.txt").write_text("x")
+    assert verified(folder).held_to("DIVERGED", "0" * 64).exit_code == 5
