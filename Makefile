@@ -11,7 +11,7 @@ HARNESS := $(BIN)/python -m harness
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: help certify replay review build doctor setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants gc clean
+.PHONY: help certify replay review build doctor gpu-check setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -41,6 +41,9 @@ gc: $(STAMP) ## free images, caches and runs that nothing refers to [DRY_RUN=1]
 
 doctor: $(STAMP) ## what this machine can do, and the remedy for the rest
 	@$(HARNESS) doctor
+
+gpu-check: $(STAMP) ## what only a GPU can show, in about 10 minutes [GPU=uuid] [HARNESS_PYTHON=path] [CHECKS="digests memory"]
+	@$(HARNESS) doctor --gpu $${GPU:+"$$GPU"}
 
 setup: $(STAMP) ## the harness's own environment, from its hashed lock, with the command .venv/bin/harness
 

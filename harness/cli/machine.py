@@ -14,14 +14,32 @@ from harness.cli.group import cli, tell, the_store
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option(
+    "--gpu",
+    is_flag=False,
+    flag_value="",
+    metavar="[UUID|INDEX]",
+    help="Certify, replay and measure on a GPU instead, for about 10 minutes; for a checkout of the harness. Writes "
+    "docs/gpu-results/MODEL.json.",
+)
+@click.option("--check", "checks", multiple=True, envvar="CHECKS", help="With --gpu: make only this check. Repeatable.")
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    envvar="HARNESS_PYTHON",
+    show_envvar=True,
+    help="With --gpu: train with this interpreter; without, with one that is made from lockfiles/cuda.lock.",
+)
 @click.pass_obj
-def doctor(root: Path, as_json: bool) -> int:
-    """Check what this machine has and what it lacks, with a remedy for each. Changes nothing.
+def doctor(root: Path, as_json: bool, gpu: str | None, checks: tuple[str, ...], python: Path | None) -> int:
+    """Check what this machine has and what it lacks, with a remedy for each. Without --gpu nothing is changed.
 
-    Exit codes: 0 nothing necessary is missing, 6 something is.
+    Exit codes: 0 nothing necessary is missing, 6 something is, or with --gpu a check failed.
     """
     from harness.workflow.doctor import examine
 
+    if gpu is not None:
+        return _check_gpu(root, as_json, gpu or None, checks, python)
     findings = examine(root, the_store().root)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
@@ -32,6 +50,22 @@ def doctor(root: Path, as_json: bool) -> int:
                 click.echo(f"{'':<19} remedy: {finding.remedy}")
     missing = any(finding.level == "missing" for finding in findings)
     return errors.HostError.exit_code if missing else 0
+
+
+def _check_gpu(root: Path, as_json: bool, wanted: str | None, checks: tuple[str, ...], python: Path | None) -> int:
+    from harness.report.console import Progress
+    from harness.report.printer import text_table
+    from harness.workflow.gpu_check.report import check_gpu
+
+    with Progress() as progress:
+        path, rows = check_gpu(root, the_store(), progress, python=python, wanted=wanted, names=checks)
+    if as_json:
+        click.echo(path.read_text(encoding="utf-8"), nl=False)
+    else:
+        shown = [(row.name, row.outcome, f"{row.seconds:.0f} s", row.said.partition("\n")[0]) for row in rows]
+        click.echo(text_table(shown, ("check", "", "", ""), (None, None, None, 90)))
+        click.echo(f"results: {path}")
+    return errors.HostError.exit_code if any(row.outcome == "failed" for row in rows) else 0
 
 
 @cli.command()

@@ -233,7 +233,7 @@ def _disks(
 
 
 def _gpus(question: PreflightRequest, recipe: Recipe) -> list[PreflightRow]:
-    """The GPUs that a process gets, and whether their driver runs the lock's CUDA."""
+    """The GPUs that a process gets, and whether their driver runs the lock's CUDA; a given interpreter has its own."""
     num = question.experiment.gpus
     if num == 0:
         return []
@@ -249,7 +249,7 @@ def _gpus(question: PreflightRequest, recipe: Recipe) -> list[PreflightRow]:
             PreflightRow(kind="gpu", name=f"{num} GPUs", state="gone", detail=error.problem, remedy=error.remedy)
         )
     stack = cuda_stack(recipe.lock)
-    if stack is None or not stack.min_driver:
+    if stack is None or not stack.min_driver or question.request.python is not None:
         return needs
     name = f"driver {found.driver}"
     try:

@@ -145,7 +145,8 @@ def _choose_gpus(request: RuntimeRequest, reporter: Reporter) -> GpuRequest | No
         return None
     with reporter.stage("gpu", f"{request.num_gpus} asked for: driver, CUDA of the image {request.image}, choice"):
         found = gpu.inventory()
-        chosen = gpu.request_gpus(request.num_gpus, request.image, read_lock(_lock_path(request)), request.gpu, found)
+        lock = read_lock(_lock_path(request)) if request.python is None else None
+        chosen = gpu.request_gpus(request.num_gpus, request.image, lock, request.gpu, found)
         reporter.note(f"{gpu.in_use(chosen, found)}; chosen by: {chosen.chosen_by}")
     return chosen
 

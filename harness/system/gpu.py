@@ -117,20 +117,22 @@ def _capability(pynvml: Any, handle: Any) -> str:
         return ""
 
 
-def request_gpus(num: int, image: str, lock: Lockfile, wanted: str | None, found: Inventory) -> GpuRequest:
+def request_gpus(num: int, image: str, lock: Lockfile | None, wanted: str | None, found: Inventory) -> GpuRequest:
     """Choose the GPUs of a certify, before anything long begins.
+
+    `lock` is what the image is made of; None where an interpreter was given, which has a CUDA of its own.
 
     Raises:
         UsageError: the image has no CUDA, or `wanted` does not fit.
         HostError: there is no driver, it is too old, or there are too few GPUs.
     """
-    stack = cuda_stack(lock)
-    if stack is None:
+    stack = None if lock is None else cuda_stack(lock)
+    if lock is not None and stack is None:
         remedy = "set `image: cuda`, or leave `gpus` out"
         raise UsageError(f"the experiment asks for {num} GPUs, and its image {image!r} has no CUDA", remedy)
     if found.problem:
         raise HostError(f"the experiment asks for {num} GPUs: {found.problem}", found.remedy)
-    if stack.min_driver:
+    if stack is not None and stack.min_driver:
         check_driver(found.driver, stack.min_driver, stack.cuda, image)
     return choose_gpus(num, found.gpus, os.environ, wanted)
 

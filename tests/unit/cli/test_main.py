@@ -3,6 +3,7 @@
 import pytest
 
 from harness import cli
+from harness.system.gpu import Inventory
 
 
 def test_what_is_not_installed_is_named_with_the_command_that_helps(monkeypatch, capsys):
@@ -27,6 +28,15 @@ def ended(capsys, *arguments):
 def test_a_root_that_is_not_there_is_refused(capsys, command, tmp_path):
     code, said = ended(capsys, "--root", tmp_path / "absent", *command)
     assert code == 2 and "does not exist" in said
+
+
+def test_without_a_gpu_the_checks_of_one_end_with_the_reason(capsys, monkeypatch):
+    found = Inventory(problem="no NVIDIA driver answers", remedy="install it")
+    monkeypatch.setattr("harness.system.gpu.inventory", lambda: found)
+    code, said = ended(capsys, "doctor", "--gpu")
+    assert code == 6 and "there is no GPU to check: no NVIDIA driver answers" in said
+    code, said = ended(capsys, "doctor", "--gpu", "0", "--check", "digest")
+    assert code == 2 and "there is no check 'digest'" in said and "nvml, digests" in said
 
 
 def test_an_image_that_is_not_there_is_named_with_the_nearest_before_an_engine_is_looked_for(

@@ -64,6 +64,12 @@ def test_a_driver_older_than_the_images_cuda_is_refused():
         request_gpus(1, "cuda", CUDA_LOCK, None, old)
 
 
+def test_a_given_interpreter_has_a_cuda_of_its_own_whatever_the_image_asks_of_the_driver(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    old = Inventory(gpus=(CARD,), driver="560.35.03", cuda="12.6")
+    assert request_gpus(1, "cpu", None, None, old).uuids == (UUID,)
+
+
 # --- CDI specifications -----------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,6 @@
 digest_probe.py LIBRARY: the machine code to use.
 """
 
-import importlib.util
 import json
 import math
 import random
@@ -12,35 +11,9 @@ from pathlib import Path
 
 import torch
 
-RECORDER = Path(__file__).parents[4] / "harness" / "recorder"
+sys.path.insert(0, str(Path(__file__).parents[4] / "harness" / "recorder"))
 
-
-def load_package() -> None:
-    spec = importlib.util.spec_from_file_location(
-        "_harness_recorder", RECORDER / "__init__.py", submodule_search_locations=[str(RECORDER)]
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["_harness_recorder"] = module
-    spec.loader.exec_module(module)
-
-
-def tensor_of(vector: dict) -> torch.Tensor:
-    if "hex" in vector:
-        content = bytearray.fromhex(vector["hex"])
-    else:
-        words = torch.arange(vector["num_words"]) * 2654435761 % (1 << 32)
-        content = bytearray(words.to(torch.uint32).numpy().tobytes())
-    dtype = getattr(torch, vector["dtype"])
-    flat = torch.frombuffer(content, dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
-    return flat.view(dtype).reshape(vector["shape"]) if content else torch.empty(vector["shape"], dtype=dtype)
-
-
-def spread(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the same elements at every second place of a larger, transposed tensor."""
-    big = torch.full((*tensor.shape[::-1], 2), 1, dtype=torch.float32).to(tensor.dtype)
-    view = big[..., 1].permute(tuple(range(tensor.dim()))[::-1])
-    view.copy_(tensor)
-    return view
+from self_test import load_package, spread, tensor_of
 
 
 def anything(seed: int) -> torch.Tensor:
@@ -84,8 +57,6 @@ def main() -> None:
             room = torch.empty(tensor.numel() + 1, dtype=tensor.dtype)[1:].view(tensor.shape)
             shifted[name] = room.copy_(tensor)
         ways[f"{way} shifted"] = digest.launch(shifted)
-        if torch.cuda.is_available():
-            ways[f"{way} cuda"] = digest.launch({name: tensor.cuda() for name, tensor in tensors.items()})
         for name, pending in ways.items():
             if not isinstance(pending, dict):
                 parts = pending if isinstance(pending, list) else [pending]

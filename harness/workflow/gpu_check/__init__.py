@@ -1,0 +1,1 @@
+"""What no machine without a GPU can show, tried on one: `harness doctor --gpu`."""
