@@ -141,7 +141,10 @@ def _things(verdict: Verdict, manifest: Manifest, licence: str | None) -> Iterat
         docker = {"additionalType": _ref(f"{_TERMS}DockerImage"), "name": f"{manifest.image.name}"}
         yield "#image", {"@type": "ContainerImage", **docker, "sha256": hex_of(manifest.image.id)}
     for name, value in sorted(manifest.inputs.items()):
-        given = {"identifier": input_uri(value) or value.file, "version": value.version or value.revision}
+        given = {
+            "identifier": input_uri(value) or value.file or value.folder,
+            "version": value.version or value.revision,
+        }
         known = {key: text for key, text in given.items() if text}
         yield _input_id(name), {"@type": "CreativeWork", "name": name, "sha256": hex_of(value.sha256), **known}
     for name, text in _variables(manifest).items():

@@ -16,7 +16,7 @@ from harness.documents.archive import LICENCES, MAX_LICENCE, NOT_STATED, InputLi
 from harness.documents.digest import chunks
 from harness.documents.dockerfile import read_base
 from harness.documents.experiment import DeclaredInput
-from harness.documents.inputs import Input
+from harness.documents.inputs import LISTED, Input
 from harness.documents.lockfile import BaseLock, BasePackage, Lockfile, parse_base_lock, parse_lock
 from harness.documents.manifest import Manifest
 from harness.documents.names import check_image_name
@@ -56,12 +56,12 @@ class Dependencies:
         """The sha256 (`sha256:<hex>`) of every package and input by its title in the archive, sorted.
 
         Args:
-            listed: the digests of the files of a repository, by the digest of its listing.
+            listed: the digests of the files of a folder, by the digest of its listing.
         """
         found = {f"wheels/{wheel.filename}": wheel.sha256 for wheel in self.lock.wheels}
         found |= {deb_title(package): package.sha256 for package in self.debs}
         for value in self.inputs:
-            files = listed(value.sha256) if value.kind == "hf" else ()
+            files = listed(value.sha256) if value.kind in LISTED else ()
             found |= {input_title(digest): digest for digest in (value.sha256, *files)}
         return dict(sorted(found.items()))
 

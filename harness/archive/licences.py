@@ -16,7 +16,7 @@ import tarfile
 from pathlib import Path
 
 from harness.archive.dependencies import Dependencies, deb_title, input_title
-from harness.documents.inputs import Input
+from harness.documents.inputs import LISTED, Input
 from harness.errors import HarnessError
 from harness.inputs.trees import listed
 from harness.packages import metadata
@@ -105,7 +105,7 @@ def _of_input(value: Input, store: Store, scratch: Path) -> str:
             return _copyright_words(_copyright(blob, value.reference, scratch))
         if value.kind == "pypi":
             return metadata.licence_of(blob, value.name)
-        if value.kind == "hf":
+        if value.kind in LISTED:
             cards = [file for file, path in listed(blob.read_bytes().decode("utf-8", "replace")) if path == "README.md"]
             text = store.blob(cards[0]).read_bytes()[:_MAX_COPYRIGHT_BYTES].decode("utf-8", "replace") if cards else ""
             front = re.match(r"---\n(.*?)\n---", text, re.DOTALL)

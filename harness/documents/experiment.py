@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
 
 from harness.documents.digest import Digest, canonical_json, sha256
-from harness.documents.inputs import KINDS, Input, RepoType, check_input
+from harness.documents.inputs import KINDS, LOCAL, Input, RepoType, check_input
 from harness.documents.run import Fault
 from harness.errors import UsageError
 
@@ -88,9 +88,14 @@ class Policy(_Block):
 
 
 class DeclaredInput(_Block):
-    """One of `file`, `pypi` and `deb` (with `version`), `hf` (with `revision`) and `https`; docs/guide/inputs.md."""
+    """One of `file`, `folder`, `pypi` and `deb` (with `version`), `hf` (with `revision`), `https`; guide/inputs.md."""
 
-    file: StrictStr | None = Field(default=None, description="A path below the project's root.")
+    file: StrictStr | None = Field(default=None, description="The path of a file: below the project, or absolute.")
+    folder: StrictStr | None = Field(
+        default=None,
+        exclude_if=lambda folder: folder is None,
+        description="The path of a folder: below the project, or absolute.",
+    )
     pypi: StrictStr | None = Field(default=None, description="A Python package, of which the wheel's files are used.")
     deb: StrictStr | None = Field(default=None, description="A Debian package, of which the files are used.")
     hf: StrictStr | None = Field(default=None, description="A repository of the Hugging Face Hub: owner/name.")
@@ -99,15 +104,19 @@ class DeclaredInput(_Block):
     revision: StrictStr | None = Field(default=None, description="The commit of a repository: 40 hex digits (`hf`).")
     files: Argv | None = Field(default=None, description="Globs of the files that are used (`hf`); all by default.")
     repo_type: RepoType | None = Field(default=None, description="The kind of repository (`hf`); model by default.")
-    sha256: StrictStr = Field(description="Of the file, the wheel or the .deb; for `hf` of what sha256sum prints.")
+    sha256: StrictStr = Field(
+        default="", description="Of the file, the wheel or the .deb; for `folder` and `hf` of what sha256sum prints."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> DeclaredInput:
         kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(kinds) != 1:
             raise ValueError(f"an input has exactly one of {', '.join(KINDS[:-1])} and {KINDS[-1]}")
+        if not self.sha256 and kinds[0] not in LOCAL:
+            raise ValueError("`sha256` is missing; docs/guide/inputs.md says where to take it from")
         if self.version and kinds[0] not in ("pypi", "deb"):
-            raise ValueError("`version` goes with pypi and deb; hf has `revision`, file and https have neither")
+            raise ValueError("`version` goes with pypi and deb; hf has `revision`, the others have neither")
         of_hf = [key for key in ("revision", "files", "repo_type") if getattr(self, key) is not None]
         if of_hf and kinds[0] != "hf":
             raise ValueError(f"`{of_hf[0]}` goes with hf, and only with it")
@@ -127,7 +136,7 @@ class DeclaredInput(_Block):
                 name=name,
                 kind=kind,
                 reference=getattr(self, kind),
-                sha256=self.sha256 if self.sha256.startswith("sha256:") else f"sha256:{self.sha256}",
+                sha256=f"sha256:{self.sha256.removeprefix('sha256:')}" if self.sha256 else "",
                 version=self.revision or self.version,
                 patterns=self.files or (),
                 repo_type=self.repo_type or "model",

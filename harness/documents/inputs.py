@@ -9,9 +9,13 @@ from typing import Literal, get_args
 
 from harness.errors import UsageError
 
-Kind = Literal["file", "pypi", "deb", "hf", "https"]
+Kind = Literal["file", "folder", "pypi", "deb", "hf", "https"]
 RepoType = Literal["model", "dataset"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+LOCAL = frozenset[Kind](("file", "folder"))
+"""What lies on this machine, by its path."""
+LISTED = frozenset[Kind](("folder", "hf"))
+"""Folders whose sha256 is that of the text which `sha256sum` prints for their files, sorted by path."""
 MAX_PATTERNS = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
@@ -33,11 +37,11 @@ _SECRET = re.compile(
 class Input:
     """One input: `/inputs/<name>` in a container.
 
-    `reference` is a path below the project's root (`file`), the name of a package (`pypi`, `deb`), of which the
-    unpacked tree is the input, a repository `owner/name` (`hf`), of which the files are the input, or a URL
-    (`https`). `sha256` is that of the file, the wheel or the `.deb`; for `hf` that of the text which `sha256sum`
-    prints for the files, sorted by path: `sha256:<hex>`. `version` is the exact version of a package, the commit
-    of a repository, and empty otherwise. `patterns` choose files of a repository; none means all of them.
+    `reference` is a path below the project's root, or an absolute one (`file`, `folder`), the name of a package
+    (`pypi`, `deb`), of which the unpacked tree is the input, a repository `owner/name` (`hf`), of which the files are
+    the input, or a URL (`https`). `sha256` is that of the file, the wheel or the `.deb`, or of a list of files:
+    `sha256:<hex>`; empty for what lies here and is not pinned yet. `version` is the exact version of a package, the
+    commit of a repository, and empty otherwise. `patterns` choose files of a repository; none means all of them.
     """
 
     name: str
@@ -60,12 +64,12 @@ def check_input(value: Input) -> Input:
         raise UsageError(f"{where}: no such name for an input", "use letters, digits, dots, dashes and underscores")
     if value.kind not in KINDS:
         raise UsageError(f"{where}: unknown kind {value.kind!r}", f"use one of {', '.join(KINDS)}")
-    if not _SHA256.fullmatch(value.sha256):
+    if not _SHA256.fullmatch(value.sha256) and (value.sha256 or value.kind not in LOCAL):
         raise UsageError(f"{where}: sha256 is {value.sha256!r}", "write sha256:<64 hex digits> of the file")
     if value.kind != "hf" and (value.patterns or value.repo_type != "model"):
         raise UsageError(f"{where}: only a repository has patterns and a type", "give them with hf, and only with it")
-    if value.kind == "file":
-        _check_file(value, where)
+    if value.kind in LOCAL:
+        _check_path(value, where)
     elif value.kind == "https":
         _check_url(value, where)
     elif value.kind == "hf":
@@ -75,11 +79,10 @@ def check_input(value: Input) -> Input:
     return value
 
 
-def _check_file(value: Input, where: str) -> None:
-    path = PurePosixPath(value.reference)
-    if not value.reference or path.is_absolute() or ".." in path.parts or "\0" in value.reference or value.version:
-        problem = f"{where}: {value.reference!r} is not a path below the project"
-        raise UsageError(problem, "give a relative path without `..`, and no version")
+def _check_path(value: Input, where: str) -> None:
+    if not value.reference or ".." in PurePosixPath(value.reference).parts or "\0" in value.reference or value.version:
+        problem = f"{where}: {value.reference!r} is neither a path below the project nor an absolute one"
+        raise UsageError(problem, "give a path without `..`, and no version")
 
 
 def _check_package(value: Input, where: str) -> None:

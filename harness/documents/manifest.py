@@ -93,10 +93,11 @@ class ManifestReview(Model):
 
 
 class InputFacts(Open):
-    """An input as the experiment pins it: exactly one of `file`, `pypi`, `deb`, `hf` and `https`, and its sha256."""
+    """An input as the experiment pins it: exactly one of `file`, `folder`, `pypi`, `deb`, `hf` and `https`."""
 
     sha256: str
     file: str | None = None
+    folder: str | None = None
     pypi: str | None = None
     deb: str | None = None
     hf: str | None = None

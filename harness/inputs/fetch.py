@@ -11,11 +11,12 @@ import os
 import shutil
 from pathlib import Path
 
-from harness.documents.inputs import Input, check_input
+from harness.documents.inputs import LISTED, LOCAL, Input, check_input
 from harness.errors import HostError, UsageError
 from harness.inputs.download import download
 from harness.inputs.hub import fetch_snapshot
-from harness.inputs.trees import add_tree, link_blob, listing, make_tree, text_digest
+from harness.inputs.local import local_digest, local_listing, mismatch
+from harness.inputs.trees import add_copy, add_tree, link_blob, listing, make_tree, text_digest
 from harness.inputs.unpacking import unpack_deb, unpack_wheel
 from harness.packages.debian import fetch_package
 from harness.packages.wheels import fetch_wheel
@@ -28,29 +29,32 @@ def fetch_input(value: Input, store: Store, root: Path, progress: Progress) -> P
     """The input on this machine's disk, verified.
 
     Returns:
-        A read-only file (`file`, `https`), or a folder (`pypi`, `deb`, `hf`), below the cache.
+        A read-only file (`file`, `https`), or a folder (`folder`, `pypi`, `deb`, `hf`), below the cache.
 
     Raises:
-        UsageError: the input is malformed, leaves the project, is no sane archive, or has another sha256.
+        UsageError: the input is malformed, is not there, is no sane archive, or has another sha256.
         HostError: it cannot be fetched, or the disk is full.
     """
     check_input(value)
     digits = value.sha256.removeprefix("sha256:")
     waiting = f"waiting: another process is fetching {value.name}"
     with disk_errors(f"input {value.name!r}"), store.locked(f"input-{digits}", lambda: progress(waiting)):
+        source = root / value.reference if value.kind in LOCAL and _is_here(value, root) else None
+        if value.kind in LOCAL and source is None:
+            progress(f"{value.reference} is not there: looking for it in the cache")
         if value.kind == "file":
-            return _named(value, store, _project_file(value, store, root, progress))
+            return _named(value, store, _local_file(value, store, source))
         if value.kind == "https":
             return _named(value, store, _blob(value, store, progress))
-        if value.kind == "hf":
-            return _repository(value, store, progress)
+        if value.kind in LISTED:
+            return _folder(value, store, source, progress)
         return _package(value, store, progress)
 
 
 def unpacked_tree(value: Input, store: Store) -> Path:
-    """Where the folder of a package or a repository lies in the cache, or would lie."""
+    """Where the folder of an input lies in the cache, or would lie."""
     digits = value.sha256.removeprefix("sha256:")
-    version = "" if value.kind == "hf" else f"{_UNPACK_VERSION}-"
+    version = "" if value.kind in LISTED else f"{_UNPACK_VERSION}-"
     return store.folder("inputs") / f"{value.kind}-{version}{digits}"
 
 
@@ -65,23 +69,24 @@ def _named(value: Input, store: Store, blob: Path) -> Path:
     return path
 
 
-def _project_file(value: Input, store: Store, root: Path, progress: Progress) -> Path:
-    """The blob with a copy of the project's file, which may change while it is used."""
-    path = (root / value.reference).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise UsageError(f"input {value.name!r}: {value.reference} leaves the project", "put the file below its root")
-    if not path.is_file():
-        if blob := store.find(value.sha256):
-            progress(f"{value.reference} is not in the project; the cache has it")
-            return blob
-        raise UsageError(f"input {value.name!r}: {value.reference} is not a file", "check the path in the experiment")
-    found = file_digest(path)
-    if found != value.sha256:
-        raise _mismatch(value, found)
+def _is_here(value: Input, root: Path) -> bool:
+    """Whether the file or folder lies where the experiment says, as it pins it."""
+    found = local_digest(value, root)
+    if found is not None and found != value.sha256:
+        raise mismatch(value, found)
+    return found is not None
+
+
+def _nowhere(value: Input) -> UsageError:
+    return UsageError(f"input {value.name!r}: there is no {value.reference}", "check the path in the experiment")
+
+
+def _local_file(value: Input, store: Store, source: Path | None) -> Path:
     if blob := store.find(value.sha256):
         return blob
-    with store.scratch("copy") as scratch:
-        return store.add(Path(shutil.copyfile(path, scratch / "file")), value.sha256, value.name)
+    if source is None:
+        raise _nowhere(value)
+    return add_copy(source, value.sha256, value.name, store)
 
 
 def _blob(value: Input, store: Store, progress: Progress) -> Path:
@@ -100,7 +105,7 @@ def _blob(value: Input, store: Store, progress: Progress) -> Path:
             fetch_package(value.reference, value.version, file, os.environ)
         found = file_digest(file)
         if found != value.sha256:
-            raise _mismatch(value, found)
+            raise mismatch(value, found)
         return store.add(file, value.sha256, value.name)
 
 
@@ -110,7 +115,7 @@ def _package(value: Input, store: Store, progress: Progress) -> Path:
     key = tree.name
     if tree.is_dir():
         known = store.read_record("unpacked", key) or {}
-        if known.get("tree") == text_digest(listing(tree, links=True)):
+        if known.get("tree") == text_digest(listing(tree, links="count")):
             return tree
         progress(f"{value.name} was changed in the cache: unpacking it again")
     archive = _blob(value, store, progress)
@@ -118,14 +123,17 @@ def _package(value: Input, store: Store, progress: Progress) -> Path:
         made = scratch / "tree"
         made.mkdir()
         (unpack_wheel if value.kind == "pypi" else unpack_deb)(archive, made)
-        record = {"tree": text_digest(listing(made, links=True))}
+        record = {"tree": text_digest(listing(made, links="count"))}
         _put(made, tree, scratch)
     store.write_record("unpacked", key, record)
     return tree
 
 
-def _repository(value: Input, store: Store, progress: Progress) -> Path:
-    """The folder with a repository's files, made of blobs; a listing that has the pinned sha256 says of which."""
+def _folder(value: Input, store: Store, source: Path | None, progress: Progress) -> Path:
+    """A folder's files, made of blobs; a listing that has the pinned sha256 says of which.
+
+    They come from the cache, from `source`, or from the hub.
+    """
     tree = unpacked_tree(value, store)
     if tree.is_dir():
         if _has_digest(tree, value.sha256):
@@ -133,7 +141,12 @@ def _repository(value: Input, store: Store, progress: Progress) -> Path:
         progress(f"{value.name} was changed in the cache: making it again")
     with store.scratch("input") as scratch:
         if not make_tree(value.sha256, store, scratch / "tree"):
-            _download_repository(value, store, progress)
+            if value.kind == "hf":
+                _download_repository(value, store, progress)
+            elif source is None:
+                raise _nowhere(value)
+            else:
+                add_tree(source, local_listing(source), store, is_kept=True)
             shutil.rmtree(scratch / "tree", ignore_errors=True)
             if not make_tree(value.sha256, store, scratch / "tree"):
                 problem = f"input {value.name!r}: files vanish from the cache {store.root}"
@@ -151,7 +164,7 @@ def _download_repository(value: Input, store: Store, progress: Progress) -> None
         except UsageError as error:
             raise UsageError(f"input {value.name!r} ({value.reference}): {error.problem}", error.remedy) from error
         if text_digest(text) != value.sha256:
-            raise _mismatch(value, text_digest(text))
+            raise mismatch(value, text_digest(text))
         add_tree(tree, text, store)
 
 
@@ -167,9 +180,3 @@ def _put(made: Path, tree: Path, scratch: Path) -> None:
     if tree.is_dir():
         tree.replace(scratch / "wrong")
     made.replace(tree)
-
-
-def _mismatch(value: Input, found: str) -> UsageError:
-    problem = f"input {value.name!r} ({value.reference} {value.version}".rstrip() + ") is not what the experiment pins"
-    problem += f"\n  expected: {value.sha256}\n  found:    {found}"
-    return UsageError(problem, "find out which of the two is right; only then change the experiment's sha256")

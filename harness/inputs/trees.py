@@ -10,9 +10,9 @@ import hashlib
 import os
 import re
 import shutil
-import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
+from typing import Literal
 
 from harness.documents.lockfile import digest_of
 from harness.errors import UsageError
@@ -23,28 +23,32 @@ MAX_MEMBERS = 200_000
 _LARGEST_LISTING = 128 << 20
 _REMEDY = "compute it as docs/guide/inputs.md says"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\x00-\x1f\x7f\\]+)")
+Links = Literal["refuse", "count", "follow"]
 
 
-def listing(folder: Path, *, links: bool = False) -> str:
+def listing(folder: Path, *, links: Links = "refuse", without: Container[str] = ()) -> str:
     """One line for each file, `<hex>  <path>`, sorted by path as bytes; empty folders, modes and times do not count.
 
-    With `links`, symbolic links count by a digest of where they point to, instead of being refused.
+    Args:
+        folder: with the files.
+        links: what becomes of symbolic links: they count by a digest of where they point to, or as the file there.
+        without: names at the top that are left out.
 
     Raises:
         UsageError: it holds a link, a device, or a name with a control character or a backslash, which
             `sha256sum` would print in another way.
     """
     lines = {}
-    for path in _files(folder):
+    for path in _files(folder, without):
         name = str(path.relative_to(folder))
-        if links and path.is_symlink():
+        if links == "count" and path.is_symlink():
             digits = hashlib.sha256(b"link to " + os.fsencode(path.readlink())).hexdigest()
-        elif not stat.S_ISREG(path.lstat().st_mode):
+        elif not path.is_file() or (links == "refuse" and path.is_symlink()):
             raise UsageError(f"{name!r} is not a regular file", "an input's files are regular files")
         else:
             digits = file_digest(path).removeprefix("sha256:")
         line = f"{digits}  {name}"
-        if not links and not _LINE.fullmatch(line):
+        if links != "count" and not _LINE.fullmatch(line):
             raise UsageError(f"{name!r} cannot be the name of an input's file", "rename it where it comes from")
         lines[os.fsencode(name)] = line
     return "".join(f"{lines[name]}\n" for name in sorted(lines))
@@ -55,19 +59,34 @@ def text_digest(text: str) -> str:
     return digest_of(os.fsencode(text))
 
 
-def add_tree(folder: Path, text: str, store: Store) -> None:
-    """Move a folder's files into the store, and its listing last: who has a listing can make the folder.
+def add_tree(folder: Path, text: str, store: Store, *, is_kept: bool = False) -> None:
+    """Bring a folder's files into the store, and its listing last: who has a listing can make the folder.
+
+    They are moved, or copied if the folder `is_kept`.
 
     Raises:
         UsageError: a file is not what the listing says.
     """
     for digest, name in listed(text):
         if store.find(digest) is None:
-            _freeze(folder / name)
-            store.add(folder / name, digest, name)
+            if is_kept:
+                add_copy(folder / name, digest, name, store)
+            else:
+                _freeze(folder / name)
+                store.add(folder / name, digest, name)
     with store.scratch("listing") as scratch:
         (scratch / "listing").write_bytes(os.fsencode(text))
         store.add(scratch / "listing", text_digest(text), "the listing of an input")
+
+
+def add_copy(path: Path, digest: str, what: str, store: Store) -> Path:
+    """The blob with a copy of somebody's file, which may change while it is used.
+
+    Raises:
+        UsageError: it has another digest by now.
+    """
+    with store.scratch("copy") as scratch:
+        return store.add(Path(shutil.copyfile(path, scratch / "file")), digest, what)
 
 
 def make_tree(digest: str, store: Store, tree: Path) -> bool:
@@ -132,9 +151,11 @@ def forget_times(tree: Path) -> None:
         os.utime(folder, (0, 0))
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, without: Container[str]) -> Iterator[Path]:
     """Everything below a folder that is no folder itself; a link to a folder is a link."""
     for root, folders, names in os.walk(folder):
+        if root == str(folder):
+            folders[:], names = ([name for name in some if name not in without] for some in (folders, names))
         places = [Path(root) / name for name in folders]
         yield from (path for path in places if path.is_symlink())
         yield from (Path(root) / name for name in names)

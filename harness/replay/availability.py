@@ -7,16 +7,17 @@ files in the cache only the size is looked at: their bytes are verified when the
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.documents.inputs import Input
 from harness.documents.lockfile import BasePackage, Wheel
 from harness.documents.preflight import ARCHIVE_REMEDY, Kind, PreflightRow, State
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 from harness.inputs.fetch import unpacked_tree
 from harness.inputs.hub import endpoint_of, offline_switch
+from harness.inputs.local import local_digest, mismatch
 from harness.inputs.trees import listed
 from harness.packages.debian import mirrors, pool_paths, pool_url
 from harness.replay.package_sources import PackageSources, pip_sources
@@ -115,21 +116,37 @@ def wheel_need(name: str, version: str, wheel: Wheel, local: LocalSources, asked
     return _outside("wheel", wheel.filename, answer.state, answer.said, ARCHIVE_REMEDY, wheel.size_bytes)
 
 
+def local_need(value: Input, local: LocalSources, roots: Iterable[Path]) -> PreflightRow:
+    """Whether a file or a folder lies where the experiment says, below one of some roots, or in the cache."""
+    name = f"{value.name} ({value.reference})"
+    wrong: UsageError | None = None
+    for root in roots:
+        try:
+            found = local_digest(value, root)
+        except UsageError as error:
+            wrong, found = error, None
+        except OSError as error:
+            wrong, found = UsageError(f"it cannot be read: {error.strerror}", "see its permissions"), None
+        if found is not None and found == value.sha256:
+            return PreflightRow(kind="input", name=name, state="present", detail="as it is pinned")
+        if found is not None:
+            pinned = f"not {value.sha256}" if value.sha256 else "and the experiment pins none"
+            wrong = UsageError(f"its sha256 is {found}, {pinned}", mismatch(value, found).remedy)
+    if wrong is not None:
+        return PreflightRow(kind="input", name=name, state="gone", detail=wrong.problem, remedy=wrong.remedy)
+    place = _place_of_files(value, local) if value.kind == "folder" else local.place_of(value.sha256)
+    if place:
+        return PreflightRow(kind="input", name=name, state="present", detail=place)
+    remedy = f"check the path in the experiment; or {ARCHIVE_REMEDY}"
+    return PreflightRow(kind="input", name=name, state="gone", detail=f"no such {value.kind}", remedy=remedy)
+
+
 def input_need(
-    value: Input,
-    local: LocalSources,
-    roots: Sequence[Path],
-    pip: PackageSources,
-    apt: Mirrors,
-    env: Mapping[str, str],
+    value: Input, local: LocalSources, pip: PackageSources, apt: Mirrors, env: Mapping[str, str]
 ) -> PreflightRow:
     name = f"{value.name} ({value.reference} {value.version})".replace(" )", ")")
     if (place := local.place_of(value.sha256)) and value.kind != "hf":
         return PreflightRow(kind="input", name=name, state="present", detail=place)
-    if value.kind == "file":
-        found = any((root / value.reference).is_file() for root in roots)
-        state: State = "present" if found else "gone"
-        return _outside("input", name, state, "with the code" if found else "no such file", ARCHIVE_REMEDY, 0)
     if unpacked_tree(value, local.store).is_dir():
         return PreflightRow(kind="input", name=name, state="present", detail="in the cache")
     if value.kind == "hf":
@@ -145,18 +162,21 @@ def input_need(
     return _outside("input", name, state, said, ARCHIVE_REMEDY, 0)
 
 
-def _repository(value: Input, name: str, local: LocalSources, environment: Mapping[str, str]) -> PreflightRow:
-    """A repository's files: here are all of them or none, so that nobody starts with half an input."""
+def _place_of_files(value: Input, local: LocalSources) -> str:
+    """Where a folder's files are, in words: here are all of them or none, so that nobody starts with half an input."""
     listing = local.store.blob(value.sha256)
-    if listing.is_file() and listing.stat().st_size <= _MAX_LISTING_BYTES:
-        try:
-            missing = [path for digest, path in listed(os.fsdecode(listing.read_bytes())) if not local.place_of(digest)]
-        except HarnessError:
-            missing = [value.reference]
-        if not missing:
-            return PreflightRow(kind="input", name=name, state="present", detail=local.place_of(value.sha256))
-    elif value.sha256 in local.archived:
-        return PreflightRow(kind="input", name=name, state="present", detail="in the archive")
+    if not listing.is_file() or listing.stat().st_size > _MAX_LISTING_BYTES:
+        return "in the archive" if value.sha256 in local.archived else ""
+    try:
+        places = [local.place_of(digest) for digest, _ in listed(os.fsdecode(listing.read_bytes()))]
+    except HarnessError:
+        return ""
+    return local.place_of(value.sha256) if all(places) else ""
+
+
+def _repository(value: Input, name: str, local: LocalSources, environment: Mapping[str, str]) -> PreflightRow:
+    if place := _place_of_files(value, local):
+        return PreflightRow(kind="input", name=name, state="present", detail=place)
     if switch := offline_switch(environment):
         return _outside("input", name, "unknown", f"{switch} forbids asking the hub", f"unset {switch}", 0)
     try:

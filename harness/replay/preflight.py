@@ -21,6 +21,7 @@ from requests import RequestException
 from harness.documents.cuda import cuda_stack
 from harness.documents.experiment import Experiment
 from harness.documents.gpu import check_driver, choose_gpus, describe
+from harness.documents.inputs import LOCAL, Input
 from harness.documents.preflight import Kind, Preflight, PreflightRow, State, preflight_of
 from harness.errors import HarnessError
 from harness.images.engine_images import find_image
@@ -35,6 +36,7 @@ from harness.replay.availability import (
     apt_mirrors,
     base_need,
     input_need,
+    local_need,
     wheel_need,
     wheel_sources,
 )
@@ -60,6 +62,11 @@ class PreflightRequest:
     experiment: Experiment
     local: LocalSources
 
+    @property
+    def inputs(self) -> list[Input]:
+        """Of the experiment, by name."""
+        return [declared.named(name) for name, declared in sorted(self.experiment.inputs.items())]
+
 
 def preflight(question: PreflightRequest, deadline_s: float = DEADLINE_S) -> Preflight:
     """Look for everything.
@@ -82,6 +89,8 @@ def preflight(question: PreflightRequest, deadline_s: float = DEADLINE_S) -> Pre
         needs.append(
             PreflightRow(kind="base", name=f"image {recipe.name}", state="present", detail="built, in the engine")
         )
+    roots = dict.fromkeys((question.code, request.root))
+    needs += [local_need(value, question.local, roots) for value in question.inputs if value.kind in LOCAL]
     needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe)]
     is_image_needed = _is_in_containers(request, client) and not is_built
     needs += _disks(recipe, question.local, client, needs, is_image_needed=is_image_needed)
@@ -115,7 +124,7 @@ def _tasks(
 ) -> Iterator[tuple[tuple[Kind, str], _Task]]:
     """What has to be looked for, by kind and name; nothing of an image that is built, or of a given interpreter."""
     local, environment = question.local, dict(os.environ)
-    inputs = [declared.named(name) for name, declared in sorted(question.experiment.inputs.items())]
+    inputs = [value for value in question.inputs if value.kind not in LOCAL]
     pins = [pin for pin in recipe.lock.pins if pin.wheel is not None]
     pins = [] if is_built or question.request.python is not None else pins
     is_base_needed = _is_in_containers(question.request, client) and not is_built
@@ -133,9 +142,8 @@ def _tasks(
         yield ("base", package.name), partial(base_need, package, local, apt)
     if recipe.base_lock is None and is_base_needed:
         yield ("base", recipe.base.name), partial(_registry_base, recipe, local, client)
-    roots = (question.code, question.request.root)
     for value in inputs:
-        yield ("input", value.name), partial(input_need, value, local, roots, pip, apt, environment)
+        yield ("input", value.name), partial(input_need, value, local, pip, apt, environment)
 
 
 def _has(inputs: Sequence[object], kind: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import yaml
 
+from harness.documents.inputs import KINDS
 from harness.documents.manifest import Manifest
 from harness.report.curves import Curve
 from harness.report.tables import Facts, Kind, Table, named, table
@@ -82,7 +83,7 @@ class ManifestView:
         """One row an input, with what pins it."""
         rows = []
         for name, entry in sorted(self.manifest.inputs.items()) if self.manifest else ():
-            sources = [(kind, getattr(entry, kind)) for kind in ("file", "pypi", "deb", "hf", "https")]
+            sources = [(kind, getattr(entry, kind)) for kind in KINDS]
             reference = " ".join(f"{kind}:{line(value)}" for kind, value in sources if value)
             rows.append((name, reference, line(entry.version or entry.revision or ""), entry.sha256))
         return table("Inputs", {"Name": "key", "Reference": "code", "Version": "text", "sha256": "code"}, rows)

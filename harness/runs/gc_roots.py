@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from harness.documents.experiment import parse_experiment
+from harness.documents.inputs import LISTED
 from harness.documents.lockfile import Lockfile, parse_base_lock, parse_lock
 from harness.errors import HostError, UsageError
 from harness.images.base import base_key
@@ -123,15 +124,15 @@ def _read_experiments(root: Path, store: Store, found: References) -> None:
         experiment = parse_experiment(read_text(path, "correct or remove it"), str(_EXPERIMENTS / path.name))
         found.experiments.add(path.stem)
         for name, declared in experiment.inputs.items():
-            digest = declared.named(name).sha256
-            found.inputs.add(_digits(digest))
-            found.blobs.add(_digits(digest))
-            if declared.hf:
-                found.blobs.update(_listed(store.blob(digest)))
+            value = declared.named(name)
+            found.inputs.add(_digits(value.sha256))
+            found.blobs.add(_digits(value.sha256))
+            if value.kind in LISTED:
+                found.blobs.update(_listed(store.blob(value.sha256)))
 
 
 def _listed(blob: Path) -> Iterator[str]:
-    """The files of a repository, whose listing lies in the cache once it was fetched."""
+    """The files of a folder, whose listing lies in the cache once it was fetched."""
     if not blob.is_file():
         return iter(())
     if blob.stat().st_size > _MAX_LISTING:

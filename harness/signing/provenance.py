@@ -122,7 +122,7 @@ def _dependencies(
         yield _resource(f"image {manifest.image.name}", manifest.image.id)
     note = {"digestOf": "what sha256sum prints for the files, sorted by path"}
     for name, value in sorted(manifest.inputs.items()):
-        annotations = note if value.hf is not None else None
+        annotations = note if value.hf is not None or value.folder is not None else None
         yield _resource(f"inputs/{name}", value.sha256, input_uri(value), annotations)
 
 
@@ -134,7 +134,7 @@ def _resource(
 
 
 def input_uri(value: InputFacts) -> str | None:
-    """Where an input comes from, as a package URL or a URL; None for a file of the repository."""
+    """Where an input comes from, as a package URL or a URL; None for what has only a path."""
     if value.pypi is not None:
         return _package_url("pypi", value.pypi.lower().replace("_", "-"), value.version)
     if value.deb is not None:

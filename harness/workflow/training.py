@@ -19,11 +19,13 @@ from pathlib import Path
 
 from harness.documents.digest import Digest, canonical_json
 from harness.documents.experiment import Experiment
+from harness.documents.inputs import LOCAL, Input
 from harness.documents.run import RunRecord
 from harness.documents.scope import Prefix, shortened
 from harness.evidence.content import Content
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.inputs.fetch import fetch_input
+from harness.inputs.local import local_digest
 from harness.judge.manifest import Materials
 from harness.judge.soundness import gpu_problems, num_steps, trajectory_problems
 from harness.report.console import Progress
@@ -209,16 +211,18 @@ class Training:
 
     def _fetch_inputs(self) -> dict[str, Path]:
         """Every input, fetched and verified."""
-        declared = sorted(self.experiment.inputs.items())
-        with self.stage("inputs", ", ".join(name for name, _ in declared) or "none"):
+        declared = [value.named(name) for name, value in sorted(self.experiment.inputs.items())]
+        with self.stage("inputs", ", ".join(value.name for value in declared) or "none"), disk_errors("the inputs"):
             return {
-                name: fetch_input(value.named(name), self.store, self._root_of(value.file), self.progress.note)
-                for name, value in declared
+                value.name: fetch_input(value, self.store, self._root_of(value), self.progress.note)
+                for value in declared
             }
 
-    def _root_of(self, file: str | None) -> Path:
-        """What an input's path is below: the code, or, for a file that is not committed, the checkout."""
-        return self.request.root if file is not None and not (self.code / file).is_file() else self.code
+    def _root_of(self, value: Input) -> Path:
+        """What an input's path is below: the code, or the checkout, for files that are not committed."""
+        if value.kind not in LOCAL or local_digest(value, self.code) == value.sha256:
+            return self.code
+        return self.request.root
 
     def _context(self, ready: Runtime, inputs: Mapping[str, Path]) -> RunContext:
         """What all runs have in common."""

@@ -69,9 +69,10 @@ def test_a_minimal_experiment_is_read_with_its_defaults():
         ({"derived": ["/etc/passwd"]}, ["leaves the output folder"]),
         ({"outputs": ["../../etc/passwd"]}, ["leaves the output folder"]),
         ({"environment": {"HF_TOKEN": "x"}}, ["HF_TOKEN", "secret"]),
-        ({"inputs": {"a": {"file": "/etc/passwd", "sha256": "0" * 64}}}, ["/etc/passwd"]),
+        ({"inputs": {"a": {"file": "../passwd", "sha256": "0" * 64}}}, ["../passwd"]),
         ({"inputs": {"a": {"pypi": "six", "version": "1.0", "sha256": "123"}}}, ["sha256"]),
-        ({"inputs": {"a": {"sha256": "0" * 64}}}, ["exactly one of file, pypi, deb, hf and https"]),
+        ({"inputs": {"a": {"sha256": "0" * 64}}}, ["exactly one of file, folder, pypi, deb, hf and https"]),
+        ({"inputs": {"a": {"https": "https://example.org/a"}}}, ["`sha256` is missing", "inputs.md"]),
     ],
 )
 def test_a_mistake_is_named_with_its_key(changes, words):

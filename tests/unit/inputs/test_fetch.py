@@ -31,7 +31,7 @@ print(fetch_input(value, Store(Path(sys.argv[1])), Path("/nowhere"), lambda text
 """
 # The shell line of docs/guide/inputs.md.
 SHA256SUM = (
-    r"find . -path ./.cache -prune -o -type f -printf '%P\n' | LC_ALL=C sort | tr '\n' '\0' "
+    r"find -L . \( -path ./.cache -o -path ./.git \) -prune -o -type f -printf '%P\n' | LC_ALL=C sort | tr '\n' '\0' "
     "| xargs -0 sha256sum -- | sha256sum"
 )
 
@@ -150,7 +150,7 @@ def test_a_file_that_was_changed_in_the_cache_is_copied_again(store, tmp_path):
 
 def test_a_file_that_is_not_there_is_named(store, tmp_path):
     value = Input(name="text", kind="file", reference="gone.txt", sha256=digest_of(b""))
-    with pytest.raises(UsageError, match=r"gone.txt is not a file"):
+    with pytest.raises(UsageError, match=r"there is no gone.txt"):
         fetch_input(value, store, tmp_path, silent)
 
 
@@ -162,16 +162,66 @@ def test_a_file_that_only_an_archive_has_is_taken_from_there(store, tmp_path):
     told = []
     path = fetch_input(value, Store(store.root, (tmp_path / "archive",)), tmp_path, told.append)
     assert path.read_bytes() == b"text"
-    assert "gone.txt is not in the project" in told[0]
+    assert "gone.txt is not there" in told[0]
 
 
-def test_a_link_out_of_the_project_is_refused(store, tmp_path):
+@pytest.mark.parametrize("by", ["link", "absolute"])
+def test_a_file_outside_of_the_project_is_what_its_sha256_says_and_nothing_else(store, tmp_path, by):
     (tmp_path / "root").mkdir()
-    (tmp_path / "secret").write_bytes(b"s")
-    (tmp_path / "root" / "link").symlink_to("../secret")
-    value = Input(name="text", kind="file", reference="link", sha256=digest_of(b"s"))
-    with pytest.raises(UsageError, match="leaves the project"):
+    (tmp_path / "data").write_bytes(b"d")
+    (tmp_path / "root" / "link").symlink_to("../data")
+    reference = "link" if by == "link" else str(tmp_path / "data")
+    value = Input(name="text", kind="file", reference=reference, sha256=digest_of(b"d"))
+    assert fetch_input(value, store, tmp_path / "root", silent).read_bytes() == b"d"
+    (tmp_path / "data").write_bytes(b"e")
+    with pytest.raises(UsageError, match="not what the experiment pins"):
         fetch_input(value, store, tmp_path / "root", silent)
+
+
+def local_model(tmp_path):
+    """A model's folder as people have it: links into the hub's cache, and what git and `hf download` keep."""
+    folder = tmp_path / "models" / "tiny"
+    (folder / "onnx").mkdir(parents=True)
+    for name, data in {"config.json": b"{}", "onnx/model.onnx": b"o", ".git/HEAD": b"x", ".cache/x": b"x"}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+    (tmp_path / "blob").write_bytes(DATA)
+    (folder / "model.safetensors").symlink_to("../../blob")
+    return folder
+
+
+def test_a_folder_is_pinned_by_the_line_of_shell_and_copied(store, tmp_path):
+    folder = local_model(tmp_path)
+    done = subprocess.run(["bash", "-c", SHA256SUM], cwd=folder, capture_output=True, text=True, check=True)
+    value = Input(name="m", kind="folder", reference="models/tiny", sha256="sha256:" + done.stdout.split()[0])
+    tree = fetch_input(value, store, tmp_path, silent)
+    assert listing(tree) == ["config.json", "model.safetensors", "onnx/model.onnx"]
+    assert (tree / "model.safetensors").read_bytes() == DATA and not (tree / "model.safetensors").is_symlink()
+    (folder / "config.json").unlink()
+    assert (tree / "config.json").read_bytes() == b"{}"
+    with pytest.raises(UsageError, match=f"expected: {value.sha256}"):
+        fetch_input(value, store, tmp_path, silent)
+    told = []
+    assert fetch_input(value, store, tmp_path / "elsewhere", told.append) == tree
+    assert told == ["models/tiny is not there: looking for it in the cache"]
+
+
+@pytest.mark.parametrize(("kind", "right"), [("file", "folder"), ("folder", "file")])
+def test_a_folder_that_is_declared_as_a_file_is_told_with_the_key_that_fits(store, tmp_path, kind, right):
+    (tmp_path / "x").mkdir() if right == "folder" else (tmp_path / "x").write_bytes(b"")
+    with pytest.raises(UsageError, match=f"x is a {right}\n.*declare it as `{right}:`"):
+        fetch_input(Input(name="x", kind=kind, reference="x", sha256=digest_of(b"")), store, tmp_path, silent)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_has_no_sha256_yet_is_told_the_right_one(store, tmp_path, kind):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"text")
+    right = {"file": digest_of(b"text"), "folder": digest_of(b"")}[kind]
+    with pytest.raises(UsageError, match=rf"has no sha256\n  found:    {right}\n.*write it into the experiment"):
+        fetch_input(Input(name="x", kind=kind, reference=kind, sha256=""), store, tmp_path, silent)
+    with pytest.raises(UsageError, match="there is no gone"):
+        fetch_input(Input(name="x", kind=kind, reference="gone", sha256=""), store, tmp_path, silent)
 
 
 def test_a_debian_packages_files_are_unpacked_once(store, tmp_path):

@@ -106,6 +106,18 @@ def test_everything_that_a_source_still_has_is_fetchable(found, engine):
     assert not any("files" in path for path, *_ in asked), "nothing is downloaded"
 
 
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [(b"other", f"its sha256 is {digest(b'other')}, not sha256:"), (None, "no such file")],
+)
+def test_an_input_that_is_not_as_it_is_pinned_is_told_as_that(found, engine, code, rows, says):
+    (code / "data" / "rows.txt").unlink()
+    if rows is not None:
+        (code / "data" / "rows.txt").write_bytes(rows)
+    (gone,) = [need for need in found("http://127.0.0.1:9", "http://127.0.0.1:9").gone if need.kind == "input"]
+    assert says in gone.detail and gone.remedy
+
+
 def test_a_wheel_that_is_gone_is_told_with_its_remedy(found, engine):
     with server({"/simple/toy-thing/": ("text/html", ""), f"/debian/{POOL}": ("x", DEB_DATA.decode())}) as (url, _):
         result = found(f"{url}/simple", f"{url}/debian")
