@@ -6,6 +6,7 @@ Its subcommands read their arguments from the environment and write GITHUB_OUTPU
 Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
 """
 
+import hashlib
 import json
 import os
 import re
@@ -17,10 +18,9 @@ from pathlib import Path
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 VERDICTS = ("CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED")
 # Not the folders of the runs: they hold links to inputs, and the archive has what is needed of them.
-DOCUMENTS = (
-    "report.html", "summary.md", "junit.xml", "verdict.json", "manifest.json", "certificate.json", "sbom.cdx.json",
-    "badge.svg", "macros.tex", "ro-crate-metadata.json",
-)  # fmt: skip
+DOCUMENTS = ("report.html", "summary.md", "junit.xml", "verdict.json", "manifest.json", "certificate.json")
+DOCUMENTS += ("sbom.cdx.json", "badge.svg", "macros.tex", "ro-crate-metadata.json", "README.txt")
+ENVIRONMENT = ("lockfiles/harness.lock", "pyproject.toml", "setup.py", "harness/recorder/sm128.c", ".ci/venv")
 MAX_SUMMARY_BYTES = 1 << 20
 MAX_DOCUMENT_BYTES = 256 << 20
 WHY = {
@@ -46,8 +46,23 @@ def begin() -> int:
     (folder / "runs-before.json").write_text(json.dumps(_runs(experiment)))
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(Path.home(), ".cache")
     artifact = os.environ.get("ARTIFACT") or f"reproducibility-{experiment}"
-    _output(folder=folder, cache=os.environ.get("HARNESS_CACHE") or Path(cache) / "repro-harness", artifact=artifact)
+    action = Path(os.environ["GITHUB_ACTION_PATH"]).resolve()
+    _output(
+        folder=folder,
+        cache=os.environ.get("HARNESS_CACHE") or Path(cache) / "repro-harness",
+        artifact=artifact,
+        action=action,
+        environment=_environment_key(action),
+    )
     return 0
+
+
+def _environment_key(action: Path) -> str:
+    """All that the harness's own environment depends on; an environment holds for one place and one interpreter."""
+    said = hashlib.sha256(f"{action} {os.path.realpath(sys.executable)} {sys.version}".encode())
+    for name in ENVIRONMENT:
+        said.update(hashlib.sha256((action / name).read_bytes()).digest())
+    return said.hexdigest()[:32]
 
 
 def results() -> int:
@@ -95,7 +110,10 @@ def gate() -> int:
     if word is None:
         return _error(f"{experiment}: no verdict was written; the step that failed says why", title="No verdict")
     if word != "CERTIFIED":
-        return _error(f"{experiment}: {WHY[word]}{_where(verdict)}", title=word)
+        place, reason = _place(verdict), _reason(verdict)
+        said = [f"{experiment}: {WHY[word]}", *([f"First difference: {place}"] if place else []), *reason]
+        title = f"{word}: {place}" if place else word
+        return _error(". ".join(said), title=title, file=_script(Path(path).parent, experiment))
     if code != 0 or os.environ.get("OUTCOME") != "success":
         problem = "verdict.json says CERTIFIED, and the command ended otherwise: see the step Certify"
         return _error(f"{experiment}: {problem}", title="No verdict")
@@ -107,15 +125,33 @@ def gate() -> int:
     return 0
 
 
-def _where(verdict: dict) -> str:
-    """Where it first differs and why, if the verdict says so."""
-    first, cause = verdict.get("first_divergence"), verdict.get("cause")
-    said = []
-    if isinstance(first, dict):
-        said.append(f"first difference: {first.get('check')}, step {first.get('step')}, stream {first.get('stream')}")
-    if isinstance(cause, dict):
-        said.append(f"cause: {cause.get('title')} ({cause.get('class')})")
-    return "".join(f". {one[0].upper()}{one[1:]}" for one in said)
+def _place(verdict: dict) -> str:
+    """Where it first differs, if the verdict says so."""
+    first = verdict.get("first_divergence")
+    if not isinstance(first, dict):
+        return ""
+    tensor = f", tensor {first['tensor']}" if first.get("tensor") else ""
+    return f"{first.get('check')}, step {first.get('step')}, stream {first.get('stream')}{tensor}"
+
+
+def _reason(verdict: dict) -> list[str]:
+    """Why it differs and how to mend that, if the verdict says so."""
+    cause = verdict.get("cause")
+    if not isinstance(cause, dict):
+        return []
+    fix = cause.get("fix")
+    return [f"Cause: {cause.get('title')} ({cause.get('class')})", *([f"Fix: {fix}"] if fix else [])]
+
+
+def _script(run: Path, experiment: str) -> str:
+    """The file that an annotation is shown at: the script that the experiment runs, else the experiment."""
+    workspace = Path(os.environ["GITHUB_WORKSPACE"])
+    declared = _read_json(run / "manifest.json").get("experiment")
+    command = declared.get("run") if isinstance(declared, dict) else None
+    for name in command if isinstance(command, list) else []:
+        if isinstance(name, str) and name.endswith(".py") and (workspace / name).is_file():
+            return name
+    return f"pipelines/experiments/{experiment}.yaml"
 
 
 def _runs_folder(experiment: str) -> Path:
@@ -131,13 +167,17 @@ def _runs(experiment: str) -> list[str]:
 
 def _read_verdict(path: Path) -> dict:
     """The verdict, or nothing if it is none: unknown words and what is no JSON count as missing."""
+    verdict = _read_json(path)
+    is_known = verdict.get("verdict") in VERDICTS and type(verdict.get("exit_code")) is int
+    return verdict if is_known else {}
+
+
+def _read_json(path: Path) -> dict:
     try:
-        verdict = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(verdict, dict) or verdict.get("verdict") not in VERDICTS:
-        return {}
-    return verdict if type(verdict.get("exit_code")) is int else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _output(**values: object) -> None:
@@ -155,10 +195,17 @@ def _summarise(text: str) -> None:
         stream.write(data + "\n")
 
 
-def _error(message: str, title: str = "Reproducibility gate") -> int:
-    text = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    print(f"::error title={title}::{text}")
+def _error(message: str, **properties: str) -> int:
+    shown = {"title": "Reproducibility gate", **properties}
+    pairs = ",".join(
+        f"{name}={_escaped(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in shown.items()
+    )
+    print(f"::error {pairs}::{_escaped(message)}")
     return 1
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 if __name__ == "__main__":

@@ -34,11 +34,15 @@ class Step:
 
 
 class CompositeAction:
-    """One use of the action in `root`, with the files and variables that a job of the service would have."""
+    """One use of an action, with the files and variables that a job of the service would have.
 
-    def __init__(self, root, temp, inputs, used=None):
+    `root` is the workspace, `place` where the action lies: in the workspace, or in a folder of the service's.
+    """
+
+    def __init__(self, root, temp, inputs, used=None, place=None):
         self.root, self.temp = Path(root), Path(temp)
-        self.action = yaml.safe_load((self.root / "action.yml").read_text())
+        self.place = f"{root}/." if place is None else str(place)  # as the service writes it for `uses: ./`
+        self.action = yaml.safe_load((Path(self.place) / "action.yml").read_text())
         defaults = {name: str(value.get("default", "")) for name, value in self.action["inputs"].items()}
         assert set(inputs) <= set(defaults), "an input that the action does not have"
         self.inputs = {**defaults, **inputs}
@@ -89,7 +93,7 @@ class CompositeAction:
             "CI": "true",
             "GITHUB_ACTIONS": "true",
             "GITHUB_WORKSPACE": str(self.root),
-            "GITHUB_ACTION_PATH": f"{self.root}/.",
+            "GITHUB_ACTION_PATH": self.place,
             "GITHUB_OUTPUT": str(outputs),
             "GITHUB_ENV": os.devnull,
             "GITHUB_STEP_SUMMARY": str(self.summary),

@@ -24,6 +24,7 @@ def gate(tmp_path, text, **environment):
             "EXPERIMENT": "x",
             "OUTCOME": "success",
             "ARCHIVE": "none",
+            "GITHUB_WORKSPACE": str(tmp_path),
             "VERDICT_FILE": str(tmp_path / "verdict.json"),
             **environment,
         },
@@ -82,19 +83,32 @@ def test_the_gate_opens_for_nothing_else(tmp_path, text):
     assert code == 1 and out.startswith("::error title=")
 
 
-def test_a_divergence_is_told_with_its_step_stream_and_cause(tmp_path):
+def test_a_divergence_is_told_at_the_script_with_its_step_stream_cause_and_fix(tmp_path):
     verdict = {
         "verdict": "DIVERGED",
         "exit_code": 1,
-        "first_divergence": {"check": "resume", "step": 7, "stream": "rng"},
+        "first_divergence": {"check": "resume", "step": 7, "stream": "rng", "tensor": "torch"},
+        "cause": {"class": "rng_not_restored", "title": "The generators were not restored", "fix": "save them"},
     }
-    verdict["cause"] = {"class": "rng_not_restored", "title": "The generators were not restored"}
-    out = gate(tmp_path, json.dumps(verdict))[1]
-    assert (
-        "First difference: resume, step 7, stream rng. Cause: The generators were not restored (rng_not_restored)"
-        in out
+    (tmp_path / "train.py").touch()
+    (tmp_path / "manifest.json").write_text(json.dumps({"experiment": {"run": ["python", "gone.py", "train.py"]}}))
+    code, out = gate(tmp_path, json.dumps(verdict))
+    assert (code, out) == (
+        1,
+        "::error title=DIVERGED%3A resume%2C step 7%2C stream rng%2C tensor torch,file=train.py::"
+        "x: the same training gave other bits; the report names the first difference and its cause. "
+        "First difference: resume, step 7, stream rng, tensor torch. "
+        "Cause: The generators were not restored (rng_not_restored). Fix: save them\n",
     )
-    assert gate(tmp_path, json.dumps({**verdict, "first_divergence": [], "cause": 3}))[0] == 1
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", '{"experiment": 3}', '{"experiment": {"run": "train.py"}}'])
+def test_what_cannot_be_read_of_a_divergence_is_left_out(tmp_path, manifest):
+    (tmp_path / "manifest.json").write_text(manifest)
+    verdict = {"verdict": "DIVERGED", "exit_code": 1, "first_divergence": [], "cause": 3}
+    code, out = gate(tmp_path, json.dumps(verdict))
+    assert code == 1 and out.startswith("::error title=DIVERGED,file=pipelines/experiments/x.yaml::x: the same")
+    assert "First difference" not in out and "Cause" not in out
 
 
 @pytest.mark.parametrize(
