@@ -59,6 +59,11 @@ class Interruption(_Block):
         return self
 
     @property
+    def words(self) -> str:
+        """How people are told of it: `in_write at step 12`."""
+        return f"{self.kind} at step {self.step}"
+
+    @property
     def fault(self) -> Fault:
         """The fault that the recorder is given."""
         return Fault(
@@ -153,7 +158,16 @@ class Experiment(_Block):
     inputs: dict[StrictStr, DeclaredInput] = Field(default_factory=dict)
     prepare: Argv | None = Field(default=None, description="A conversion of inputs; done cold twice, and compared.")
     run: Argv = Field(description="Trains from nothing.")
-    resume: Argv = Field(description="Continues from the newest complete checkpoint below {output}.")
+    resume: Argv | None = Field(
+        default=None,
+        description="Continues from the newest complete checkpoint below {output}; where it wants the checkpoint's "
+        "path, {latest:GLOB} is the newest complete file or folder below {output} that the glob matches.",
+    )
+    working_folder: Literal["code", "output"] = Field(
+        default="code",
+        description="Where the commands start: in the code, which is read-only, or in {output}, where all files of the "
+        "code, and the inputs that are files of the project, lie at their paths: as in a checkout of one's own.",
+    )
     probe: Argv | None = Field(
         default=None, description="Measures memory for `harness review --probe`, and writes {output}/probe.json."
     )
@@ -179,18 +193,25 @@ class Experiment(_Block):
         default_factory=lambda said: 86_400 if said.get("gpus") else 7200,
         description="Seconds one process may run; 2 hours unless said, 24 hours with GPUs.",
     )
-    interruptions: tuple[Interruption, ...] = ()
+    interruptions: tuple[Interruption, ...] | Literal["auto"] = Field(
+        default="auto",
+        description="Where trainings are killed; `auto` chooses from the straight run: before the first checkpoint, "
+        "inside a checkpoint's write, after an epoch's end, inside an accumulation window.",
+    )
     policy: Policy = Policy()
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Experiment:
-        late = [kill for kill in self.interruptions if self.steps is not None and kill.step > self.steps]
+        late = [kill for kill in self.kills if self.steps is not None and kill.step > self.steps]
         if late:
             raise ValueError(f"interruptions: step {late[0].step} is beyond the last step ({self.steps})")
-        if any(b.step < a.step for a, b in zip(self.interruptions, self.interruptions[1:], strict=False)):
+        if any(b.step < a.step for a, b in zip(self.kills, self.kills[1:], strict=False)):
             raise ValueError("interruptions: list them in the order of their steps")
-        needs_kill = "resume" in self.policy.required or self.policy.rerun == "prefix"
-        if needs_kill and not self.interruptions:
+        if self.is_killed and self.resume is None:
+            raise ValueError(
+                "resume: the command that continues is missing; without one, set policy: {required: [rerun]}"
+            )
+        if self._needs_kills and not self.interruptions:
             why = "required names resume" if "resume" in self.policy.required else "rerun is `prefix`"
             raise ValueError(f"interruptions: policy.{why}, so there must be at least one")
         for pattern in (*self.outputs, *self.checkpoints, *self.derived):
@@ -206,6 +227,25 @@ class Experiment(_Block):
             if key in _OF_GPUS:
                 raise ValueError(f"environment: {key} is set from the key `gpus`, by the UUIDs that are chosen")
         return self
+
+    @property
+    def _needs_kills(self) -> bool:
+        return "resume" in self.policy.required or self.policy.rerun == "prefix"
+
+    @property
+    def kills(self) -> tuple[Interruption, ...]:
+        """The kills that are listed; none where they are chosen from the straight run."""
+        return () if isinstance(self.interruptions, str) else self.interruptions
+
+    @property
+    def chooses_kills(self) -> bool:
+        """Whether kills follow from the straight run: only where something needs them."""
+        return self.interruptions == "auto" and self._needs_kills
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether a training is killed and resumed."""
+        return bool(self.kills) or self.chooses_kills
 
     @property
     def digest(self) -> Digest:
@@ -273,9 +313,11 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 def _usage_error(error: ValidationError, source: str) -> UsageError:
     """The first of pydantic's findings, in our words."""
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
+    # A key that takes a list or a word has one error for each: of the list, whose name pydantic puts into the path.
+    where = [part for part in first["loc"] if not str(part).startswith("tuple[")]
+    path = ".".join(str(part) for part in where)
     if first["type"] == "extra_forbidden":
-        block, key = first["loc"][:-1], str(first["loc"][-1])
+        block, key = tuple(where[:-1]), str(where[-1])
         valid = _keys_at(block)
         near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
         remedy = f"did you mean `{near[0]}`?" if near else f"valid keys there: {', '.join(valid)}"

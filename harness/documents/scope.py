@@ -47,15 +47,15 @@ def scope_of(experiment: Experiment, steps: int) -> Prefix:
             keeps one, and a step after it, is named.
     """
     prefix = prefix_of(experiment, steps)
-    kept = _kept(experiment.interruptions, steps)
-    if "resume" in experiment.policy.required and not kept:
-        smallest = min(_steps_needed(kill) for kill in experiment.interruptions)
+    kept = _kept(experiment.kills, steps)
+    if "resume" in experiment.policy.required and not kept and not experiment.chooses_kills:
+        smallest = min(_steps_needed(kill) for kill in experiment.kills)
         problem = f"--steps {steps}: every interruption comes later, and policy.required names resume"
         if smallest >= prefix.of:
             raise UsageError(problem, "leave --steps out: the first interruption needs the whole training")
         remedy = f"give at least --steps {smallest}, which leaves one interruption and a step after it"
         raise UsageError(problem, remedy)
-    late = tuple(kill.fault for kill in experiment.interruptions if kill not in kept)
+    late = tuple(kill.fault for kill in experiment.kills if kill not in kept)
     return Prefix(steps=steps, of=prefix.of, left_out=late)
 
 
@@ -79,7 +79,7 @@ def shortened(experiment: Experiment, scope: Prefix | None) -> Experiment:
     """The experiment as far as it is run; what its commands are given is not changed."""
     if scope is None:
         return experiment
-    kept = _kept(experiment.interruptions, scope.steps)
+    kept = "auto" if experiment.chooses_kills else _kept(experiment.kills, scope.steps)
     return experiment.model_copy(update={"steps": scope.steps, "interruptions": kept})
 
 

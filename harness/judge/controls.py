@@ -165,16 +165,16 @@ def judge_flip_optim(straight: TrajectoryEvidence, control: TrajectoryEvidence) 
 
     Args:
         straight: the straight trajectory.
-        control: a killed run and its resume with the fault `flip_optim`.
+        control: killed runs and a resume with the fault `flip_optim`.
     """
     name: ControlName = "flip_optim"
     if (nothing := _nothing_to_flip(control)) is not None:
         return _not_made(name, nothing)
     try:
-        compared = _compare_control(straight, control, 2, "flip_optim")
+        compared = _compare_control(straight, control, len(control.runs), "flip_optim")
     except EvidenceError as error:
         return _check(name, False, error.problem)
-    run = control.runs[1]
+    run = control.runs[-1]
     before = [d.stream for d in compared.differences if d.phase == "restore"]
     step = ledger_of(run).start.step + 1
     after = [d.stream for d in compared.differences if d.phase == "step" and d.step == step]

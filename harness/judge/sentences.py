@@ -62,7 +62,7 @@ def not_checked(
     if inputs.interruptions and not inputs.is_random:
         num = len(inputs.interruptions)
         points = f"the {num} points were" if num > 1 else "the point was"
-        lines.append(f"kills at other points: {points} picked by hand, so there is no statistical claim")
+        lines.append(f"kills at other points: {points} not drawn at random, so there is no statistical claim")
     if rerun.check.verdict == "CERTIFIED":
         lines.append("more reruns: there was one, so there is no statistical claim")
     if rerun.check.verdict != "NOT_CHECKED" and rerun.check.how.startswith("steps"):

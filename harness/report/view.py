@@ -257,7 +257,7 @@ class View:
     @property
     def non_claims(self) -> tuple[str, ...]:
         """What no certificate claims, whatever the verdict."""
-        kills = "That it survives a kill at any other point: for points picked by hand there is no bound."
+        kills = "That it survives a kill at any other point: for points that are not drawn at random there is no bound."
         if self.verdict.kind == "replay":
             kills = "That it survives a kill: a replay trains straight through and kills nothing."
         return (

@@ -130,10 +130,10 @@ def scripts_of_experiment(experiment: Experiment, code: Path) -> tuple[tuple[str
     path = experiment.environment.get("PYTHONPATH", "")
     found: set[str] = set()
     unknown = []
-    for command in (experiment.run, experiment.resume, experiment.prepare or (), experiment.probe or ()):
+    for command in (experiment.run, experiment.resume or (), experiment.prepare or (), experiment.probe or ()):
         scripts = scripts_of(command, code, path)
         found |= scripts
-        if not scripts and command in (experiment.run, experiment.resume):
+        if not scripts and command and command in (experiment.run, experiment.resume):
             unknown.append(" ".join(command))
     return tuple(sorted(found)), tuple(dict.fromkeys(unknown))
 

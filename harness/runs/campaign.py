@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 
 from harness.documents.experiment import Experiment
 from harness.documents.run import Fault, RunRecord
+from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.checks import late_kills, no_match
+from harness.judge.kill_points import choose_kills
 from harness.judge.soundness import num_steps, trajectory_problems
 from harness.runs.context import RunContext
 from harness.runs.load_evidence import load_trajectory
@@ -34,13 +37,13 @@ class Campaign:
 def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) -> Campaign:
     """What has to run for this experiment; pure."""
     names = [STRAIGHT]
-    if experiment.interruptions:
+    if experiment.is_killed:
         names.append(RESUMED)
     if "rerun" in experiment.policy.required and experiment.policy.rerun == "second_run":
         names.append(RERUN)
     if with_controls:
         names.append(CONTROL_PARAM)
-        if experiment.interruptions:
+        if experiment.is_killed:
             names.append(CONTROL_OPTIM)
     return Campaign(
         trajectories=tuple(names),
@@ -64,11 +67,11 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
             if name in campaign.trajectories:
                 futures[name] = pool.submit(lambda: () if context.is_over(name) else work())
 
-        def branch_off() -> None:
-            # The control resumes from what the first kill left, so it is copied before the resume changes it.
+        def branch_off(number: int) -> None:
+            # The control resumes from what a kill left, so it is copied before the resume changes it.
             if CONTROL_OPTIM in campaign.trajectories:
                 copy_trajectory(context, RESUMED, CONTROL_OPTIM)
-                submit(CONTROL_OPTIM, lambda: _control_optim(context))
+                submit(CONTROL_OPTIM, lambda: _control_optim(context, number))
 
         # The longest first; in a prefix the shortest: a pipeline that does not repeat itself need not be interrupted.
         first, second = (RESUMED, RERUN) if context.scope is None else (RERUN, RESUMED)
@@ -79,11 +82,14 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
         is_whole = False
         try:
             submit(STRAIGHT, lambda: run_straight(context, STRAIGHT))
-            if context.experiment.steps is None or not can_copy_inputs(context):
+            declared = context.experiment
+            if declared.steps is None or declared.chooses_kills or not can_copy_inputs(context):
                 # It says how many steps there are. And all others are compared with it: it shares no file with them.
                 wait_for([futures[STRAIGHT]])
                 if early_problems(context, futures[STRAIGHT].result()):
                     return {STRAIGHT: futures[STRAIGHT].result()}
+            if declared.chooses_kills:
+                context = _with_kills(context, futures[STRAIGHT].result())
             submit(first, works[first])
             submit(second, works[second])
             submit(CONTROL_PARAM, lambda: _control_param(context, campaign.flip_step))
@@ -103,16 +109,7 @@ def early_problems(context: RunContext, records: tuple[RunRecord, ...]) -> tuple
 
     It is told while the others are on their way: they are not worth their time then.
     """
-    declared = context.experiment
-    straight = load_trajectory(
-        context.folder / STRAIGHT,
-        STRAIGHT,
-        records,
-        declared.outputs,
-        declared.checkpoints,
-        has_contents=False,
-        derived=declared.derived,
-    )
+    declared, straight = context.experiment, _straight(context, records)
     stop = None if context.scope is None else context.scope.stop
     is_cut = any(record.was_stopped_early for record in records)
     problems = trajectory_problems(
@@ -120,8 +117,24 @@ def early_problems(context: RunContext, records: tuple[RunRecord, ...]) -> tuple
     )
     if problems or context.scope is not None:
         return problems
-    kills = tuple(kill.fault for kill in declared.interruptions)
+    kills = tuple(kill.fault for kill in declared.kills)
     return (*no_match(straight, declares_checkpoints=bool(declared.checkpoints)), *late_kills(kills, straight))
+
+
+def _straight(context: RunContext, records: tuple[RunRecord, ...]) -> TrajectoryEvidence:
+    """The straight run as far as it is needed while others wait for it: without the contents of its files."""
+    declared, folder = context.experiment, context.folder / STRAIGHT
+    names = (declared.outputs, declared.checkpoints)
+    return load_trajectory(folder, STRAIGHT, records, *names, has_contents=False, derived=declared.derived)
+
+
+def _with_kills(context: RunContext, records: tuple[RunRecord, ...]) -> RunContext:
+    """The context with the kills that follow from the straight run; they are told."""
+    chosen = choose_kills(_straight(context, records), context.commit)
+    for text in filter(None, (f"kills: {', '.join(kill.words for kill in chosen.kills)}", chosen.warning)):
+        context.listener.note(text)
+    experiment = context.experiment.model_copy(update={"interruptions": chosen.kills})
+    return dataclasses.replace(context, experiment=experiment)
 
 
 def _drain(
@@ -153,11 +166,11 @@ def _control_param(context: RunContext, step: int) -> tuple[RunRecord, ...]:
     return run_straight(context, CONTROL_PARAM, (Fault(kind="flip_param", step=step), Fault(kind="stop", step=stop)))
 
 
-def _control_optim(context: RunContext) -> tuple[RunRecord, ...]:
-    first_kill = context.experiment.interruptions[0].step
-    stop = min(first_kill + 1, context.experiment.steps or first_kill + 1)
-    faults = (Fault(kind="flip_optim", step=first_kill), Fault(kind="stop", step=stop))
-    return run_resume_of_copy(context, CONTROL_OPTIM, faults)
+def _control_optim(context: RunContext, number: int) -> tuple[RunRecord, ...]:
+    kill = context.experiment.kills[number - 1].step
+    stop = min(kill + 1, context.experiment.steps or kill + 1)
+    faults = (Fault(kind="flip_optim", step=kill), Fault(kind="stop", step=stop))
+    return run_resume_of_copy(context, CONTROL_OPTIM, faults, number + 1)
 
 
 def _threads(experiment: Experiment, cores: int) -> int:

@@ -128,7 +128,7 @@ def container_options(
     return {
         "command": _numbered(argv, spec.num_processes_before),
         "entrypoint": [],
-        "working_dir": spec.mounts["code"].target,
+        "working_dir": spec.mounts[spec.starts_in].target,
         "environment": {"HOME": "/tmp", **gpu_defaults(gpus), **spec.environment, **toolkit},
         "mounts": mounts,
         "user": f"{uid}:{gid}",

@@ -143,7 +143,7 @@ class HostSandbox:
         order = _order(
             scratch,
             argv,
-            self.path(spec.mounts["code"]),
+            self.path(spec.mounts[spec.starts_in]),
             {**covered, **({COVERED[2]: None} if Path(COVERED[2]).is_dir() else {})},
             mounts=[*self._kept(argv, environment), *mounts],
             host_name=spec.host_name,
@@ -157,7 +157,7 @@ class HostSandbox:
             order = _order(
                 home,
                 self._argv(spec),
-                self.path(spec.mounts["code"]),
+                self.path(spec.mounts[spec.starts_in]),
                 {},
                 has_namespaces=False,
                 num_processes_before=spec.num_processes_before,

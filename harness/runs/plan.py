@@ -61,8 +61,10 @@ def make_plan(
         measured: seconds of each stage when it last ran here, with all steps.
         scope: which prefix is run; None for the whole training.
     """
-    kills = ", ".join(f"{kill.kind} at step {kill.step} ({kill.by})" for kill in experiment.interruptions)
-    num_runs = sum(len(experiment.interruptions) + 1 if trajectory == "resumed" else 1 for trajectory in trajectories)
+    kills = ", ".join(f"{kill.words} ({kill.by})" for kill in experiment.kills)
+    kills = "up to 4, chosen from the straight run" if experiment.chooses_kills else kills
+    num_kills = 4 if experiment.chooses_kills else len(experiment.kills)
+    num_runs = sum(num_kills + 1 if trajectory == "resumed" else 1 for trajectory in trajectories)
     image = "cached" if is_image_cached else f"fetch {fetch_bytes / 1e6:,.0f} MB, build twice, compare the ids"
     if "rebuild" not in experiment.policy.required and not is_image_cached:
         image = f"fetch {fetch_bytes / 1e6:,.0f} MB, build"

@@ -52,6 +52,7 @@ class ProcessSpec:
         environment: all variables but those that the sandbox itself sets.
         memory_bytes: bound of memory; swap is not given.
         log: where stdout and stderr go.
+        starts_in: the key of the mount that is its working folder.
         host_name: what the machine is called there, if the sandbox can say so.
         num_processes_before: process ids that are used up before the process gets its own.
         elsewhere: where a process of the host keeps what it writes outside of its mounts; None: where it says.
@@ -64,6 +65,7 @@ class ProcessSpec:
     memory_bytes: int
     timeout_s: int
     log: Path
+    starts_in: str = "code"
     host_name: str = "trainer"
     num_processes_before: int = 0
     elsewhere: Path | None = None

@@ -7,6 +7,7 @@ is writable to it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,7 +18,9 @@ from pydantic import JsonValue
 
 from harness.documents.run import FIRST_DIFFERENCE, SIGKILL_EXIT_CODE, Fault, RunRecord
 from harness.errors import EvidenceError
+from harness.runs.checkout_links import checkout_in
 from harness.runs.context import RunContext
+from harness.runs.newest_checkpoint import with_newest
 from harness.runs.run_watch import RunWatch, last_fault
 from harness.runs.sandbox import Outcome, ProcessSpec, owner, render
 from harness.runs.variation import AS_IT_IS, Variation, busy_neighbour, variation_of
@@ -34,7 +37,7 @@ def run_straight(context: RunContext, name: str, faults: tuple[Fault, ...] = ())
 
 
 def run_interrupted(
-    context: RunContext, name: str, after_first: Callable[[], None] | None = None
+    context: RunContext, name: str, branch_off: Callable[[int], None] | None = None
 ) -> tuple[RunRecord, ...]:
     """A trajectory that is killed at every interruption of the experiment and resumed after each.
 
@@ -44,15 +47,16 @@ def run_interrupted(
     Args:
         context: what the runs have in common.
         name: of the trajectory.
-        after_first: called when the first run has died, before the resume; a control copies its folder then.
+        branch_off: called once with a run's number, when that run has died and a checkpoint is there, or with the last;
+            a control copies the trajectory's folder then, before it is resumed.
     """
     with workspace(context, name) as own:
-        return tuple(_runs_between_kills(own, name, after_first))
+        return tuple(_runs_between_kills(own, name, branch_off))
 
 
-def _runs_between_kills(own: Workspace, name: str, after_first: Callable[[], None] | None) -> Iterator[RunRecord]:
+def _runs_between_kills(own: Workspace, name: str, branch_off: Callable[[int], None] | None) -> Iterator[RunRecord]:
     context = own.context
-    kills = [interruption.fault for interruption in context.experiment.interruptions]
+    kills = [interruption.fault for interruption in context.experiment.kills]
     for number, fault in enumerate([*kills, None], start=1):
         record = _run(own, name, number, "run" if number == 1 else "resume", (fault,) if fault else ())
         yield record
@@ -60,8 +64,14 @@ def _runs_between_kills(own: Workspace, name: str, after_first: Callable[[], Non
             break
         if context.is_over(name):
             break
-        if number == 1 and after_first is not None:
-            after_first()
+        if branch_off is not None and (number == len(kills) or _has_saved(context.folder / name / "runs")):
+            branch_off(number)
+            branch_off = None
+
+
+def _has_saved(runs: Path) -> bool:
+    """Whether a training has written a checkpoint to its end."""
+    return any(b'"kind":"save_end"' in path.read_bytes() for path in runs.glob("*/events*.jsonl"))
 
 
 def run_resume_of_copy(
@@ -99,12 +109,13 @@ def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[
     written = folder / "runs" / str(number)
     written.mkdir(parents=True)
     (folder / "output").mkdir(exist_ok=True)
-    _hand_over(written, folder / "output")
     variation = variation_of(trajectory, number)
     spec = process_spec(context, folder, number, mode, faults, variation)
     watch = RunWatch(context, trajectory, number, written)
-    with busy_neighbour(variation.pace):
-        outcome = context.sandbox.execute(spec, watch)
+    with checkout_in(folder / "output", context) if spec.starts_in == "output" else contextlib.nullcontext():
+        _hand_over(written, folder / "output")
+        with busy_neighbour(variation.pace):
+            outcome = context.sandbox.execute(spec, watch)
     watch.finish()
     outcome = dataclasses.replace(outcome, error=outcome.error or watch.error or _changed(own))
     record = _record(trajectory, number, mode, render(spec, context.sandbox), faults, outcome)
@@ -205,8 +216,9 @@ def process_spec(
     environment["HARNESS_FAULTS"] = json.dumps([fault.to_json() for fault in faults])
     return ProcessSpec(
         name=f"{context.run_id}/{folder.name}/{number}",
-        argv=experiment.run if mode == "run" else experiment.resume,
+        argv=experiment.run if mode == "run" else _resume_command(context, folder),
         mounts=mounts,
+        starts_in=experiment.working_folder,
         environment=environment,
         memory_bytes=int(experiment.memory_gib * (1 << 30)),
         timeout_s=experiment.timeout_s,
@@ -215,6 +227,12 @@ def process_spec(
         num_processes_before=variation.num_processes_before,
         elsewhere=None if context.own is None else context.own / ELSEWHERE,
     )
+
+
+def _resume_command(context: RunContext, folder: Path) -> tuple[str, ...]:
+    """The command that continues; where it wants a checkpoint's path and there is none yet, the one that begins."""
+    command = context.experiment.resume
+    return with_newest(command, folder) or context.experiment.run if command else context.experiment.run
 
 
 def _record(

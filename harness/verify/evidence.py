@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -116,7 +117,9 @@ def check_run_files(record: Record, files: Files) -> int:
             found = RunRecord.load(bytes(files.read(path, max_bytes=_MAX_RECORD_BYTES)), path)
         except EvidenceError as error:
             raise _tampered(error.problem) from error
-        if (told.trajectory, told.number, found.trajectory) == (CONTROL_OPTIM, 1, RESUMED):
+        if (told.trajectory, found.trajectory) == (CONTROL_OPTIM, RESUMED) and told.number < len(
+            record.runs[CONTROL_OPTIM]
+        ):
             found = found.model_copy(update={"trajectory": CONTROL_OPTIM})  # a copy of what was interrupted
         facts = {name: getattr(found, name) for name in RunFacts.model_fields}
         ours = RunFacts(**facts).to_json()
@@ -130,7 +133,7 @@ def check_run_files(record: Record, files: Files) -> int:
 
 
 def check_copy(digests: Mapping[str, Digest]) -> None:
-    """Check that the first run of the control that resumes is a copy of the interrupted training's.
+    """Check that the control that resumes does so from a copy of the interrupted training: all its runs but the last.
 
     Args:
         digests: of the files of evidence, by name.
@@ -138,12 +141,14 @@ def check_copy(digests: Mapping[str, Digest]) -> None:
     Raises:
         TamperedError: it is no copy.
     """
-    copy, original = (
-        {name.removeprefix(start): digest for name, digest in digests.items() if name.startswith(start)}
-        for start in (f"{CONTROL_OPTIM}/runs/1/", f"{RESUMED}/runs/1/")
-    )
-    if copy and copy != original:
-        raise _tampered(f"{CONTROL_OPTIM}/runs/1 is not a copy of {RESUMED}/runs/1")
+    numbers = {int(found[1]) for name in digests if (found := re.match(rf"{CONTROL_OPTIM}/runs/(\d+)/", name))}
+    for number in sorted(numbers)[:-1] or sorted(numbers):
+        copy, original = (
+            {name.removeprefix(start): digest for name, digest in digests.items() if name.startswith(start)}
+            for start in (f"{CONTROL_OPTIM}/runs/{number}/", f"{RESUMED}/runs/{number}/")
+        )
+        if copy != original:
+            raise _tampered(f"{CONTROL_OPTIM}/runs/{number} is not a copy of {RESUMED}/runs/{number}")
 
 
 def check_sidecars(evidence: Evidence) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from harness.documents.document import REMEDY
 from harness.documents.verdict import EXIT_CODES, NOTHING_COMPARED, Review, Verdict, has_compared_steps
 from harness.errors import TamperedError
+from harness.judge.kill_points import planned_kills
 from harness.judge.soundness import num_steps
 from harness.judge.tier import Tier, tier_of
 from harness.judge.verdict import judge
@@ -140,7 +141,7 @@ def verdict_inputs_of(record: Record, evidence: Evidence, review: Basis | None) 
         straight=evidence.trajectories.get("straight"),
         rerun=evidence.trajectories.get("rerun"),
         resumed=evidence.trajectories.get("resumed"),
-        interruptions=tuple(kill.fault for kill in experiment.interruptions),
+        interruptions=planned_kills(experiment, evidence.trajectories.get("straight"), verdict.commit),
         declares_checkpoints=bool(experiment.checkpoints),
         controls=evidence.controls,
         rebuild=record.rebuild,

@@ -95,7 +95,7 @@ def _begin(
         steps=trained.steps or 0,
         required=experiment.policy.required,
         rerun_mode=experiment.policy.rerun,
-        interruptions=tuple(kill.fault for kill in trained.interruptions),
+        interruptions=tuple(kill.fault for kill in trained.kills),
         scope=scope,
         declares_checkpoints=bool(experiment.checkpoints),
     )

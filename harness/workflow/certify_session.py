@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.experiment import Experiment
+from harness.documents.scope import shortened
 from harness.documents.verdict import ControlResult, Verdict
 from harness.errors import HarnessError
 from harness.evidence.content import Content
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.images.locks import export_lock
+from harness.judge.kill_points import planned_kills
 from harness.judge.manifest import Materials
 from harness.judge.soundness import num_steps
 from harness.judge.verdict import judge
@@ -111,10 +113,12 @@ class CertifySession(Training):
             known: dict[tuple[str, Digest], Content] = {}
             evidence = {name: self.load(name, runs, known) for name, runs in records.items()}
             checks = controls.check_all(evidence, self.folder, planned, cached)
+            straight = evidence.get(campaign.STRAIGHT)
             self.case = dataclasses.replace(
                 self.case,
-                steps=num_steps(self.case.steps, evidence.get(campaign.STRAIGHT)),
-                straight=evidence.get(campaign.STRAIGHT),
+                steps=num_steps(self.case.steps, straight),
+                interruptions=planned_kills(shortened(self.experiment, self.scope), straight, self.source.commit),
+                straight=straight,
                 rerun=evidence.get(campaign.RERUN),
                 resumed=evidence.get(campaign.RESUMED),
                 controls=checks,

@@ -58,6 +58,8 @@ def test_a_minimal_experiment_is_read_with_its_defaults():
         ({"outputs": None}, ["`outputs` is missing"]),
         ({"schema": 2}, ["schema"]),
         ({"run": "python train.py"}, ["run", "tuple"]),
+        ({"resume": None}, ["resume: the command that continues is missing", "required: [rerun]"]),
+        ({"interruptions": "sometimes"}, ["interruptions"]),
         ({"interruptions": [{"kind": "after_step", "step": 13}]}, ["step 13 is beyond the last step (12)"]),
         ({"interruptions": [{"kind": "micro_batch", "step": 3}]}, ["micro_batch"]),
         ({"interruptions": [{"kind": "in_write", "step": 3}]}, ["byte"]),

@@ -68,7 +68,7 @@ def test_a_replay_claims_nothing_about_kills() -> None:
     text = shown(replay_data.CERTIFIED)["html"]
     assert "a replay trains straight through and kills nothing" in text
     assert "on another machine with the same model of processor" in text
-    assert "points picked by hand" not in text
+    assert "that are not drawn at random" not in text
 
 
 def test_junit_has_a_suite_for_the_preflight_in_which_what_is_gone_is_an_error() -> None:

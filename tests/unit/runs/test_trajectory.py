@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -147,12 +148,12 @@ def test_the_end_of_the_recorded_process_counts_and_not_that_of_its_launcher(tmp
 
 def test_what_follows_the_training_in_a_script_is_ended_with_it(tmp_path):
     context = context_of(tmp_path, LAUNCHED)
-    (tmp_path / "code" / "run.sh").write_text("python job.py $1; sleep 2; touch $1/evaluated\n")
+    (tmp_path / "code" / "run.sh").write_text("python job.py $1; sleep 30; touch $1/evaluated\n")
     argv = ("bash", "run.sh", "{output}")
     context = replace(context, experiment=context.experiment.model_copy(update={"run": argv, "resume": argv}))
     records = run_interrupted(context, "resumed")[:1]
     assert records[0].is_planned_kill
-    assert records[0].seconds < 2
+    assert records[0].seconds < 20
 
 
 def test_a_run_that_does_not_die_as_planned_ends_the_trajectory(tmp_path):
@@ -197,14 +198,54 @@ def test_a_pipe_in_the_output_folder_is_an_error_of_the_evidence(tmp_path):
         copy_trajectory(context, RESUMED, CONTROL_OPTIM)
 
 
-def test_the_control_resumes_from_what_the_first_kill_left(tmp_path, monkeypatch):
+SAVES = "import os; open(os.environ['HARNESS_RUN_DIR'] + '/events-other.jsonl', 'w').write('\"kind\":\"save_end\"')\n"
+
+
+@pytest.mark.parametrize(("saves", "num_copies"), [(SAVES, 1), ("", 2)])
+def test_the_control_resumes_from_what_the_first_kill_left_that_left_a_checkpoint(
+    tmp_path, monkeypatch, saves, num_copies
+):
     monkeypatch.setattr(campaign, "early_problems", lambda *_: ())  # nothing records these jobs
-    context = context_of(tmp_path, DIES)
+    context = context_of(tmp_path, saves + DIES)
     records = run_campaign(context, plan_campaign(context.experiment, with_controls=True, cores=2))
-    first, second = records[CONTROL_OPTIM]
-    assert (first.trajectory, first.mode, second.mode) == (CONTROL_OPTIM, "run", "resume")
-    assert [fault.kind for fault in second.faults] == ["flip_optim", "stop"]
-    assert json.loads((tmp_path / CONTROL_OPTIM / "run-2.json").read_text())["number"] == 2
+    *copies, last = records[CONTROL_OPTIM]
+    assert [one.trajectory for one in copies] == [CONTROL_OPTIM] * num_copies and last.mode == "resume"
+    assert [fault.kind for fault in last.faults] == ["flip_optim", "stop"]
+    assert json.loads((tmp_path / CONTROL_OPTIM / f"run-{last.number}.json").read_text())["number"] == num_copies + 1
+
+
+STARTED_IN_OUTPUT = """
+import os, pathlib
+assert pathlib.Path("data/train.txt").read_text() == pathlib.Path("given.txt").read_text() == "words"
+assert pathlib.Path("job.py").resolve() == pathlib.Path(__file__).resolve()
+os.makedirs("data/cache", exist_ok=True)
+pathlib.Path("data/cache/new.txt").write_text("x")
+pathlib.Path("job.txt").write_text("y")
+"""
+
+
+def test_a_script_that_starts_where_it_writes_finds_the_checkout_there_and_leaves_only_what_it_wrote(tmp_path):
+    context = context_of(tmp_path, STARTED_IN_OUTPUT)
+    (tmp_path / "code" / "data").mkdir()
+    (tmp_path / "code" / "empty" / "below").mkdir(parents=True)
+    (tmp_path / "code" / "empty" / "below" / "x").write_text("")
+    for path in (tmp_path / "code" / "data" / "train.txt", tmp_path / "words"):
+        path.write_text("words")
+    given = {"file": "given.txt", "sha256": "0" * 64}
+    text = EXPERIMENT.replace('job.py, "{output}"]', "job.py]") + f"working_folder: output\ninputs: {{words: {given}}}"
+    experiment = parse_experiment(text, "x.yaml")
+    context = replace(context, experiment=experiment, inputs={"words": tmp_path / "words"})
+    for _ in range(2):  # the second one finds what the first one wrote
+        (record,) = run_straight(context, "straight")
+        assert record.exit_code == 0, (tmp_path / "straight" / "log-1.txt").read_text()
+        shutil.rmtree(tmp_path / "straight" / "runs")
+    output = tmp_path / "straight" / "output"
+    assert sorted(str(path.relative_to(output)) for path in output.rglob("*")) == [
+        "data",
+        "data/cache",
+        "data/cache/new.txt",
+        "job.txt",
+    ]
 
 
 def test_a_straight_run_that_fails_ends_the_others_at_once(tmp_path):

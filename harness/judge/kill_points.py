@@ -1,0 +1,134 @@
+"""Kill points for `interruptions: auto`: where resumes go wrong, found in what the straight run recorded.
+
+Before the first checkpoint, inside a checkpoint's write, right after an epoch's end, and inside an accumulation
+window: each kind once, where the training has it, and never all within the first epoch. Which step of several it is
+follows from a seed, so that whoever verifies finds the same points.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.documents.digest import sha256
+from harness.documents.experiment import Experiment, Interruption
+from harness.documents.run import Fault
+from harness.evidence.ledger import Ledger
+from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
+
+_WHOLE_FILE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillPoints:
+    """Where a training is killed, in order; `warning` says what no kill shows, in words, or is empty."""
+
+    kills: tuple[Interruption, ...]
+    warning: str = ""
+
+
+def planned_kills(experiment: Experiment, straight: TrajectoryEvidence | None, seed: str) -> tuple[Fault, ...]:
+    """The kills that an experiment lists, or those that follow from its straight run."""
+    kills = choose_kills(straight, seed).kills if experiment.chooses_kills else experiment.kills
+    return tuple(kill.fault for kill in kills)
+
+
+def choose_kills(straight: TrajectoryEvidence | None, seed: str) -> KillPoints:
+    """Kill points for a training that goes as its straight run went.
+
+    Args:
+        straight: the straight run, with its ledger and events; without them there are no points.
+        seed: any text; the same one gives the same points.
+    """
+    run = straight.runs[0] if straight is not None and straight.runs else None
+    if straight is None or run is None or run.ledger is None or run.ledger.last_step < 2:
+        return KillPoints(kills=())
+    ledger, last = run.ledger, run.ledger.last_step
+    saves, ends = _saves(run, last), _epoch_ends(run, ledger)
+    draw = _Draw(seed)
+    first = saves[0] if saves else 0
+    # Of what comes after a checkpoint, and past the first epoch where there is another one.
+    late = max(first, ends[0] if ends else 0)
+    steps = [number for number in range(first + 1, last) if number > late] or list(range(first + 1, last))
+    found = []
+    if first > 1:
+        found.append(Interruption(kind="after_step", step=draw.one("before", range(1, first))))
+    if torn := [step for step in saves[1:] if step >= late] or list(saves[1:] or saves):
+        step = draw.one("write", torn)
+        found.append(Interruption(kind="in_write", step=step, byte=_half(straight, run, step)))
+    if after := [end + 1 for end in ends if end > first and end + 1 < last]:
+        found.append(Interruption(kind="before_step", step=draw.one("epoch", after), by="outside"))
+    windows = {one.step: one.micro_batches for one in ledger.steps if one.micro_batches > 1}
+    if inside := [step for step in steps if step in windows]:
+        step = draw.one("window", inside)
+        within = draw.one("micro-batch", range(1, windows[step]))
+        found.append(Interruption(kind="micro_batch", step=step, micro_batch=within))
+    elif steps:
+        found.append(Interruption(kind="after_step", step=draw.one("step", steps)))
+    kills = sorted(_of_different_steps(found) or [Interruption(kind="after_step", step=1)], key=lambda kill: kill.step)
+    return KillPoints(kills=tuple(kills), warning=_warning(kills, ends))
+
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """Numbers that follow from a seed; the judge has no generator."""
+
+    seed: str
+
+    def one(self, name: str, values: Sequence[int]) -> int:
+        """One of the values."""
+        digits = sha256(f"{self.seed} {name}".encode()).hex
+        return values[int(digits[:16], 16) % len(values)]
+
+
+def _saves(run: RunEvidence, last: int) -> tuple[int, ...]:
+    """After which steps a checkpoint was written that a resume can start from: not at the very end."""
+    steps = {event.fields.get("step") for event in run.events if event.kind == "save_begin"}
+    return tuple(sorted(step for step in steps if type(step) is int and 0 < step < last))
+
+
+def _epoch_ends(run: RunEvidence, ledger: Ledger) -> tuple[int, ...]:
+    """The steps that seem to end an epoch: with a shorter window or a smaller batch than others, or evaluated after.
+
+    A guess, for no file says what an epoch is.
+    """
+    sizes = {one.step: (one.micro_batches, _batch_size(run, one.step)) for one in ledger.steps}
+    usual = Counter(sizes.values()).most_common(1)[0][0]
+    smaller = {step for step, size in sizes.items() if size[0] < usual[0] or size[1] < usual[1]}
+    found = smaller if 0 < len(smaller) <= len(sizes) // 2 else {one.step for one in ledger.evals}
+    return tuple(sorted(found - {0, ledger.last_step}))
+
+
+def _batch_size(run: RunEvidence, step: int) -> int:
+    """Of all micro-batches of a step together; 0 where the sidecar has none of it."""
+    tensors = None if run.sidecar is None else run.sidecar.tensors("step", step, "data")
+    first: dict[str, int] = {}
+    for name, entry in (tensors or {}).items():
+        if entry.shape:
+            first.setdefault(name.partition(".")[0], entry.shape[0])
+    return sum(first.values())
+
+
+def _half(straight: TrajectoryEvidence, run: RunEvidence, step: int) -> int:
+    """The middle of the first file that is written after a step, as far as its size is known."""
+    paths = [event.fields.get("path") for event in run.events if event.kind == "save_begin"]
+    at = [event.fields.get("step") for event in run.events if event.kind == "save_begin"]
+    file = next((straight.file(str(path)) for path, one in zip(paths, at, strict=True) if one == step), None)
+    return max(1, (file.size_bytes if file is not None else _WHOLE_FILE) // 2)
+
+
+def _of_different_steps(found: list[Interruption]) -> list[Interruption]:
+    """At one step there is one kill, the first that was chosen: a resume that begins again at it comes to no other."""
+    kept: dict[int, Interruption] = {}
+    for kill in found:
+        kept.setdefault(kill.step, kill)
+    return list(kept.values())
+
+
+def _warning(kills: Sequence[Interruption], ends: tuple[int, ...]) -> str:
+    if not ends:
+        return "no epoch's end was seen in the straight run: whether a resume goes on in a second epoch is not shown"
+    if all(kill.step <= ends[0] for kill in kills):
+        return f"every kill lies in the first epoch, which ends at step {ends[0]}: train longer, or list later kills"
+    return ""

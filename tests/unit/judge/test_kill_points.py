@@ -1,0 +1,72 @@
+"""Kill points that follow from a straight run: which kinds there are, that they are found again, what is warned of."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness.documents.experiment import Experiment
+from harness.judge.kill_points import choose_kills, planned_kills
+from tests.made.synthetic import STEPS, Quirks, straight
+
+WHOLE = straight()  # 8 steps of two micro-batches, saved after every second one, evaluated after step 4
+
+
+def chosen(trajectory=WHOLE, seed="0"):
+    return choose_kills(trajectory, seed)
+
+
+def with_ledger(**changes):
+    run = WHOLE.runs[0]
+    return replace(WHOLE, runs=(replace(run, ledger=replace(run.ledger, **changes)),))
+
+
+@pytest.mark.parametrize("seed", [*map(str, range(40))])
+def test_kills_come_before_a_checkpoint_inside_one_after_an_epoch_and_inside_a_window(
+    seed,
+):
+    found = chosen(seed=seed)
+    by_kind = {kill.kind: kill for kill in found.kills}
+    assert by_kind["after_step"].step == 1
+    assert by_kind["in_write"].step in (4, 6) and by_kind["in_write"].byte >= 1
+    assert (by_kind["before_step"].step, by_kind["before_step"].by) == (5, "outside")
+    if "micro_batch" in by_kind:  # not where another kill has its step already
+        assert by_kind["micro_batch"].step in (6, 7) and by_kind["micro_batch"].micro_batch == 1
+    steps = [kill.step for kill in found.kills]
+    assert steps == sorted(set(steps)) and max(steps) > 4 and max(steps) < STEPS
+    assert found.warning == "" and found == chosen(seed=seed)
+
+
+def test_another_seed_gives_other_points_and_every_kind_takes_part():
+    found = {tuple((kill.kind, kill.step) for kill in chosen(seed=str(seed)).kills) for seed in range(40)}
+    assert len(found) > 2
+    assert {kind for kills in found for kind, _ in kills} == {"after_step", "in_write", "before_step", "micro_batch"}
+
+
+def test_a_smaller_last_window_shows_an_epoch_where_nothing_is_evaluated():
+    steps = WHOLE.runs[0].ledger.steps
+    short = tuple(replace(one, micro_batches=1) if one.step in (3, 6) else one for one in steps)
+    found = chosen(with_ledger(steps=short, evals=()))
+    assert {kill.step for kill in found.kills if kill.kind == "before_step"} <= {4, 7}
+
+
+def test_without_an_epochs_end_or_a_later_kill_that_is_warned_of():
+    assert "no epoch's end was seen" in chosen(with_ledger(evals=())).warning
+    evals = (replace(WHOLE.runs[0].ledger.evals[0], step=7),)
+    assert "first epoch, which ends at step 7" in chosen(with_ledger(evals=evals)).warning
+
+
+def test_a_training_that_saves_nothing_is_killed_all_the_same_and_one_without_evidence_is_not():
+    assert [kill.kind for kill in chosen(straight(quirks=Quirks(no_saves=True))).kills][-1] == "micro_batch"
+    assert chosen(None).kills == () == chosen(replace(WHOLE, runs=())).kills
+
+
+@pytest.mark.parametrize(
+    ("changes", "num"),
+    [({}, 0), ({"policy": {"required": ["rerun"]}}, 0), ({"interruptions": [{"kind": "after_step", "step": 3}]}, 1)],
+)
+def test_listed_kills_are_those_of_the_experiment_and_none_are_chosen_where_no_resume_is_asked_for(changes, num):
+    document = {"schema": 1, "image": "x", "run": ["a"], "resume": ["a"], "outputs": ["*"], **changes}
+    experiment = Experiment.model_validate(document)
+    found = planned_kills(experiment, WHOLE, "0")
+    assert len(found) == (num or (len(chosen().kills) if experiment.chooses_kills else 0))
+    assert experiment.chooses_kills is (changes == {})
