@@ -1,6 +1,8 @@
 """An archive's files, written under their names; nothing of a hostile one is, and nothing outside of the folder."""
 
+import os
 import shutil
+import sys
 from pathlib import PureWindowsPath
 from types import SimpleNamespace
 
@@ -12,7 +14,9 @@ from harness.errors import HostError, TamperedError, UsageError
 from harness.system.safe_read import is_plain
 from harness.workflow.extract import extract
 from harness.workflow.verify import verify
+from tests import ROOT
 from tests.made.finished_run import recertify, write
+from tests.reader import follow
 from tests.tamper.made_archive import made, silent
 from tests.tamper.made_run import Plan
 
@@ -103,3 +107,16 @@ def test_a_name_that_leads_elsewhere_on_windows_is_none_there():
     for name in ("..\\evil", "C:evil", "C:\\evil", "a/b\\..\\..\\..\\evil"):
         assert is_plain(name) and not is_plain(name, PureWindowsPath)
     assert is_plain("straight/output/a.b c", PureWindowsPath)
+
+
+def test_a_reviewer_follows_the_page(honest, tmp_path, monkeypatch):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "harness").write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m harness "$@"\n')
+    (programs / "harness").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    reader = tmp_path / "reader"
+    reader.mkdir()
+    shutil.copy(honest.archive, reader / "artifact.oci.tar")
+    assert follow(reader, "docs/guide/for-reviewers.md") == 2
+    assert (reader / "artifact" / "config.json").is_file()
