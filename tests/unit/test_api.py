@@ -23,7 +23,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_importing_it_is_cheap():
     heavy = "torch", "docker", "numpy", "pydantic", "click", "requests", "harness.workflow"
-    code = f"import sys, harness, harness.api; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, harness.api, harness.pytest_plugin; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -10,8 +10,8 @@ from tests import ROOT
 
 # From left to right: a room imports rooms to its right. `system` stands aside: rooms that are not pure may import it.
 ROOMS = (
-    "__main__ cli api workflow report scaffold history replay verify archive signing runs inputs images packages "
-    "review judge evidence documents errors"
+    "__main__ cli pytest_plugin api workflow report scaffold history replay verify archive signing runs inputs "
+    "images packages review judge evidence documents errors"
 ).split()
 PURE = {"documents", "evidence", "judge"}
 PURE_FOLDERS = ("review/code/", "review/evidence/", "review/source/", "review/surroundings/")
