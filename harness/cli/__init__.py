@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -24,7 +25,7 @@ from harness.cli import (
     review,
     verify,
 )
-from harness.cli.group import cli
+from harness.cli.group import cli, print_json
 from harness.cli.streams import readers_may_leave
 from harness.system.deferred_signals import signals_as_ctrl_c
 
@@ -61,28 +62,33 @@ def _main(arguments: list[str] | None) -> None:
         with signals_as_ctrl_c():
             code = cli.main(args=arguments, standalone_mode=False)
             sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
-    except errors.HarnessError as error:
-        _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", errors.Interrupted.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
-    except Exception as error:
-        if os.environ.get("HARNESS_TRACEBACK"):
+        code = error.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        problem, remedy, code = _failure(error)
+        if code == errors.EXIT_INTERNAL and os.environ.get("HARNESS_TRACEBACK"):
             raise
-        if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("harness"):
-            problem = f"this needs {error.name}, which is not installed"
-            _fail(f"{problem}\n  remedy: {errors.INSTALL}", errors.HostError.exit_code)
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        place = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where else "?"
-        problem = f"internal error: {type(error).__name__}: {error} ({place})"
-        _fail(f"{problem}\n  remedy: report it with the output of HARNESS_TRACEBACK=1", errors.EXIT_INTERNAL)
+        click.echo(f"error: {problem}" + (f"\n  remedy: {remedy}" if remedy else ""), err=True)
+        if "--json" in takewhile(lambda one: one != "--", sys.argv[1:] if arguments is None else arguments):
+            print_json({"error": problem, "remedy": remedy or None, "exit_code": code})
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(text: str, code: int) -> None:
-    click.echo(f"error: {text}", err=True)
-    sys.exit(code)
+def _failure(error: BaseException) -> tuple[str, str, int]:
+    """What went wrong, what helps, and the exit code."""
+    if isinstance(error, errors.HarnessError):
+        return error.problem, error.remedy, error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return "interrupted", "", errors.Interrupted.exit_code
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        return error.format_message(), f"see {context.command_path} --help" if context else "", error.exit_code
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("harness"):
+        return f"this needs {error.name}, which is not installed", errors.INSTALL, errors.HostError.exit_code
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where else "?"
+    problem = f"internal error: {type(error).__name__}: {error} ({place})"
+    return problem, "report it with the output of HARNESS_TRACEBACK=1", errors.EXIT_INTERNAL

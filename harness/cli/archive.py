@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 import click
 
-from harness.cli.group import cli, tell, the_store
+from harness.cli.group import cli, json_option, print_json, tell, the_store
 
 
 @cli.command()
@@ -27,8 +26,11 @@ from harness.cli.group import cli, tell, the_store
     is_flag=True,
     help="Write the small, signed record that you commit, into manifests/, instead of an archive.",
 )
+@json_option("where it was written, its sha256 and its size")
 @click.pass_obj
-def archive(root: Path, run: str, is_full: bool, output: Path | None, key: str | None, is_published: bool) -> int:
+def archive(
+    root: Path, run: str, is_full: bool, output: Path | None, key: str | None, is_published: bool, as_json: bool
+) -> int:
     """Pack a run into one signed file that anybody can verify offline with `harness verify FILE`.
 
     RUN is a run's folder or id, or an experiment's name for its latest run. You need a key: `harness key create NAME`.
@@ -48,7 +50,11 @@ def archive(root: Path, run: str, is_full: bool, output: Path | None, key: str |
     if is_published:
         if is_full or output:
             raise click.UsageError("--manifest cannot be combined with --full or --output")
-        click.echo(publish(folder, root / "manifests", signer))
+        published = publish(folder, root / "manifests", signer)
+        if as_json:
+            print_json({"folder": str(published)})
+        else:
+            click.echo(published)
         return 0
     finished = read_finished(folder)
     target = output or folder.parent / archive_name(finished)
@@ -62,5 +68,9 @@ def archive(root: Path, run: str, is_full: bool, output: Path | None, key: str |
         full = stack.enter_context(gather_full(folder, finished.manifest, store, tell)) if store else None
         result = write_archive(folder, target, signer, full=full, progress=tell)
     tell(f"{result.num_files} files of evidence, {result.num_packages} packages and inputs, signed by {result.key_id}")
-    click.echo(json.dumps({"archive": str(result.path), "sha256": result.digest, "size_bytes": result.size_bytes}))
+    if as_json:
+        print_json({"archive": str(result.path), "sha256": result.digest, "size_bytes": result.size_bytes})
+    else:
+        tell(result.digest)
+        click.echo(result.path)
     return 0

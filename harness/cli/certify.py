@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.cli.group import cli, running_options, the_store
+from harness.cli.group import cli, json_option, running_options, the_store
 
 
 @cli.command()
@@ -43,7 +43,7 @@ from harness.cli.group import cli, running_options, the_store
     show_envvar=True,
     help="Fetch nothing: take what is needed from a folder that `harness fetch` wrote, and from the cache.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print verdict.json instead of the summary.")
+@json_option("the verdict")
 @click.pass_obj
 def certify(
     root: Path,

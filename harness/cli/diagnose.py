@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from harness import errors
-from harness.cli.group import cli, running_options, the_store
+from harness.cli.group import cli, json_option, running_options, the_store
 
 
 @cli.command()
@@ -23,7 +23,7 @@ from harness.cli.group import cli, running_options, the_store
 )
 @click.option("--confirm", is_flag=True, help="Also try what is named in a copy: set that state, or turn on a switch.")
 @running_options
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option("the result")
 @click.pass_obj
 def diagnose(root: Path, /, run: str, times: int, confirm: bool, as_json: bool, **running: Any) -> int:
     """Name the first operator that differs in a run that DIVERGED, or the state that goes into it.

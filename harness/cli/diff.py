@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from harness import errors
-from harness.cli.group import cli
+from harness.cli.group import cli, json_option, print_json
 
 
 @cli.command()
 @click.argument("a", type=click.Path(exists=True, path_type=Path))
 @click.argument("b", type=click.Path(exists=True, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@json_option("the comparison")
 def diff(a: Path, b: Path, as_json: bool) -> int:
     """Compare two checkpoints or two runs bit for bit, and show what differs.
 
@@ -29,7 +28,7 @@ def diff(a: Path, b: Path, as_json: bool) -> int:
 
     result = api.diff(a, b)
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=1, sort_keys=True))
+        print_json(result.to_json())
     else:
         print_difference(result)
     return 0 if result.is_equal else errors.EXIT_DIVERGED

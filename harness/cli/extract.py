@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from harness.cli.group import cli, tell
+from harness.cli.group import cli, json_option, print_json, tell
 
 
 @cli.command()
@@ -18,7 +17,7 @@ from harness.cli.group import cli, tell
     metavar="DIR",
     help="The folder to write, which is not there yet. Default: here, called as the archive is.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+@json_option("what was written")
 @click.pass_obj
 def extract(root: Path, path: Path, output: Path | None, as_json: bool) -> int:
     """Take the files of an archive out, under their names: report, verdict, ledgers, checkpoints, code.
@@ -33,7 +32,7 @@ def extract(root: Path, path: Path, output: Path | None, as_json: bool) -> int:
 
     result = extracted(path, output, root, (lambda _: None) if as_json else tell)
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=1, sort_keys=True))
+        print_json(result.to_json())
         return 0
     if result.not_archived:
         tell(f"not in the archive, as they are no files: {', '.join(result.not_archived[:3])}, …")

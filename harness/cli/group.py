@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ def cli(context: click.Context, root: Path) -> None:
     Exit codes: 0 certified, 1 diverged, 2 wrong usage or configuration, 3 inconclusive, 4 vetoed, 5 tampered, 6 this
     machine lacks something (an engine, disk space), 70 internal error, 130 interrupted (Ctrl-C, SIGTERM, SIGHUP). Under
     `make` every failure is 2: read verdict.json there.
+
+    With --json, stdout holds one JSON value; where a command fails, its `error`, `remedy` and `exit_code`.
     """
     context.obj = root.resolve()
 
@@ -39,6 +43,16 @@ def cli(context: click.Context, root: Path) -> None:
 def the_store(offline: Path | None = None) -> Store:
     """The cache: HARNESS_CACHE, or its usual place; `offline` is a folder that `harness fetch` wrote."""
     return open_store(None, os.environ, tell, offline=offline)
+
+
+def json_option(what: str) -> Callable[[Any], Any]:
+    """`--json`: one JSON value on stdout, whatever happens; where nothing can be answered, `main` prints the error."""
+    return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
+
+
+def print_json(value: object) -> None:
+    """The answer of a command to `--json`."""
+    click.echo(json.dumps(value, indent=1, sort_keys=True))
 
 
 def tell(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness import errors
-from harness.cli.group import cli, running_options, tell, the_store
+from harness.cli.group import cli, json_option, running_options, tell, the_store
 
 if TYPE_CHECKING:
     from harness.documents.bisection import CommitBisection, LockBisection
@@ -18,7 +18,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @cli.command()
 @click.argument("experiment")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option("the history")
 @click.pass_obj
 def history(root: Path, experiment: str, as_json: bool) -> int:
     """Show the past runs of an experiment side by side: when the numbers changed, and what changed with them.
@@ -49,7 +49,7 @@ def history(root: Path, experiment: str, as_json: bool) -> int:
     "--steps", type=int, metavar="N", envvar="STEPS", show_envvar=True, help="Compare only the first N steps."
 )
 @running_options
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option("the result")
 @click.pass_obj
 def bisect(
     root: Path,

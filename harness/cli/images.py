@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import errors
-from harness.cli.group import cli, tell, the_store
+from harness.cli.group import cli, json_option, print_json, tell, the_store
 
 if TYPE_CHECKING:
     from harness.review.lock_rules import Finding
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Also write the image as an OCI layout, for skopeo, podman and archives.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option("the result")
 @click.pass_obj
 def build(root: Path, image: str, check: bool, other: str, output: Path | None, as_json: bool) -> int:
     """Build a container image from its lockfiles, without network.
@@ -58,7 +57,7 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
             digest = oci.write_oci(client, result, git.clean_commit(root), output, store)
             tell(f"{output}: OCI layout, manifest {digest}")
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=1))
+        print_json(result.to_json())
     else:
         print_build(result, is_check=check)
     is_identical = result.rebuild is not None and result.rebuild.is_identical
@@ -75,7 +74,7 @@ def build(root: Path, image: str, check: bool, other: str, output: Path | None, 
     type=click.Choice(["requirements", "conda", "cyclonedx"]),
     help="Print the lock for pip, for conda, or as a bill of materials. Changes nothing.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the findings of --check as JSON.")
+@json_option("the findings of --check")
 @click.pass_obj
 def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: Any, as_json: bool) -> int:
     """Pin everything that lockfiles/NAME.in asks for, with hashes, in lockfiles/NAME.lock.
@@ -108,7 +107,7 @@ def lock(root: Path, names: tuple[str, ...], upgrade: bool, check: bool, kind: A
 
 def _print_findings(findings: tuple[Finding, ...], as_json: bool) -> int:
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         for finding in findings:
             click.echo(f"{finding.id}  {finding.where}: {finding.problem}\n         remedy: {finding.remedy}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.group import cli, tell
+from harness.cli.group import cli, json_option, print_json, tell
 
 if TYPE_CHECKING:
     from harness.signing.known_keys import Known
@@ -54,7 +53,7 @@ def create(name: str) -> int:
 
 
 @key.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print the keys as JSON.")
+@json_option("the keys")
 @click.pass_obj
 def list_keys(root: Path, as_json: bool) -> int:
     """List the keys that this machine and this checkout know."""
@@ -62,7 +61,7 @@ def list_keys(root: Path, as_json: bool) -> int:
 
     found = (*own_keys(), *trusted_keys(), *checkout_keys(root))
     if as_json:
-        click.echo(json.dumps([_row(known) for known in found], indent=1))
+        print_json([_row(known) for known in found])
         return 0
     for known in found:
         click.echo(f"{known.source:<9} {known.name:<20} {known.key.key_id}")

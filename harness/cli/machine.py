@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
 
 from harness import errors
-from harness.cli.group import cli, tell, the_store
+from harness.cli.group import cli, json_option, print_json, tell, the_store
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@json_option("the findings")
 @click.option(
     "--gpu",
     is_flag=False,
@@ -42,7 +41,7 @@ def doctor(root: Path, as_json: bool, gpu: str | None, checks: tuple[str, ...], 
         return _check_gpu(root, as_json, gpu or None, checks, python)
     findings = examine(root, the_store().root)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         for finding in findings:
             click.echo(f"{finding.level:<8} {finding.name:<10} {finding.found}")
@@ -98,7 +97,7 @@ def fetch(root: Path, experiment: str, output: Path) -> int:
 
 @cli.command()
 @click.option("--dry-run", is_flag=True, envvar="DRY_RUN", show_envvar=True, help="Only list what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+@json_option("the list")
 @click.pass_obj
 def gc(root: Path, dry_run: bool, as_json: bool) -> int:
     """Free disk space: remove images, cached files and runs that no checkout on this machine needs.
@@ -123,7 +122,7 @@ def gc(root: Path, dry_run: bool, as_json: bool) -> int:
     if as_json:
         items = [dataclasses.asdict(item) for item in result.items]
         summary = {"dry_run": dry_run, "size_bytes": result.size_bytes, "notes": result.notes, "items": items}
-        click.echo(json.dumps(summary, indent=1))
+        print_json(summary)
         return 0
     for item in result.items:
         click.echo(f"{item.kind:<15} {item.size_bytes / 1e6:>9,.1f} MB  {item.name}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import errors
-from harness.cli.group import cli, running_options, the_store
+from harness.cli.group import cli, json_option, print_json, running_options, the_store
 
 if TYPE_CHECKING:
     from harness.documents.preflight import Preflight
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     envvar="PREFLIGHT",
     help="Only check that everything needed is still available. Exit code 6 if not.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print verdict.json (or the preflight) instead of the summary.")
+@json_option("the verdict, or the preflight,")
 @running_options
 @click.pass_obj
 def replay(
@@ -90,7 +89,7 @@ def _print_preflight(found: Preflight, as_json: bool) -> int:
     from harness.documents.preflight import preflight_lines
 
     if as_json:
-        click.echo(json.dumps({"seconds": found.seconds, "needs": [need.to_json() for need in found.needs]}, indent=1))
+        print_json({"seconds": found.seconds, "needs": [need.to_json() for need in found.needs]})
     else:
         for line in preflight_lines(found):
             click.echo(line)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from harness.cli.group import cli, tell
+from harness.cli.group import cli, json_option, print_json, tell
 
 
 @cli.command()
@@ -17,7 +16,7 @@ from harness.cli.group import cli, tell
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder to write to. Default: report-<run id> here.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+@json_option("what was written")
 @click.pass_obj
 def report(root: Path, run: str, output: Path | None, as_json: bool) -> int:
     """Write a run's reports again from its evidence: report.html, summary.md and the others.
@@ -31,7 +30,7 @@ def report(root: Path, run: str, output: Path | None, as_json: bool) -> int:
 
     result = rendered(root, run, output, (lambda _: None) if as_json else tell)
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=1, sort_keys=True))
+        print_json(result.to_json())
         return 0
     words = {True: "same bytes as before", False: "differs from before", None: "new"}
     for name, path in result.documents.items():

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="`github`: annotations for GitHub Actions.",
 )
+@click.option("--json", "kind", flag_value="json", help="As --format json.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE instead of stdout."
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from harness.cli.group import cli, tell
+from harness.cli.group import cli, json_option, print_json, tell
 
 
 @cli.command()
@@ -22,7 +21,7 @@ from harness.cli.group import cli, tell
     metavar="KEY",
     help="End with 1 if another key signed it. KEY is a key you trust, a key.json, or a key id.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was checked as JSON.")
+@json_option("what was checked")
 @click.pass_obj
 def verify(root: Path, path: Path, require: str | None, signed_by: str | None, as_json: bool) -> int:
     """Check somebody's archive: recompute every digest, every signature, and the verdict from its evidence.
@@ -45,7 +44,7 @@ def verify(root: Path, path: Path, require: str | None, signed_by: str | None, a
     key_id = key_id_of(signed_by) if signed_by else None
     result = api.verify(path, root=root, progress=None if as_json else tell).held_to(require, key_id)
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=1, sort_keys=True))
+        print_json(result.to_json())
     else:
         print_verification(result)
     return result.exit_code

@@ -31,9 +31,9 @@ def certified(certified_plain, tmp_path_factory):
 
 
 def archived(project, environment, target, *options):
-    answer = project.harness("archive", "plain", "--output", str(target), *options, **environment)
+    answer = project.harness("archive", "plain", "--output", str(target), "--json", *options, **environment)
     assert answer.code == 0, answer.err
-    told = json.loads(answer.last_line)
+    told = json.loads(answer.out)
     assert told["sha256"] == file_digest(target)
     return target
 

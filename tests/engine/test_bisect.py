@@ -61,7 +61,7 @@ class Line:
 
     def bisect(self, *arguments, **environment):
         answer = self.project.harness("bisect", "line", *arguments, "--json", RUNNER="host", **environment)
-        return answer, json.loads(answer.out) if answer.out else None
+        return answer, json.loads(answer.out)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_a_commit_that_does_not_train_is_stepped_around_and_the_answer_is_a_rang
 @pytest.mark.slow
 def test_ends_that_give_the_same_bits_are_a_wrong_question(line):
     answer, found = line.bisect("--good", line.commits[5], "--bad", line.commits[7], "--steps", "2")
-    assert answer.code == 2 and found is None
+    assert answer.code == 2 and found["exit_code"] == 2
     assert "the same bits in all 2 steps" in answer.err
 
 

@@ -64,7 +64,7 @@ def test_every_format_is_what_it_says_and_tells_paths_from_here(tmp_path, tree):
     assert junit.tag == "testsuites" and int(junit.get("failures")) > 0
     lines = review(tmp_path, "theirs", "--format", "github").output.splitlines()
     assert any(line.startswith("::error file=theirs/requirements.txt,") for line in lines)
-    document = json.loads(review(tmp_path, "theirs", "--format", "json").output)
+    document = json.loads(review(tmp_path, "theirs", "--json").output)
     assert len(document["checklist"]) == 27
 
 
