@@ -11,7 +11,7 @@ HARNESS := $(BIN)/python -m harness
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: help certify replay review build doctor gpu-check setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants gc clean
+.PHONY: help certify replay review build doctor gpu-check docs setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -44,6 +44,17 @@ doctor: $(STAMP) ## what this machine can do, and the remedy for the rest
 
 gpu-check: $(STAMP) ## what only a GPU can show, in about 10 minutes [GPU=uuid] [HARNESS_PYTHON=path] [CHECKS="digests memory"]
 	@$(HARNESS) doctor --gpu $${GPU:+"$$GPU"}
+
+DOCS := build/docs
+
+docs: $(DOCS)/.lock-installed ## the site of docs/, in build/site
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(DOCS) $(BIN)/python -m mkdocs build --quiet
+
+$(DOCS)/.lock-installed: lockfiles/docs.lock $(STAMP)
+	@rm -rf $(DOCS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+	    --target $(DOCS) -r lockfiles/docs.lock
+	@touch $@
 
 setup: $(STAMP) ## the harness's own environment, from its hashed lock, with the command .venv/bin/harness
 

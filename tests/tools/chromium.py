@@ -27,6 +27,13 @@ def find() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+def violations(page: Page, tools: Path) -> list[str]:
+    """What axe-core, below `tools`, finds against WCAG 2.2 A and AA and its own best practices."""
+    page.run((tools / "axe_playwright_python" / "axe.min.js").read_text() + "; 1")
+    found = page.run("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations)")
+    return [f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"]]
+
+
 class ProtocolError(Exception):
     """The browser refused a command, died, or did not answer in time."""
 

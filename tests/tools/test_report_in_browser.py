@@ -11,8 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-from hashlib import sha256
-from pathlib import Path
 
 import pytest
 
@@ -55,36 +53,6 @@ CLIPPED = """
 
 
 @pytest.fixture(scope="module")
-def tools():
-    """axe-core and pypdfium2, by their hashes; kept in the cache as long as the lock stays the same."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repro-harness-tests"
-    folder = cache / f"browser-{sha256(LOCK.read_bytes()).hexdigest()[:16]}"
-    if not (folder / "complete").exists():
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--upgrade",
-        ]
-        subprocess.run([*pip, "--target", str(folder), "-r", str(LOCK)], check=True, timeout=300)
-        (folder / "complete").touch()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.Chromium(chromium.find()) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     """Each document's folder."""
     folder = tmp_path_factory.mktemp("reports")
@@ -93,13 +61,6 @@ def reports(tmp_path_factory):
         for title, content in render_documents(*document).items():
             (folder / name / title).write_bytes(content)
     return folder
-
-
-def violations(page, tools):
-    """What axe-core finds against WCAG 2.2 A and AA and its own best practices."""
-    page.run((tools / "axe_playwright_python" / "axe.min.js").read_text() + "; 1")
-    found = page.run("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations)")
-    return [f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"]]
 
 
 def pdf_pages(tools, path):
@@ -127,7 +88,7 @@ print(json.dumps(pages))
 
 def complain(page, tools):
     """Everything that may be wrong with a page."""
-    return page.complaints() + page.run(STICKS_OUT) + page.run(CLIPPED) + violations(page, tools)
+    return page.complaints() + page.run(STICKS_OUT) + page.run(CLIPPED) + chromium.violations(page, tools)
 
 
 @pytest.mark.parametrize(("name", "width", "is_dark"), VIEWS)
