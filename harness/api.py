@@ -14,7 +14,7 @@ sees the functions only here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, cast, get_args
@@ -41,6 +41,7 @@ def certify(
     gpu: str | None = None,
     python: str | Path | None = None,
     steps: int | None = None,
+    overrides: Iterable[str] = (),
     allow_dirty: bool = False,
     progress: Progress | None = None,
 ) -> Result:
@@ -54,6 +55,7 @@ def certify(
         gpu: which GPUs, by UUID or index, separated by commas; by default the least used.
         python: train with this interpreter, on the host.
         steps: train only so many steps of each run.
+        overrides: what is set in the experiment for this run, such as `config.lr=0.001`.
         allow_dirty: certify uncommitted code.
         progress: called with each line of progress.
 
@@ -73,6 +75,8 @@ def certify(
     for option, value, choices in (("runner", runner, get_args(Runner)), ("engine", engine, get_args(Wanted))):
         if value not in choices:
             raise UsageError(f"{option} is {value!r}", f"it is one of {', '.join(choices)}")
+    if isinstance(overrides, str):
+        raise UsageError(f"overrides is {overrides!r}", "give a list, such as ['config.lr=0.001']")
     for option, given, kind in (("name", name, str), ("gpu", gpu, str), ("steps", steps, int)):
         if given is not None and type(given) is not kind:
             raise UsageError(f"{option} is {given!r}", f"give a value of type {kind.__name__}")
@@ -84,6 +88,7 @@ def certify(
         gpu=gpu,
         python=None if python is None else _path(python),
         steps=steps,
+        overrides=tuple(overrides),
         allow_dirty=allow_dirty,
     )
     with Console(cast("TextIO", _Lines(progress))) as console:

@@ -29,6 +29,15 @@ from harness.cli.group import cli, json_option, running_options, the_store
     help="Train only the first N steps of each run, with the full schedule, and stop at the first difference.",
 )
 @click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    envvar="SET",
+    show_envvar=True,
+    help="Set a key of the experiment for this run, e.g. config.lr=0.001; the verdict says so. May be repeated.",
+)
+@click.option(
     "--plan",
     "only_plan",
     is_flag=True,
@@ -51,6 +60,7 @@ def certify(
     experiment: str,
     allow_dirty: bool,
     steps: int | None,
+    overrides: tuple[str, ...],
     only_plan: bool,
     offline: Path | None,
     as_json: bool,
@@ -70,7 +80,7 @@ def certify(
     from harness.runs.request import Request
     from harness.workflow import certify
 
-    request = Request(root=root, name=experiment, allow_dirty=allow_dirty, steps=steps, **running)
+    request = Request(root=root, name=experiment, allow_dirty=allow_dirty, steps=steps, overrides=overrides, **running)
     if only_plan:
         click.echo(render_plan(certify.plan(request, the_store(offline))))
         return 0

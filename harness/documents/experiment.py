@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.inputs import KINDS, LOCAL, Input, RepoType, check_input
 from harness.documents.run import Fault
+from harness.documents.variants import StrictLoader, extended, overridden
 from harness.errors import UsageError
 
 MAX_BYTES = 1 << 20
@@ -153,6 +155,9 @@ class Experiment(_Block):
     """Everything that is declared about one experiment."""
 
     schema_: Literal[1] = Field(alias="schema", description="Version of this format.")
+    extends: StrictStr | None = Field(
+        default=None, exclude=True, description="An experiment of the same folder, of which this one is a variant."
+    )
     description: StrictStr = ""
     image: StrictStr = Field(description="Name of a folder in images/ and of a lock in lockfiles/.")
     inputs: dict[StrictStr, DeclaredInput] = Field(default_factory=dict)
@@ -257,51 +262,57 @@ class Experiment(_Block):
         return self.model_dump(mode="json", by_alias=True)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without aliases (they can explode) and without duplicate keys (the last one would win silently)."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not used here", event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} comes twice", key_node.start_mark)
-            seen.add(key if isinstance(key, str) else str(key))
-        return super().construct_mapping(node, deep)
+def _nothing(_: str) -> None:
+    return None
 
 
-def parse_experiment(text: str, source: str) -> Experiment:
-    """Read an experiment's YAML; `source` names its file in errors.
+def parse_experiment(
+    text: str, source: str, others: Callable[[str], str | None] = _nothing, overrides: Sequence[str] = ()
+) -> Experiment:
+    """Read an experiment's YAML.
+
+    Args:
+        text: of the file.
+        source: its path, for errors.
+        others: the text of another experiment of the same folder, by its name, for `extends`; None if there is none.
+        overrides: what is set for one run, as `config.lr=0.001`.
 
     Raises:
         UsageError: naming the file, the key, what was found and what is expected.
     """
+    folder, _, file = source.rpartition("/")
+
+    def read(name: str) -> dict[str, Any]:
+        if (other := others(name)) is None:
+            raise UsageError(f"extends: there is no experiment {name}", "name one of the same folder")
+        return _mapping(other, f"{folder}/{name}.yaml".lstrip("/"))
+
+    document = _mapping(text, source)
+    try:
+        document = overridden(extended(document, file.partition(".")[0], read), overrides)
+        experiment = Experiment.model_validate(document)
+        for name, declared in experiment.inputs.items():
+            declared.named(name)
+    except ValidationError as error:
+        raise _usage_error(error, f"{source} with --set {' '.join(overrides)}" if overrides else source) from error
+    except UsageError as error:
+        raise UsageError(f"{source}: {error.problem}", error.remedy) from error
+    return experiment
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise UsageError(f"{source} is larger than {MAX_BYTES} bytes", "an experiment is a page of YAML")
     try:
-        document = yaml.load(text, Loader=_StrictLoader)
+        document = yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError as error:
         raise UsageError(f"{source} is not valid YAML: {_yaml_problem(error)}", "correct that line") from error
     except (RecursionError, ValueError) as error:
         problem = f"{source} cannot be read: {type(error).__name__}"
         raise UsageError(problem, "an experiment is a page of YAML") from error
     if not isinstance(document, dict):
-        raise UsageError(f"{source} is not a mapping of keys", "see pipelines/experiments/tiny.yaml")
-    try:
-        experiment = Experiment.model_validate(document)
-        for name, declared in experiment.inputs.items():
-            declared.named(name)
-    except ValidationError as error:
-        raise _usage_error(error, source) from error
-    except UsageError as error:
-        raise UsageError(f"{source}: {error.problem}", error.remedy) from error
-    return experiment
+        raise UsageError(f"{source} is not a mapping of keys", "see docs/guide/experiment.md")
+    return document
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

@@ -66,8 +66,9 @@ class Figures(Model):
 class PastRun(Model):
     """One certify or replay.
 
-    `scope` is `the first 20 of 60 steps`, or "" for a whole training. `ledger_head` is the straight run's and covers
-    all of its steps; `outputs` has the content digest of every declared output of the straight run, by path.
+    `scope` is `the first 20 of 60 steps` and what was set for this run, or "" for the whole training as declared.
+    `ledger_head` is the straight run's and covers all of its steps; `outputs` has the content digest of every declared
+    output of the straight run, by path.
     """
 
     run_id: str

@@ -140,11 +140,15 @@ class Volatile(Open):
 
 
 class Manifest(Document):
-    """The manifest of a certify or of a replay."""
+    """The manifest of a certify or of a replay.
+
+    `experiment` is what was run, with every default, what it extends, and the `overrides` of this run (`--set`).
+    """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     harness: HarnessFacts
     name: str
+    overrides: tuple[str, ...] = Field(default=(), exclude_if=lambda overrides: not overrides)
     experiment: dict[str, JsonValue]
     experiment_digest: str
     scope: Prefix | None

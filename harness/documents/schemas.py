@@ -32,7 +32,8 @@ def rendered() -> dict[str, str]:
         "verdict": Verdict,
     }
     schemas = {name: model.model_json_schema(by_alias=True, mode=written) for name, model in documents.items()}
-    schemas["experiment"] = Experiment.model_json_schema(by_alias=True)
+    schemas["experiment"] = of_people = Experiment.model_json_schema(by_alias=True)
+    of_people["anyOf"] = [{"required": of_people.pop("required")}, {"required": ["extends"]}]
     return {
         f"{name}.schema.json": json.dumps(
             {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1

@@ -371,6 +371,7 @@ class Verdict(Document):
     gpus: tuple[str, ...] = ()
     environment: EnvironmentFacts | None = None
     scope: Prefix | None = None
+    overrides: tuple[str, ...] = Field(default=(), exclude_if=lambda overrides: not overrides)
     stopped_at: StoppedAt | None = None
     verdict: Word
     exit_code: int

@@ -109,9 +109,16 @@ def file_at(root: Path, commit: str, path: str, max_bytes: int) -> bytes | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """What an experiment is known to use: its image, the name of the base's lock, and the files its commands name."""
+    """What an experiment is known to use.
 
-    experiment: str
+    Attributes:
+        experiments: its own name, and those of the experiments that it extends.
+        image: its name.
+        base: the name of the image's base.
+        entries: the files that its commands name.
+    """
+
+    experiments: tuple[str, ...]
     image: str
     base: str
     entries: tuple[str, ...]
@@ -120,11 +127,13 @@ class Use:
 def seen_by(paths: Iterable[str], use: Use) -> frozenset[str]:
     """Which of some paths an experiment is likely to depend on. A guess: a program may read any file of the tree.
 
-    They are the experiment's own file, its image's folder and what all images share, its two locks, and what lies in
-    the folders at the top that its commands name files of; of these not the recorder and other experiments.
+    They are the experiment's own file and those that it extends, its image's folder and what all images share, its two
+    locks, and what lies in the folders at the top that its commands name files of; of these not the recorder and other
+    experiments.
     """
     image = use.image
-    own = {f"pipelines/experiments/{use.experiment}.yaml", f"lockfiles/{image}.lock", f"lockfiles/{use.base}.lock"}
+    own = {f"pipelines/experiments/{name}.yaml" for name in use.experiments}
+    own |= {f"lockfiles/{image}.lock", f"lockfiles/{use.base}.lock"}
     names = set(use.entries)
     tops = {name.partition("/")[0] + "/" for name in names if "/" in name}
     return frozenset(

@@ -79,7 +79,8 @@ def find_record(root: Path, name: str, commit: str, runner: str, recorder: Diges
         except HarnessError:
             continue
         run = record.run
-        is_of_recorder = record.manifest is not None and record.manifest.harness.recorder == str(recorder)
+        told = record.manifest
+        is_of_recorder = told is not None and told.harness.recorder == str(recorder) and not told.overrides
         is_it = run.commit == commit and not run.dirty and run.runner == wanted
         if is_it and is_of_recorder and run.figures.last_loss is not None:
             return next(iter(places.values()))
@@ -88,13 +89,19 @@ def find_record(root: Path, name: str, commit: str, runner: str, recorder: Diges
 
 def known_use(root: Path, commit: str, name: str) -> commits.Use | None:
     """What an experiment is known to use at a commit; None where that cannot be told."""
-    text = commits.file_at(root, commit, f"pipelines/experiments/{name}.yaml", _MAX_LOCK)
+    names = []
+
+    def text(name: str) -> str:
+        names.append(name)
+        return (commits.file_at(root, commit, f"pipelines/experiments/{name}.yaml", _MAX_LOCK) or b"").decode("utf-8")
+
     try:
-        experiment = parse_experiment((text or b"").decode("utf-8"), name)
+        experiment = parse_experiment(text(name), name, text)
     except (HarnessError, ValueError):
         return None
     base = _base(root, commit, experiment.image)
-    return commits.Use(experiment=name, image=experiment.image, base=base, entries=_scripts(experiment.to_json()))
+    entries = _scripts(experiment.to_json())
+    return commits.Use(experiments=tuple(names), image=experiment.image, base=base, entries=entries)
 
 
 def _folders(root: Path, name: str) -> dict[str, _Places]:
@@ -152,7 +159,9 @@ def _between(root: Path, name: str, before: Record, after: Record, folders: Mapp
     files = commits.changed_files(root, one.commit, two.commit) or ()
     declared = [record.manifest.experiment if record.manifest else {} for record in (after, before)]
     image = str(declared[0].get("image", ""))
-    use = commits.Use(experiment=name, image=image, base=_base(root, two.commit, image), entries=_scripts(*declared))
+    use = commits.Use(
+        experiments=(name,), image=image, base=_base(root, two.commit, image), entries=_scripts(*declared)
+    )
     seen = commits.seen_by([change.path for change in files], use)
     return Between(
         num_commits=log.num_commits,

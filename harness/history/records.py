@@ -42,7 +42,7 @@ def read_record(
         source=source,
         kind=verdict.kind,
         verdict=verdict.verdict,
-        scope=f"the first {scope.steps} of {scope.of} steps" if scope else "",
+        scope=", ".join((*([f"the first {scope.steps} of {scope.of} steps"] if scope else ()), *verdict.overrides)),
         commit=verdict.commit,
         dirty=verdict.dirty,
         runner=verdict.runner,

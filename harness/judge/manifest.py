@@ -49,6 +49,7 @@ def build_manifest(
     trajectories: tuple[TrajectoryEvidence, ...],
     volatile: Mapping[str, object],
     scope: Prefix | None = None,
+    overrides: tuple[str, ...] = (),
     sources: Digest | None = None,
     review: Mapping[str, Any] | None = None,
 ) -> dict[str, object]:
@@ -65,6 +66,7 @@ def build_manifest(
             "sources": None if sources is None else str(sources),
         },
         "name": name,
+        **({"overrides": list(overrides)} if overrides else {}),
         "experiment": experiment.to_json(),
         "experiment_digest": str(experiment.digest),
         "scope": None if scope is None else scope.to_json(),

@@ -85,6 +85,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
         gpus=inputs.gpus,
         environment=inputs.environment,
         scope=inputs.scope,
+        overrides=inputs.overrides,
         stopped_at=inputs.stopped_at,
         verdict=outcome,
         exit_code=EXIT_CODES[outcome],

@@ -153,6 +153,7 @@ class VerdictInputs:
         runner: `docker` or `host`.
         steps: optimizer steps that every training was to do: those that the experiment declares, or of the prefix.
         scope: which prefix was run; None for the whole training.
+        overrides: what was set for this run, as `config.lr=0.001`.
         stopped_at: the first difference, at which every training of a prefix was stopped.
         required: the checks that a certificate needs.
         rerun_mode: `second_run`, or `prefix` for the steps before the first kill.
@@ -191,6 +192,7 @@ class VerdictInputs:
     log_ends: Mapping[str, str] = field(default_factory=dict)
     review: Reviewer | None = None
     scope: Prefix | None = None
+    overrides: tuple[str, ...] = ()
     stopped_at: StoppedAt | None = None
     replay: ReplayInputs | None = None
 

@@ -71,8 +71,8 @@ class OpenRecord:
 def locate(root: Path, name: str, experiment: str | None) -> RecordLocation:
     """Where the record is that somebody named: a file or folder, or the best record of a commit.
 
-    Of several, one that is signed and certified comes first, then one that is certified, of those one of a whole
-    training, and then the newest.
+    Of several, one that is signed and certified comes first, then one that is certified, of those one of the whole
+    training as it is declared, and then the newest.
 
     Raises:
         UsageError: there is no such record, or there are records of several experiments.
@@ -219,7 +219,7 @@ def _known(root: Path) -> Iterator[_Known]:
             if not is_one or verdict.get("kind", "certify") != "certify":
                 continue
             is_certified, is_signed = verdict.get("verdict") == "CERTIFIED", (run / BUNDLE).is_file()
-            whole = manifest.get("scope") is None
+            whole = manifest.get("scope") is None and not manifest.get("overrides")
             # Of the same run, its own folder has more than what was published of it.
             rank = (is_certified and is_signed, is_certified, whole, run.name, folder == "runs")
             yield _Known(path=run, commit=str(commit), experiment=str(name), rank=rank)

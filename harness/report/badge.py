@@ -23,7 +23,7 @@ _NARROW, _WIDE = "fijlrtI.,:;!|'()[]- ", "mwMW@%"
 def render_badge(verdict: Verdict) -> str:
     """The badge of a verdict.
 
-    What bounds the verdict stands in the badge: the steps of a prefix, and code that was never committed.
+    What bounds the verdict stands in the badge: the steps of a prefix, what was set, and code that was never committed.
     """
     view = View(verdict, None, max_chars=200)
     label, message = "replay" if verdict.kind == "replay" else "reproducibility", _message(verdict)
@@ -46,6 +46,7 @@ def render_badge(verdict: Verdict) -> str:
 
 def _message(verdict: Verdict) -> str:
     bounds = [f"{verdict.scope.steps} of {verdict.scope.of} steps"] if verdict.scope else []
+    bounds += verdict.overrides
     bounds += ["uncommitted code"] if verdict.dirty else []
     message = f"{verdict.verdict} ({', '.join(bounds)})" if bounds else verdict.verdict
     return message if len(message) <= _MAX_CHARS else f"{message[: _MAX_CHARS - 4]} ..."

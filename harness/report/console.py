@@ -47,7 +47,8 @@ def print_summary(
 ) -> None:
     """The verdict for a person, on stdout; the last line is `VERDICT: CERTIFIED` or another word.
 
-    That of a prefix has its extent behind it, so that nobody takes it for that of the experiment.
+    That of a prefix, or with something set for this run, says so behind it, so that nobody takes it for that of the
+    experiment.
     """
     printer = Printer(stream)
     view = View(verdict, manifest, max_rows=_MAX_ROWS, max_chars=_MAX_CHARS)

@@ -60,14 +60,15 @@ class View:
 
     @property
     def title(self) -> str:
-        """The experiment's name, and which prefix was run where it was not the whole."""
+        """The experiment's name, and what was run of it or set in it for this run."""
         name = line(self.verdict.experiment)
         return f"{name} ({self.scope})" if self.scope else name
 
     @property
     def scope(self) -> str:
-        """`the first 20 of 60 steps`; empty for the whole training."""
-        return self.verdict.scope.text if self.verdict.scope else ""
+        """`the first 20 of 60 steps` and what was set for this run; empty for the whole training as it is declared."""
+        steps = (self.verdict.scope.text,) if self.verdict.scope else ()
+        return ", ".join((*steps, *map(line, self.verdict.overrides)))
 
     @property
     def commit(self) -> str:

@@ -120,9 +120,10 @@ def _base_key(recipe: Recipe) -> str:
 
 
 def _read_experiments(root: Path, store: Store, found: References) -> None:
-    for path in _files(root / _EXPERIMENTS, "*.yaml"):
-        experiment = parse_experiment(read_text(path, "correct or remove it"), str(_EXPERIMENTS / path.name))
-        found.experiments.add(path.stem)
+    texts = {path.stem: read_text(path, "correct or remove it") for path in _files(root / _EXPERIMENTS, "*.yaml")}
+    for stem, text in texts.items():
+        experiment = parse_experiment(text, str(_EXPERIMENTS / f"{stem}.yaml"), texts.get)
+        found.experiments.add(stem)
         for name, declared in experiment.inputs.items():
             value = declared.named(name)
             found.inputs.add(_digits(value.sha256))

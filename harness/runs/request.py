@@ -29,6 +29,7 @@ class Request:
         gpu: which GPUs, by UUID or NVML index, separated by commas; None leaves the choice to the harness.
         python: an interpreter to train with, on the host; it is compared with the image's lock.
         steps: run only so many of every training's steps, and stop at the first difference; None for all.
+        overrides: what is set in the experiment for this run, as `config.lr=0.001`.
     """
 
     root: Path
@@ -39,6 +40,7 @@ class Request:
     gpu: str | None = None
     python: Path | None = None
     steps: int | None = None
+    overrides: tuple[str, ...] = ()
 
     def scope(self, experiment: Experiment) -> Prefix | None:
         """The prefix that is asked for, if one is.

@@ -49,17 +49,21 @@ def read_lock(path: Path) -> Lockfile:
     return parse_lock(read_text(path, f"write it with `harness lock {path.stem}`"), path.name)
 
 
-def read_experiment(root: Path, name: str) -> Experiment:
-    """The experiment of that name.
+def read_experiment(root: Path, name: str, overrides: tuple[str, ...] = ()) -> Experiment:
+    """The experiment of that name, with what is set for one run.
 
     Raises:
-        UsageError: there is none, or its file is wrong.
+        UsageError: there is none, its file or one that it extends is wrong, or something else than it has is set.
     """
     from harness.documents.experiment import parse_experiment
 
-    known = tuple(sorted(path.stem for path in (root / EXPERIMENTS).glob("*.yaml")))
-    path = root / EXPERIMENTS / f"{check_experiment_name(name, known)}.yaml"
-    return parse_experiment(read_text(path, "it must be UTF-8 text"), str(EXPERIMENTS / path.name))
+    known = {path.stem: path for path in sorted((root / EXPERIMENTS).glob("*.yaml"))}
+    check_experiment_name(name, tuple(known))
+
+    def text(name: str) -> str | None:
+        return read_text(known[name], "it must be UTF-8 text") if name in known else None
+
+    return parse_experiment(text(name) or "", str(EXPERIMENTS / f"{name}.yaml"), text, overrides)
 
 
 def is_experiment(root: Path, name: str) -> bool:

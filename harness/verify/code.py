@@ -126,8 +126,12 @@ def _declared(record: Record, files: Files) -> Experiment:
     if not NAME.fullmatch(name):
         raise TamperedError(f"manifest.json: {name[:80]!a} is no experiment's name", REMEDY)
     path = (EXPERIMENTS / f"{name}.yaml").as_posix()
+
+    def text(name: str) -> str:
+        return _read(files, (EXPERIMENTS / f"{name}.yaml").as_posix(), _MAX_TEXT_BYTES).decode("utf-8")
+
     try:
-        return parse_experiment(bytes(_read(files, path, _MAX_TEXT_BYTES)).decode("utf-8"), path)
+        return parse_experiment(text(name), path, text, record.manifest.overrides)
     except (UsageError, UnicodeDecodeError) as error:
         raise TamperedError(f"{path} in the code cannot be read: {error}", REMEDY) from error
 

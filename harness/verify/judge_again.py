@@ -150,6 +150,7 @@ def verdict_inputs_of(record: Record, evidence: Evidence, review: Basis | None) 
         log_ends=evidence.log_ends,
         review=None if review is None else reviewer_of(review),
         scope=record.scope,
+        overrides=verdict.overrides,
         stopped_at=verdict.stopped_at,
     )
 
@@ -189,6 +190,7 @@ def _replay_inputs(record: Record, evidence: Evidence, recorded: RecordedTrainin
         environment=verdict.environment,
         problems=tuple(evidence.log_ends.values()),
         scope=record.scope,
+        overrides=verdict.overrides,
         replay=ReplayInputs(
             training=recorded,
             against=told.against,

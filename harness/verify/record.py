@@ -83,6 +83,7 @@ def record_of(manifest: Manifest, verdict: Verdict) -> Record:
         "dirty": (manifest.dirty, verdict.dirty),
         "runner": (manifest.runner, verdict.runner),
         "scope": (manifest.scope, verdict.scope),
+        "overrides": (manifest.overrides, verdict.overrides),
         "interpreter": (manifest.environment.interpreter, verdict.environment),
     }
     for key, (left, right) in pairs.items():

@@ -48,6 +48,7 @@ def manifest_again(record: Record, evidence: Mapping[str, TrajectoryEvidence]) -
         trajectories=tuple(evidence.values()),
         volatile=volatile,
         scope=record.scope,
+        overrides=told.overrides,
         sources=Digest.parse(told.harness.sources) if told.harness.sources else None,
         review=None if review is None else review.to_json(),
     )

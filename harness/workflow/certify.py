@@ -31,7 +31,7 @@ from harness.workflow.results import Result
 
 def plan(request: Request, store: Store) -> Plan:
     """What `certify` would do; nothing is run, fetched or started."""
-    experiment = read_experiment(request.root, request.name)
+    experiment = read_experiment(request.root, request.name, request.overrides)
     request = request.checked(experiment)
     scope = request.scope(experiment)
     experiment = shortened(experiment, scope)
@@ -59,7 +59,7 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
         HarnessError: nothing could be started, or it could not be ended. Once a run id exists, whatever happens is
             written as a verdict as well.
     """
-    experiment = read_experiment(request.root, request.name)
+    experiment = read_experiment(request.root, request.name, request.overrides)
     request = request.checked(experiment)
     checkout = read_checkout(request.root)
     if checkout.is_dirty and not request.allow_dirty:
@@ -97,6 +97,7 @@ def _begin(
         rerun_mode=experiment.policy.rerun,
         interruptions=tuple(kill.fault for kill in trained.kills),
         scope=scope,
+        overrides=request.overrides,
         declares_checkpoints=bool(experiment.checkpoints),
     )
     session = CertifySession(

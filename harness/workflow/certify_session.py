@@ -139,7 +139,7 @@ class CertifySession(Training):
     def write(self, verdict: Verdict, evidence: tuple[TrajectoryEvidence, ...], materials: Materials) -> Result:
         """Every document of a certify; `latest` points at it, and the times of a whole one are kept for plans."""
         result = write_documents(self, self.case.runner, verdict.to_json(), evidence, materials)
-        if result.exit_code == 0 and self.scope is None:
+        if result.exit_code == 0 and self.scope is None and not self.request.overrides:
             self.store.write_record("timings", self.request.name, self.seconds)
         point_latest(self.folder)
         return result

@@ -137,12 +137,13 @@ def _export(
 
 
 def _question(request: ReplayRequest, record: OpenRecord, code: Path, store: Store) -> PreflightRequest:
+    name, overrides = record.recorded.record.experiment, record.recorded.manifest.overrides
     try:
-        experiment = read_experiment(code, record.recorded.record.experiment)
+        experiment = read_experiment(code, name, overrides)
     except UsageError as error:
         commit = request.against or record.recorded.record.commit[:12]
         raise UsageError(f"at commit {commit}: {error.problem}", error.remedy) from error
-    running = dataclasses.replace(request.running, name=record.recorded.record.experiment).checked(experiment)
+    running = dataclasses.replace(request.running, name=name, overrides=overrides).checked(experiment)
     archived = frozenset(record.archive.package_digests.values()) if record.archive is not None else frozenset()
     local = LocalSources(store=store, archived=archived)
     return PreflightRequest(request=running, code=code, experiment=experiment, local=local)
@@ -176,6 +177,7 @@ class _Replay:
             dirty=False,
             runner="docker" if runner == "auto" else runner,
             steps=recorded.num_steps,
+            overrides=recorded.manifest.overrides,
             required=("replay",),
         )
         with disk_errors("making the replay's folder"):

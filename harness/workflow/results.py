@@ -80,6 +80,7 @@ def write_documents(
         volatile=volatile,
         review=document["review"],
         scope=training.scope,
+        overrides=training.request.overrides,
         sources=sources_digest(),
     )
     with disk_errors("writing the verdict"):

@@ -132,7 +132,7 @@ def test_files_that_an_experiment_is_likely_to_use():
         "README.md",
         "setup.py",
     ]
-    use = Use(experiment="mine", image="cpu", base="base-x", entries=("pipelines/lora/train.py",))
+    use = Use(experiments=("mine",), image="cpu", base="base-x", entries=("pipelines/lora/train.py",))
     assert seen_by(paths, use) == {
         "pipelines/lora/train.py",
         "pipelines/experiments/mine.yaml",
