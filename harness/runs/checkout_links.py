@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness.runs.context import RunContext
 
@@ -38,15 +38,20 @@ class _Made:
 
 
 def _targets(context: RunContext) -> Mapping[str, str]:
-    """Where a training sees each file of the code, and each input that is a file of the project, by its path there."""
+    """Where a training sees each file of the code, and each input that lies in the project, by its path there.
+
+    An input that is a folder stands for what the code has of it.
+    """
     mounts = context.mounts()
     code = context.sandbox.path(mounts["code"])
     files = (path for path in context.code.rglob("*") if not path.is_dir() or path.is_symlink())
     paths = [path.relative_to(context.code).as_posix() for path in files]
     found = {path: f"{code}/{path}" for path in paths}
     for name, declared in context.experiment.inputs.items():
-        if declared.file is not None and not declared.file.startswith("/"):
-            found[declared.file] = context.sandbox.path(mounts[f"inputs/{name}"])
+        place = PurePosixPath(declared.file or declared.folder or "/")
+        if not place.is_absolute():
+            found = {path: target for path, target in found.items() if place not in PurePosixPath(path).parents}
+            found[str(place)] = context.sandbox.path(mounts[f"inputs/{name}"])
     return found
 
 

@@ -419,6 +419,17 @@ def volatile_added(made):
     return made.resigned(lambda folder: edit_json(folder / "manifest.json", change), derive=False)
 
 
+@attack("signed anew: a setting of one run that is not told of", "another experiment than the code declares")
+def setting_hidden(made):
+    from harness.verify.record import experiment_digest
+
+    def change(manifest):
+        manifest["experiment"]["config"]["seed"] = 18
+        manifest["experiment_digest"] = str(experiment_digest(manifest["experiment"]))
+
+    return made.resigned(lambda folder: edit_json(folder / "manifest.json", change), derive=False)
+
+
 @attack("signed anew: the code edited", "the code's digest is")
 def code_edited(made):
     def edit(folder):

@@ -66,6 +66,7 @@ class Plan:
         has_tensors: whether the recorder wrote the digests of single tensors.
         only: the trajectories that take place; all that the experiment asks for by default.
         more: further files of the code, path and text.
+        overrides: what was set in the experiment for this run.
     """
 
     straight: Quirks = SOUND
@@ -83,6 +84,7 @@ class Plan:
     run_id: str = RUN_ID
     experiment: str = EXPERIMENT
     more: tuple[tuple[str, str], ...] = ()
+    overrides: tuple[str, ...] = ()
 
 
 WHOLE = Plan()
@@ -149,8 +151,8 @@ def make_replay(root: Path, recorded: Path, plan: Plan = WHOLE) -> Path:
 
 
 def begin(project: Path, plan: Plan) -> CertifySession:
-    request = Request(root=project, name=plan.name, runner="host", steps=plan.steps)
-    experiment = read_experiment(project, plan.name)
+    request = Request(root=project, name=plan.name, runner="host", steps=plan.steps, overrides=plan.overrides)
+    experiment = read_experiment(project, plan.name, plan.overrides)
     scope = request.scope(experiment)
     trained = shortened(experiment, scope)
     folder = project / "runs" / plan.name / plan.run_id
@@ -165,6 +167,7 @@ def begin(project: Path, plan: Plan) -> CertifySession:
         rerun_mode=experiment.policy.rerun,
         interruptions=tuple(kill.fault for kill in trained.interruptions),
         scope=scope,
+        overrides=plan.overrides,
     )
     clean = project.parent / "clean"
     shutil.copytree(project, clean, ignore=shutil.ignore_patterns("runs"))

@@ -39,6 +39,7 @@ def test_the_record_of_a_commit_is_found_by_its_first_digits(tmp_path):
 def test_signed_and_certified_comes_first_then_certified_then_whole_then_the_newest(tmp_path):
     ordered = [
         add(tmp_path, "runs", "tiny", "r9", verdict="DIVERGED"),
+        add(tmp_path, "runs", "tiny", "r7", overrides=["config.lr=0.1"]),
         add(tmp_path, "runs", "tiny", "r8", scope={"steps": 3, "of": 9}),
         add(tmp_path, "runs", "tiny", "r1"),
         add(tmp_path, "runs", "tiny", "r2"),

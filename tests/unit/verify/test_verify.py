@@ -64,6 +64,10 @@ def as_another_version(folder):
     certify_again(folder)
 
 
+VARIANT = {
+    "experiment": "extends: whole\nconfig: {lr: 0.1}\n",
+    "more": (("pipelines/experiments/whole.yaml", EXPERIMENT),),
+}
 PLANS = {
     "certified": (Plan(), "CERTIFIED"),
     "diverged-rerun": (Plan(rerun=Quirks(noise=(3, "grad"))), "DIVERGED"),
@@ -72,6 +76,7 @@ PLANS = {
     "failed": (Plan(exit_code=1), "INCONCLUSIVE"),
     "no-controls": (Plan(has_controls=False), "INCONCLUSIVE"),
     "prefix": (Plan(steps=7), "CERTIFIED"),
+    "variant": (Plan(overrides=("config.lr=1e-4",), **VARIANT), "CERTIFIED"),
     "vetoed": (Plan(has_review=True, training=UNSEEDED), "VETOED"),
     "reviewed": (Plan(has_review=True), "CERTIFIED"),
 }
