@@ -100,7 +100,7 @@ def keep_base(name: str, key: str, entries: tuple[Entry, ...], config: Mapping[s
 
 def _base(name: str, layer: Path, record: BaseRecord) -> Base:
     # Images and containers inherit the label, so that what a killed build left behind can be recognised.
-    text = canonical_config(record.config, (record.diff_id,), {BASE_LABEL: name})
+    text = canonical_config(record.config, (record.diff_id,), {BASE_LABEL: name}, history=(name,))
     layers = (CanonicalLayer(canonical(read_layer(layer)), record.diff_id),)
     image = CanonicalImage(digest_of(text), text, layers)
     return Base(image, image_tag(name, image.image_id))

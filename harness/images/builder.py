@@ -28,7 +28,7 @@ from harness.images.saved_image import CanonicalImage, reread, spool
 from harness.images.second_engine import can_start, second_engine
 from harness.review.lock_rules import Finding, lint_lock
 from harness.system.deferred_signals import Pool, wait_for
-from harness.system.engine import connect, identity
+from harness.system.engine import connect, describe, identity
 from harness.system.store import Progress, Store
 
 
@@ -226,9 +226,8 @@ def _refuse(findings: tuple[Finding, ...]) -> None:
 
 
 def _engine_name(client: docker.DockerClient) -> str:
-    info = client.info()
-    digits = identity(info).removeprefix("sha256:")[:12]
-    return f"Docker Engine {info.get('ServerVersion')} ({info.get('Driver')}, {digits})"
+    digits = identity(client).removeprefix("sha256:")[:12]
+    return f"{describe(client)} ({client.info().get('Driver')}, {digits})"
 
 
 def _differences(first: CanonicalImage, second: CanonicalImage) -> tuple[FileDifference, ...]:

@@ -121,7 +121,7 @@ def run_dockerfile(
                         intermediate[name] = None
                         remember(f"image {name}")
                 output = [*output, text][-40:]
-                if text.startswith("Step "):
+                if text.upper().startswith("STEP "):
                     output = [text]
                     progress(text.strip().splitlines()[0][:110])
                 _raise_error(message.error, "building the image", "".join(output))
@@ -197,6 +197,7 @@ def _build_messages(
     machine's registry credentials along.
     """
     options = {"t": tag, "nocache": "1", "rm": "1", "forcerm": "1", "networkmode": "none", "version": "1"}
+    options["layers"] = "0"  # podman: keep no image of each step
     options["buildargs"] = json.dumps({"BASE": base})
     response = client.api.post(
         f"{client.api.base_url}/v{client.api.api_version}/build",

@@ -17,6 +17,7 @@ from harness.documents.lockfile import digest_of
 from harness.errors import UsageError
 
 REPOSITORY = "repro-harness"
+_BUILDERS_LABEL = "io.buildah.version"  # podman's builder writes its own version into every image
 _CONFIG_KEYS = ("Cmd", "Entrypoint", "Env", "ExposedPorts", "Labels", "StopSignal", "User", "Volumes", "WorkingDir")
 
 
@@ -96,18 +97,23 @@ def image_key(materials: Mapping[str, bytes]) -> str:
 
 
 def canonical_config(
-    config: Mapping[str, JsonValue], diff_ids: tuple[str, ...], labels: Mapping[str, str] | None = None
+    config: Mapping[str, JsonValue],
+    diff_ids: tuple[str, ...],
+    labels: Mapping[str, str] | None = None,
+    history: tuple[str, ...] = (),
 ) -> bytes:
-    """The canonical configuration: platform, what a container inherits, the layers, lowest first; no history, no times.
+    """The canonical configuration: platform, what a container inherits, the layers, lowest first; no times.
+
+    Nor a history, unless one is given, a word for each layer: podman builds on no image without.
 
     Raises:
         UsageError: the configuration names no platform.
     """
     given = config.get("config")
     inherited = dict(given) if isinstance(given, dict) else {}
-    if labels:
-        before = inherited.get("Labels")
-        inherited["Labels"] = {**(before if isinstance(before, dict) else {}), **labels}
+    before = inherited.get("Labels")
+    found = {**(before if isinstance(before, dict) else {}), **(labels or {})}
+    inherited["Labels"] = {name: text for name, text in found.items() if name != _BUILDERS_LABEL}
     if not config.get("architecture") or not config.get("os"):
         raise UsageError("the image's configuration names no platform", "build it again")
     kept = {key: inherited[key] for key in _CONFIG_KEYS if inherited.get(key)}
@@ -117,6 +123,8 @@ def canonical_config(
         "os": config["os"],
         "rootfs": {"diff_ids": list(diff_ids), "type": "layers"},
     }
+    if history:
+        value["history"] = [{"created_by": word} for word in history]
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 

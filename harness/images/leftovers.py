@@ -40,7 +40,7 @@ def unfinished(client: docker.DockerClient, store: Store) -> Iterator[Remember]:
     if Path(str(info.get("DockerRootDir") or "/")).is_relative_to(store.root / "scratch"):
         yield lambda _: None  # an engine that ends with the build
         return
-    engine = identity(info)
+    engine = identity(client)
     folder = store.folder(_FOLDER)
     with store.locked(_FOLDER):
         _remove_all(client, folder, engine)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ TMP_BYTES = 2 << 30
 LOG_BYTES = 64 << 20
 LABEL = "repro-harness.run"
 POLL_S = 0.1
+_ALIVE = frozenset({"running", "created", "restarting"})
 _MAX_WORDS = 600
 WRITABLE_ROOT = "a writable root file system: NVIDIA's toolkit started no GPU container below a read-only one"
 
@@ -41,9 +41,10 @@ class ContainerSandbox:
     kind = "docker"
     is_serial = False
 
-    def __init__(self, image_id: str, gpus: GpuRequest | None = None) -> None:
+    def __init__(self, image_id: str, gpus: GpuRequest | None = None, *, is_rootless: bool = False) -> None:
         self._image_id = image_id
         self._gpus = gpus
+        self._user = (0, 0) if is_rootless else owner()  # a rootless engine's user is root in its containers
 
     def path(self, mount: Mount) -> str:
         """The path under which the process sees a mount."""
@@ -97,7 +98,9 @@ class ContainerSandbox:
         )
 
     def _create(self, client: docker.DockerClient, spec: ProcessSpec, *, is_root_read_only: bool) -> Any:
-        options = container_options(spec, render(spec, self), self._gpus, is_root_read_only=is_root_read_only)
+        options = container_options(
+            spec, render(spec, self), self._user, self._gpus, is_root_read_only=is_root_read_only
+        )
         container = client.containers.create(self._image_id, **options)
         asked = [] if self._gpus is None else device_request(self._gpus)["device_ids"]
         taken = _device_ids(container.attrs["HostConfig"])
@@ -114,7 +117,12 @@ def _words(failure: Exception) -> str:
 
 
 def container_options(
-    spec: ProcessSpec, argv: tuple[str, ...], gpus: GpuRequest | None = None, *, is_root_read_only: bool = True
+    spec: ProcessSpec,
+    argv: tuple[str, ...],
+    user: tuple[int, int],
+    gpus: GpuRequest | None = None,
+    *,
+    is_root_read_only: bool = True,
 ) -> dict[str, Any]:
     """What the engine is asked for, as docker-py's `containers.create` takes it."""
     toolkit = {} if gpus is None else {"NVIDIA_DRIVER_CAPABILITIES": DRIVER_CAPABILITIES}
@@ -124,14 +132,13 @@ def container_options(
         for mount in spec.mounts.values()
         if mount.is_mounted
     ]
-    uid, gid = owner()
     return {
         "command": _numbered(argv, spec.num_processes_before),
         "entrypoint": [],
         "working_dir": spec.mounts[spec.starts_in].target,
         "environment": {"HOME": "/tmp", **gpu_defaults(gpus), **spec.environment, **toolkit},
         "mounts": mounts,
-        "user": f"{uid}:{gid}",
+        "user": "{}:{}".format(*user),
         "network_mode": "none",
         "read_only": is_root_read_only,
         "cap_drop": ["ALL"],
@@ -167,7 +174,7 @@ def _wait(container: Any, spec: ProcessSpec, watch: Watch, started: float) -> tu
     was_killed = False
     while True:
         container.reload()
-        if container.status not in {"running", "created", "restarting"}:
+        if container.status not in _ALIVE:
             return was_killed, None
         if not was_killed and watch():
             was_killed = True
@@ -182,8 +189,9 @@ def _kill(container: Any) -> None:
     """SIGKILL; a process that ends by itself at the same moment is none to be killed."""
     try:
         container.kill(signal="SIGKILL")
-    except APIError as error:
-        if error.status_code != HTTPStatus.CONFLICT:
+    except APIError:
+        container.reload()
+        if container.status in _ALIVE:
             raise
 
 

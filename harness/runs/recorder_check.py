@@ -40,6 +40,8 @@ def check_recorder(context: RunContext) -> None:
         log = spec.log.read_text(errors="replace").splitlines() if spec.log.exists() else []
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if outcome.error is not None or outcome.exit_code != 0:
-        why = outcome.error or (log or [f"exit code {outcome.exit_code}"])[-1][:300]
+    if outcome.error is not None:
+        raise HostError(f"no training can be started: {outcome.error}", "see the engine's log, and `harness doctor`")
+    if outcome.exit_code != 0:
+        why = (log or [f"exit code {outcome.exit_code}"])[-1][:300]
         raise HostError(f"trainings would not be recorded: {why}", _REMEDY)

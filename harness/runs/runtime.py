@@ -99,14 +99,21 @@ def make_runtime(request: RuntimeRequest, store: Store, reporter: Reporter) -> R
             raise
         reporter.warn(f"{error.problem}: certifying WITHOUT containers, on this host; the verdict says so")
         return _on_the_host(request, gpus, error.problem, store, reporter)
+    engine.check_init(client)
     gpus = None if gpus is None else gpu.routed(client, gpus)
     with reporter.stage("image", f"{request.image}: locked base, locked wheels, no network"):
         built = build_for_certificate(
             client, request.image, request.root, store, reporter.note, rebuild_required=request.is_rebuild_required
         )
+    facts = {
+        "engine": engine.describe(client),
+        "name": request.image,
+        "id": built.image_id,
+        "key": built.key,
+        "size_bytes": built.size_bytes,
+    }
+    sandbox = ContainerSandbox(built.engine_id, gpus, is_rootless=engine.is_rootless(client))
     client.close()
-    sandbox = ContainerSandbox(built.engine_id, gpus)
-    facts = {"name": request.image, "id": built.image_id, "key": built.key, "size_bytes": built.size_bytes}
     return Runtime(
         sandbox=sandbox,
         image_id=built.image_id,

@@ -1,4 +1,7 @@
-"""The Docker Engine: the one that answers, or, as root on Debian and Ubuntu, one that is installed and started."""
+"""The engine: Docker's, or podman by its socket; as root on Debian and Ubuntu, Docker's is installed and started.
+
+Podman speaks the same API. What it does otherwise is known here: it has another id at every question.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import docker
 from docker.errors import DockerException
@@ -74,12 +77,45 @@ def ensure(wanted: Wanted, tell: Callable[[str], None], *, is_offline: bool = Fa
     return connect()
 
 
-def identity(info: Mapping[str, object]) -> str:
-    """The digest that tells an engine from others, of what it says of itself (`client.info()`).
+def identity(client: docker.DockerClient) -> str:
+    """The digest that tells an engine from others, of what it says of itself.
 
     Engines before 25 take their ID from a key of the machine, so the data root is what tells two of them apart.
     """
-    return digest_of(f"{info.get('ID')} {info.get('DockerRootDir')}".encode())
+    info = client.info()
+    who = info.get("Name") if _is_podman(client.version()) else info.get("ID")
+    return digest_of(f"{who} {info.get('DockerRootDir')}".encode())
+
+
+def describe(client: docker.DockerClient) -> str:
+    """`Docker Engine 28.5.1`, `Podman 4.3.1, rootless`."""
+    version = client.version()
+    name = "Podman" if _is_podman(version) else "Docker Engine"
+    return f"{name} {version.get('Version')}{', rootless' if is_rootless(client) else ''}"
+
+
+def is_rootless(client: docker.DockerClient) -> bool:
+    """Whether the engine runs as an ordinary user, who is root in its containers and nowhere else."""
+    if not _is_podman(client.version()):
+        return "name=rootless" in (client.info().get("SecurityOptions") or ())
+    answer = client.api.get(f"{client.api.base_url}/v4.0.0/libpod/info")  # before 5 it says so in its own API only
+    return bool(answer.ok and answer.json()["host"]["security"]["rootless"])
+
+
+def check_init(client: docker.DockerClient) -> None:
+    """See that containers can have an init process: Docker brings its own, podman's is a package that may be missing.
+
+    Raises:
+        HostError: podman, on this machine, has none.
+    """
+    is_here = str(client.api.base_url).startswith("http+docker://")  # by a socket, not by a network
+    has_init = shutil.which("catatonit") or Path("/usr/libexec/podman/catatonit").exists()
+    if is_here and not has_init and _is_podman(client.version()):
+        raise HostError("podman has no init process for containers here", "install the package catatonit")
+
+
+def _is_podman(version: Mapping[str, Any]) -> bool:
+    return any(one.get("Name") == "Podman Engine" for one in version.get("Components") or ())
 
 
 def can_install() -> bool:
@@ -161,8 +197,15 @@ def _reason(error: BaseException) -> str:
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 
+def _podmans_socket() -> str:
+    """Podman's own socket, where there is one."""
+    folders = (os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "/run")
+    sockets = (Path(folder) / "podman" / "podman.sock" for folder in folders)
+    return next((f"=unix://{path} for the podman that runs here" for path in sockets if path.is_socket()), "")
+
+
 def _remedy() -> str:
     return (
-        "start the engine or install one (Debian, Ubuntu: apt-get install docker.io), join the group `docker`, "
-        "or set DOCKER_HOST; RUNNER=host certifies without containers and says so in the verdict"
+        "start the engine or install one (Debian, Ubuntu: apt-get install docker.io), join the group `docker`, or set "
+        f"DOCKER_HOST{_podmans_socket()}; RUNNER=host certifies without containers and says so in the verdict"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import shutil
 import subprocess
@@ -149,12 +150,22 @@ def export_commit(root: Path, commit: str, target: Path) -> None:
     try:
         _checked(root, "archive", "--format=tar", "-o", str(archive), commit)
         with tarfile.open(archive) as tar:
-            tar.extractall(target, filter="data")
-    except tarfile.FilterError as error:
-        problem = f"commit {commit[:12]} cannot be exported: {error}"
-        raise UsageError(problem, "let the repository have links into itself only") from error
+            if leaving := next(filter(_leaves_its_tree, tar), None):
+                where = f"its link {leaving.name} leads to {leaving.linkname}"
+                raise UsageError(
+                    f"commit {commit[:12]} cannot be exported: {where}",
+                    "let the repository have links into itself only",
+                )
+            # Python 3.11.2, which is Debian 12's, has no filters yet.
+            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+            tar.extractall(target)
     finally:
         archive.unlink(missing_ok=True)
+
+
+def _leaves_its_tree(member: tarfile.TarInfo) -> bool:
+    place = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+    return member.issym() and (posixpath.isabs(place) or place.split("/")[0] == "..")
 
 
 def _copy_working_tree(root: Path, target: Path) -> None:

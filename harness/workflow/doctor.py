@@ -94,8 +94,12 @@ def _engine(client: docker.DockerClient | HarnessError) -> Finding:
         if engine.can_install():
             remedy = "`harness certify` will install docker.io from this system's distribution and start it"
         return Finding(name="engine", level="warning", found=client.problem, remedy=remedy)
-    version = client.version()
-    return Finding(name="engine", level="ok", found=f"Docker Engine {version['Version']}, API {version['ApiVersion']}")
+    try:
+        engine.check_init(client)
+    except HarnessError as error:
+        return Finding(name="engine", level="warning", found=error.problem, remedy=error.remedy)
+    found = f"{engine.describe(client)}, API {client.version()['ApiVersion']}"
+    return Finding(name="engine", level="ok", found=found)
 
 
 def _gpu(root: Path) -> Finding:
@@ -134,10 +138,11 @@ def _runc(client: docker.DockerClient | HarnessError) -> Finding:
         return Finding(name="runc", level="ok", found="not checked: no engine is running")
     components = client.version().get("Components") or []
     for component in components:
-        if component.get("Name") == "runc":
+        if component.get("Name") in ("runc", "OCI Runtime (runc)"):
             # Debian's engine gives the package's version where upstream's gives a commit.
             commit = (component.get("Details") or {}).get("GitCommit") or ""
-            version = " ".join(part for part in (component.get("Version"), commit) if part)
+            said = str(component.get("Version") or "").partition("\n")[0].removeprefix("runc version ")
+            version = " ".join(part for part in (said, commit) if part)
             return Finding(name="runc", level="ok", found=f"runc {version or 'of unknown version'}")
     return Finding(name="runc", level="ok", found="the engine names no runc")
 

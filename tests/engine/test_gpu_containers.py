@@ -54,7 +54,7 @@ def spec(tmp_path):
 
 def read_back(client, image, spec, request):
     """What the engine says of a container that was created as the harness would, and never started."""
-    container = client.containers.create(image, **container_options(spec, spec.argv, request))
+    container = client.containers.create(image, **container_options(spec, spec.argv, (1000, 1000), request))
     try:
         return container.attrs
     finally:

@@ -48,7 +48,8 @@ def test_times_hosts_and_history_do_not_change_the_canonical_configuration():
 
 @pytest.mark.parametrize("key", ["Env", "Cmd", "User", "WorkingDir", "Labels", "Entrypoint"])
 def test_what_a_container_inherits_changes_it(key):
-    other = {**MADE_BY_AN_ENGINE, "config": {**MADE_BY_AN_ENGINE["config"], key: ["other"]}}
+    value = {"other": "1"} if key == "Labels" else ["other"]
+    other = {**MADE_BY_AN_ENGINE, "config": {**MADE_BY_AN_ENGINE["config"], key: value}}
     assert canonical_config(other, LAYERS) != canonical_config(MADE_BY_AN_ENGINE, LAYERS)
 
 
@@ -113,3 +114,9 @@ def test_labels_are_added_to_those_that_the_configuration_has():
     found = json.loads(canonical_config(config, LAYERS, {"b": "3", "c": "4"}))
     assert found["config"]["Labels"] == {"a": "1", "b": "3", "c": "4"}
     assert config["config"]["Labels"] == {"a": "1", "b": "2"}
+
+
+def test_the_label_that_podmans_builder_writes_is_not_the_images():
+    plain = {"architecture": "amd64", "os": "linux", "config": {"User": "1000"}}
+    built = {**plain, "config": {"User": "1000", "Labels": {"io.buildah.version": "1.28.2"}}}
+    assert canonical_config(built, LAYERS) == canonical_config(plain, LAYERS)

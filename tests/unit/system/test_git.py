@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tarfile
 
 import pytest
 
@@ -149,9 +150,16 @@ def test_a_link_out_of_the_tree_is_a_clear_error(repository, tmp_path):
     (repository / "link").symlink_to("/etc/hostname")
     git(repository, "add", ".")
     git(repository, "commit", "-qm", "link")
-    with pytest.raises(UsageError, match="'link' is a link to an absolute path"):
+    with pytest.raises(UsageError, match="its link link leads to /etc/hostname"):
         read_checkout(repository).export(tmp_path / "code")
     assert not list(tmp_path.glob("*.tar"))
+
+
+def test_a_commit_is_exported_by_a_python_that_has_no_filters(repository, tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    monkeypatch.delattr(tarfile, "FilterError")
+    read_checkout(repository).export(tmp_path / "code")
+    assert list((tmp_path / "code").iterdir())
 
 
 def test_a_commit_is_not_asked_of_a_folder_that_is_no_repository(tmp_path):

@@ -32,7 +32,8 @@ def engine_with(monkeypatch):
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                body = json.dumps(version if self.path.endswith("/version") else {}).encode()
+                answers = {"version": version, "info": {"host": {"security": {"rootless": True}}}}
+                body = json.dumps(answers.get(self.path.rpartition("/")[2], {})).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -95,3 +96,9 @@ def test_a_machine_without_a_gpu_is_told_what_is_missing_and_nothing_ends_it(tmp
     assert found.level == "warning" and "no NVIDIA driver answers" in found.found and found.remedy
     assert finding(tmp_path, "toolkit").level in ("ok", "warning")
     assert finding(tmp_path, "gpu access").level == "ok"
+
+
+def test_podman_is_called_by_its_name(tmp_path, engine_with):
+    engine_with([{"Name": "Podman Engine"}, {"Name": "OCI Runtime (runc)", "Version": "runc version 1.1.5\ncommit: x"}])
+    assert finding(tmp_path, "engine").found == "Podman 28.5.1, rootless, API 1.51"
+    assert finding(tmp_path, "runc").found == "runc 1.1.5"
