@@ -11,7 +11,7 @@ HARNESS := $(BIN)/python -m harness
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: help certify replay review build doctor gpu-check docs setup lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants gc clean
+.PHONY: help certify replay review build doctor gpu-check docs setup pyz lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -61,6 +61,9 @@ setup: $(STAMP) ## the harness's own environment, from its hashed lock, with the
 $(STAMP): lockfiles/harness.lock setup.py harness/recorder/sm128.c
 	@bash .ci/venv "$(PYTHON)" "$(VENV)" lockfiles/harness.lock
 	@touch $@
+
+pyz: $(STAMP) ## dist/harness.pyz: the harness for reviewers in one file, which verifies without being installed
+	@$(BIN)/python .ci/pyz/build.py dist/harness.pyz
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check harness pipelines tests
