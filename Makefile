@@ -42,7 +42,7 @@ gc: $(STAMP) ## free images, caches and runs that nothing refers to [DRY_RUN=1]
 doctor: $(STAMP) ## what this machine can do, and the remedy for the rest
 	@$(HARNESS) doctor
 
-gpu-check: $(STAMP) ## what only a GPU can show, in about 10 minutes [GPU=uuid] [HARNESS_PYTHON=path] [CHECKS="digests memory"]
+gpu-check: $(STAMP) ## what only a GPU can show, in about 10 minutes [GPU=uuid] [HARNESS_PYTHON=path] [OFFLINE=dir] [CHECKS="digests memory"]
 	@$(HARNESS) doctor --gpu $${GPU:+"$$GPU"}
 
 DOCS := build/docs

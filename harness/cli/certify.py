@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.cli.group import cli, json_option, running_options, the_store
+from harness.cli.group import cli, json_option, offline_option, running_options, the_store
 
 
 @cli.command()
@@ -44,14 +44,7 @@ from harness.cli.group import cli, json_option, running_options, the_store
     envvar="PLAN",
     help="Print what would run, how long it takes and how much disk it needs. Runs nothing.",
 )
-@click.option(
-    "--offline",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    envvar="OFFLINE",
-    show_envvar=True,
-    help="Fetch nothing: take what is needed from a folder that `harness fetch` wrote, and from the cache.",
-)
+@offline_option
 @json_option("the verdict")
 @click.pass_obj
 def certify(

@@ -60,6 +60,15 @@ def tell(text: str) -> None:
     click.echo(f"  {text}", err=True)
 
 
+offline_option = click.option(
+    "--offline",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    envvar="OFFLINE",
+    show_envvar=True,
+    help="Fetch nothing: take what is needed from a folder that `harness fetch` wrote, and from the cache.",
+)
+
 RUNNING = (
     click.option(
         "--runner",

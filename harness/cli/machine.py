@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness import errors
-from harness.cli.group import cli, json_option, print_json, tell, the_store
+from harness.cli.group import cli, json_option, offline_option, print_json, tell, the_store
+
+if TYPE_CHECKING:
+    from harness.workflow.gpu_check.report import Row
 
 
 @cli.command()
@@ -29,8 +33,11 @@ from harness.cli.group import cli, json_option, print_json, tell, the_store
     show_envvar=True,
     help="With --gpu: train with this interpreter; without, with one that is made from lockfiles/cuda.lock.",
 )
+@offline_option
 @click.pass_obj
-def doctor(root: Path, as_json: bool, gpu: str | None, checks: tuple[str, ...], python: Path | None) -> int:
+def doctor(
+    root: Path, as_json: bool, gpu: str | None, checks: tuple[str, ...], python: Path | None, offline: Path | None
+) -> int:
     """Check what this machine has and what it lacks, with a remedy for each. Without --gpu nothing is changed.
 
     Exit codes: 0 nothing necessary is missing, 6 something is, or with --gpu a check failed.
@@ -38,7 +45,12 @@ def doctor(root: Path, as_json: bool, gpu: str | None, checks: tuple[str, ...], 
     from harness.workflow.doctor import examine
 
     if gpu is not None:
-        return _check_gpu(root, as_json, gpu or None, checks, python)
+        from harness.report.console import Progress
+        from harness.workflow.gpu_check.report import check_gpu
+
+        with Progress() as progress:
+            done = check_gpu(root, the_store(offline), progress, python=python, wanted=gpu or None, names=checks)
+        return _print_checks(*done, as_json=as_json)
     findings = examine(root, the_store().root)
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in findings])
@@ -51,13 +63,9 @@ def doctor(root: Path, as_json: bool, gpu: str | None, checks: tuple[str, ...], 
     return errors.HostError.exit_code if missing else 0
 
 
-def _check_gpu(root: Path, as_json: bool, wanted: str | None, checks: tuple[str, ...], python: Path | None) -> int:
-    from harness.report.console import Progress
+def _print_checks(path: Path, rows: tuple[Row, ...], *, as_json: bool) -> int:
     from harness.report.printer import text_table
-    from harness.workflow.gpu_check.report import check_gpu
 
-    with Progress() as progress:
-        path, rows = check_gpu(root, the_store(), progress, python=python, wanted=wanted, names=checks)
     if as_json:
         click.echo(path.read_text(encoding="utf-8"), nl=False)
     else:
