@@ -14,7 +14,7 @@ from tests.tools import chromium
 from tests.tools.test_report_in_browser import NO_BROWSER, PHONE
 
 # Of the theme's own making: switches and menus that are hidden; code that gets a tab stop once it is scrolled to.
-OF_THE_THEME = ("aria-hidden-focus", "landmark-unique", "scrollable-region-focusable")
+OF_THE_THEME = ("aria-hidden-focus", "aria-dialog-name", "landmark-unique", "scrollable-region-focusable")
 PAGES = ("index", "cli", "gpu", "glossary", "architecture", "guide/any-trainer", "causes/index", "rules/REP101")
 
 
@@ -58,9 +58,10 @@ def test_a_link_or_an_anchor_that_leads_nowhere_fails_the_build(mkdocs, tmp_path
 
 
 @pytest.mark.skipif(chromium.find() is None, reason=NO_BROWSER)
+@pytest.mark.parametrize("is_dark", [False, True])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_fetches_nothing_says_nothing_fits_a_phone_and_is_accessible(browser, site, tools, name):
-    page = browser.page(PHONE)
+def test_a_page_fetches_nothing_says_nothing_fits_a_phone_and_is_accessible(browser, site, tools, name, is_dark):
+    page = browser.page(PHONE, is_dark=is_dark)
     page.open(Path(site / f"{name}.html"))
     assert [address for address in page.requests() if not address.startswith(("file:", "data:"))] == []
     assert page.complaints() == [] and page.run("document.documentElement.scrollWidth") <= PHONE
