@@ -120,8 +120,9 @@ def gate() -> int:
     if os.environ.get("ARCHIVE") != "none" and not os.environ.get("ARCHIVED"):
         return _error(f"{experiment} is CERTIFIED, but it was not archived: see the step Archive", title="No archive")
     scope = verdict.get("scope")
-    prefix = f" (the first {scope['steps']} of {scope['of']} steps)" if isinstance(scope, dict) else ""
-    print(f"VERDICT: {word}{prefix}")
+    bounds = [f"the first {scope['steps']} of {scope['of']} steps"] if isinstance(scope, dict) else []
+    bounds += map(str, verdict.get("overrides", ()))
+    print(f"VERDICT: {word}" + (f" ({', '.join(bounds)})" if bounds else ""))
     return 0
 
 

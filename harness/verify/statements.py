@@ -144,8 +144,8 @@ def bounds_of(predicate: Predicate) -> tuple[str, ...]:
     """What the verdict is said of, where that is less than the whole training of a commit."""
     scope = predicate.scope
     return (
-        *((f"the first {scope.steps} of {scope.of} steps",) if scope else ()),
-        *(("uncommitted code",) if predicate.dirty else ()),
+        *((f"of the first {scope.steps} of {scope.of} steps",) if scope else ()),
+        *(("of uncommitted code",) if predicate.dirty else ()),
     )
 
 

@@ -79,7 +79,7 @@ class Verification:
         signer: None for a run's folder that nobody signed yet.
         record: manifest and verdict, or None where they are not there, or must not be believed.
         claimed: the verdict's word in the certificate, or "".
-        bounds: what it is said of, where that is not the whole training of a commit.
+        bounds: what it is said of, where that is not the whole training of a commit as it is declared there.
         problem: what does not fit, for TAMPERED; with `remedy`.
         unmet: what somebody required of it beside that, and is not so.
     """
@@ -120,7 +120,7 @@ class Verification:
             "certificate": "and its statements fit each other",
         }[self.level]
         by = f" by the rules of this version; {self.writer} wrote it by its own" if self.word == "PARTIAL" else ""
-        of = f" of {' and '.join(self.bounds)}" if self.bounds else ""
+        of = "".join(f" {bound}" for bound in self.bounds)
         return f"{self.word}: the {self.what} says {self.claimed}{of}, {follows}{by}. {self.signature}"
 
     def held_to(self, verdict: str | None, key_id: str | None) -> Verification:

@@ -57,8 +57,10 @@ def test_a_summary_stays_within_what_the_service_takes(tmp_path, text):
     assert summary.read_text().strip("\n") == text.strip("\n")[: len(summary.read_text()) - 1]
 
 
-def test_the_gate_opens_for_certified(tmp_path):
+def test_the_gate_opens_for_certified_and_says_of_what(tmp_path):
     assert gate(tmp_path, json.dumps(CERTIFIED)) == (0, "VERDICT: CERTIFIED\n")
+    bounded = {**CERTIFIED, "scope": {"steps": 2, "of": 9}, "overrides": ["config.lr=1"]}
+    assert gate(tmp_path, json.dumps(bounded)) == (0, "VERDICT: CERTIFIED (the first 2 of 9 steps, config.lr=1)\n")
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,8 @@ def test_a_run_of_any_verdict_is_consistent_and_keeps_its_word(tmp_path, name):
     found = verified(archived(folder, tmp_path))
     assert (found.word, found.exit_code, found.problem) == ("CONSISTENT", 0, "")
     assert found.claimed == word == found.record.verdict.verdict, found.record.verdict.problems
-    assert f"says {word}{' of the first 7 of 8 steps' if name == 'prefix' else ''}, and" in found.summary
+    bound = {"prefix": " of the first 7 of 8 steps", "variant": " with config.lr=1e-4"}.get(name, "")
+    assert f"says {word}{bound}, and" in found.summary
     assert "CERTIFIED" not in found.word
     assert "word for word" in next(check.text for check in found.checks if check.name == "verdict")
 
