@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.cli.group import cli, json_option, offline_option, running_options, the_store
+from harness.cli.group import cli, json_option, offline_option, print_json, running_options, the_store
 
 
 @cli.command()
@@ -42,10 +42,10 @@ from harness.cli.group import cli, json_option, offline_option, running_options,
     "only_plan",
     is_flag=True,
     envvar="PLAN",
-    help="Print what would run, how long it takes and how much disk it needs. Runs nothing.",
+    help="Print what would run, how long it takes, what it needs, and all that would stop it. Runs nothing.",
 )
 @offline_option
-@json_option("the verdict")
+@json_option("the verdict, or the plan,")
 @click.pass_obj
 def certify(
     root: Path,
@@ -69,14 +69,20 @@ def certify(
     something.
     """
     from harness.report.console import Progress, print_summary
-    from harness.runs.plan import render_plan
     from harness.runs.request import Request
     from harness.workflow import certify
 
     request = Request(root=root, name=experiment, allow_dirty=allow_dirty, steps=steps, overrides=overrides, **running)
     if only_plan:
-        click.echo(render_plan(certify.plan(request, the_store(offline))))
-        return 0
+        from harness.documents.plan import render_plan
+        from harness.workflow.plan import plan
+
+        planned = plan(request, the_store(offline))
+        if as_json:
+            print_json(planned.to_json())
+        else:
+            click.echo(render_plan(planned))
+        return planned.exit_code
     with Progress() as progress:
         result = certify.certify(request, the_store(offline), progress)
     if as_json:

@@ -35,7 +35,8 @@ class PreflightRow(Model):
         state: whether it can be had.
         detail: where it is, or what the sources said.
         remedy: what to do; empty where nothing has to be done.
-        size_bytes: what would have to be fetched; 0 for anything that is here. No document has it.
+        size_bytes: what would have to be fetched or copied; 0 for what is in the cache. No document has it.
+        exit_code: with which what needs it would end, where it is gone. No document has it.
     """
 
     kind: Kind
@@ -44,6 +45,7 @@ class PreflightRow(Model):
     detail: str = ""
     remedy: str = ""
     size_bytes: int = Field(default=0, exclude=True)
+    exit_code: int = Field(default=6, exclude=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

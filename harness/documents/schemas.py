@@ -15,6 +15,7 @@ from harness.documents.diagnosis import OperatorDiagnosis
 from harness.documents.experiment import Experiment
 from harness.documents.history import History
 from harness.documents.manifest import Manifest
+from harness.documents.plan import Plan
 from harness.documents.run import RunRecord
 from harness.documents.verdict import Verdict
 
@@ -27,6 +28,7 @@ def rendered() -> dict[str, str]:
         "diagnosis": OperatorDiagnosis,
         "history": History,
         "manifest": Manifest,
+        "plan": Plan,
         "run": RunRecord,
         "training-reproducibility-v2": Certificate,
         "verdict": Verdict,

@@ -69,6 +69,16 @@ sys.stdout.write("\\n%s" + json.dumps(found) + "\\n")
 """
     % _MARK
 )
+_IMPORT_TIMEOUT_S = 120
+_IMPORT = """
+import sys
+try:
+    import %(module)s
+    why = ""
+except BaseException as error:
+    why = "%%s: %%s" %% (type(error).__name__, " ".join(str(error).split()))
+sys.stdout.write("\\n%(mark)s" + why + "\\n")
+"""
 _REMEDY = "give the path of a Python, such as that of a virtual environment: .../bin/python"
 
 
@@ -212,6 +222,17 @@ def probe(python: Path, timeout_s: float = TIMEOUT_S) -> Interpreter:
     return interpreter
 
 
+def import_problem(python: Path, module: str) -> str:
+    """Why an interpreter cannot import a module, in one line; "" where it can.
+
+    Raises:
+        UsageError: it does not answer in time.
+    """
+    said = _ask(python, _IMPORT_TIMEOUT_S, _IMPORT % {"module": module, "mark": _MARK}).splitlines()
+    rows = [line.removeprefix(_MARK) for line in said if line.startswith(_MARK)]
+    return rows[-1].strip()[:300] if rows else "its process ended"
+
+
 def _check_file(python: Path) -> None:
     if not python.exists():
         raise UsageError(f"--python {python}: there is no such file", _REMEDY)
@@ -221,13 +242,13 @@ def _check_file(python: Path) -> None:
         raise UsageError(f"--python {python}: it cannot be executed", _REMEDY)
 
 
-def _ask(python: Path, timeout_s: float) -> str:
-    """Run the probe: what it wrote to stdout, bounded in time and size, with all of its processes ended."""
+def _ask(python: Path, timeout_s: float, program: str = _PROBE) -> str:
+    """Run a program: what it wrote to stdout, bounded in time and size, with all of its processes ended."""
     with tempfile.TemporaryDirectory(prefix="repro-harness-") as home, tempfile.TemporaryFile() as output:
         environment = {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8"}
         try:
             process = subprocess.Popen(
-                [str(python), "-c", _PROBE],
+                [str(python), "-c", program],
                 cwd=home,
                 env=environment,
                 stdin=subprocess.DEVNULL,

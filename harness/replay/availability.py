@@ -128,17 +128,25 @@ def local_need(value: Input, local: LocalSources, roots: Iterable[Path]) -> Pref
         except OSError as error:
             wrong, found = UsageError(f"it cannot be read: {error.strerror}", "see its permissions"), None
         if found is not None and found == value.sha256:
-            return PreflightRow(kind="input", name=name, state="present", detail="as it is pinned")
+            size = 0 if local.place_of(value.sha256) else _size(root / value.reference)
+            return PreflightRow(kind="input", name=name, state="present", detail="as it is pinned", size_bytes=size)
         if found is not None:
             pinned = f"not {value.sha256}" if value.sha256 else "and the experiment pins none"
             wrong = UsageError(f"its sha256 is {found}, {pinned}", mismatch(value, found).remedy)
     if wrong is not None:
-        return PreflightRow(kind="input", name=name, state="gone", detail=wrong.problem, remedy=wrong.remedy)
+        detail, code = wrong.problem, UsageError.exit_code
+        return PreflightRow(kind="input", name=name, state="gone", detail=detail, remedy=wrong.remedy, exit_code=code)
     place = _place_of_files(value, local) if value.kind == "folder" else local.place_of(value.sha256)
     if place:
         return PreflightRow(kind="input", name=name, state="present", detail=place)
-    remedy = f"check the path in the experiment; or {ARCHIVE_REMEDY}"
-    return PreflightRow(kind="input", name=name, state="gone", detail=f"no such {value.kind}", remedy=remedy)
+    remedy = "check the path in the experiment, or set HARNESS_ARCHIVE to a folder that has its blob"
+    detail, code = f"no such {value.kind}", UsageError.exit_code
+    return PreflightRow(kind="input", name=name, state="gone", detail=detail, remedy=remedy, exit_code=code)
+
+
+def _size(path: Path) -> int:
+    files = (path,) if path.is_file() else (one for one in path.rglob("*") if one.is_file())
+    return sum(one.stat().st_size for one in files)
 
 
 def input_need(

@@ -18,9 +18,7 @@ import docker
 from docker.errors import APIError, DockerException
 from requests import RequestException
 
-from harness.documents.cuda import cuda_stack
 from harness.documents.experiment import Experiment
-from harness.documents.gpu import check_driver, choose_gpus, describe
 from harness.documents.inputs import LOCAL, Input
 from harness.documents.preflight import Kind, Preflight, PreflightRow, State, preflight_of
 from harness.errors import HarnessError
@@ -91,7 +89,7 @@ def preflight(question: PreflightRequest, deadline_s: float = DEADLINE_S) -> Pre
         )
     roots = dict.fromkeys((question.code, request.root))
     needs += [local_need(value, question.local, roots) for value in question.inputs if value.kind in LOCAL]
-    needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe)]
+    needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe, client)]
     is_image_needed = _is_in_containers(request, client) and not is_built
     needs += _disks(recipe, question.local, client, needs, is_image_needed=is_image_needed)
     return preflight_of(needs, time.monotonic() - began)
@@ -225,7 +223,7 @@ def _disks(
     is_image_needed: bool,
 ) -> list[PreflightRow]:
     """What a build takes in the cache and on the engine's disk, each held against what is free there."""
-    fetch = sum(need.size_bytes for need in needs if need.state == "fetchable")
+    fetch = sum(need.size_bytes for need in needs)
     wanted = [("cache", local.store.root, fetch + (installed_bytes(recipe) if is_image_needed else 0))]
     place = engine_disk(client) if client is not None else None
     if place is not None and is_image_needed:
@@ -240,31 +238,22 @@ def _disks(
     return found
 
 
-def _gpus(question: PreflightRequest, recipe: Recipe) -> list[PreflightRow]:
-    """The GPUs that a process gets, and whether their driver runs the lock's CUDA; a given interpreter has its own."""
-    num = question.experiment.gpus
+def _gpus(question: PreflightRequest, recipe: Recipe, client: docker.DockerClient | None) -> list[PreflightRow]:
+    """The GPUs that a process gets, by a driver that runs the lock's CUDA, and from an engine that hands them out."""
+    num, request = question.experiment.gpus, question.request
     if num == 0:
         return []
-    found = gpu.inventory()
-    if found.problem:
-        return [PreflightRow(kind="gpu", name=f"{num} GPUs", state="gone", detail=found.problem, remedy=found.remedy)]
-    needs = []
+    found, name = gpu.inventory(), f"{num} GPUs" if num > 1 else "1 GPU"
+    lock = recipe.lock if request.python is None else None
     try:
-        choose_gpus(num, found.gpus, os.environ, question.request.gpu)
-        needs.append(PreflightRow(kind="gpu", name=f"{num} GPUs", state="present", detail=describe(found.gpus)))
+        chosen = gpu.request_gpus(num, recipe.name, lock, request.gpu, found)
+        if client is not None:
+            gpu.routed(client, chosen)
     except HarnessError as error:
-        needs.append(
-            PreflightRow(kind="gpu", name=f"{num} GPUs", state="gone", detail=error.problem, remedy=error.remedy)
-        )
-    stack = cuda_stack(recipe.lock)
-    if stack is None or not stack.min_driver or question.request.python is not None:
-        return needs
-    name = f"driver {found.driver}"
-    try:
-        check_driver(found.driver, stack.min_driver, stack.cuda, recipe.name)
-    except HarnessError as error:
-        return [*needs, PreflightRow(kind="driver", name=name, state="gone", detail=error.problem, remedy=error.remedy)]
-    return [*needs, PreflightRow(kind="driver", name=name, state="present", detail=f"runs CUDA {stack.cuda}")]
+        detail, code = error.problem, error.exit_code
+        return [PreflightRow(kind="gpu", name=name, state="gone", detail=detail, remedy=error.remedy, exit_code=code)]
+    detail = f"{gpu.in_use(chosen, found)}; driver {found.driver}"
+    return [PreflightRow(kind="gpu", name=name, state="present", detail=detail)]
 
 
 def _registry_base(recipe: Recipe, local: LocalSources, client: docker.DockerClient | None) -> PreflightRow:

@@ -108,8 +108,13 @@ def judge_checklist(
 
 def forbids_run(review: Review) -> bool:
     """Whether a veto keeps the trainings from taking place; what they vary themselves, they show better than it."""
-    vetoing = [one for one in review.findings if (one.severity, one.certainty) == ("veto", "proven")]
-    return any(one.rule not in _VARIED_BY_RUNS for one in vetoing)
+    return bool(vetoes_of(review))
+
+
+def vetoes_of(review: Review) -> tuple[ReviewFinding, ...]:
+    """The findings that do."""
+    proven = [one for one in review.findings if (one.severity, one.certainty) == ("veto", "proven")]
+    return tuple(one for one in proven if one.rule not in _VARIED_BY_RUNS)
 
 
 @dataclass(frozen=True, slots=True)

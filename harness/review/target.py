@@ -65,13 +65,18 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
         _require_something_read(name, target, static)
         severities = severities_of(RULES, target.severities)
         return Reviewed(root=target.root, review=judge_checklist(static, RULES, severities))
+    experiment = read_experiment(root, name)
+    basis = basis_of(experiment, target_of_experiment(experiment, root), store, progress)
+    basis = dataclasses.replace(basis, probe=probe)
+    return Reviewed(root=root, review=reviewed_experiment(name, experiment, basis))
+
+
+def reviewed_experiment(name: str, experiment: Experiment, basis: Basis) -> Review:
+    """The checklist of an experiment of which nothing has run yet."""
     from harness.judge.verdict import judge
     from harness.judge.verdict_inputs import VerdictInputs
     from harness.review.reviewer import reviewer_of
 
-    experiment = read_experiment(root, name)
-    basis = basis_of(experiment, target_of_experiment(experiment, root), store, progress)
-    basis = dataclasses.replace(basis, probe=probe)
     case = VerdictInputs(
         experiment=name,
         run_id="",
@@ -83,7 +88,7 @@ def review_target(root: Path, name: str, store: Store, progress: Progress, probe
     )
     review = judge(case).review
     assert review is not None  # inputs with a reviewer have one
-    return Reviewed(root=root, review=review)
+    return review
 
 
 def _require_something_read(name: str, target: Target, static: StaticReview) -> None:

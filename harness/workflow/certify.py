@@ -1,6 +1,6 @@
 """Certify: from the name of an experiment to a verdict and a certificate.
 
-    plan -> code -> review -> engine -> image -> inputs -> prepare -> runs -> evidence -> judge -> write
+    code -> review -> engine -> image -> inputs -> prepare -> runs -> evidence -> judge -> write
 
 A verdict is on disk from the moment a run id exists: first INCONCLUSIVE, in the end the one that was reached.
 """
@@ -14,42 +14,16 @@ from datetime import UTC, datetime
 from harness.documents.experiment import Experiment
 from harness.documents.scope import shortened
 from harness.errors import HarnessError, UsageError
-from harness.images.estimate import peak_disk_bytes
-from harness.images.recipe import read_recipe
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import VerdictInputs
 from harness.report.console import Progress
-from harness.runs.plan import Plan, make_plan
 from harness.runs.request import Request
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Checkout, read_checkout
 from harness.system.project import read_experiment, remember_checkout
 from harness.system.store import Store, disk_errors, point_latest
-from harness.workflow.certify_session import CertifySession, campaign_of
+from harness.workflow.certify_session import CertifySession
 from harness.workflow.results import Result
-
-
-def plan(request: Request, store: Store) -> Plan:
-    """What `certify` would do; nothing is run, fetched or started."""
-    experiment = read_experiment(request.root, request.name, request.overrides)
-    request = request.checked(experiment)
-    scope = request.scope(experiment)
-    experiment = shortened(experiment, scope)
-    recipe = read_recipe(request.root, experiment.image)
-    runner = request.runner if request.runner != "auto" else ("host" if request.engine == "none" else "docker")
-    planned = campaign_of(experiment, with_controls=True)
-    return make_plan(
-        name=request.name,
-        experiment=experiment,
-        runner=runner,
-        trajectories=planned.trajectories,
-        num_parallel=planned.num_parallel,
-        is_image_cached=store.read_record("images", recipe.key) is not None,
-        fetch_bytes=recipe.lock.wheels_bytes + recipe.base_bytes,
-        disk_bytes=peak_disk_bytes(recipe),
-        measured=store.read_record("timings", request.name) or {},
-        scope=scope,
-    )
 
 
 def certify(request: Request, store: Store, progress: Progress) -> Result:
@@ -62,11 +36,7 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
     experiment = read_experiment(request.root, request.name, request.overrides)
     request = request.checked(experiment)
     checkout = read_checkout(request.root)
-    if checkout.is_dirty and not request.allow_dirty:
-        raise UsageError(
-            f"the working tree has uncommitted changes ({', '.join(checkout.changed[:3])} ...)",
-            "commit them, or use --allow-dirty (ALLOW_DIRTY=1): the certificate then says that nobody can replay it",
-        )
+    check_clean(checkout, request)
     remember_checkout(store, request.root)
     session = _begin(request, experiment, checkout, store, progress)
     try:
@@ -75,6 +45,20 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
     except HarnessError as error:
         session.give_up(error)
         raise
+
+
+def check_clean(checkout: Checkout, request: Request) -> None:
+    """Refuse uncommitted changes, unless they are asked for.
+
+    Raises:
+        UsageError: there are some.
+    """
+    if checkout.is_dirty and not request.allow_dirty:
+        shown = ", ".join(checkout.changed[:3]) + (" ..." if len(checkout.changed) > 3 else "")
+        raise UsageError(
+            f"the working tree has uncommitted changes ({shown})",
+            "commit them, or use --allow-dirty (ALLOW_DIRTY=1): the certificate then says that nobody can replay it",
+        )
 
 
 def _begin(

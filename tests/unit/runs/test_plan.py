@@ -5,17 +5,15 @@ from pathlib import Path
 import pytest
 
 from harness.documents.experiment import parse_experiment
+from harness.documents.plan import Plan, PlanFinding, render_plan
 from harness.documents.scope import scope_of, shortened
-from harness.runs.plan import make_plan, render_plan
+from harness.runs.plan import stages_of
 
 TINY = Path(__file__).resolve().parents[3] / "pipelines" / "experiments" / "tiny.yaml"
 
 
 def planned(**changes):
     fields = {
-        "name": "tiny",
-        "experiment": parse_experiment(TINY.read_text(), "tiny.yaml"),
-        "runner": "docker",
         "trajectories": ("straight", "resumed", "rerun"),
         "num_parallel": 2,
         "is_image_cached": False,
@@ -23,7 +21,8 @@ def planned(**changes):
         "disk_bytes": 6_000_000_000,
         "measured": {},
     }
-    return make_plan(**{**fields, **changes})
+    experiment = changes.pop("experiment", None) or parse_experiment(TINY.read_text(), "tiny.yaml")
+    return Plan(experiment="tiny", runner="docker", stages=stages_of(experiment, **{**fields, **changes}))
 
 
 def test_an_image_that_is_not_built_is_planned_with_its_download_and_its_disk():
@@ -53,3 +52,22 @@ def test_a_prefix_is_planned_as_one_and_its_time_is_not_that_of_the_whole():
     assert "PREFIX: the first 5 of 24 steps" in text and "5 steps each; kills: micro_batch at step 4 (self);" in text
     assert "with all 24 it took 38 s" in text
     assert plan.seconds is None
+
+
+def test_findings_are_told_with_what_stops_it_first_and_the_code_is_that_of_the_first_that_does():
+    findings = (
+        PlanFinding(about="memory", problem="6 GiB", remedy="try it", exit_code=0),
+        PlanFinding(about="git", problem="uncommitted changes", remedy="commit them", exit_code=2),
+        PlanFinding(about="engine", problem="not running", remedy="start one", exit_code=6),
+    )
+    plan = Plan(experiment="tiny", runner="docker", findings=findings)
+    text = render_plan(plan)
+    assert plan.exit_code == 2 and plan.to_json()["exit_code"] == 2
+    assert text.index("stops it: git") < text.index("stops it: engine") < text.index("note: memory")
+    assert "2 things stop this certify (it would end with 2)." in text
+    assert render_plan(planned()).endswith("Nothing stops this certify.")
+
+
+def test_without_containers_there_is_no_image_to_build():
+    text = render_plan(planned(is_on_host=True, python="/env/bin/python"))
+    assert "/env/bin/python, compared with lockfiles/cpu.lock" in text and "fetch" not in text
