@@ -30,7 +30,7 @@ from harness.system.project import EXPERIMENTS, read_experiment, read_text
 from harness.system.store import Store
 
 BASE = "smollm2-cuda"
-BF16, FP16, MEMORY, ESTIMATE = "gpu-bf16", "gpu-fp16", "gpu-memory", "gpu-estimate"
+BF16, FP16, MEMORY, ESTIMATE, FULL = "gpu-bf16", "gpu-fp16", "gpu-memory", "gpu-estimate", "gpu-full"
 INPUTS = Path("pipelines") / "gpu-inputs"
 _TIMEOUT_S = 300
 _REMEDY = "run it in a checkout of the harness: the checks are made of its own pipelines"
@@ -88,7 +88,7 @@ class Bench:
             EvidenceError: it failed.
         """
         declared = read_experiment(self.work, BF16).environment
-        environment = {**os.environ, **declared, "CUDA_VISIBLE_DEVICES": self.gpu or ""}
+        environment = {**_environment(), **declared, "CUDA_VISIBLE_DEVICES": self.gpu or ""}
         with (stdin or Path(os.devnull)).open("rb") as given:
             done = subprocess.run(
                 [str(self.python), *map(str, command)],
@@ -130,7 +130,8 @@ def _with_experiments(bench: Bench) -> Bench:
     declared: dict[str, Any] = yaml.safe_load(text)
     changes = [*_without_trackers(declared, bench), *_without_inputs(declared, bench)]
     _shorten(declared, bench.device)
-    for name, edit in ((BF16, None), (FP16, _in_fp16), (MEMORY, _on_all_cores), (ESTIMATE, _without_gpu)):
+    edits = {BF16: None, FP16: _in_fp16, MEMORY: _on_all_cores, ESTIMATE: _without_gpu, FULL: _in_no_room}
+    for name, edit in edits.items():
         experiment = copy.deepcopy(declared)
         if edit is not None:
             edit(experiment)
@@ -168,6 +169,11 @@ def _without_gpu(declared: dict[str, Any]) -> None:
     declared["gpus"] = 0
 
 
+def _in_no_room(declared: dict[str, Any]) -> None:
+    """What torch's allocator gives out is a thousandth of the card, so that others on it lose nothing."""
+    declared["environment"]["PYTORCH_CUDA_ALLOC_CONF"] = "per_process_memory_fraction:0.001"
+
+
 def _without_trackers(declared: dict[str, Any], bench: Bench) -> list[str]:
     """Take out trackers that the interpreter does not have."""
     tracking = declared["config"]["tracking"]
@@ -203,7 +209,12 @@ def _why_no_inputs(bench: Bench) -> str:
 
 def _has(python: Path, module: str) -> bool:
     look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
-    return subprocess.run([python, "-c", look], check=False, capture_output=True).returncode == 0
+    return subprocess.run([python, "-c", look], check=False, capture_output=True, env=_environment()).returncode == 0
+
+
+def _environment() -> dict[str, str]:
+    """Without what is meant for the harness's own interpreter: trainings do not see it either."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def write_dictionary(folder: Path, num_words: int = 600) -> None:

@@ -22,7 +22,7 @@ from harness.system.git import clean_commit
 from harness.system.project import read_experiment
 from harness.system.sources import RECORDER
 from harness.workflow.certify import certify
-from harness.workflow.gpu_check.bench import BF16, ESTIMATE, FP16, MEMORY, Bench
+from harness.workflow.gpu_check.bench import BF16, ESTIMATE, FP16, FULL, MEMORY, Bench
 from harness.workflow.probe import probe
 from harness.workflow.replay import ReplayRequest, replay
 from harness.workflow.results import Result
@@ -122,6 +122,15 @@ def replayed(bench: Bench) -> Found:
     return _judged(replay(wanted, bench.store, bench.progress))
 
 
+def full(bench: Bench) -> Found:
+    """A card without room is told as that, and never as a difference."""
+    verdict = certify(bench.request(FULL), bench.store, bench.progress).verdict
+    told = [problem for problem in verdict.problems if "ran out of memory" in problem]
+    is_told = verdict.verdict == "INCONCLUSIVE" and bool(told)
+    problem = "" if is_told else f"{verdict.verdict}: {verdict.summary}"
+    return Found(problem=problem, figures={"verdict": verdict.verdict, "problems": list(verdict.problems)})
+
+
 def container(bench: Bench) -> Found:
     """The same certificate in containers, where an engine runs and has the image."""
     try:
@@ -142,6 +151,7 @@ CHECKS: Mapping[str, Callable[[Bench], Found]] = {
     "scaler": scaler,
     "memory": memory,
     "replayed": replayed,
+    "full": full,
     "container": container,
 }
 

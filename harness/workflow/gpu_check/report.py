@@ -97,7 +97,9 @@ def run_checks(bench: Bench, names: Collection[str], keep: Callable[[tuple[Row, 
         row = Row(name=name, outcome=outcome, said=found.problem, figures=dict(found.figures), seconds=seconds)
         rows = (*rows, row)
         keep(rows)
-        bench.progress.done(f"{name}: {outcome}", seconds)
+        if found.problem:
+            bench.progress.warn(f"{name} {outcome}: {found.problem}")
+        bench.progress.done(name, seconds)
     return rows
 
 

@@ -16,7 +16,7 @@ from harness.system.gpu import Inventory
 from harness.system.project import read_experiment
 from harness.system.store import open_store
 from harness.workflow.gpu_check import report
-from harness.workflow.gpu_check.bench import BF16, ESTIMATE, FP16, MEMORY, Bench, make_bench
+from harness.workflow.gpu_check.bench import BF16, ESTIMATE, FP16, FULL, MEMORY, Bench, make_bench
 from harness.workflow.gpu_check.checks import CHECKS, Found
 from tests import ROOT
 
@@ -94,17 +94,19 @@ def test_the_results_are_named_by_the_model_and_say_what_was_changed(tmp_path, m
     monkeypatch.setattr("harness.system.gpu.inventory", lambda: found)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(report, "CHECKS", {"experiments": experiments_of})
+    (tmp_path / "gguf.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # the harness's own; no training sees it
     store = open_store(tmp_path / "cache", os.environ)
     path, rows = report.check_gpu(tmp_path, store, Progress(), python=Path(sys.executable), wanted=None, names=())
     assert path == tmp_path / "docs" / "gpu-results" / "NVIDIA-H200-80GB.json" and rows[0].outcome == "ok"
     document = json.loads(path.read_text())
     assert [document["model"], document["driver"], document["gpu"]] == [card.name, found.driver, "GPU-1"]
-    assert len(document["changes"]) == 3 and document["checks"][0]["figures"] == {"gpus": [1, 1, 1, 0]}
+    assert len(document["changes"]) == 3 and document["checks"][0]["figures"] == {"gpus": [1, 1, 1, 1, 0]}
 
 
 def experiments_of(bench):
     """Read what the bench wrote."""
-    names = (BF16, FP16, MEMORY, ESTIMATE)
+    names = (BF16, FP16, MEMORY, FULL, ESTIMATE)
     declared = [read_experiment(bench.work, name) for name in names]
     assert all(prefix_of(one, 1) and not read_checkout(bench.work).is_dirty for one in declared)
     assert {one.config["training"]["device"] for one in declared} == {"cuda"}
