@@ -117,6 +117,7 @@ def make_bench(bench: Bench) -> Bench:
         if not (bench.root / name).is_dir():
             raise UsageError(f"there is no folder {bench.root / name}", _REMEDY)
         shutil.copytree(bench.root / name, bench.work / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (bench.work / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
     bench = _with_experiments(bench)
     for arguments in (("init", "-q"), ("add", "-A", "-f"), ("commit", "-q", "-m", "GPU check")):
         done = run_git(bench.work, "-c", "user.name=gpu-check", "-c", "user.email=gpu-check@localhost", *arguments)

@@ -21,7 +21,7 @@ from harness.workflow.gpu_check.checks import CHECKS, Found
 from tests import ROOT
 
 # `scaler` is `certified` with another experiment.
-ON_A_CPU = ("digests", "determinism", "certified", "memory", "replayed")
+ON_A_CPU = ("digests", "certified", "determinism", "replayed", "memory")
 
 
 def bench_in(folder, python, root=ROOT):
