@@ -309,6 +309,7 @@ class Predicate(Closed):
     summary: str
     experiment: Name
     scope: Prefix | None
+    overrides: tuple[str, ...] = Field(default=(), exclude_if=lambda overrides: not overrides)
     run_id: Name
     runner: Literal["docker", "host"]
     dirty: bool

@@ -37,7 +37,7 @@ class BuildDefinition(Closed):
     """What a person chose, what this program set, and what the training was made from."""
 
     build_type: str = BUILD_TYPE
-    external_parameters: dict[str, str | int]
+    external_parameters: dict[str, JsonValue]
     internal_parameters: dict[str, JsonValue]
     resolved_dependencies: tuple[ResourceDescriptor, ...]
 
@@ -76,7 +76,11 @@ def provenance(verdict: Verdict, manifest: Manifest, evidence: tuple[EvidenceFil
         TamperedError: the manifest does not say when it began and ended.
     """
     files = [_resource(one.name, one.digest.sha256) for one in evidence]
-    steps = {} if verdict.scope is None else {"steps": verdict.scope.steps}
+    external: dict[str, JsonValue] = {"experiment": verdict.experiment, "commit": verdict.commit}
+    if verdict.scope is not None:
+        external["steps"] = verdict.scope.steps
+    if verdict.overrides:
+        external["overrides"] = [*verdict.overrides]
     # The settings of every process stand in manifest.json.
     internal: dict[str, JsonValue] = {
         "experimentDigest": manifest.experiment_digest,
@@ -87,7 +91,7 @@ def provenance(verdict: Verdict, manifest: Manifest, evidence: tuple[EvidenceFil
     own = {"recorder": manifest.harness.recorder, "harness": manifest.harness.sources}
     return Provenance(
         build_definition=BuildDefinition(
-            external_parameters={"experiment": verdict.experiment, "commit": verdict.commit, **steps},
+            external_parameters=external,
             internal_parameters=internal,
             resolved_dependencies=(*_dependencies(verdict, manifest, files),),
         ),

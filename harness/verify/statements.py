@@ -145,6 +145,7 @@ def bounds_of(predicate: Predicate) -> tuple[str, ...]:
     scope = predicate.scope
     return (
         *((f"of the first {scope.steps} of {scope.of} steps",) if scope else ()),
+        *(f"with {text}" for text in predicate.overrides),
         *(("of uncommitted code",) if predicate.dirty else ()),
     )
 

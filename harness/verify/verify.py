@@ -137,7 +137,6 @@ class _Work:
             _, steps = evidence.read_straight(record, material.files)
             self.found("ledger", "the straight run's hash chain is intact and matches the manifest", f"{steps} steps")
         self.record = record
-        self.bounds += tuple(f"with {text}" for text in record.verdict.overrides)
 
     def all_evidence(
         self, record: Record, documents: tuple[bytes, bytes], material: Material, *, is_same: bool

@@ -504,3 +504,12 @@ def test_what_nobody_signed_has_no_required_signature_and_what_is_tampered_stays
     assert verified(folder).held_to("CERTIFIED", "0" * 64).exit_code == 1
     (folder / "straight/log-1.txt").write_text("x")
     assert verified(folder).held_to("DIVERGED", "0" * 64).exit_code == 5
+
+
+def test_what_was_set_for_a_run_is_signed_and_a_certificate_alone_says_it(tmp_path):
+    create_key("me")
+    plan = PLANS["variant"][0]
+    bundle = publish(make_run(tmp_path, plan), tmp_path / "manifests", load_signer("me")) / "certificate.intoto.jsonl"
+    assert "the certificate says CERTIFIED with config.lr=1e-4, and" in verified(bundle).summary
+    provenance = json.loads(parse_bundle(bundle.read_bytes())[1].payload)
+    assert provenance["predicate"]["buildDefinition"]["externalParameters"]["overrides"] == ["config.lr=1e-4"]
