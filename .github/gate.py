@@ -136,10 +136,10 @@ def _place(verdict: dict) -> str:
 
 
 def _reason(verdict: dict) -> list[str]:
-    """Why it differs and how to mend that, if the verdict says so."""
-    cause = verdict.get("cause")
+    """Why it differs and how to mend that, or what went wrong, if the verdict says so."""
+    cause, problems = verdict.get("cause"), verdict.get("problems")
     if not isinstance(cause, dict):
-        return []
+        return [f"Problem: {one}" for one in problems[:3]] if isinstance(problems, list) else []
     fix = cause.get("fix")
     return [f"Cause: {cause.get('title')} ({cause.get('class')})", *([f"Fix: {fix}"] if fix else [])]
 

@@ -104,6 +104,12 @@ def test_a_divergence_is_told_at_the_script_with_its_step_stream_cause_and_fix(t
     )
 
 
+def test_what_went_wrong_is_told(tmp_path):
+    verdict = {"verdict": "INCONCLUSIVE", "exit_code": 3, "problems": ["the disk is full", "b", "c", "d"]}
+    out = gate(tmp_path, json.dumps(verdict))[1]
+    assert out.endswith("run the job again. Problem: the disk is full. Problem: b. Problem: c\n")
+
+
 @pytest.mark.parametrize("manifest", ["", "[]", '{"experiment": 3}', '{"experiment": {"run": "train.py"}}'])
 def test_what_cannot_be_read_of_a_divergence_is_left_out(tmp_path, manifest):
     (tmp_path / "manifest.json").write_text(manifest)
