@@ -65,12 +65,16 @@ def certify(
     Raises:
         HarnessError: nothing could be started, or it could not be ended.
     """
-    from harness.errors import UsageError
-    from harness.report.console import Progress as Console
-    from harness.runs.request import Request
-    from harness.runs.runtime import Runner
-    from harness.system.engine import Wanted
-    from harness.workflow.certify import certify as certified
+    from harness.errors import UsageError, not_installed
+
+    try:
+        from harness.report.console import Progress as Console
+        from harness.runs.request import Request
+        from harness.runs.runtime import Runner
+        from harness.system.engine import Wanted
+        from harness.workflow.certify import certify as certified
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from error
 
     for option, value, choices in (("runner", runner, get_args(Runner)), ("engine", engine, get_args(Wanted))):
         if value not in choices:

@@ -66,6 +66,13 @@ class HostError(HarnessError):
     exit_code = 6
 
 
+def not_installed(error: ModuleNotFoundError) -> HarnessError | ModuleNotFoundError:
+    """What a package that is not there means: the extra is not installed; a module of the harness's own is a bug."""
+    if not error.name or error.name.startswith("harness"):
+        return error
+    return HostError(f"this needs {error.name}, which is not installed", INSTALL)
+
+
 class Interrupted(HarnessError):
     """Ctrl-C: containers are removed, finished runs are kept."""
 

@@ -77,6 +77,8 @@ def _main(arguments: list[str] | None) -> None:
 
 def _failure(error: BaseException) -> tuple[str, str, int]:
     """What went wrong, what helps, and the exit code."""
+    if isinstance(error, ModuleNotFoundError):
+        error = errors.not_installed(error)
     if isinstance(error, errors.HarnessError):
         return error.problem, error.remedy, error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -84,8 +86,6 @@ def _failure(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         return error.format_message(), f"see {context.command_path} --help" if context else "", error.exit_code
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("harness"):
-        return f"this needs {error.name}, which is not installed", errors.INSTALL, errors.HostError.exit_code
     where = error.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next

@@ -58,6 +58,13 @@ def test_what_cannot_be_done_is_an_error_of_the_harness(tmp_path):
         api.diff(tmp_path, PUBLISHED / "verdict.json")
 
 
+def test_without_the_extra_certify_names_it(tmp_path):
+    code = "import sys; sys.modules['docker'] = None; import harness; harness.certify('plain', root=sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "harness.errors.HostError: this needs docker, which is not installed" in done.stderr
+    assert "  remedy: pip install 'repro-harness[certify]'" in done.stderr
+
+
 def test_the_guide_names_what_there_is():
     page = (ROOT / "docs" / "guide" / "python.md").read_text()
     shown = set(re.findall(r"harness\.(\w+)\(", page)) | set(re.findall(r"^\| `(\w+)\(", page, re.M))
