@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import yaml
 
-from harness.errors import EvidenceError, HarnessError, UsageError
+from harness.errors import EvidenceError, HarnessError
 from harness.inputs.fetch import fetch_input
 from harness.report.console import Progress
 from harness.runs.request import Request
@@ -106,16 +106,19 @@ class Bench:
         return done.stdout
 
 
-def make_bench(bench: Bench) -> Bench:
-    """Write the repository with the experiments; the same bench, with what had to be changed.
+def read_base(root: Path) -> str:
+    """The experiment that all others are made from.
 
     Raises:
         UsageError: `root` is no checkout of the harness.
     """
+    return read_text(root / EXPERIMENTS / f"{BASE}.yaml", _REMEDY)
+
+
+def make_bench(bench: Bench) -> Bench:
+    """Write the repository with the experiments; the same bench, with what had to be changed."""
     shutil.rmtree(bench.work, ignore_errors=True)
     for name in ("pipelines", "lockfiles"):
-        if not (bench.root / name).is_dir():
-            raise UsageError(f"there is no folder {bench.root / name}", _REMEDY)
         shutil.copytree(bench.root / name, bench.work / name, ignore=shutil.ignore_patterns("__pycache__"))
     (bench.work / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
     bench = _with_experiments(bench)
@@ -127,8 +130,7 @@ def make_bench(bench: Bench) -> Bench:
 
 
 def _with_experiments(bench: Bench) -> Bench:
-    text = read_text(bench.root / EXPERIMENTS / f"{BASE}.yaml", _REMEDY)
-    declared: dict[str, Any] = yaml.safe_load(text)
+    declared: dict[str, Any] = yaml.safe_load(read_base(bench.root))
     changes = [*_without_trackers(declared, bench), *_without_inputs(declared, bench)]
     _shorten(declared, bench.device)
     edits = {BF16: None, FP16: _in_fp16, MEMORY: _on_all_cores, ESTIMATE: _without_gpu, FULL: _in_no_room}

@@ -20,7 +20,7 @@ from harness.report.console import Progress
 from harness.system import gpu, machine
 from harness.system.git import clean_commit
 from harness.system.store import Store, write_json
-from harness.workflow.gpu_check.bench import Bench, make_bench
+from harness.workflow.gpu_check.bench import Bench, make_bench, read_base
 from harness.workflow.gpu_check.checks import CHECKS, Found, SkippedError
 
 RESULTS = Path("docs") / "gpu-results"
@@ -59,6 +59,7 @@ def check_gpu(
     found = gpu.inventory()
     if found.problem:
         raise HostError(f"there is no GPU to check: {found.problem}", found.remedy)
+    read_base(root)
     (uuid,) = choose_gpus(1, found.gpus, os.environ, wanted).uuids
     path = host_python(root / "lockfiles" / "cuda.lock", python, store, progress.note).path
     work = root / "runs" / "gpu-check"

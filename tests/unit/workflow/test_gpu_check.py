@@ -16,7 +16,7 @@ from harness.system.gpu import Inventory
 from harness.system.project import read_experiment
 from harness.system.store import open_store
 from harness.workflow.gpu_check import report
-from harness.workflow.gpu_check.bench import BF16, ESTIMATE, FP16, FULL, MEMORY, Bench, make_bench
+from harness.workflow.gpu_check.bench import BF16, ESTIMATE, FP16, FULL, MEMORY, Bench, make_bench, read_base
 from harness.workflow.gpu_check.checks import CHECKS, Found
 from tests import ROOT
 
@@ -114,5 +114,5 @@ def experiments_of(bench):
 
 
 def test_outside_of_the_harness_there_is_nothing_to_check_with(tmp_path):
-    with pytest.raises(UsageError, match="there is no folder"):
-        make_bench(bench_in(tmp_path, "python", root=tmp_path))
+    with pytest.raises(UsageError, match=r"smollm2-cuda\.yaml\n.*in a checkout of the harness"):
+        read_base(tmp_path)
