@@ -106,8 +106,8 @@ bench-archive: $(STAMP) ## what reading an archive takes beside sha256sum of the
 bench-review: $(STAMP) ## what reviewing 1,000 files takes, cold and unchanged
 	$(BIN)/python -m tests.bench_review
 
-trainers: $(STAMP) ## certify public training code as it is; needs the network and HARNESS_PYTHON=path of an interpreter [NAMES="nanogpt dcgan"]
-	$(BIN)/python -m tests.trainers $(NAMES)
+trainers: $(STAMP) ## certify public training code as it is; needs the network and HARNESS_PYTHON=path of an interpreter [TRAINER="nanogpt dcgan"]
+	$(BIN)/python -m tests.trainers $(TRAINER)
 
 mutants: $(STAMP) ## how often the verdict and its cause are right on planted bugs: hours; HARNESS_PYTHON=path [IDS="A7 clean"]
 	$(BIN)/python -m tests.mutants $(IDS)

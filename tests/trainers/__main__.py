@@ -66,6 +66,8 @@ class Trainer:
 
 
 def main(names):
+    if "HARNESS_PYTHON" not in os.environ:
+        sys.exit("error: set HARNESS_PYTHON to the Python of an environment with torch and what the trainers import")
     python = Path(os.environ["HARNESS_PYTHON"]).absolute()
     table = yaml.safe_load((HERE / "trainers.yaml").read_text(encoding="utf-8"))
     unknown = set(names) - set(table)
