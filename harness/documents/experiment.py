@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.inputs import KINDS, LOCAL, Input, RepoType, check_input
@@ -322,23 +323,32 @@ def _yaml_problem(error: yaml.YAMLError) -> str:
 
 
 def _usage_error(error: ValidationError, source: str) -> UsageError:
-    """The first of pydantic's findings, in our words."""
-    first = error.errors(include_url=False)[0]
+    """Pydantic's findings in our words: of each key at the top the first, for one mistake may have several."""
+    # Where `gpus` is wrong, pydantic says so of the limits as well, whose defaults depend on it.
+    rows = [row for row in error.errors(include_url=False) if row["type"] != "default_factory_not_called"]
+    found = [_mistake(row) for row in {row["loc"][:1]: row for row in reversed(rows)}.values()][::-1]
+    if len(found) == 1:
+        (problem, remedy), *_ = found
+        return UsageError(f"{source}: {problem}", remedy)
+    lines = "".join(f"\n  {problem}: {remedy}" for problem, remedy in found)
+    return UsageError(f"{source} has {len(found)} mistakes:{lines}", "correct the experiment")
+
+
+def _mistake(row: ErrorDetails) -> tuple[str, str]:
+    """Problem and remedy."""
     # A key that takes a list or a word has one error for each: of the list, whose name pydantic puts into the path.
-    where = [part for part in first["loc"] if not str(part).startswith("tuple[")]
+    where = [part for part in row["loc"] if not str(part).startswith("tuple[")]
     path = ".".join(str(part) for part in where)
-    if first["type"] == "extra_forbidden":
+    if row["type"] == "extra_forbidden":
         block, key = tuple(where[:-1]), str(where[-1])
         valid = _keys_at(block)
         near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
         remedy = f"did you mean `{near[0]}`?" if near else f"valid keys there: {', '.join(valid)}"
-        return UsageError(f"{source}: unknown key `{path}`", remedy)
-    if first["type"] == "missing":
-        return UsageError(f"{source}: the key `{path}` is missing", "see docs/guide/your-own-pipeline.md")
-    message = str(first["msg"]).removeprefix("Value error, ")
-    found = repr(first["input"])[:80]
-    shown = f"{source}: {path}: {message}" if path else f"{source}: {message}"
-    return UsageError(f"{shown} (found {found})" if path else shown, "correct the experiment")
+        return f"unknown key `{path}`", remedy
+    if row["type"] == "missing":
+        return f"the key `{path}` is missing", "see docs/guide/experiment.md"
+    message = str(row["msg"]).removeprefix("Value error, ")
+    return f"{path}: {message} (found {repr(row['input'])[:80]})" if path else message, "correct the experiment"
 
 
 def _keys_at(block: tuple[int | str, ...]) -> list[str]:

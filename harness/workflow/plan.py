@@ -136,14 +136,17 @@ class _Asked:
         """What would run; nothing where the image is not known."""
         with contextlib.suppress(HarnessError):
             recipe = read_recipe(self.request.root, experiment.image)
+            is_engine_up = any((need.kind, need.state) == ("engine", "present") for need in self.needs)
+            is_built = any(need.name == f"image {recipe.name}" for need in self.needs)
+            is_remembered = self.store.read_record("images", recipe.key) is not None
             trained = shortened(experiment, scope)
             planned = campaign_of(trained, with_controls=True)
             return stages_of(
                 trained,
                 trajectories=planned.trajectories,
                 num_parallel=planned.num_parallel,
-                is_image_cached=self.store.read_record("images", recipe.key) is not None,
-                fetch_bytes=recipe.lock.wheels_bytes + recipe.base_bytes,
+                is_image_cached=is_built if is_engine_up else is_remembered,
+                fetch_bytes=sum(need.size_bytes for need in self.needs if need.kind in ("base", "wheel")),
                 disk_bytes=peak_disk_bytes(recipe),
                 measured=self.store.read_record("timings", self.request.name) or {},
                 scope=scope,
