@@ -13,7 +13,7 @@ from harness.documents.digest import Data, Digest, sha256_of
 from harness.errors import EvidenceError, HostError, UsageError
 from harness.evidence.reader import Part
 from harness.system.files import Files
-from harness.system.safe_read import MAX_DEPTH, MAX_ENTRIES, REMEDY, OpenFile, clean
+from harness.system.safe_read import MAX_DEPTH, MAX_ENTRIES, READ, REMEDY, OpenFile, clean
 
 _NOT_ONE = "give a file that `harness archive` wrote"
 IS_LINK = "is a link, and links are not followed"
@@ -27,7 +27,7 @@ def open_file(path: Path) -> OpenFile:
         HostError: it cannot be opened.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, READ)
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}", _NOT_ONE) from error
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from itertools import takewhile
 from pathlib import Path
@@ -75,8 +76,20 @@ def _main(arguments: list[str] | None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _missing_of_linux(error: BaseException) -> str:
+    """What this system's Python lacks, "" where that is not what went wrong."""
+    if isinstance(error, ModuleNotFoundError) and error.name in ("fcntl", "resource"):
+        return error.name
+    if isinstance(error, AttributeError) and error.obj in (os, signal):
+        return f"{error.obj.__name__}.{error.name}"
+    return ""
+
+
 def _failure(error: BaseException) -> tuple[str, str, int]:
     """What went wrong, what helps, and the exit code."""
+    if missing := _missing_of_linux(error):
+        remedy = "use a machine with Linux; docs/guide/machines.md says which commands run everywhere"
+        return f"this command needs Linux: there is no {missing} here", remedy, errors.HostError.exit_code
     if isinstance(error, ModuleNotFoundError):
         error = errors.not_installed(error)
     if isinstance(error, errors.HarnessError):

@@ -7,10 +7,10 @@ answered are done again, the first of them alone, and who then dies again died o
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import mmap
 import multiprocessing
-import resource
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -123,7 +123,10 @@ def _begin(reader: Reader, memory_bytes: int) -> None:
     _reader = reader
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    import resource  # there is none where there is no fork
+
+    with contextlib.suppress(ValueError):  # macOS knows no limit of address space
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     gc.disable()  # syntax trees are millions of objects without garbage; what is dropped is collected between tasks
 

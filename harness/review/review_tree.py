@@ -88,7 +88,10 @@ def _silent(_: str) -> None:
 
 def _num_workers(tree: SourceTree) -> int:
     """One for each processor, but none that would have next to nothing to do."""
-    return max(1, min(len(os.sched_getaffinity(0)), len(tree.sources) // _FILES_A_WORKER))
+    if not hasattr(os, "fork"):
+        return 0
+    num_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(num_processors, len(tree.sources) // _FILES_A_WORKER))
 
 
 def _is_known(path: str, tree: SourceTree) -> bool:

@@ -19,6 +19,7 @@ from harness.errors import UsageError
 from harness.review.source.module import MAX_BYTES
 from harness.review.source.nodes import and_more
 from harness.review.surroundings.surrounding_files import MAX_SURROUNDING_BYTES, is_surrounding
+from harness.system.safe_read import NO_LINK, READ
 
 MAX_FILES = 20_000
 _MAX_TOLD = 50  # of one kind: more are told as a number
@@ -104,7 +105,7 @@ def read_file(root: Path, path: str, limit_bytes: int) -> tuple[bytes, int]:
     Raises:
         OSError: it is no regular file, or cannot be read.
     """
-    descriptor = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(root / path, READ | NO_LINK)
     with open(descriptor, "rb") as stream:  # noqa: PTH123
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -30,6 +30,7 @@ from harness.errors import HostError, UsageError
 from harness.signing.bundle import Envelope, pae, render_bundle
 from harness.signing.known_keys import NAME, check_name, config_folder, make_subfolder, write_new
 from harness.signing.public_key import PublicKey, verify_bundle
+from harness.system.safe_read import READ
 from harness.system.store import disk_errors
 
 KEY_VARIABLE = "HARNESS_KEY"
@@ -139,7 +140,7 @@ def _pem_of(which: str) -> Path:
 def _read_private(path: Path) -> bytes:
     """The bytes of a PEM file that only its owner can read."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        with os.fdopen(os.open(path, READ), "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{path} is no file", _CREATE)

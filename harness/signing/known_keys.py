@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, TamperedError, UsageError
 from harness.signing.public_key import MAX_KEY_BYTES, PublicKey
+from harness.system.safe_read import NO_LINK, READ
 from harness.system.store import disk_errors
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -73,7 +74,7 @@ def make_subfolder(name: str, mode: int) -> Path:
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
     """Write a file that must not be there yet; nobody else can read it at any moment, unless the mode says so."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    descriptor = os.open(path, READ | os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, mode)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
         stream.flush()
@@ -160,7 +161,7 @@ def read_public(path: Path) -> PublicKey:
         TamperedError: it is a key that was changed.
     """
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        with os.fdopen(os.open(path, READ), "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise UsageError(f"{path} is no file", "name a key.json, as `harness key show` prints it")
             data = stream.read(MAX_KEY_BYTES + 1)

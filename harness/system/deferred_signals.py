@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from harness.errors import HarnessError, Interrupted
 
-_ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ASKED = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _INSISTS_AFTER_S = 1.0
 _LOOK_EVERY_S = 0.2
 

@@ -1,4 +1,8 @@
-"""Reads and lists what somebody else wrote: no link is followed, only regular files are opened, all is bounded."""
+"""Reads and lists what somebody else wrote: no link is followed, only regular files are opened, all is bounded.
+
+Windows has neither O_NOFOLLOW nor opening relative to an open folder: there each part of a path is looked at before it
+is opened, which holds unless somebody puts a link there at that very moment.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from harness.errors import EvidenceError, HarnessError
 
 MAX_ENTRIES = 200_000
 MAX_DEPTH = 32
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _CHANGED = "let nothing write to it meanwhile"
 REMEDY = "a pipeline writes regular files below its output folder, and the recorder below runs/"
 
@@ -56,7 +62,7 @@ class OpenFile:
         pieces = []
         while begin < end:
             try:
-                piece = os.pread(self.descriptor, end - begin, begin)
+                piece = _read_at(self.descriptor, end - begin, begin)
             except OSError as error:
                 raise self._error(f"{self.name} cannot be read: {error.strerror}", "check the disk") from error
             if not piece:
@@ -73,6 +79,13 @@ class OpenFile:
 
     def __del__(self) -> None:
         os.close(self.descriptor)
+
+
+def _read_at(descriptor: int, size: int, place: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, place)
+    os.lseek(descriptor, place, os.SEEK_SET)
+    return os.read(descriptor, size)
 
 
 def is_plain(path: str, kind: type[PurePath] = PurePath) -> bool:
@@ -92,9 +105,11 @@ def _open_below(root: Path, relative: str, shown: str) -> int:
     parts = relative.split("/")
     if not is_plain(relative):
         raise EvidenceError(f"{shown} leaves its folder", REMEDY)
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = READ | NO_LINK
     current = -1
     try:
+        if os.open not in os.supports_dir_fd:
+            return _open_as_it_is(root, parts)
         current = os.open(root, flags | os.O_DIRECTORY)
         for place, part in enumerate(parts):
             last = place == len(parts) - 1
@@ -106,6 +121,15 @@ def _open_below(root: Path, relative: str, shown: str) -> int:
             os.close(current)
         raise EvidenceError(f"{shown} {_reason(error)}", REMEDY) from error
     return current
+
+
+def _open_as_it_is(root: Path, parts: list[str]) -> int:
+    path = root
+    for part in ("", *parts):
+        path = path / part
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, "it is a link")
+    return os.open(path, READ)
 
 
 def _reason(error: OSError) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -146,11 +145,11 @@ class Store:
 
     def locked(self, name: str, waiting: Callable[[], None] | None = None) -> contextlib.AbstractContextManager[None]:
         """Hold the lock `name` (one holder among all processes); `waiting` is called when somebody else has it."""
-        return _locked(self.folder("locks") / f"{name}.lock", fcntl.LOCK_EX, waiting or _do_nothing)
+        return _locked(self.folder("locks") / f"{name}.lock", waiting or _do_nothing)
 
     def in_use(self) -> contextlib.AbstractContextManager[None]:
         """Work with the cache: nothing is collected from it meanwhile. Any number of processes may at once."""
-        return _locked(self.folder("locks") / _USE, fcntl.LOCK_SH, _do_nothing)
+        return _locked(self.folder("locks") / _USE, _do_nothing, is_shared=True)
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Have the cache for oneself.
@@ -163,7 +162,7 @@ class Store:
             problem = f"another process works with the cache {self.root}"
             raise HostError(problem, "wait until every certify and build has ended")
 
-        return _locked(self.folder("locks") / _USE, fcntl.LOCK_EX, refuse)
+        return _locked(self.folder("locks") / _USE, refuse)
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -173,7 +172,7 @@ class Store:
             _sweep(parent)
             path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
             lock = (path / _LOCK).open("w")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _lock(lock, "alone")
         try:
             with lock:
                 yield path
@@ -182,17 +181,32 @@ class Store:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, kind: int, waiting: Callable[[], None]) -> Iterator[None]:
+def _locked(path: Path, waiting: Callable[[], None], *, is_shared: bool = False) -> Iterator[None]:
+    kind: Literal["alone", "shared"] = "shared" if is_shared else "alone"
     with path.open("a") as stream:
         try:
-            fcntl.flock(stream, kind | fcntl.LOCK_NB)
+            _lock(stream, kind, is_patient=False)
         except BlockingIOError:
             waiting()
-            fcntl.flock(stream, kind)
+            _lock(stream, kind)
         try:
             yield
         finally:
-            fcntl.flock(stream, fcntl.LOCK_UN)  # closing alone leaves it to a child that was forked meanwhile
+            _lock(stream, "free")  # closing alone leaves it to a child that was forked meanwhile
+
+
+def _lock(stream: IO[str], kind: Literal["alone", "shared", "free"], *, is_patient: bool = True) -> None:
+    """Lock or unlock an open file; on Windows, where no training runs, nothing is locked.
+
+    Raises:
+        BlockingIOError: somebody else has the lock, and nobody is to wait for it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    operation = {"alone": fcntl.LOCK_EX, "shared": fcntl.LOCK_SH, "free": fcntl.LOCK_UN}[kind]
+    fcntl.flock(stream, operation if is_patient else operation | fcntl.LOCK_NB)
 
 
 def open_store(
@@ -265,7 +279,7 @@ def _sweep(parent: Path) -> None:
     for path in parent.iterdir():
         try:
             with (path / _LOCK).open("r") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(stream, "alone", is_patient=False)
         except BlockingIOError:
             continue
         except OSError:
