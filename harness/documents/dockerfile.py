@@ -18,11 +18,12 @@ from harness.errors import UsageError
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _REPOSITORY = re.compile(r"[a-z0-9]+([._:/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_PINNED = re.compile(r"[^\s=]+@sha256:[0-9a-f]{64}(?!\S)")
 _REMOTE = re.compile(r"([a-z][a-z0-9+.-]*://|git@)", re.IGNORECASE)
 _BACKTICK = re.compile(r"\s*#\s*escape\s*=\s*`\s*$", re.IGNORECASE)
 _TAKES_DOCUMENTS = re.compile(r"\s*(RUN|COPY|ADD)\s", re.IGNORECASE)
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)([A-Za-z_][A-Za-z0-9_]*)\1")
-_PIN = "begin it with `ARG BASE=<name of a base lock, or image@sha256:digest>` and `FROM ${BASE}`"
+_PIN = "begin it with `FROM image@sha256:digest`, or with `ARG BASE=<name of a base lock>` and `FROM ${BASE}`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,11 @@ def read_base(text: str, source: str) -> BaseReference:
         if name == "ARG" and not stages and value.startswith("BASE="):
             base = parse_base(value.removeprefix("BASE=").strip("\"'"), where)
         elif name == "FROM":
+            if pinned := _PINNED.search(value):
+                named = parse_base(pinned[0], where)
+                if base not in (None, named):
+                    raise UsageError(f"{where}: FROM {named.pull} is a second base", "let all stages stand on one")
+                base = named
             stages.append(_stage(value, stages, where))
         elif name == "ADD" and any(_REMOTE.match(word) for word in value.split()):
             raise UsageError(f"{where}: ADD fetches {value.split()[0]}", "an image gets its files from its locks only")
@@ -111,6 +117,17 @@ def read_base(text: str, source: str) -> BaseReference:
     if base is None or not stages:
         raise UsageError(f"{source} does not say which base it stands on", _PIN)
     return base
+
+
+def stand_on_argument(text: str) -> str:
+    """The same Dockerfile with `${BASE}` for the image that it names by its digest: an engine would pull that again."""
+    stages = [step for step in read_steps(text) if step.name == "FROM"]
+    lines = text.splitlines(keepends=True)
+    for number, _ in (line for step in stages for line in step.lines):
+        lines[number - 1] = _PINNED.sub("${BASE}", lines[number - 1])
+    if "".join(lines) != text:
+        lines.insert(stages[0].line - 1, "ARG BASE\n")
+    return "".join(lines)
 
 
 def parse_base(value: str, where: str) -> BaseReference:
@@ -135,7 +152,11 @@ def parse_base(value: str, where: str) -> BaseReference:
 def _stage(value: str, stages: list[str], where: str) -> str:
     """The name of a stage, "" where it has none; it stands on the base, on an earlier stage, or on nothing."""
     words = [word for word in value.split() if not word.startswith("--")]
-    if not words or (words[0] not in ("${BASE}", "$BASE", "scratch") and words[0].lower() not in stages):
+    if not words or (
+        not _PINNED.fullmatch(words[0])
+        and words[0] not in ("${BASE}", "$BASE", "scratch")
+        and words[0].lower() not in stages
+    ):
         problem = f"{where}: FROM {value} is not pinned by this project"
         raise UsageError(problem, _PIN)
     return words[2].lower() if len(words) == 3 else ""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from harness.documents.dockerfile import BaseReference, read_base
+from harness.documents.dockerfile import BaseReference, read_base, stand_on_argument
 from harness.documents.lockfile import BaseLock, Lockfile, parse_base_lock, parse_lock, render_pins
 from harness.documents.names import check_image_name, no_such
 from harness.errors import UsageError
@@ -85,11 +86,21 @@ def build_context(recipe: Recipe, wheels: tuple[Path, ...], folder: Path) -> tup
     pins = [pin for pin in recipe.lock.pins if pin.wheel]
     chosen = (dataclasses.replace(pin, hashes=(pin.wheel.sha256,), marker="") for pin in pins if pin.wheel)
     requirements.write_text(render_pins(tuple(chosen)), encoding="utf-8")
-    entries = [*recipe.files, _context_entry(requirements, requirements.name)]
+    entries = [*map(partial(_standing, folder=folder), recipe.files), _context_entry(requirements, requirements.name)]
     entries.append(Entry(path="wheels", kind="dir", mode=0o755))
     named = zip(recipe.lock.wheels, wheels, strict=True)
     entries += [_context_entry(path, f"wheels/{wheel.filename}") for wheel, path in named]
     return canonical(entries)
+
+
+def _standing(entry: Entry, folder: Path) -> Entry:
+    """A file of the context; of the Dockerfile a copy that stands on the argument BASE, if it does not by itself."""
+    if entry.path != "Dockerfile":
+        return entry
+    text = Path(entry.archive).read_text(encoding="utf-8")
+    copy = folder / "Dockerfile"
+    copy.write_text(stand_on_argument(text), encoding="utf-8")
+    return entry if copy.read_text(encoding="utf-8") == text else _context_entry(copy, entry.path)
 
 
 def _files(folder: Path, pattern: str) -> tuple[Entry, ...]:

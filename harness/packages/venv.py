@@ -74,5 +74,5 @@ def _install_from_index(lock: Lockfile, python: Path, scratch: Path) -> None:
 def _install(pins: tuple[Pin, ...], python: Path, scratch: Path, *sources: str, label: str = "") -> None:
     requirements = scratch / "requirements.txt"
     requirements.write_text(render_pins(pins), encoding="utf-8")
-    options = ("--no-cache-dir", "--no-compile", *STRICT, "-r", str(requirements), *sources)
+    options = ("--no-cache-dir", "--no-compile", "--ignore-installed", *STRICT, "-r", str(requirements), *sources)
     run_pip(("--python", str(python), "install", "-q", *options), label)

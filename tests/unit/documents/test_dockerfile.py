@@ -1,6 +1,6 @@
 import pytest
 
-from harness.documents.dockerfile import BaseReference, read_base
+from harness.documents.dockerfile import BaseReference, read_base, stand_on_argument
 from harness.errors import UsageError
 
 DIGEST = "sha256:" + "a" * 64
@@ -55,3 +55,14 @@ def test_stages_that_stand_on_the_base_or_on_each_other_or_on_nothing_are_taken(
     text = FROM.strip() + " AS Made\nRUN x\nFROM scratch\nFROM made AS two\nCOPY --from=made /a /a\n"
     text += "COPY --from=0 /b /b\n"
     assert read_base(text + "ADD a.tar /\nCOPY https:/x /y\n", "Dockerfile").name == "base-x"
+
+
+def test_from_may_name_the_image_of_a_registry_itself():
+    text = f"# syntax=x\nFROM --platform=linux/amd64 python:3.12-slim@{DIGEST} AS one\n"
+    text += f"RUN <<E\nFROM x@{DIGEST}\nE\nFROM one\n"
+    assert read_base(text, "Dockerfile") == BaseReference("python", DIGEST)
+    standing = stand_on_argument(text)
+    assert standing.startswith("# syntax=x\nARG BASE\nFROM --platform=linux/amd64 ${BASE} AS one\nRUN <<E\nFROM x@")
+    assert stand_on_argument(standing) == standing
+    with pytest.raises(UsageError, match=r"line 2: FROM other@sha256:a+ is a second base"):
+        read_base(f"FROM python@{DIGEST}\nFROM other@{DIGEST}\n", "Dockerfile")

@@ -36,6 +36,15 @@ def test_the_hosts_environment_holds_what_the_lock_pins_and_is_made_once(lock, s
     assert host_venv(lock, store, silent) == python
 
 
+def test_what_the_users_pythonpath_has_is_installed_all_the_same(lock, store, tmp_path, monkeypatch):
+    (tmp_path / "tiny_thing-1.0.dist-info").mkdir()
+    (tmp_path / "tiny_thing-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    subprocess.run([str(host_venv(lock, store, silent)), "-c", "import tiny_thing"], check=True, env={})
+
+
 def test_an_environment_that_was_broken_off_is_made_again(lock, store):
     python = host_venv(lock, store, silent)
     (python.parents[1] / "complete").unlink()
