@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from harness.documents.experiment import Experiment
@@ -29,9 +29,9 @@ def command_findings(experiment: Experiment, code: Path) -> Iterator[PlanFinding
     told = set()
     for key in ("prepare", "run", "resume", "probe"):
         command: Sequence[str] = getattr(experiment, key) or ()
-        is_script_known = bool(command and scripts_of(command, code, experiment.environment.get("PYTHONPATH", "")))
+        scripts = scripts_of(command, code, experiment.environment.get("PYTHONPATH", "")) if command else frozenset()
         for word in command:
-            for found in (*_placeholders(word, experiment), *_files(word, experiment, code, is_script_known)):
+            for found in (*_placeholders(word, experiment), *_files(word, experiment, code, scripts)):
                 if found.problem not in told:
                     told.add(found.problem)
                     yield found.model_copy(update={"about": f"`{key}`"})
@@ -52,15 +52,21 @@ def _placeholders(word: str, experiment: Experiment) -> Iterator[PlanFinding]:
         yield PlanFinding(about="", problem=problem, remedy=remedy, exit_code=_FAILS if near else 0)
 
 
-def _files(word: str, experiment: Experiment, code: Path, is_script_known: bool) -> Iterator[PlanFinding]:
-    """A relative path with the suffix of a file that is read; without a script of its own nothing of it can start."""
+def _files(word: str, experiment: Experiment, code: Path, scripts: Collection[str]) -> Iterator[PlanFinding]:
+    """A relative path with the suffix of a file that is read, which is neither in the code nor beside its scripts.
+
+    A command of which no script is there cannot start.
+    """
     name = word.rpartition("=")[2]
     path = PurePosixPath(name)
     if path.suffix not in _FILES or path.is_absolute() or {"{", "*"} & set(name) or len(name.split()) > 1:
         return
-    if (code / path).exists() or (experiment.working_folder == "output" and _is_input(path, experiment)):
+    folders = (code, *(code / PurePosixPath(script).parent for script in scripts))
+    if any((folder / path).exists() for folder in folders) or (
+        experiment.working_folder == "output" and _is_input(path, experiment)
+    ):
         return
-    is_fatal = path.suffix in (".py", ".sh") and not is_script_known
+    is_fatal = path.suffix in (".py", ".sh") and not scripts
     remedy = "commit it; a file that is too large for that is declared under `inputs`"
     yield PlanFinding(about="", problem=f"the code has no {name}", remedy=remedy, exit_code=_FAILS if is_fatal else 0)
 

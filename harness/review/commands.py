@@ -56,6 +56,7 @@ class _Follower:
 
     def follow(self, given: list[str], folder: str, depth: int) -> None:
         """Follow one command that is started in a folder below the code: ``, `scripts/`."""
+        given, folder = self._elsewhere(given, folder)
         named = set(self._python(given, folder))
         self.found |= named
         if named or not given or depth > _MAX_DEPTH:
@@ -69,6 +70,15 @@ class _Follower:
             elif not self._script(given[place], folder, depth):
                 continue
             return
+
+    def _elsewhere(self, given: list[str], folder: str) -> tuple[list[str], str]:
+        """`env -C folder command`: the command, and the folder that it is started in."""
+        for place, (word, after) in enumerate(pairwise(given) if given and _program(given[0]) == "env" else ()):
+            if word in ("-C", "--chdir"):
+                return given[place + 2 :], self._folder(after, folder)
+            if after.startswith("--chdir="):
+                return given[place + 2 :], self._folder(after.removeprefix("--chdir="), folder)
+        return given, folder
 
     def _python(self, given: list[str], folder: str) -> Iterator[str]:
         """Scripts by path, `-m module`, and a folder with a `__main__.py` behind the name of a Python."""

@@ -87,6 +87,8 @@ WRAPPED = {
         ("bash package/here.sh {output}", ("package/resume.py",)),
         ("bash package/there.sh", ("train.py",)),
         ("env A=1 nice scripts/go", ("package/resume.py",)),
+        ("env -C package python resume.py", ("package/resume.py",)),
+        ("env A=1 --chdir=package python resume.py", ("package/resume.py",)),
         ("make train", ("package/__main__.py",)),
         ("make -C . PY=python3 other", ("unused.py",)),
         ("accelerate launch --cpu -m package.resume", ("package/resume.py",)),
