@@ -24,6 +24,11 @@ def venv_folder(lock: Lockfile, store: Store) -> Path:
     return store.folder("venvs") / f"{lock.pins_digest.removeprefix('sha256:')[:24]}-{version}-{host_target()}"
 
 
+def has_venv(lock: Lockfile, store: Store) -> bool:
+    """Whether the environment of a lock was made."""
+    return (venv_folder(lock, store) / _COMPLETE).is_file()
+
+
 def host_venv(lock_path: Path, store: Store, progress: Progress) -> Path:
     """A virtual environment on this machine with exactly what a lock pins, made once.
 
@@ -40,10 +45,10 @@ def host_venv(lock_path: Path, store: Store, progress: Progress) -> Path:
     lock = read_lock(lock_path)
     folder = venv_folder(lock, store)
     python = folder / "bin" / "python"
-    if (folder / _COMPLETE).is_file():
+    if has_venv(lock, store):
         return python
     with store.locked(f"venv-{folder.name}", lambda: progress("waiting for another process that installs")):
-        if (folder / _COMPLETE).is_file():
+        if has_venv(lock, store):
             return python
         with store.scratch("venv") as scratch, disk_errors("making a virtual environment"):
             shutil.rmtree(folder, ignore_errors=True)

@@ -27,6 +27,7 @@ from harness.images.estimate import engine_bytes, engine_disk, installed_bytes, 
 from harness.images.image import BuildRecord
 from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
+from harness.packages.venv import has_venv
 from harness.replay.availability import (
     LATE_MIRRORS,
     LATE_PIP,
@@ -76,10 +77,12 @@ def preflight(question: PreflightRequest, deadline_s: float = DEADLINE_S) -> Pre
     recipe = read_recipe(question.code, question.experiment.image)
     request = question.request
     client = None if request.runner == "host" or request.engine == "none" else _client()
+    in_containers = _is_in_containers(request, client)
     is_built = client is not None and _is_built(client, recipe, question.local)
+    is_made = is_built if in_containers else request.python is not None or has_venv(recipe.lock, question.local.store)
     pool = Pool(NUM_CONNECTIONS)
     try:
-        tasks = dict(_tasks(question, recipe, client, _Clock(pool, began + deadline_s), is_built=is_built))
+        tasks = dict(_tasks(question, recipe, client, _Clock(pool, began + deadline_s), is_made=is_made))
         needs = _ask(pool, tasks, began + deadline_s)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -90,8 +93,8 @@ def preflight(question: PreflightRequest, deadline_s: float = DEADLINE_S) -> Pre
     roots = dict.fromkeys((question.code, request.root))
     needs += [local_need(value, question.local, roots) for value in question.inputs if value.kind in LOCAL]
     needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe, client)]
-    is_image_needed = _is_in_containers(request, client) and not is_built
-    needs += _disks(recipe, question.local, client, needs, is_image_needed=is_image_needed)
+    builder, made_bytes = (None, 0) if is_made else (client if in_containers else None, installed_bytes(recipe))
+    needs += _disks(recipe, question.local, builder, needs, made_bytes)
     return preflight_of(needs, time.monotonic() - began)
 
 
@@ -118,14 +121,14 @@ class _Clock:
 
 
 def _tasks(
-    question: PreflightRequest, recipe: Recipe, client: docker.DockerClient | None, clock: _Clock, *, is_built: bool
+    question: PreflightRequest, recipe: Recipe, client: docker.DockerClient | None, clock: _Clock, *, is_made: bool
 ) -> Iterator[tuple[tuple[Kind, str], _Task]]:
-    """What has to be looked for, by kind and name; nothing of an image that is built, or of a given interpreter."""
+    """What has to be looked for, by kind and name; nothing of what is made already, or of a given interpreter."""
     local, environment = question.local, dict(os.environ)
     inputs = [value for value in question.inputs if value.kind not in LOCAL]
     pins = [pin for pin in recipe.lock.pins if pin.wheel is not None]
-    pins = [] if is_built or question.request.python is not None else pins
-    is_base_needed = _is_in_containers(question.request, client) and not is_built
+    pins = [] if is_made else pins
+    is_base_needed = _is_in_containers(question.request, client) and not is_made
     packages = recipe.base_lock.packages if recipe.base_lock is not None and is_base_needed else ()
     needs_pip = any(not local.place_of(pin.wheel.sha256, pin.wheel.size_bytes) for pin in pins if pin.wheel)
     needs_apt = any(not local.place_of(one.sha256, one.size_bytes) for one in packages)
@@ -219,14 +222,12 @@ def _disks(
     local: LocalSources,
     client: docker.DockerClient | None,
     needs: Sequence[PreflightRow],
-    *,
-    is_image_needed: bool,
+    made_bytes: int,
 ) -> list[PreflightRow]:
-    """What a build takes in the cache and on the engine's disk, each held against what is free there."""
-    fetch = sum(need.size_bytes for need in needs)
-    wanted = [("cache", local.store.root, fetch + (installed_bytes(recipe) if is_image_needed else 0))]
+    """What is fetched and made takes in the cache, and on the disk of an engine that builds, against what is free."""
+    wanted = [("cache", local.store.root, sum(need.size_bytes for need in needs) + made_bytes)]
     place = engine_disk(client) if client is not None else None
-    if place is not None and is_image_needed:
+    if place is not None:
         wanted.append(("engine's disk", place, engine_bytes(recipe)))
     found = []
     rooms = room([(folder, size) for _, folder, size in wanted])

@@ -92,6 +92,19 @@ def test_everything_that_is_wrong_is_told_at_once_in_the_order_of_a_certify(proj
         assert words in told
 
 
+def test_disk_is_planned_for_an_environment_that_is_not_made_yet(project, store):
+    size = 300_000_000
+    pin = f"toy==1.0 --hash=sha256:{'b' * 64}\n# wheel toy toy-1.0-py3-none-any.whl {size} sha256:{'b' * 64}\n"
+    (project / "lockfiles" / "cpu.lock").write_text(pin)
+    store.blob("b" * 64).parent.mkdir(parents=True)
+    with store.blob("b" * 64).open("wb") as blob:
+        blob.truncate(size)
+    (disk,) = [need for need in planned(project, store).needs if need.kind == "disk"]
+    assert "1.4 GB needed" in disk.detail
+    given = planned(project, store, commit=False, python=Path(sys.executable))
+    assert [need.detail for need in given.needs if need.kind == "disk"][0].endswith("0.0 GB needed")
+
+
 def test_a_gpu_is_held_against_the_image(project, store):
     found = planned(project, store, EXPERIMENT + "gpus: 1\n")
     assert stops(found) == [("gpu", 2)] and "has no CUDA" in found.findings[0].problem
