@@ -102,7 +102,7 @@ def test_disk_is_planned_for_an_environment_that_is_not_made_yet(project, store)
     (disk,) = [need for need in planned(project, store).needs if need.kind == "disk"]
     assert "1.4 GB needed" in disk.detail
     given = planned(project, store, commit=False, python=Path(sys.executable))
-    assert [need.detail for need in given.needs if need.kind == "disk"][0].endswith("0.0 GB needed")
+    assert next(need.detail for need in given.needs if need.kind == "disk").endswith("0.0 GB needed")
 
 
 def test_a_gpu_is_held_against_the_image(project, store):
