@@ -81,7 +81,7 @@ test-smoke: $(STAMP) ## certify, refuse, archive, verify, replay; installs and s
 
 test-engine: $(STAMP) ## builds, faults, registries, GPU requests, the gate and more on a real engine; recorder and pipelines with torch
 	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
-	    $(PYTEST) $(PARALLEL) -m "torch and not slow" --durations=5 tests/unit tests/cases
+	    $(PYTEST) $(PARALLEL) -m "torch and not slow" --durations=5 tests/unit tests/cases tests/foreign
 	$(PYTEST) -m "not slow" --durations=15 tests/engine
 
 test-tools: $(STAMP) ## what other programs say: a browser, a crate validator, workflow linters, pip; archives with random changes
@@ -89,7 +89,8 @@ test-tools: $(STAMP) ## what other programs say: a browser, a crate validator, w
 	$(PYTEST) $(PARALLEL) -m "not slow" --durations=5 tests/tamper/test_bytes.py tests/tamper/test_fuzz.py
 
 test-slow: $(STAMP) ## the tests that take many minutes: smollm2, the CUDA image, emulated processors, every byte of an archive
-	$(PYTEST) -m slow tests/engine tests/tools tests/tamper
+	HARNESS_TEST_TORCH_PYTHON=$$($(BIN)/python -m tests.torch_python) OMP_NUM_THREADS=1 \
+	    $(PYTEST) -m slow tests/engine tests/tools tests/tamper tests/foreign
 
 coverage: ## how much of harness/ the last unit tests ran
 	@bash .ci/coverage $(BIN)

@@ -247,7 +247,6 @@ def _started_over(resumed: TrajectoryEvidence) -> tuple[IgnoredCheckpoint | None
         if num:
             return IgnoredCheckpoint(run=run, num_saves=num, saved_step=step), ()
         problems.append(
-            f"{run.name} starts over, and no checkpoint was complete before the kill: that is no resume; "
-            "interrupt after the first checkpoint"
+            f"{run.name} starts over, as no checkpoint was complete before the kill: that is right, and no resume"
         )
     return None, tuple(problems)

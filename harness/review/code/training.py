@@ -8,12 +8,13 @@ from functools import lru_cache
 
 from harness.review.source.execution import is_main_guard
 from harness.review.source.module import Function, Module, Scope
-from harness.review.source.nodes import last_name, nodes_within, receiver
+from harness.review.source.nodes import last_name, nodes_within, receiver, words
 from harness.review.source.program import Entry, Program, calls_by_name, calls_named
 
 _TEST = re.compile(r"(^|/)(tests?|testing|test_utils)/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
 _BACKWARD = frozenset({"backward", "manual_backward", "backward_pass"})
 _OPTIM = re.compile(r"optim|(^|_)opts?(_|$|\d)", re.IGNORECASE)
+_OF_TOKENIZERS = words("BpeTrainer WordLevelTrainer WordPieceTrainer UnigramTrainer")
 _BRANCH = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.BoolOp, ast.Match)
 
 
@@ -106,7 +107,8 @@ def trains(entry: Entry) -> bool:
 
 @lru_cache(maxsize=4096)
 def _makes_trainer(module: Module) -> bool:
-    return "rainer(" in module.text and any(name.endswith("Trainer") for name in calls_by_name(module))
+    names = (name for name in calls_by_name(module) if name not in _OF_TOKENIZERS)
+    return "rainer(" in module.text and any(name.endswith("Trainer") for name in names)
 
 
 def is_conditional(module: Module, node: ast.AST) -> bool:
