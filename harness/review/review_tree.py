@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 import harness
-from harness.errors import UsageError
+from harness.errors import HostError, UsageError
 from harness.review.finding import Place, Showing, StaticReview, holds
 from harness.review.source_tree import SourceTree, list_tree
 from harness.system.store import Progress, Store
@@ -70,7 +70,8 @@ def review_tree(
     if image and f"images/{image}/Dockerfile" not in tree.surroundings:
         review = dataclasses.replace(review, showings=(*review.showings, _stock_image(image)))
     if store is not None and not any("changed while" in one.reason for one in review.unread):
-        _keep(store, key, review)
+        with contextlib.suppress(HostError):  # a cache that cannot be written: it is reviewed again next time
+            _keep(store, key, review)
     return review
 
 

@@ -90,6 +90,8 @@ def read_checkout(root: Path) -> Checkout:
     inside = run_git(root, "rev-parse", "--show-toplevel")
     if inside.returncode != 0:
         remedy = "a certificate names a commit: work in a clone, or run `git init && git add -A && git commit`"
+        if b"dubious ownership" in inside.stderr:
+            remedy = f"the checkout is somebody else's: git config --global --add safe.directory {root}"
         raise UsageError(f"{root.name}: {_complaint(inside)}", remedy)
     top = Path(_text(inside))
     if top.resolve() != root.resolve():

@@ -113,9 +113,17 @@ class Store:
             raise HostError(f"{what}: neither the cache nor {places} has it, and this is offline", remedy)
 
     def folder(self, *parts: str) -> Path:
-        """A folder of the cache, made if it is not there."""
+        """A folder of the cache, made if it is not there.
+
+        Raises:
+            HostError: it cannot be made.
+        """
         path = self.root.joinpath(*parts)
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"the cache folder {path} cannot be made: {error.strerror}"
+            raise HostError(problem, "set HARNESS_CACHE to a folder that can be written") from error
         return path
 
     def read_record(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -135,8 +143,8 @@ class Store:
 
     def write_record(self, kind: str, key: str, value: Mapping[str, object]) -> Path:
         """Write a record atomically, as canonical JSON; returns where."""
+        self.folder(kind)
         path = self._record(kind, key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(value, sort_keys=True, indent=1) + "\n")
         return path
 
@@ -216,16 +224,13 @@ def open_store(
 
     With `offline`, a folder that `harness fetch` wrote, what the cache lacks comes from there and from no network.
 
+    It is made when something is written.
+
     Raises:
-        HostError: the folder cannot be written.
+        HostError: HARNESS_ARCHIVE names no folder.
     """
     home = environment.get("XDG_CACHE_HOME") or os.path.join(environment.get("HOME", "/root"), ".cache")  # noqa: PTH118
     root = path or Path(environment.get("HARNESS_CACHE") or Path(home) / "repro-harness")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"the cache folder {root} cannot be made: {error.strerror}"
-        raise HostError(problem, "set HARNESS_CACHE to a folder that can be written") from error
     archives = [Path(part) for part in environment.get("HARNESS_ARCHIVE", "").split(os.pathsep) if part]
     if missing := [path for path in archives if not path.is_dir()]:
         raise HostError(f"HARNESS_ARCHIVE names {missing[0]}, which is not a folder", "correct or unset it")

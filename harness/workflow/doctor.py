@@ -176,6 +176,9 @@ def _debian() -> Finding:
 
 def _disk(cache: Path) -> Finding:
     folder = next(parent for parent in (cache, *cache.parents) if parent.exists())
+    if not os.access(folder, os.W_OK):
+        remedy = "set HARNESS_CACHE to a folder that can be written; verify, review and diff need none"
+        return Finding(name="disk", level="missing", found=f"the cache {cache} cannot be written", remedy=remedy)
     free = shutil.disk_usage(folder).free / 1e9
     if free < _NEEDED_DISK_GB:
         remedy = f"free some: a first certificate needs about {_NEEDED_DISK_GB} GB (HARNESS_CACHE moves the cache)"

@@ -504,3 +504,10 @@ def test_reviewing_imports_no_parser_for_an_unchanged_tree(tmp_path):
         names.append(set(done.stdout.split()))
     assert "harness.review.programs" in names[0]
     assert not names[1] & {"harness.review.programs", "harness.review.rules", "packaging"}
+
+
+def test_a_review_that_cannot_be_kept_is_made_all_the_same(tmp_path):
+    write(tmp_path / "x", {"a.py": "import random\nrandom.random()\n"})
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "cache")
+    assert review_tree(tmp_path / "x", store=store) == review_tree(tmp_path / "x")

@@ -125,8 +125,10 @@ def test_the_cache_is_where_the_environment_says(tmp_path):
 
 def test_a_cache_that_cannot_be_made_is_an_error_of_the_environment(tmp_path):
     (tmp_path / "file").touch()
+    store = open_store(tmp_path / "file" / "cache", {})
+    assert store.find("sha256:" + "0" * 64) is None and store.read_record("reviews", "x") is None
     with pytest.raises(HostError, match="cannot be made"):
-        open_store(tmp_path / "file" / "cache", {})
+        store.write_record("reviews", "x", {})
 
 
 def test_a_full_disk_is_an_error_of_the_environment_with_a_remedy():

@@ -102,3 +102,8 @@ def test_podman_is_called_by_its_name(tmp_path, engine_with):
     engine_with([{"Name": "Podman Engine"}, {"Name": "OCI Runtime (runc)", "Version": "runc version 1.1.5\ncommit: x"}])
     assert finding(tmp_path, "engine").found == "Podman 28.5.1, rootless, API 1.51"
     assert finding(tmp_path, "runc").found == "runc 1.1.5"
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    assert finding(tmp_path, "disk").found == f"the cache {tmp_path / 'cache'} cannot be written"
