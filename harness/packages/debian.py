@@ -138,7 +138,7 @@ def write_base_lock(root: Path, name: str, store: Store, environment: Mapping[st
 
     Raises:
         UsageError: there is no such file, or apt cannot satisfy it.
-        HostError: there is no apt, or no mirror.
+        HostError: there is no apt, no key of Debian's, or no mirror.
     """
     source = root / "lockfiles" / f"{name}.in"
     suite = name.removeprefix("base-")
@@ -146,6 +146,10 @@ def write_base_lock(root: Path, name: str, store: Store, environment: Mapping[st
         raise UsageError(f"{source} does not exist", "write the packages of the base into it, one a line")
     if not _has_apt():
         raise HostError("apt, which resolves the packages, is not installed here", "write this lock on a Debian system")
+    if not _KEYRING.exists():
+        raise HostError(
+            "Debian's keys, which sign its index, are not here", "install the package debian-archive-keyring"
+        )
     roots = [line.split("#")[0].strip() for line in source.read_text(encoding="utf-8").splitlines()]
     with store.scratch("apt") as folder:
         options = _private_apt(folder, f"{mirrors(environment)[0]} {suite} main")
@@ -217,8 +221,7 @@ def _private_apt(folder: Path, source: str) -> tuple[str, ...]:
     """Options that make apt look at one suite and at nothing of this machine but its keys."""
     for name in ("parts", "preferences", "lists/partial", "archives/partial"):
         (folder / name).mkdir(parents=True)
-    signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
-    (folder / "sources.list").write_text(f"deb {signed}{source}\n", encoding="utf-8")
+    (folder / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {source}\n", encoding="utf-8")
     (folder / "status").touch()
     settings = {
         "Dir::State::status": folder / "status",

@@ -112,6 +112,15 @@ def test_before_apt_get_update_the_mirrors_are_those_that_look_like_debians(monk
     assert mirrors({}) == ("http://mirror.test/debian",)
 
 
+def test_where_apt_is_not_debians_a_base_lock_needs_debians_keys(tmp_path, elsewhere, monkeypatch):
+    (tmp_path / "lockfiles").mkdir()
+    (tmp_path / "lockfiles" / "base-bookworm.in").write_text("dash\n")
+    monkeypatch.setattr(debian, "_KEYRING", tmp_path / "none.gpg")
+    with pytest.raises(HostError, match="Debian's keys") as caught:
+        debian.write_base_lock(tmp_path, "base-bookworm", Store(tmp_path / "cache"), {}, silent)
+    assert "debian-archive-keyring" in caught.value.remedy
+
+
 def test_without_apt_a_snapshot_will_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(debian, "_NAMED_IN", ())
