@@ -23,7 +23,7 @@ from harness.system.sources import COMPILED
 
 CUDA_LOCK = Path("lockfiles") / "cuda.lock"
 Level = Literal["ok", "warning", "missing"]
-_NEEDED_DISK_GB = 8
+_NEEDED_DISK_GB, _NEEDED_DISK_GB_OF_CUDA = 8, 30  # while an image is built
 _NEEDED_MEMORY_GB = 6
 
 
@@ -180,8 +180,9 @@ def _disk(cache: Path) -> Finding:
         remedy = "set HARNESS_CACHE to a folder that can be written; verify, review and diff need none"
         return Finding(name="disk", level="missing", found=f"the cache {cache} cannot be written", remedy=remedy)
     free = shutil.disk_usage(folder).free / 1e9
-    if free < _NEEDED_DISK_GB:
-        remedy = f"free some: a first certificate needs about {_NEEDED_DISK_GB} GB (HARNESS_CACHE moves the cache)"
+    needed = _NEEDED_DISK_GB_OF_CUDA if gpu.inventory().gpus else _NEEDED_DISK_GB
+    if free < needed:
+        remedy = f"free some: a first certificate needs about {needed} GB (HARNESS_CACHE moves the cache)"
         return Finding(name="disk", level="missing", found=f"{free:.1f} GB free", remedy=remedy)
     return Finding(name="disk", level="ok", found=f"{free:.1f} GB free")
 

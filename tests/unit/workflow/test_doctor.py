@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,3 +108,10 @@ def test_podman_is_called_by_its_name(tmp_path, engine_with):
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     assert finding(tmp_path, "disk").found == f"the cache {tmp_path / 'cache'} cannot be written"
+
+
+@pytest.mark.parametrize(("gpus", "level"), [((), "ok"), (("a GPU",), "missing")])
+def test_with_a_gpu_more_disk_is_needed(tmp_path, monkeypatch, gpus, level):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=20e9))
+    monkeypatch.setattr(doctor.gpu, "inventory", lambda: SimpleNamespace(gpus=gpus))
+    assert doctor._disk(tmp_path).level == level
