@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from harness.documents.run import FIRST_DIFFERENCE, SIGKILL_EXIT_CODE, Fault, RunRecord
 from harness.errors import EvidenceError
-from harness.runs.checkout_links import checkout_in
+from harness.runs.checkout import checkout_in
 from harness.runs.context import RunContext
 from harness.runs.newest_checkpoint import with_newest
 from harness.runs.run_watch import RunWatch, last_fault

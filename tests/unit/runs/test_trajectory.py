@@ -217,7 +217,10 @@ def test_the_control_resumes_from_what_the_first_kill_left_that_left_a_checkpoin
 STARTED_IN_OUTPUT = """
 import os, pathlib
 assert pathlib.Path("data/train.txt").read_text() == pathlib.Path("given.txt").read_text() == "words"
-assert pathlib.Path("job.py").resolve() == pathlib.Path(__file__).resolve()
+beside = pathlib.Path(__file__).resolve().parent
+(beside / "beside.txt").write_text("z")
+with open("results.json", "a") as results:  # which is committed
+    results.write("1")
 os.makedirs("data/cache", exist_ok=True)
 pathlib.Path("data/cache/new.txt").write_text("x")
 pathlib.Path("job.txt").write_text("y")
@@ -229,6 +232,8 @@ def test_a_script_that_starts_where_it_writes_finds_the_checkout_there_and_leave
     (tmp_path / "code" / "data").mkdir()
     (tmp_path / "code" / "empty" / "below").mkdir(parents=True)
     (tmp_path / "code" / "empty" / "below" / "x").write_text("")
+    (tmp_path / "code" / "empty" / "link").symlink_to("below/x")
+    (tmp_path / "code" / "results.json").write_text("0")
     for path in (tmp_path / "code" / "data" / "train.txt", tmp_path / "words"):
         path.write_text("words")
     given = {"file": "given.txt", "sha256": "0" * 64}
@@ -237,14 +242,17 @@ def test_a_script_that_starts_where_it_writes_finds_the_checkout_there_and_leave
     context = replace(context, experiment=experiment, inputs={"words": tmp_path / "words"})
     for _ in range(2):  # the second one finds what the first one wrote
         (record,) = run_straight(context, "straight")
-        assert record.exit_code == 0, (tmp_path / "straight" / "log-1.txt").read_text()
+        assert (record.exit_code, record.error) == (0, None), (tmp_path / "straight" / "log-1.txt").read_text()
         shutil.rmtree(tmp_path / "straight" / "runs")
     output = tmp_path / "straight" / "output"
+    assert (output / "results.json").read_text() == "011"
     assert sorted(str(path.relative_to(output)) for path in output.rglob("*")) == [
+        "beside.txt",
         "data",
         "data/cache",
         "data/cache/new.txt",
         "job.txt",
+        "results.json",
     ]
 
 
