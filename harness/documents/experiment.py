@@ -25,6 +25,9 @@ MAX_BYTES = 1 << 20
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)($|_)", re.IGNORECASE)
 
+LATEST = re.compile(r"\{latest:([^{}]+)\}")
+"""In `resume`: the path of the newest complete checkpoint that a glob below {output} matches."""
+
 LIMITS = frozenset(("memory_gib", "timeout_s"))
 """Keys of which the default differs between versions; what one that was left out was, a manifest spells out."""
 
@@ -220,9 +223,10 @@ class Experiment(_Block):
         if self._needs_kills and not self.interruptions:
             why = "required names resume" if "resume" in self.policy.required else "rerun is `prefix`"
             raise ValueError(f"interruptions: policy.{why}, so there must be at least one")
-        for pattern in (*self.outputs, *self.checkpoints, *self.derived):
+        latest = [glob for word in self.resume or () for glob in LATEST.findall(word)]
+        for pattern in (*self.outputs, *self.checkpoints, *self.derived, *latest):
             if pattern.startswith("/") or ".." in pattern.split("/"):
-                raise ValueError(f"outputs, checkpoints, derived: {pattern!r} leaves the output folder")
+                raise ValueError(f"outputs, checkpoints, derived, latest: {pattern!r} leaves the output folder")
         try:
             canonical_json(self.config)
         except (ValueError, TypeError):

@@ -90,6 +90,8 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
                     return {STRAIGHT: futures[STRAIGHT].result()}
             if declared.chooses_kills:
                 context = _with_kills(context, futures[STRAIGHT].result())
+                if not context.experiment.kills:
+                    return {STRAIGHT: futures[STRAIGHT].result()}
             submit(first, works[first])
             submit(second, works[second])
             submit(CONTROL_PARAM, lambda: _control_param(context, campaign.flip_step))

@@ -1,43 +1,51 @@
-"""`{latest:GLOB}`: the newest complete checkpoint of a killed training, for commands that take a checkpoint's path."""
+"""What a killed training can go on from: whether it has saved, and `{latest:GLOB}`, its newest complete checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.documents.experiment import LATEST
 from harness.errors import EvidenceError
 from harness.evidence.ledger import Event, parse_events
 from harness.system.safe_read import safe_read
 
-LATEST = re.compile(r"\{latest:([^{}]+)\}")
 _MAX_BYTES = 1 << 30
 _NUMBERS = re.compile(r"(\d+)")
 
 
-def with_newest(command: tuple[str, ...], folder: Path) -> tuple[str, ...] | None:
+def has_saved(runs: Path) -> bool:
+    """Whether a training has written a checkpoint to its end; what is saved before the first step is none."""
+    return any(event.kind == "save_end" and event.fields.get("step") for event in _events(runs))
+
+
+def with_newest(command: tuple[str, ...], folder: Path, seen_as: str) -> tuple[str, ...] | None:
     """The command with each `{latest:GLOB}` replaced by a path below {output}; None where nothing complete matches.
 
     Args:
         command: its words.
         folder: of the trajectory, with `output` and `runs`.
+        seen_as: the path that `output` has for the training, to which its links lead.
     """
     if not any(LATEST.search(word) for word in command):
         return command
     torn = _torn(folder / "runs")
     newest: dict[str, str] = {}
     for glob in {found for word in command for found in LATEST.findall(word)}:
-        path = _newest(folder / "output", glob, torn)
+        path = _newest(folder / "output", glob, torn, seen_as)
         if path is None:
             return None
         newest[glob] = f"{{output}}/{path}"
     return tuple(LATEST.sub(lambda match: newest[match[1]], word) for word in command)
 
 
-def _newest(output: Path, glob: str, torn: frozenset[str]) -> str | None:
+def _newest(output: Path, glob: str, torn: frozenset[str], seen_as: str) -> str | None:
     """The last that was written, of those that no kill has torn and that lack no file that an earlier one has."""
-    found = [path for path in output.glob(glob) if not path.is_symlink()]
+    named = (output / glob, *output.glob(glob))  # glob does not find a link that leads nowhere outside of the run
+    found = {path for one in named if (path := _followed(output, one, seen_as)) is not None}
     complete: list[Path] = []
     for path in sorted(found, key=lambda path: (_written(path), _natural(path.name))):
         names = _names(path)
@@ -45,6 +53,17 @@ def _newest(output: Path, glob: str, torn: frozenset[str]) -> str | None:
         if not is_torn and (not complete or names >= _names(complete[-1])):
             complete.append(path)
     return complete[-1].relative_to(output).as_posix() if complete else None
+
+
+def _followed(output: Path, path: Path, seen_as: str) -> Path | None:
+    """What a link such as `latest.pt` stands for; None for one that leads out of the output, or to a link."""
+    if not path.is_symlink():
+        return path if path.exists() else None
+    target = os.path.normpath(Path(seen_as) / path.parent.relative_to(output) / path.readlink())
+    if not _is_below(target, seen_as):
+        return None
+    found = output / Path(target).relative_to(seen_as)
+    return found if found.exists() and found.resolve() == output.resolve() / found.relative_to(output) else None
 
 
 def _torn(runs: Path) -> frozenset[str]:

@@ -20,7 +20,7 @@ from harness.documents.run import FIRST_DIFFERENCE, SIGKILL_EXIT_CODE, Fault, Ru
 from harness.errors import EvidenceError
 from harness.runs.checkout import checkout_in
 from harness.runs.context import RunContext
-from harness.runs.newest_checkpoint import with_newest
+from harness.runs.newest_checkpoint import has_saved, with_newest
 from harness.runs.run_watch import RunWatch, last_fault
 from harness.runs.sandbox import Outcome, ProcessSpec, owner, render
 from harness.runs.variation import AS_IT_IS, Variation, busy_neighbour, variation_of
@@ -64,14 +64,9 @@ def _runs_between_kills(own: Workspace, name: str, branch_off: Callable[[int], N
             break
         if context.is_over(name):
             break
-        if branch_off is not None and (number == len(kills) or _has_saved(context.folder / name / "runs")):
+        if branch_off is not None and (number == len(kills) or has_saved(context.folder / name / "runs")):
             branch_off(number)
             branch_off = None
-
-
-def _has_saved(runs: Path) -> bool:
-    """Whether a training has written a checkpoint to its end."""
-    return any(b'"kind":"save_end"' in path.read_bytes() for path in runs.glob("*/events*.jsonl"))
 
 
 def run_resume_of_copy(
@@ -206,7 +201,7 @@ def process_spec(
     for earlier in map(str, range(1, number + 1)):
         source, is_writable = folder / "runs" / earlier, earlier == str(number)
         mounts[f"runs/{earlier}"] = context.mount(source, f"/out/runs/{earlier}", is_writable=is_writable)
-    own = context.sandbox.path(mounts[f"runs/{number}"])
+    own, output = (context.sandbox.path(mounts[name]) for name in (f"runs/{number}", "output"))
     inject = f"{context.sandbox.path(mounts['recorder'])}/inject"
     environment = context.environment(variation)
     chained = environment.get("PYTHONPATH")
@@ -216,7 +211,7 @@ def process_spec(
     environment["HARNESS_FAULTS"] = json.dumps([fault.to_json() for fault in faults])
     return ProcessSpec(
         name=f"{context.run_id}/{folder.name}/{number}",
-        argv=experiment.run if mode == "run" else _resume_command(context, folder),
+        argv=experiment.run if mode == "run" else _resume_command(context, folder, output),
         mounts=mounts,
         starts_in=experiment.working_folder,
         environment=environment,
@@ -229,10 +224,14 @@ def process_spec(
     )
 
 
-def _resume_command(context: RunContext, folder: Path) -> tuple[str, ...]:
-    """The command that continues; where it wants a checkpoint's path and there is none yet, the one that begins."""
-    command = context.experiment.resume
-    return with_newest(command, folder) or context.experiment.run if command else context.experiment.run
+def _resume_command(context: RunContext, folder: Path, seen_as: str) -> tuple[str, ...]:
+    """The command that continues; where there is nothing yet to continue from, the one that begins."""
+    experiment, output = context.experiment, folder / "output"
+    # What the recorder does not see written is known by its name.
+    is_begun = has_saved(folder / "runs") or any(any(output.glob(glob)) for glob in experiment.checkpoints)
+    if not experiment.resume or (experiment.checkpoints and not is_begun):
+        return experiment.run
+    return with_newest(experiment.resume, folder, seen_as) or experiment.run
 
 
 def _record(

@@ -70,6 +70,7 @@ def test_a_minimal_experiment_is_read_with_its_defaults():
         ({"policy": {"required": ["rebuild"]}}, ["policy", "name rerun or resume"]),
         ({"derived": ["/etc/passwd"]}, ["leaves the output folder"]),
         ({"outputs": ["../../etc/passwd"]}, ["leaves the output folder"]),
+        ({"resume": ["a", "--from={latest:/etc/*}"]}, ["leaves the output folder"]),
         ({"environment": {"HF_TOKEN": "x"}}, ["HF_TOKEN", "secret"]),
         ({"inputs": {"a": {"file": "../passwd", "sha256": "0" * 64}}}, ["../passwd"]),
         ({"inputs": {"a": {"pypi": "six", "version": "1.0", "sha256": "123"}}}, ["sha256"]),

@@ -21,19 +21,19 @@ def with_ledger(**changes):
 
 
 @pytest.mark.parametrize("seed", [*map(str, range(40))])
-def test_kills_come_before_a_checkpoint_inside_one_after_an_epoch_and_inside_a_window(
-    seed,
-):
+def test_kills_come_before_a_checkpoint_inside_one_after_an_epoch_and_inside_a_window(seed):
     found = chosen(seed=seed)
     by_kind = {kill.kind: kill for kill in found.kills}
     assert by_kind["after_step"].step == 1
-    assert by_kind["in_write"].step in (4, 6) and by_kind["in_write"].byte >= 1
+    assert by_kind["in_write"].step in (4, 6)
     assert (by_kind["before_step"].step, by_kind["before_step"].by) == (5, "outside")
     if "micro_batch" in by_kind:  # not where another kill has its step already
         assert by_kind["micro_batch"].step in (6, 7) and by_kind["micro_batch"].micro_batch == 1
     steps = [kill.step for kill in found.kills]
     assert steps == sorted(set(steps)) and max(steps) > 4 and max(steps) < STEPS
-    assert found.warning == "" and found == chosen(seed=seed)
+    # A certify chooses when it has only listed the files, of which it knows no sizes, and verify when it has read them.
+    listed = replace(WHOLE, files=tuple(replace(file, size_bytes=0) for file in WHOLE.files))
+    assert found.warning == "" and found == chosen(seed=seed) == chosen(listed, seed=seed)
 
 
 def test_another_seed_gives_other_points_and_every_kind_takes_part():

@@ -1,12 +1,13 @@
 """`{latest:GLOB}`: which checkpoint a resume is given."""
 
-import json
 import os
 
 import pytest
 
 from harness.runs.newest_checkpoint import with_newest
+from tests.made.synthetic import chain
 
+OUTPUT = "/out/output"
 COMMAND = ("python", "train.py", "--resume={latest:checkpoint-*}")
 
 
@@ -26,18 +27,11 @@ def save(folder, name, written, *files):
 
 
 def events(folder, *rows):
-    import hashlib
-
-    head, lines = hashlib.sha256(b"").hexdigest(), []
-    for row in rows:
-        text = json.dumps(row, sort_keys=True, separators=(",", ":"))
-        head = hashlib.sha256((head + text).encode()).hexdigest()
-        lines.append(json.dumps({**row, "chain": head}, sort_keys=True, separators=(",", ":")) + "\n")
-    (folder / "runs" / "1" / "events.jsonl").write_text("".join(lines))
+    (folder / "runs" / "1" / "events.jsonl").write_bytes(chain([*rows]))
 
 
 def newest(folder):
-    found = with_newest(COMMAND, folder)
+    found = with_newest(COMMAND, folder, OUTPUT)
     return None if found is None else found[-1].removeprefix("--resume={output}/")
 
 
@@ -66,8 +60,18 @@ def test_what_a_kill_has_torn_and_what_lacks_a_file_is_not_taken(folder):
 
 
 def test_a_command_without_the_word_stays_and_another_glob_is_looked_for_by_itself(folder):
-    assert with_newest(("python", "a.py"), folder) == ("python", "a.py")
+    assert with_newest(("python", "a.py"), folder, OUTPUT) == ("python", "a.py")
     save(folder, "checkpoint-4", 4)
     (folder / "output" / "link.pt").symlink_to("/etc/passwd")
-    assert with_newest(("{latest:checkpoint-*/model.pt}",), folder) == ("{output}/checkpoint-4/model.pt",)
-    assert with_newest(("{latest:checkpoint-*}", "{latest:*.pt}"), folder) is None
+    assert with_newest(("{latest:checkpoint-*/model.pt}",), folder, OUTPUT) == ("{output}/checkpoint-4/model.pt",)
+    assert with_newest(("{latest:checkpoint-*}", "{latest:*.pt}"), folder, OUTPUT) is None
+
+
+@pytest.mark.parametrize("target", ["checkpoint-4", f"{OUTPUT}/checkpoint-4", "../../secret", "/etc", "lost", "other"])
+def test_a_link_stands_for_what_it_leads_to_below_the_output(folder, target):
+    save(folder, "checkpoint-4", 4)
+    (folder / "secret").mkdir()
+    (folder / "output" / "other").symlink_to("/etc")
+    (folder / "output" / "latest").symlink_to(target)
+    found = with_newest(("{latest:latest}",), folder, OUTPUT)
+    assert found == (("{output}/checkpoint-4",) if "checkpoint" in target else None)

@@ -21,8 +21,9 @@ from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign, run_cam
 from harness.runs.context import RunContext
 from harness.runs.host import HostSandbox
 from harness.runs.load_evidence import load_trajectory
-from harness.runs.trajectory import copy_trajectory, run_interrupted, run_straight
+from harness.runs.trajectory import copy_trajectory, process_spec, run_interrupted, run_straight
 from harness.runs.workspace import workspace
+from tests.made.synthetic import chain
 
 EXPERIMENT = """
 schema: 1
@@ -128,6 +129,21 @@ def test_a_trajectory_is_killed_and_resumed_in_order_and_each_record_is_kept(tmp
     ]
 
 
+@pytest.mark.parametrize("left", ["", "c.pt", "saved"])
+def test_before_there_is_a_checkpoint_a_killed_training_begins_again(tmp_path, left):
+    """What is saved by other means than torch's is known by its name, and what is not declared by having been saved."""
+    context = context_of(tmp_path, "pass")
+    context = replace(context, experiment=context.experiment.model_copy(update={"checkpoints": ("*.pt",)}))
+    (tmp_path / "resumed" / "output").mkdir(parents=True)
+    (tmp_path / "resumed" / "runs" / "1").mkdir(parents=True)
+    if left == "c.pt":
+        (tmp_path / "resumed" / "output" / left).touch()
+    if left == "saved":
+        (tmp_path / "resumed" / "runs" / "1" / "events.jsonl").write_bytes(SAVED)
+    argv = process_spec(context, tmp_path / "resumed", 2, "resume", ()).argv
+    assert argv == (context.experiment.resume if left else context.experiment.run)
+
+
 @pytest.mark.parametrize(
     "script", ['python job.py "$@"', 'set -e; python job.py "$@"; echo over', 'exec python job.py "$@"']
 )
@@ -198,7 +214,17 @@ def test_a_pipe_in_the_output_folder_is_an_error_of_the_evidence(tmp_path):
         copy_trajectory(context, RESUMED, CONTROL_OPTIM)
 
 
-SAVES = "import os; open(os.environ['HARNESS_RUN_DIR'] + '/events-other.jsonl', 'w').write('\"kind\":\"save_end\"')\n"
+def test_a_training_that_no_kill_can_interrupt_is_trained_once(tmp_path, monkeypatch):
+    """One of a single step, for instance: there is nothing to resume, and no control that resumes."""
+    monkeypatch.setattr(campaign, "early_problems", lambda *_: ())
+    context = context_of(tmp_path, WRITES)
+    context = replace(context, experiment=context.experiment.model_copy(update={"interruptions": "auto"}))
+    assert [*run_campaign(context, plan_campaign(context.experiment, with_controls=True, cores=2))] == ["straight"]
+    assert ("note", "no kill: a training goes on after one where it has two steps at least") in context.listener.told
+
+
+SAVED = chain([{"kind": "save_end", "path": "a.pt", "step": 1}])
+SAVES = f"import os; open(os.environ['HARNESS_RUN_DIR'] + '/events-other.jsonl', 'wb').write({SAVED!r})\n"
 
 
 @pytest.mark.parametrize(("saves", "num_copies"), [(SAVES, 1), ("", 2)])
