@@ -75,12 +75,19 @@ class RunEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrajectoryEvidence:
-    """The runs that form one training, in order, and the files it left; `problems` are those of the files' folder."""
+    """The runs that form one training, in order, and the files it left.
+
+    Attributes:
+        problems: those of the files' folder.
+        checkpoints: paths of files that were saved and had, then or later, a name that is declared as a checkpoint's;
+            where none had, what is saved is not told apart.
+    """
 
     name: str
     runs: tuple[RunEvidence, ...]
     files: tuple[FileEvidence, ...]
     problems: tuple[str, ...] = ()
+    checkpoints: frozenset[str] = frozenset()
     _by_path: dict[str, FileEvidence] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

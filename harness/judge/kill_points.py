@@ -46,7 +46,7 @@ def choose_kills(straight: TrajectoryEvidence | None, seed: str) -> KillPoints:
     if straight is None or run is None or run.ledger is None or run.ledger.last_step < 2:
         return KillPoints(kills=(), warning="no kill: a training goes on after one where it has two steps at least")
     ledger, last = run.ledger, run.ledger.last_step
-    saves, ends = _saves(run, last), _epoch_ends(run, ledger)
+    saves, ends = _saves(straight, run, last), _epoch_ends(run, ledger)
     draw = _Draw(seed)
     first = saves[0] if saves else 0
     # Of what comes after a checkpoint, and past the first epoch where there is another one.
@@ -83,9 +83,10 @@ class _Draw:
         return values[int(digits[:16], 16) % len(values)]
 
 
-def _saves(run: RunEvidence, last: int) -> tuple[int, ...]:
+def _saves(straight: TrajectoryEvidence, run: RunEvidence, last: int) -> tuple[int, ...]:
     """After which steps a checkpoint was written that a resume can start from: not at the very end."""
-    steps = {event.fields.get("step") for event in run.events if event.kind == "save_begin"}
+    saves = [event.fields for event in run.events if event.kind == "save_begin"]
+    steps = {save.get("step") for save in saves if not straight.checkpoints or save.get("path") in straight.checkpoints}
     return tuple(sorted(step for step in steps if type(step) is int and 0 < step < last))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.documents.verdict import Check, CheckWord, Compared, ResumePoint
@@ -44,7 +44,7 @@ def judge_resume(
     if unsaved := nothing_saved(straight, resumed):
         return undecided(inputs, "resume", (unsaved, *problems), resumes=resumes)
     crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps) if straight.runs else None
-    ignored, start_problems = _started_over(resumed)
+    ignored, start_problems = _started_over(straight, resumed)
     # With nothing saved a training begins again, and rightly so; it counts as a resume only where nothing else does.
     restarted = start_problems if any(point.started_after_step > 0 for point in resumes) else ()
     all_done = tuple(
@@ -141,7 +141,7 @@ def _repeated_names(
     return frozenset(left | (three - one if one == two else frozenset()))
 
 
-def complete_saves(runs: Sequence[RunEvidence], outputs: frozenset[str]) -> tuple[int, int]:
+def complete_saves(runs: Sequence[RunEvidence], is_checkpoint: Callable[[str], bool]) -> tuple[int, int]:
     """How many checkpoint writes were over before the last of these runs died, and the step of the last one.
 
     A write that the kill came right after does not count: the file may not have had its name yet.
@@ -153,7 +153,7 @@ def complete_saves(runs: Sequence[RunEvidence], outputs: frozenset[str]) -> tupl
             ends.pop()
         for event in ends:
             step = event.fields.get("step")
-            if type(step) is int and step > 0 and event.fields.get("path") not in outputs:
+            if type(step) is int and step > 0 and is_checkpoint(str(event.fields.get("path"))):
                 steps.append(step)
     return len(steps), max(steps, default=0)
 
@@ -233,17 +233,20 @@ def _resumes(
     return tuple(resumes), tuple(problems), tuple(findings)
 
 
-def _started_over(resumed: TrajectoryEvidence) -> tuple[IgnoredCheckpoint | None, tuple[str, ...]]:
+def _started_over(
+    straight: TrajectoryEvidence, resumed: TrajectoryEvidence
+) -> tuple[IgnoredCheckpoint | None, tuple[str, ...]]:
     """Runs that began at step 1 again: a divergence if there was something to resume from, else no answer."""
     roles = {file.path: file.role for file in resumed.files}
     outputs = frozenset(path for path, role in roles.items() if role == "output")
     if "checkpoint" not in roles.values():
         outputs = frozenset()
+    named = straight.checkpoints | resumed.checkpoints
     problems: list[str] = []
     for place, run in enumerate(resumed.runs[1:], start=1):
         if run.ledger is None or run.ledger.start.step > 0:
             continue
-        num, step = complete_saves(resumed.runs[:place], outputs)
+        num, step = complete_saves(resumed.runs[:place], lambda path: path in named if named else path not in outputs)
         if num:
             return IgnoredCheckpoint(run=run, num_saves=num, saved_step=step), ()
         problems.append(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from harness.documents.digest import Data, Digest
@@ -25,6 +25,7 @@ from harness.system.safe_read import clean
 
 MAX_DECLARED_BYTES = 1 << 40
 MAX_DECLARED_FILES = 10_000  # of each training; an archive holds 30,000 (`images.oci_documents.MAX_TITLES`)
+_MAX_NAMES = 4  # of a file that is moved on
 _MAX_PROGRESS_BYTES = 256 << 20
 T = TypeVar("T")
 
@@ -81,7 +82,35 @@ def load_trajectory(
         else:
             file = _load_file(folder.below("output"), path, role, keys, {} if known is None else known)
             files.append(dataclasses.replace(file, is_derived=_role(path, derived_globs, ()) is not None))
-    return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems))
+    saved = _saved_checkpoints(runs, output_globs, checkpoint_globs)
+    return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems), checkpoints=saved)
+
+
+def _saved_checkpoints(
+    runs: Iterable[RunEvidence], outputs: tuple[str, ...], checkpoints: tuple[str, ...]
+) -> frozenset[str]:
+    """The paths at which checkpoints were saved, also those that got a declared name by moves that came later."""
+    moves: dict[PurePosixPath, PurePosixPath] = {}
+    found: set[str] = set()
+    for event in reversed([event for run in runs for event in run.events]):
+        path = PurePosixPath(str(event.fields.get("path")))
+        if event.kind == "move":
+            moves[PurePosixPath(str(event.fields.get("source")))] = path
+        elif event.kind == "save_begin":
+            names = _names(path, moves)
+            if any(_role(str(name), outputs, checkpoints) == "checkpoint" for name in names):
+                found.add(str(path))
+    return frozenset(found)
+
+
+def _names(path: PurePosixPath, moves: Mapping[PurePosixPath, PurePosixPath]) -> Iterator[PurePosixPath]:
+    """The names of a file: its first one, and those that it, or a folder that it is in, was moved to."""
+    for _ in range(_MAX_NAMES):
+        yield path
+        moved = next((one for one in (path, *path.parents) if one in moves), None)
+        if moved is None:
+            return
+        path = moves[moved] / path.relative_to(moved)
 
 
 def _load_run(folder: Files, record: RunRecord) -> RunEvidence:

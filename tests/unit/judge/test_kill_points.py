@@ -36,6 +36,13 @@ def test_kills_come_before_a_checkpoint_inside_one_after_an_epoch_and_inside_a_w
     assert found.warning == "" and found == chosen(seed=seed) == chosen(listed, seed=seed)
 
 
+def test_what_is_saved_beside_the_declared_checkpoints_is_no_point():
+    events = [event for event in WHOLE.runs[0].events if event.kind == "save_begin"]
+    later = frozenset(str(event.fields["path"]) for event in events if event.fields["step"] == 6)
+    by_kind = {kill.kind: kill.step for kill in chosen(replace(WHOLE, checkpoints=later)).kills}
+    assert by_kind["in_write"] == 6 and 1 <= by_kind["after_step"] < 6
+
+
 def test_another_seed_gives_other_points_and_every_kind_takes_part():
     found = {tuple((kill.kind, kill.step) for kill in chosen(seed=str(seed)).kills) for seed in range(40)}
     assert len(found) > 2

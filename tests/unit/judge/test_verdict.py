@@ -227,6 +227,14 @@ def test_a_resume_that_starts_over_diverges_although_every_bit_agrees():
     assert "2 checkpoint writes" in document["cause"]["evidence"][1]
 
 
+def test_what_is_saved_beside_the_declared_checkpoints_is_none():
+    """Losses, or the best weights: a training that was killed after them, and before a checkpoint, starts over."""
+    over = replace(resumed(quirks=Quirks(forget=("everything",))), checkpoints=frozenset({"later.pt"}))
+    document = judged(resumed=over)
+    assert oracle(document, "resume") == "INCONCLUSIVE"
+    assert_inconclusive(document, "no checkpoint was complete before the kill")
+
+
 def test_starting_over_before_any_checkpoint_is_no_resume_and_no_divergence():
     kill = Fault(kind="micro_batch", step=2, micro_batch=1)
     document = judged(resumed=resumed((kill,)), interruptions=(kill,))

@@ -274,3 +274,17 @@ def test_a_file_that_is_cut_while_it_is_read_is_a_problem_of_that_file(tmp_path)
     (tmp_path / "output" / "a.txt").write_text("text")
     (file,) = load_trajectory(Truncating(tmp_path), "straight", (), ["*.txt"]).files
     assert file.content is None and file.sha256 is None and "became shorter" in file.problem
+
+
+def test_a_checkpoint_is_known_by_any_name_that_it_gets(tmp_path):
+    rows = [
+        {"kind": "save_begin", "path": "losses.pt", "step": 1},
+        {"kind": "save_begin", "path": "part/model.pt", "step": 2},
+        {"kind": "save_begin", "path": "adapter.safetensors", "step": 2},
+        {"kind": "move", "source": "part", "path": "new"},
+        {"kind": "move", "source": "new/model.pt", "path": "checkpoints/2.safetensors"},
+    ]
+    (tmp_path / "straight" / "output").mkdir(parents=True)
+    (tmp_path / "straight" / "runs" / "1").mkdir(parents=True)
+    (tmp_path / "straight" / "runs" / "1" / "events.jsonl").write_bytes(chain(rows))
+    assert load(tmp_path).checkpoints == {"part/model.pt"}
