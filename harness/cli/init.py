@@ -37,6 +37,7 @@ def init(root: Path, /, command: tuple[str, ...], yes: bool, check: bool, python
     commit them, and `harness certify NAME`.
     """
     from harness.report.console import Progress
+    from harness.system.project import EXPERIMENTS
     from harness.workflow import init as workflow
 
     if behind := {"--yes"} & set(command):
@@ -62,6 +63,9 @@ def init(root: Path, /, command: tuple[str, ...], yes: bool, check: bool, python
         click.echo(f"wrote {path}")
     for text in made.unknown:
         click.echo(f"not found out: {text}")
+    if made.unknown:
+        file = f"{EXPERIMENTS / made.experiment}.yaml"
+        click.echo(f"first settle what was not found out: edit {file}, or remove it and run init again")
     click.echo(f"next: git add -A && git commit -m 'an experiment' && harness certify {made.experiment}")
     return 0
 

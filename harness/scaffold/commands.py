@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from harness.review.code.training import trains
 from harness.review.commands import scripts_of
 from harness.review.source.module import MAX_BYTES, Module, UnreadableError, read_module
 from harness.review.source.nodes import last_name, text_constant, words
-from harness.review.source.program import Entry, Program, calls_named
+from harness.review.source.program import Entry, Program, absolute_imports, calls_named
 from harness.review.source_tree import SourceTree, list_tree, read_listed
 
 LATEST = "{latest:GLOB}"
@@ -25,7 +26,10 @@ _RESUMES = re.compile(
     r"--(no[-_])?(resume|restart|restore|continue|from[-_]checkpoint|ckpt|checkpoint|load)"
     r"([-_](from|path|training|last|ckpt|checkpoint|from[-_]checkpoint|checkpoint[-_]path))*"
 )
-_NEWEST = re.compile(r"[\"'`](last|latest|auto|true|True)[\"'`]|\b(last|latest|auto)\b")
+_NEWEST = re.compile(  # a word that is typed, not prose: "path to latest checkpoint" wants a path
+    r"[\"'`](last|latest|auto|true|True)[\"'`]|(?<!the )\b(last|latest|auto)\b(?=\s*([,)|:=]|or\b|$))"
+)
+_PLACEHOLDER = re.compile(r"(^|/)(path[/_-]to|your|my)\b|^\.\.\.$|^<[^>]*>$", re.IGNORECASE)
 _RUNNERS = re.compile(r"(python[0-9.]*|torchrun|accelerate|deepspeed|bash|sh)$")
 _PREFIXES = (["uv", "run"], ["poetry", "run"], ["pdm", "run"], ["pixi", "run"])
 _NO_TRAINING = words("test eval evaluate predict validate generate infer export -h --help")
@@ -59,6 +63,7 @@ class Commands:
         resume: the typed of the one that continues; None where nothing tells that there is one.
         environment: variables that are set before it.
         why: how `resume` was found, in typed.
+        others: scripts that train too, where nothing but their names chose among them.
         uses_trainer: the Trainer of transformers looks for the newest checkpoint by its name.
     """
 
@@ -66,6 +71,7 @@ class Commands:
     resume: tuple[str, ...] | None
     environment: dict[str, str]
     why: str
+    others: tuple[str, ...]
     uses_trainer: bool
 
 
@@ -113,22 +119,28 @@ def propose(root: Path, given: tuple[str, ...] = ()) -> Commands:
     sources = Sources(root)
     shown = list(_shown_commands(sources))
     if given:
-        typed, environment = _split([*(["python"] if given[0].endswith(".py") else []), *given])
+        typed, environment = _split([*(["python"] if given[0].endswith(".py") else []), *given], _console_scripts(root))
     else:
         first = next(((typed, env) for typed, env in shown if not _resume_words(typed)), None)
         if first is None and not sources.trainings:
             problem = "no script that trains was found: no README names one, and no file calls an optimizer"
-            raise UsageError(problem, "name the command: harness init python path/to/train.py ...")
+            remedy = "name the command: harness init python path/to/train.py ..."
+            if notebook := next((path for glob in ("*.ipynb", "*/*.ipynb") for path in sorted(root.glob(glob))), None):
+                remedy = f"make a script of the notebook: jupyter nbconvert --to script {notebook.relative_to(root)}"
+            raise UsageError(problem, remedy)
         typed, environment = first or (["python", sources.trainings[0]], {})
     scripts = _scripts(typed, environment, root)
     if not scripts:
         raise UsageError(
             f"`{shlex.join(typed)}` starts no Python file of {root}", "name a script: harness init train.py"
         )
-    if any(word == "-m" for word in typed) and all(path.startswith("src/") for path in scripts):
-        environment.setdefault("PYTHONPATH", "src")
     entries = [entry for path in scripts if (entry := sources.entry(path)) is not None]
-    resume, why = _resume(typed, scripts, entries, [one for one, _ in shown])
+    module = typed[typed.index("-m") + 1] if "-m" in typed[:-1] else ""
+    if folders := sorted({one for entry in entries for one in _import_folders(entry, module)}):
+        environment.setdefault("PYTHONPATH", ":".join(folders))
+    resume, why = _resume(
+        typed, scripts, entries, [one for one, before in shown if _scripts(one, before, root) == scripts]
+    )
     names = {last_name(site.node.func) for entry in entries for site in entry.sites}
     libraries = sources.program.libraries(module for entry in entries for module in entry.closure)
     return Commands(
@@ -136,6 +148,7 @@ def propose(root: Path, given: tuple[str, ...] = ()) -> Commands:
         resume=None if resume is None else tuple(resume),
         environment=environment,
         why=why,
+        others=() if given or shown else sources.trainings[1:],
         uses_trainer="transformers" in libraries
         and not {"lightning", "pytorch_lightning"} & libraries
         and any(name.endswith("Trainer") for name in names)
@@ -147,8 +160,40 @@ def _scripts(typed: list[str], environment: dict[str, str], root: Path) -> tuple
     return tuple(sorted(scripts_of(typed, root, environment.get("PYTHONPATH", ""))))
 
 
-def _split(typed: list[str]) -> tuple[list[str], dict[str, str]]:
-    """A command without the variables before it and without the program that only picks an environment."""
+def _import_folders(entry: Entry, module: str) -> Iterator[str]:
+    """Where Python has to look besides the script's folder: packages that people install with `pip install -e .`."""
+    own = "" if module else entry.module.path.rpartition("/")[0]
+    found = [(module, entry.module.path)] if module else []
+    for one in entry.closure:
+        for name in absolute_imports(one):
+            if (imported := entry.program.find(name, one)) is not None:
+                found.append((name, imported.path))
+    for name, path in found:
+        bare = "/" + re.sub(r"(/__init__|/__main__)?[.]py$", "", path)
+        below = "/" + name.replace(".", "/")
+        if bare.endswith(below) and (folder := bare.removesuffix(below).strip("/")) != own:
+            yield folder or "."
+
+
+def _console_scripts(root: Path) -> dict[str, str]:
+    """The modules behind the commands that an installed repository has, by the command's name."""
+    file = root / "pyproject.toml"
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+    named = {
+        **found.get("tool", {}).get("poetry", {}).get("scripts", {}),
+        **found.get("project", {}).get("scripts", {}),
+    }
+    return {name: target.partition(":")[0] for name, target in named.items() if isinstance(target, str)}
+
+
+def _split(typed: list[str], consoles: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """A command without the variables before it and without the program that only picks an environment.
+
+    A command that `pip install` of the repository makes becomes the module that it starts.
+    """
     environment: dict[str, str] = {}
     while typed and _VARIABLE.fullmatch(typed[0]):
         name, _, value = typed.pop(0).partition("=")
@@ -158,16 +203,19 @@ def _split(typed: list[str]) -> tuple[list[str], dict[str, str]]:
             typed = typed[len(prefix) :]
     if typed and re.fullmatch(r"python[0-9.]*", typed[0]):
         typed[0] = "python"
+    if typed and typed[0] in consoles:
+        typed = ["python", "-m", consoles[typed[0]], *typed[1:]]
     return typed, environment
 
 
 def _shown_commands(sources: Sources) -> Iterator[tuple[list[str], dict[str, str]]]:
     """The commands of the README that start a script which trains, in their order."""
+    consoles = _console_scripts(sources.root)
     for path in sorted(sources.root.glob("[Rr][Ee][Aa][Dd][Mm][Ee]*")):
         text = path.read_text(encoding="utf-8", errors="replace")[:MAX_BYTES].replace("\\\n", " ")
         for line in text.splitlines():
             try:
-                typed, environment = _split(shlex.split(line.strip().removeprefix("$ "), comments=True))
+                typed, environment = _split(shlex.split(line.strip().removeprefix("$ "), comments=True), consoles)
             except ValueError:
                 continue
             if len(typed) < 2 or not _RUNNERS.match(typed[0]) or _NO_TRAINING & set(typed) or "..." in typed:
@@ -179,9 +227,8 @@ def _shown_commands(sources: Sources) -> Iterator[tuple[list[str], dict[str, str
 def _resume(
     typed: list[str], scripts: tuple[str, ...], entries: list[Entry], shown: list[list[str]]
 ) -> tuple[list[str] | None, str]:
-    for one in shown:
-        more = _resume_words(one)
-        if more and one[: len(typed)] == typed:
+    for one in sorted(shown, key=lambda one: one[: len(typed)] != typed):
+        if more := _resume_words(one):
             return [*typed, *more], "the README says so"
     options = [option for entry in entries for option in _options(entry) if _RESUMES.fullmatch(option.name)]
     options.sort(key=lambda option: (not option.name.startswith("--resume"), len(option.name)))
@@ -208,6 +255,8 @@ def _resume_words(typed: list[str]) -> list[str]:
 
 def _pattern(value: str) -> str:
     """`outputs/checkpoint-15` stands for the newest of its kind; a word such as `last` for itself."""
+    if _PLACEHOLDER.search(value):
+        return LATEST
     if "/" not in value and not Path(value).suffix:
         return value
     shown = re.sub(r"<[^>]*>|\{[^}]*\}|\bN\b|\bX+\b", "*", value)

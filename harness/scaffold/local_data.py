@@ -12,9 +12,11 @@ from harness.review.source.module import Module
 from harness.system.git import run_git
 
 _PATH = re.compile(r"[\w@.][\w@./+ -]{0,250}")
+_ABSOLUTE = re.compile(r"/(?!(dev|proc|sys|etc|usr|bin|sbin|lib|opt|run)/)[\w.@+ -]+/[\w@./+ -]{1,250}")
 _WORDS = re.compile(r"[^\s\"'`=,:\[\](){}]+")
 _CONFIGURATION = (".yaml", ".yml", ".json", ".toml", ".cfg", ".ini", ".sh")
 _MAX_BYTES = 1 << 20
+_KEEPS_A_FOLDER = re.compile(r"(^|/)\.(git)?(keep|ignore|placeholder)$")
 _OF_OUTPUT = re.compile(
     r"(^|/)(runs|outputs?|out|results?|checkpoints?|ckpts?|logs?|wandb|mlruns|lightning_logs|__pycache__|\.[^/]*)(/|$)"
 )
@@ -30,7 +32,7 @@ def local_data(root: Path, words: Iterable[str], modules: Iterable[Module]) -> t
         words: of the command.
         modules: what the command starts.
     """
-    committed = set(_lines(root, "ls-files", "-z"))
+    committed = {path for path in _lines(root, "ls-files", "-z") if not _KEEPS_A_FOLDER.search(path)}
     named = {text.rstrip("/") for text in _texts(root, words, modules, committed)}
     found = {
         path
@@ -39,11 +41,26 @@ def local_data(root: Path, words: Iterable[str], modules: Iterable[Module]) -> t
         and ".." not in path.split("/")
         and not path.startswith("/")
         and not _OF_OUTPUT.search(path)
-        and (root / path).exists()
+        and _has_content(root / path)
         and path not in committed
         and not any(one.startswith(f"{path}/") for one in committed)
     }
     return tuple(sorted(path for path in found if not any(path.startswith(f"{other}/") for other in found)))
+
+
+def outside_data(root: Path, modules: Iterable[Module]) -> tuple[str, ...]:
+    """What the code names by an absolute path that is there, outside of the repository; not what is the system's."""
+    texts = {text for module in modules for text in _constants(module) if _ABSOLUTE.fullmatch(text)}
+    return tuple(
+        text
+        for text in sorted(texts)
+        if Path(text).exists() and not Path(text).resolve().is_relative_to(root.resolve())
+    )
+
+
+def _has_content(path: Path) -> bool:
+    """A folder that only has a place in git, for data that are missing here, has none."""
+    return path.is_file() or any(one.is_file() and not _KEEPS_A_FOLDER.search(one.name) for one in path.rglob("*"))
 
 
 def input_name(path: str, taken: Iterable[str]) -> str:
@@ -63,13 +80,17 @@ def _texts(root: Path, words: Iterable[str], modules: Iterable[Module], committe
     """Whatever may be a path: words of the command, texts of the code, values of committed configuration files."""
     yield from (part for word in words for part in word.split("="))
     for module in modules:
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _PATH.fullmatch(node.value):
-                yield node.value
+        yield from (text for text in _constants(module) if _PATH.fullmatch(text))
     for path in sorted(committed):
         file = root / path
         if path.endswith(_CONFIGURATION) and file.is_file() and file.stat().st_size <= _MAX_BYTES:
             yield from _WORDS.findall(file.read_text(encoding="utf-8", errors="replace"))
+
+
+def _constants(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def _lines(root: Path, *arguments: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ from harness.report.console import Progress
 from harness.review.commands import scripts_of
 from harness.scaffold.commands import LATEST, Commands, Sources, propose
 from harness.scaffold.draft import Draft, LocalInput
-from harness.scaffold.local_data import experiment_name, input_name, local_data
+from harness.scaffold.local_data import experiment_name, input_name, local_data, outside_data
 from harness.scaffold.requirements import read_needs
 from harness.scaffold.trial import context_of, try_resume, try_straight
 from harness.system.git import Checkout, read_checkout
@@ -75,6 +75,8 @@ def init(
     draft.inputs = _inputs(root, local_data(root, (*draft.run, *(draft.resume or ())), modules))
     for one in draft.inputs:
         progress.note(f"{one.path} is in no commit: it becomes the input {one.name}")
+    for path in outside_data(root, modules):
+        made.unknown.append(f"how to pin {path}, outside of the repository: make it an input, which the command names")
     interpreter = python or _todays_python(root)
     _lock(root, draft, interpreter, sources.program.libraries(modules), made, store, progress)
     interpreter = interpreter or _locked_python(root, draft, made, store, progress)
@@ -88,7 +90,8 @@ def init(
 
 
 def _drafted(root: Path, commands: Commands, ask: Ask) -> Draft:
-    run = tuple(shlex.split(ask("The command that trains", shlex.join(commands.run))))
+    others = f" ({', '.join(commands.others[:3])} would train too)" if commands.others else ""
+    run = tuple(shlex.split(ask(f"The command that trains{others}", shlex.join(commands.run))))
     proposed = "" if commands.resume is None else shlex.join(commands.resume)
     if commands.run != run:
         proposed = proposed.replace(shlex.join(commands.run), shlex.join(run))

@@ -195,6 +195,16 @@ def _import_sites(program: Program, module: Module) -> tuple[Site, ...]:
     return tuple(run.sites)
 
 
+def absolute_imports(module: Module) -> Iterator[str]:
+    """The names that a file imports without dots before them, those of modules and of what is taken from them."""
+    for node in module.nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def _imported_names(module: Module) -> Iterator[tuple[str, list[str]]]:
     """What each import statement of a file takes from where, as absolute names."""
     for node in module.nodes:

@@ -94,6 +94,16 @@ def test_what_is_given_counts_more_than_what_is_found(tmp_path):
         propose(tmp_path, ("python", "nothing.py"))
 
 
+def test_scripts_that_only_a_name_chose_among_are_told_and_a_notebook_is_made_a_script(tmp_path):
+    write(tmp_path, {"b.ipynb": "{}"})
+    with pytest.raises(UsageError) as caught:
+        propose(tmp_path)
+    assert caught.value.remedy.endswith("nbconvert --to script b.ipynb")
+    write(tmp_path, {"cnn/train.py": loop(), "rnn/train.py": loop()})
+    assert propose(tmp_path).others == ("rnn/train.py",)
+    assert propose(write(tmp_path, {"README.md": "    python cnn/train.py\n"})).others == ()
+
+
 def test_a_tokenizer_that_is_trained_is_no_training_and_without_one_that_is_said(tmp_path):
     write(tmp_path, {"make.py": "from tokenizers.trainers import BpeTrainer\nBpeTrainer()\n"})
     with pytest.raises(UsageError, match="no script that trains was found"):
@@ -104,3 +114,37 @@ def test_a_tokenizer_that_is_trained_is_no_training_and_without_one_that_is_said
 def test_the_trainer_of_transformers_is_known_by_where_it_comes_from(tmp_path, library, is_trainer):
     text = f"from {library} import Trainer\ntrainer = Trainer()\ntrainer.train(resume_from_checkpoint=True)\n"
     assert propose(write(tmp_path, {"train.py": text})).uses_trainer is is_trainer
+
+
+def test_a_command_that_an_installed_package_has_is_started_as_its_module(tmp_path):
+    files = {
+        "pyproject.toml": '[project]\nname = "nets"\nscripts = {nets = "nets.cli:main"}\n',
+        "README.md": "    nets fit --epochs 3\n    nets fit --epochs 3 --resume out/epoch_1.pt\n",
+        "src/nets/__init__.py": "",
+        "src/nets/cli.py": "from nets.loop import fit\nif __name__ == '__main__':\n    fit()\n",
+        "src/nets/loop.py": loop(),
+    }
+    found = propose(write(tmp_path, files))
+    assert found.run == ("python", "-m", "nets.cli", "fit", "--epochs", "3")
+    assert found.resume == (*found.run, "--resume", "{latest:out/epoch_*.pt}")
+    assert found.environment == {"PYTHONPATH": "src"}
+
+
+def test_a_package_beside_the_scripts_folder_is_found_without_being_installed(tmp_path):
+    files = {"nets/__init__.py": "", "nets/loop.py": loop(), "scripts/train.py": "import nets.loop\nprint()\n"}
+    assert propose(write(tmp_path, files), ("scripts/train.py",)).environment == {"PYTHONPATH": "."}
+
+
+@pytest.mark.parametrize(
+    ("readme", "help_text", "words"),
+    [
+        ("", "path to latest checkpoint (default: None)", LATEST),
+        ("", "a path, or latest", "latest"),
+        ("    python train.py --resume path/to/checkpoint", "", LATEST),
+        ("    python train.py --resume saved/run_3/model_7.pth", "", "{latest:saved/run_*/model_*.pth}"),
+    ],
+)
+def test_prose_about_the_latest_checkpoint_and_a_placeholder_want_a_path(tmp_path, readme, help_text, words):
+    options = f'parser.add_argument("-c"); parser.add_argument("--resume", help="{help_text}")'
+    files = {"train.py": loop(options), "README.md": f"    python train.py -c small.json\n{readme}\n"}
+    assert propose(write(tmp_path, files)).resume == ("python", "train.py", "-c", "small.json", "--resume", words)
