@@ -96,11 +96,13 @@ class Sources:
 
     @cached_property
     def trainings(self) -> tuple[str, ...]:
-        """The scripts that train, those that nothing else imports first, tests apart."""
+        """The scripts that train, tests apart; where none shows that it does, those with such a name."""
         from harness.review.source.execution import is_script
 
         entries = {path: self.entry(path) for path in sorted(self.tree.own)}
-        found = [path for path, one in entries.items() if one is not None and is_script(one.module) and trains(one)]
+        scripts = {path: one for path, one in entries.items() if one is not None and is_script(one.module)}
+        found = [path for path, one in scripts.items() if trains(one)]
+        found = found or [path for path in scripts if re.search(r"(^|/|_)train(_|er)?[^/]*$", path)]
         by_name = ["train" not in path and "tune" not in path for path in found]
         ordered = sorted(zip(by_name, (path.count("/") for path in found), found, strict=True))
         return tuple(path for _, _, path in ordered)

@@ -183,10 +183,17 @@ def _trial(
         trial, straight = try_straight(context)
         if trial.problem or straight is None:
             made.unknown.append(f"steps, outputs and checkpoints: the trial did not train: {trial.problem}")
+            if "name resolution" in trial.problem:
+                made.unknown.append(
+                    "what it downloads: trainings have no network; fetch it once, and it becomes an input"
+                )
             _without_trial(draft, made)
             return
         end = "to its end" if trial.is_finished else f"in {TRIAL_S} s"
         progress.note(f"trial: {trial.steps} steps {end}; it left {', '.join(trial.saved.outputs) or 'no weights'}")
+        if not trial.is_finished:
+            short = f"`harness certify {draft.name} --steps 20` takes the first 20"
+            made.unknown.append(f"how many steps there are: at step {trial.steps} the time was over; {short}")
         _name_checkpoint(draft, trial.saved.latest, made)
         draft.learn(trial, uses_trainer=commands.uses_trainer)
         if draft.resume is not None:
