@@ -10,6 +10,28 @@ GLIBC_MINOR = 36
 _OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
+def abis(python: str) -> tuple[str, ...]:
+    """The ABI tags of wheels that run on a series of CPython, `3.11`, best first (PEP 425)."""
+    return (f"cp{python.replace('.', '')}", "abi3", "none")
+
+
+def marker_environment(version: str) -> dict[str, str]:
+    """What environment markers (PEP 508) see on the target with a full version of Python, `3.11.2`."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": version,
+        "os_name": "posix",
+        "platform_machine": "x86_64",
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": version,
+        "python_version": ".".join(version.split(".")[:2]),
+        "sys_platform": "linux",
+    }
+
+
 def platforms() -> tuple[str, ...]:
     """The platform tags of wheels that run on the target, best first (PEP 600 and the names that it replaced)."""
     names = []

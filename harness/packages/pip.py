@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.documents.lockfile import LABEL_INDEX
-from harness.documents.platform import GLIBC_MINOR, IMAGE_TARGET, PYTHON, platforms
+from harness.documents.platform import GLIBC_MINOR, IMAGE_TARGET, PYTHON, abis, platforms
 from harness.errors import HostError, UsageError
 
 STRICT = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
@@ -98,7 +98,7 @@ def host_target() -> str:
 def _target_options() -> tuple[str, ...]:
     """What to tell pip about the interpreter that will use the wheels: the image's, whichever runs here."""
     options = ["--implementation", "cp", "--python-version", PYTHON]
-    for abi in ("cp311", "abi3", "none"):
+    for abi in abis(PYTHON):
         options += ["--abi", abi]
     for name in platforms():
         options += ["--platform", name]

@@ -7,26 +7,30 @@ gives the same lock later, and a package that is added next month is resolved as
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from harness.documents.lockfile import LABEL_INDEX, Lockfile, Pin, Wheel, parse_lock, render_wheels
 from harness.documents.names import check_image_name
-from harness.documents.platform import IMAGE_TARGET
+from harness.documents.platform import IMAGE_TARGET, PYTHON
 from harness.documents.requirements import exact_version
-from harness.errors import HarnessError, HostError, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.packages.debian import write_base_lock
-from harness.packages.pip import download, host_target, run_python
+from harness.packages.metadata import requirements_of
+from harness.packages.pip import download, run_python
 from harness.packages.wheels import fetch_wheels, unpacked_bytes
+from harness.review.lock_rules import Finding, marker_holds, unmet
 from harness.system.project import image_names
 from harness.system.store import Progress, Store, disk_errors, file_digest, write_atomically
 
 _HEADERS = ("# wheel", "# builds with +", "# resolved", "# target: ", "# installed: ")
+_COMPILED_BY = re.compile(r"(?<=pip-compile with Python )3\.\d+")
+_PIN = "name what is missing in the .in file, in the version that is needed"
 _UNDATED = "does not provide upload-time"
 
 
@@ -37,16 +41,13 @@ def write_lock(root: Path, name: str, store: Store, progress: Progress, *, upgra
 
     Raises:
         UsageError: there is no such `.in` file, it cannot be resolved, or it pins a version that was yanked.
-        HostError: pip, apt, an index or a mirror is missing, or this is not what images run.
+        HostError: pip, apt, an index or a mirror is missing.
     """
     if check_image_name(name).startswith("base-"):
         return write_base_lock(root, name, store, os.environ, progress)
     source = root / "lockfiles" / f"{name}.in"
     if not source.is_file():
         raise UsageError(f"{source} does not exist", "write the image's direct requirements into it")
-    if host_target() != IMAGE_TARGET:
-        problem = f"a lock must be compiled with what runs in the image: {IMAGE_TARGET}, glibc 2.36 or newer"
-        raise HostError(problem, "use Python 3.11 on a 64-bit Linux")
     target = source.with_suffix(".lock")
     before = parse_lock(target.read_text(encoding="utf-8"), target.name) if target.exists() else None
     is_image = name in image_names(root)
@@ -58,10 +59,18 @@ def write_lock(root: Path, name: str, store: Store, progress: Progress, *, upgra
         lock = parse_lock(text, target.name)
         if is_image:
             fetch_wheels(lock, store, progress)
+            _refuse(unmet(requirements_of(lock, store), lock, target.name))
             text = f"# installed: {unpacked_bytes(lock, store)} bytes\n" + text
         write_atomically(target, text)
     progress(f"{target.name}: {len(lock.pins)} pins, {len(wheels)} wheels, {lock.wheels_bytes / 1e6:.0f} MB")
     return target
+
+
+def _refuse(findings: tuple[Finding, ...]) -> None:
+    """Write no lock that an image could not be built from, whatever pip made of it here."""
+    if findings:
+        listed = "\n  ".join(f"{finding.where}: {finding.problem}" for finding in findings[:8])
+        raise UsageError(f"what was resolved does not fit together on {IMAGE_TARGET}:\n  {listed}", _PIN)
 
 
 def _resolve(
@@ -92,6 +101,7 @@ def _resolve(
             _compile(source, output, environment, "", upgrade=upgrade)
             dated = "# resolved without a date: the index tells no upload times\n"
         text = output.read_text(encoding="utf-8").replace(str(source), f"lockfiles/{source.name}")
+        text = _COMPILED_BY.sub(PYTHON, text, count=1)
     lines = [line for line in text.splitlines(keepends=True) if not line.startswith(_HEADERS)]
     return dated + "".join(lines), sorted({_label(requirement) for requirement in labelled})
 
@@ -103,9 +113,8 @@ def _compile(source: Path, output: Path, environment: dict[str, str], as_of: str
     options += ["--uploaded-prior-to", as_of] if as_of else []
     # No source distribution is built: that would run its code here, and images take wheels only.
     options += ["--pip-args", "--only-binary :all:"]
-    run_python(
-        "-m", "piptools", "compile", *options, "--output-file", str(output), str(source), environment=environment
-    )
+    program = ("-m", "harness.packages.compile_for", PYTHON)
+    run_python(*program, *options, "--output-file", str(output), str(source), environment=environment)
 
 
 def _labelled(source: Path) -> list[Requirement]:
@@ -127,7 +136,7 @@ def _label(requirement: Requirement) -> str:
 
 def _choose(lock: Lockfile, before: Lockfile | None, store: Store, progress: Progress) -> dict[str, Wheel]:
     """The target's wheel of every pin; those that were chosen before stay, the others are in the store then."""
-    pins = {pin.name: pin for pin in lock.pins if not pin.marker or Marker(pin.marker).evaluate()}
+    pins = {pin.name: pin for pin in lock.pins if marker_holds(pin.marker) is not False}
     known = {pin.name: pin for pin in before.pins} if before else {}
     chosen: dict[str, Wheel] = {}
     for name, pin in pins.items():

@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.documents.cuda import MIN_LINUX_DRIVER, cuda_major, cuda_parts, cuda_stack, runtime_cuda, torch_label_cuda
 from harness.documents.lockfile import Lockfile, Pin
-from harness.documents.platform import GLIBC_MINOR, IMAGE_TARGET, PYTHON, platforms
+from harness.documents.platform import GLIBC_MINOR, IMAGE_TARGET, marker_environment, platforms
 
 _OF_THE_KERNEL = ("platform_release", "platform_version")
 _AGAIN = "compile the lock again: `harness lock`"
@@ -143,20 +143,7 @@ def marker_holds(text: str, extra: str = "", python: str = "") -> bool | None:
         return None
     answers = set()
     for version in (python,) if python else ("3.11.0", "3.11.99"):
-        environment = {
-            "extra": extra,
-            "implementation_name": "cpython",
-            "implementation_version": version,
-            "os_name": "posix",
-            "platform_machine": "x86_64",
-            "platform_python_implementation": "CPython",
-            "platform_release": "",
-            "platform_system": "Linux",
-            "platform_version": "",
-            "python_full_version": version,
-            "python_version": PYTHON,
-            "sys_platform": "linux",
-        }
+        environment = {**marker_environment(version), "extra": extra}
         try:
             answers.add(Marker(text).evaluate(environment))
         except (InvalidMarker, *_MARKER_ERRORS):

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from tests.made.archives import wheel
 
 
-def release(name, version, requires=(), content=b""):
+def release(name, version, requires=(), content=b"", python=">=3"):
     """The bytes and the file name of a wheel."""
     info = f"{name}-{version}.dist-info"
-    lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {one}" for one in requires)]
+    lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", f"Requires-Python: {python}"]
+    lines += [f"Requires-Dist: {one}" for one in requires]
     data = wheel(
         (f"{name}.py", content),
         (f"{info}/METADATA", ("\n".join(lines) + "\n").encode()),

@@ -3,12 +3,10 @@ import pytest
 from harness.documents.lockfile import digest_of, parse_lock
 from harness.documents.platform import IMAGE_TARGET
 from harness.errors import HostError, UsageError
-from harness.packages.pip import host_target
+from harness.packages import resolver
 from harness.packages.resolver import write_lock
 from harness.system.store import Store
 from tests.made import package_index
-
-needs_the_images_python = pytest.mark.skipif(host_target() != IMAGE_TARGET, reason="locks are for CPython 3.11")
 
 
 def silent(_):
@@ -37,7 +35,6 @@ def versions(path):
     return {pin.name: pin.version for pin in parse_lock(path.read_text(), "x").pins}
 
 
-@needs_the_images_python
 def test_a_lock_is_pinned_and_hashed_names_its_wheels_and_tells_nothing_of_the_machine(index, project, tmp_path):
     data = index.add("tiny_thing", "1.0", content=b"x = 1\n")
     store = Store(tmp_path / "cache")
@@ -53,7 +50,6 @@ def test_a_lock_is_pinned_and_hashed_names_its_wheels_and_tells_nothing_of_the_m
     assert str(tmp_path) not in text and "127.0.0.1" not in text
 
 
-@needs_the_images_python
 def test_a_lock_written_again_is_the_same_until_an_upgrade_is_asked_for(index, project, tmp_path):
     store = Store(tmp_path / "cache")
     index.add("tiny_thing", "1.0")
@@ -63,7 +59,6 @@ def test_a_lock_written_again_is_the_same_until_an_upgrade_is_asked_for(index, p
     assert versions(write_lock(project, "tiny", store, silent, upgrade=True)) == {"tiny-thing": "2.0"}
 
 
-@needs_the_images_python
 def test_a_package_added_later_is_resolved_as_of_the_day_of_the_lock(index, project, tmp_path):
     store = Store(tmp_path / "cache")
     index.add("tiny_thing", "1.0")
@@ -76,7 +71,6 @@ def test_a_package_added_later_is_resolved_as_of_the_day_of_the_lock(index, proj
     assert parse_lock(path.read_text(), "x").as_of == as_of
 
 
-@needs_the_images_python
 def test_an_index_without_upload_times_is_resolved_undated_and_the_lock_says_so(index, project, tmp_path):
     index.add("tiny_thing", "1.0", uploaded=None)
     told = []
@@ -86,7 +80,6 @@ def test_an_index_without_upload_times_is_resolved_undated_and_the_lock_says_so(
     assert any("cannot be dated" in line for line in told)
 
 
-@needs_the_images_python
 def test_a_yanked_version_that_is_asked_for_is_refused_with_the_reason(index, project, tmp_path):
     index.add("tiny_thing", "1.0", yanked="it eats gradients")
     (project / "lockfiles" / "tiny.in").write_text("tiny-thing==1.0\n")
@@ -95,7 +88,6 @@ def test_a_yanked_version_that_is_asked_for_is_refused_with_the_reason(index, pr
     assert not (project / "lockfiles" / "tiny.lock").exists()
 
 
-@needs_the_images_python
 def test_a_package_that_has_only_sources_is_refused_and_nothing_of_it_is_run(index, project, tmp_path):
     index.add_source("tiny_thing", "1.0")
     with pytest.raises(HostError, match=r"no source has a wheel of tiny-thing"):
@@ -103,7 +95,6 @@ def test_a_package_that_has_only_sources_is_refused_and_nothing_of_it_is_run(ind
     assert not any(path.endswith(".tar.gz") for path in index.asked)
 
 
-@needs_the_images_python
 def test_three_equals_signs_keep_a_local_build_out(index, project, tmp_path, monkeypatch):
     index.add("tiny_thing", "1.0")
     (tmp_path / "links").mkdir()
@@ -115,7 +106,6 @@ def test_three_equals_signs_keep_a_local_build_out(index, project, tmp_path, mon
     assert [wheel.filename for wheel in parse_lock(path.read_text(), "x").wheels] == ["tiny_thing-1.0-py3-none-any.whl"]
 
 
-@needs_the_images_python
 def test_a_lock_says_which_index_local_builds_come_from(index, project, tmp_path):
     (project / "lockfiles" / "tiny.in").write_text("tiny-thing==1.0+cpu\n")
     index.add("tiny_thing", "1.0+cpu")
@@ -124,7 +114,6 @@ def test_a_lock_says_which_index_local_builds_come_from(index, project, tmp_path
     assert "tiny-thing==1.0+cpu" in text
 
 
-@needs_the_images_python
 def test_a_lock_of_no_image_names_no_wheels(index, project, tmp_path):
     index.add("tiny_thing", "1.0")
     (project / "images" / "tiny").rmdir()
@@ -132,7 +121,35 @@ def test_a_lock_of_no_image_names_no_wheels(index, project, tmp_path):
     assert (len(lock.pins), lock.wheels, lock.target) == (1, (), "")
 
 
-@needs_the_images_python
+@pytest.mark.parametrize(("python", "expected"), [("3.10", {"old": "1.0"}), ("3.13", {"new": "2.0"})])
+def test_requirements_are_those_of_the_images_python_whichever_runs_here(
+    index, project, tmp_path, monkeypatch, python, expected
+):
+    """Neither is this interpreter's: what its own markers bring is left out, what it is too old or new for is taken."""
+    monkeypatch.setattr(resolver, "PYTHON", python)
+    (project / "images" / "tiny").rmdir()
+    index.add("tiny_thing", "1.0", requires=("old; python_version < '3.11'", "new; python_full_version >= '3.13'"))
+    index.add("tiny_thing", "2.0", python="==3.11.*,==3.12.*")
+    index.add("old", "1.0", python="<3.11")
+    index.add("new", "1.0")
+    index.add("new", "2.0", python=">=3.13")
+    path = write_lock(project, "tiny", Store(tmp_path / "cache"), silent)
+    assert versions(path) == {"tiny-thing": "1.0", **expected}
+    assert f"pip-compile with Python {python}" in path.read_text()
+
+
+def test_what_does_not_fit_the_images_python_is_not_written(index, project, tmp_path, monkeypatch):
+    data = index.add("tiny_thing", "1.0", requires=("other; python_version == '3.11'",))
+
+    def compiled_elsewhere(_source, output, *_, **__):
+        output.write_text(f"tiny-thing==1.0 --hash={digest_of(data)}\n")
+
+    monkeypatch.setattr(resolver, "_compile", compiled_elsewhere)
+    with pytest.raises(UsageError, match="tiny-thing: it needs other, which is not locked"):
+        write_lock(project, "tiny", Store(tmp_path / "cache"), silent)
+    assert not (project / "lockfiles" / "tiny.lock").exists()
+
+
 def test_what_cannot_be_resolved_leaves_the_lock_as_it_was(index, project, tmp_path):
     (project / "lockfiles" / "tiny.lock").write_text("# as it was\n")
     with pytest.raises(HostError, match="tiny-thing"):
@@ -151,7 +168,6 @@ def test_a_name_that_climbs_is_refused(project, tmp_path):
         write_lock(project, "../tiny", Store(tmp_path / "cache"), silent)
 
 
-@needs_the_images_python
 def test_a_lock_is_written_again_where_the_cache_is_empty(index, project, tmp_path):
     data = index.add("tiny_thing", "1.0")
     before = write_lock(project, "tiny", Store(tmp_path / "cache"), silent).read_text()
