@@ -287,9 +287,9 @@ def _resumes_by_itself(entry: Entry) -> str | None:
             return name
         for keyword in site.node.keywords:
             value = keyword.value
-            if keyword.arg in ("resume_from_checkpoint", "ckpt_path") and not (
-                isinstance(value, ast.Constant) and value.value is None
-            ):
+            is_setting = isinstance(value, ast.Call) and last_name(value.func) == "get"  # `cfg.get("ckpt_path")`
+            is_none = isinstance(value, ast.Constant) and value.value is None
+            if keyword.arg in ("resume_from_checkpoint", "ckpt_path") and not (is_none or is_setting):
                 return f"{keyword.arg}={ast.unparse(value)[:60]}"
     names = {last_name(site.node.func) for site in entry.sites}
     return "load_state_dict" if {"load", "load_state_dict"} <= names else None

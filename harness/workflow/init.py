@@ -91,11 +91,13 @@ def init(
 
 def _drafted(root: Path, commands: Commands, ask: Ask) -> Draft:
     others = f" ({', '.join(commands.others[:3])} would train too)" if commands.others else ""
-    run = tuple(shlex.split(ask(f"The command that trains{others}", shlex.join(commands.run))))
+    run = _words(ask(f"The command that trains{others}", shlex.join(commands.run)))
     proposed = "" if commands.resume is None else shlex.join(commands.resume)
     if commands.run != run:
         proposed = proposed.replace(shlex.join(commands.run), shlex.join(run))
-    resume = tuple(shlex.split(ask(f"The command that resumes ({commands.why}; `none` for none)", proposed or "none")))
+    resume = _words(ask(f"The command that resumes ({commands.why}; `none` for none)", proposed or "none"))
+    if not run:
+        raise UsageError("no command that trains was given", "answer with one, or with Enter for what is proposed")
     image = ask("Train on `cpu` or `cuda`", "cuda" if shutil.which("nvidia-smi") else "cpu")
     if image not in ("cpu", "cuda"):
         raise UsageError(f"{image!r} is neither cpu nor cuda", "answer with one of the two")
@@ -116,6 +118,13 @@ def _drafted(root: Path, commands: Commands, ask: Ask) -> Draft:
         resume=None if resume in ((), ("none",)) else resume,
         environment={**environment, **commands.environment},
     )
+
+
+def _words(answer: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(answer))
+    except ValueError as error:
+        raise UsageError(f"{answer!r} is no command: {error}", "close what is quoted") from error
 
 
 def _scripts(draft: Draft, root: Path) -> tuple[str, ...]:

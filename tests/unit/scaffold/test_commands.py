@@ -105,8 +105,10 @@ def test_scripts_that_only_a_name_chose_among_are_told_and_a_notebook_is_made_a_
 
 
 def test_a_script_whose_parts_a_configuration_names_is_known_by_its_name(tmp_path):
-    text = "import hydra\nif __name__ == '__main__':\n    hydra.utils.instantiate({}).fit()\n"
-    assert propose(write(tmp_path, {"src/train.py": text, "src/eval.py": text})).run == ("python", "src/train.py")
+    fit = "hydra.utils.instantiate({}).fit(ckpt_path=cfg.get('ckpt_path'))"
+    text = f"import hydra\ncfg = {{}}\nif __name__ == '__main__':\n    {fit}\n"
+    found = propose(write(tmp_path, {"src/train.py": text, "src/eval.py": text}))
+    assert (found.run, found.resume) == (("python", "src/train.py"), None)
 
 
 def test_a_tokenizer_that_is_trained_is_no_training_and_without_one_that_is_said(tmp_path):

@@ -79,7 +79,12 @@ def test_answers_count_and_nothing_that_is_there_is_written_over(project):
 
 @pytest.mark.parametrize(
     ("question", "answer", "words"),
-    [("Train on `cpu` or `cuda`", "tpu", "neither cpu nor cuda"), ("A name for the experiment", "A b", "is no name")],
+    [
+        ("The command that trains", "python 'train.py", "is no command: No closing quotation"),
+        ("The command that trains", " ", "no command that trains"),
+        ("Train on `cpu` or `cuda`", "tpu", "neither cpu nor cuda"),
+        ("A name for the experiment", "A b", "is no name"),
+    ],
 )
 def test_an_answer_that_cannot_be_is_refused(project, question, answer, words):
     with pytest.raises(UsageError, match=words):
