@@ -201,8 +201,8 @@ def _trial(
         end = "to its end" if trial.is_finished else f"in {TRIAL_S} s"
         progress.note(f"trial: {trial.steps} steps {end}; it left {', '.join(trial.saved.outputs) or 'no weights'}")
         if not trial.is_finished:
-            short = f"`harness certify {draft.name} --steps 20` takes the first 20"
-            made.unknown.append(f"how many steps there are: at step {trial.steps} the time was over; {short}")
+            remedy = "let the command train less, or declare `steps` and certify with --steps 20"
+            made.unknown.append(f"how many steps there are: at step {trial.steps} the time was over; {remedy}")
         _name_checkpoint(draft, trial.saved.latest, made)
         draft.learn(trial, uses_trainer=commands.uses_trainer)
         if draft.resume is not None:
