@@ -71,6 +71,14 @@ def choose_kills(straight: TrajectoryEvidence | None, seed: str) -> KillPoints:
     return KillPoints(kills=tuple(kills), warning=_warning(kills, ends))
 
 
+def not_shown(straight: TrajectoryEvidence | None, kills: Sequence[Fault]) -> str:
+    """What kills do not show, wherever they came from: a resume past the first epoch; "" for nothing."""
+    run = straight.runs[0] if straight is not None and straight.runs else None
+    if not kills or run is None or run.ledger is None or not run.ledger.steps:
+        return ""
+    return _warning(kills, _epoch_ends(run, run.ledger))
+
+
 @dataclass(frozen=True, slots=True)
 class _Draw:
     """Numbers that follow from a seed; the judge has no generator."""
@@ -120,7 +128,7 @@ def _of_different_steps(found: list[Interruption]) -> list[Interruption]:
     return list(kept.values())
 
 
-def _warning(kills: Sequence[Interruption], ends: tuple[int, ...]) -> str:
+def _warning(kills: Sequence[Interruption | Fault], ends: tuple[int, ...]) -> str:
     if not ends:
         return "no epoch's end was seen in the straight run: whether a resume goes on in a second epoch is not shown"
     if all(kill.step <= ends[0] for kill in kills):

@@ -11,6 +11,7 @@ from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.check_result import CheckResults
 from harness.judge.controls import unchanged_weights
 from harness.judge.incidental import incidental, same_everywhere
+from harness.judge.kill_points import not_shown
 from harness.judge.locate import natural_key
 from harness.judge.prefix import not_run
 from harness.judge.replay_check import ONE_RUN, difference_in_words
@@ -63,6 +64,8 @@ def not_checked(
         num = len(inputs.interruptions)
         points = f"the {num} points were" if num > 1 else "the point was"
         lines.append(f"kills at other points: {points} not drawn at random, so there is no statistical claim")
+    if inputs.resumed is not None and (unshown := not_shown(inputs.straight, inputs.interruptions)):
+        lines.append(unshown)
     if rerun.check.verdict == "CERTIFIED":
         lines.append("more reruns: there was one, so there is no statistical claim")
     if rerun.check.verdict != "NOT_CHECKED" and rerun.check.how.startswith("steps"):

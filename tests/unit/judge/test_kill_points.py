@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from harness.documents.experiment import Experiment
-from harness.judge.kill_points import choose_kills, planned_kills
-from tests.made.synthetic import STEPS, Quirks, straight
+from harness.documents.run import Fault
+from harness.judge.kill_points import choose_kills, not_shown, planned_kills
+from harness.judge.verdict import judge
+from tests.made.synthetic import STEPS, Quirks, case, resumed, straight
 
 WHOLE = straight()  # 8 steps of two micro-batches, saved after every second one, evaluated after step 4
 
@@ -60,6 +62,13 @@ def test_without_an_epochs_end_or_a_later_kill_that_is_warned_of():
     assert "no epoch's end was seen" in chosen(with_ledger(evals=())).warning
     evals = (replace(WHOLE.runs[0].ledger.evals[0], step=7),)
     assert "first epoch, which ends at step 7" in chosen(with_ledger(evals=evals)).warning
+
+
+def test_a_verdict_says_that_no_kill_lies_past_the_first_epoch_whoever_chose_them():
+    early, late = (Fault(kind="after_step", step=step) for step in (3, 5))
+    assert "first epoch, which ends at step 4" in not_shown(WHOLE, (early,))
+    assert not_shown(WHOLE, (early, late)) == not_shown(WHOLE, ()) == not_shown(None, (early,)) == ""
+    assert not_shown(WHOLE, (early,)) in judge(case(resumed=resumed((early,)), interruptions=(early,))).not_checked
 
 
 def test_a_training_that_saves_nothing_is_killed_all_the_same_and_one_without_evidence_is_not():
