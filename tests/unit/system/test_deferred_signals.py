@@ -63,6 +63,7 @@ def hit(place):
     stop = threading.Event()
     try:
         with signals_as_ctrl_c():
+            sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it only when a trace is set
             sys.settrace(trace)
             try:
                 with Pool(1) as pool:
