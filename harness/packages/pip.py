@@ -81,7 +81,7 @@ def run_python(*arguments: str, environment: dict[str, str] | None = None) -> st
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{arguments[1]} took more than {_TIMEOUT_S} s", "check the network") from error
     if done.returncode:
-        raise _failure(f"{' '.join(arguments[1:3])} failed", done.stderr)
+        raise _failure(f"{Path(arguments[1]).stem} failed", done.stderr)
     return done.stderr
 
 

@@ -6,6 +6,7 @@ gives the same lock later, and a package that is added next month is resolved as
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from harness.documents.lockfile import LABEL_INDEX, Lockfile, Pin, Wheel, parse_lock, render_wheels
 from harness.documents.names import check_image_name
-from harness.documents.platform import IMAGE_TARGET, PYTHON
+from harness.documents.platform import IMAGE_TARGET, PYTHON, abis, marker_environment, platforms
 from harness.documents.requirements import exact_version
 from harness.errors import HarnessError, UsageError
 from harness.packages.debian import write_base_lock
@@ -113,8 +114,11 @@ def _compile(source: Path, output: Path, environment: dict[str, str], as_of: str
     options += ["--uploaded-prior-to", as_of] if as_of else []
     # No source distribution is built: that would run its code here, and images take wheels only.
     options += ["--pip-args", "--only-binary :all:"]
-    program = ("-m", "harness.packages.compile_for", PYTHON)
-    run_python(*program, *options, "--output-file", str(output), str(source), environment=environment)
+    target = {"abis": abis(PYTHON), "platforms": platforms(), "environment": marker_environment(f"{PYTHON}.0")}
+    program = str(Path(__file__).with_name("compile_for.py"))
+    run_python(
+        "-P", program, json.dumps(target), *options, "--output-file", str(output), str(source), environment=environment
+    )
 
 
 def _labelled(source: Path) -> list[Requirement]:

@@ -127,6 +127,9 @@ def test_requirements_are_those_of_the_images_python_whichever_runs_here(
 ):
     """Neither is this interpreter's: what its own markers bring is left out, what it is too old or new for is taken."""
     monkeypatch.setattr(resolver, "PYTHON", python)
+    (tmp_path / "harness").mkdir()  # the folder that it is called in may have a package of this name
+    (tmp_path / "harness" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
     (project / "images" / "tiny").rmdir()
     index.add("tiny_thing", "1.0", requires=("old; python_version < '3.11'", "new; python_full_version >= '3.13'"))
     index.add("tiny_thing", "2.0", python="==3.11.*,==3.12.*")
