@@ -32,7 +32,8 @@ RIGHT = {
     "post_update_sgd": ("CERTIFIED", None, None, ""),
     "scaler_skips": ("CERTIFIED", None, None, ""),
     "seed_from_ctime": ("DIVERGED", "unseeded_randomness", "rng", ""),
-    "sums_by_threads": ("DIVERGED", "nondeterministic_operator", "loss", ""),
+    # What differs first is a matter of the threads: the sum, or a gradient through a second one.
+    "sums_by_threads": ("DIVERGED", "nondeterministic_operator", ("loss", "grad"), ""),
     "steps_left_out": ("CERTIFIED", None, None, ""),
     "torn_checkpoint": ("DIVERGED", "resume_crashed", None, ""),
     "two_ranks": ("DIVERGED", "rng_not_restored", "rng", ""),
@@ -49,7 +50,8 @@ def test_the_verdict_is_right(name, shared_project, torch_python):
     word, cause, stream, words = RIGHT[name]
     found = verdict.cause.kind if verdict.cause is not None else None
     first = verdict.first_divergence.stream if verdict.first_divergence is not None else None
-    assert (verdict.verdict, found, first) == (word, cause, stream), verdict.problems
+    assert (verdict.verdict, found) == (word, cause), verdict.problems
+    assert first in (stream if isinstance(stream, tuple) else (stream,)), verdict.problems
     assert any(words in text for text in (*verdict.problems, *verdict.not_checked)), verdict.not_checked
 
 
