@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.documents.digest import sha256
 from harness.documents.experiment import Experiment, Interruption
@@ -31,8 +31,16 @@ class KillPoints:
 
 def planned_kills(experiment: Experiment, straight: TrajectoryEvidence | None, seed: str) -> tuple[Fault, ...]:
     """The kills that an experiment lists, or those that follow from its straight run."""
-    kills = choose_kills(straight, seed).kills if experiment.chooses_kills else experiment.kills
+    kills = chosen_kills(experiment, straight, seed).kills if experiment.chooses_kills else experiment.kills
     return tuple(kill.fault for kill in kills)
+
+
+def chosen_kills(experiment: Experiment, straight: TrajectoryEvidence | None, seed: str) -> KillPoints:
+    """Kill points for an experiment; a rerun that is the steps before the first kill gets more than a few of them."""
+    found = choose_kills(straight, seed)
+    if experiment.policy.rerun == "prefix" and len(found.kills) > 1:
+        return replace(found, kills=found.kills[1:])
+    return found
 
 
 def choose_kills(straight: TrajectoryEvidence | None, seed: str) -> KillPoints:

@@ -11,10 +11,11 @@ from harness.documents.experiment import Experiment
 from harness.documents.run import Fault, RunRecord
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.checks import late_kills, no_match
-from harness.judge.kill_points import choose_kills
+from harness.judge.kill_points import chosen_kills
 from harness.judge.soundness import num_steps, trajectory_problems
 from harness.runs.context import RunContext
 from harness.runs.load_evidence import load_trajectory
+from harness.runs.newest_checkpoint import check_globs
 from harness.runs.trajectory import copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
 from harness.runs.workspace import can_copy_inputs
 from harness.system.deferred_signals import Pool, deferred, wait_for
@@ -89,6 +90,7 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
                 if early_problems(context, futures[STRAIGHT].result()):
                     return {STRAIGHT: futures[STRAIGHT].result()}
             if declared.chooses_kills:
+                check_globs(declared.resume or (), context.folder / STRAIGHT)
                 context = _with_kills(context, futures[STRAIGHT].result())
                 if not context.experiment.kills:
                     return {STRAIGHT: futures[STRAIGHT].result()}
@@ -132,7 +134,7 @@ def _straight(context: RunContext, records: tuple[RunRecord, ...]) -> Trajectory
 
 def _with_kills(context: RunContext, records: tuple[RunRecord, ...]) -> RunContext:
     """The context with the kills that follow from the straight run; they are told."""
-    chosen = choose_kills(_straight(context, records), context.commit)
+    chosen = chosen_kills(context.experiment, _straight(context, records), context.commit)
     for text in filter(None, (f"kills: {', '.join(kill.words for kill in chosen.kills)}", chosen.warning)):
         context.listener.note(text)
     experiment = context.experiment.model_copy(update={"interruptions": chosen.kills})

@@ -6,10 +6,10 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness.documents.experiment import LATEST
-from harness.errors import EvidenceError
+from harness.errors import EvidenceError, UsageError
 from harness.evidence.ledger import Event, parse_events
 from harness.system.safe_read import safe_read
 
@@ -40,6 +40,22 @@ def with_newest(command: tuple[str, ...], folder: Path, seen_as: str) -> tuple[s
             return None
         newest[glob] = f"{{output}}/{path}"
     return tuple(LATEST.sub(lambda match: newest[match[1]], word) for word in command)
+
+
+def check_globs(command: tuple[str, ...], folder: Path) -> None:
+    """Refuse a `{latest:GLOB}` that nothing answers to of what a whole training left or has saved.
+
+    Raises:
+        UsageError: it names one; what was saved is told.
+    """
+    saved = {str(event.fields.get("path")) for event in _events(folder / "runs") if event.kind in ("save_end", "move")}
+    names = {one for path in saved for one in (PurePosixPath(path), *PurePosixPath(path).parents)}
+    for glob in {found for word in command for found in LATEST.findall(word)}:
+        if not any((folder / "output").glob(glob)) and not any(name.match(glob) for name in names):
+            told = f"it saved {', '.join(sorted(saved)[:4])}" if saved else "it saved nothing that was seen"
+            raise UsageError(
+                f"{{latest:{glob}}} matches nothing that the straight run left; {told}", "correct `resume`"
+            )
 
 
 def _newest(output: Path, glob: str, torn: frozenset[str], seen_as: str) -> str | None:

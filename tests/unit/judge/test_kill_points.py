@@ -51,6 +51,19 @@ def test_another_seed_gives_other_points_and_every_kind_takes_part():
     assert {kind for kills in found for kind, _ in kills} == {"after_step", "in_write", "before_step", "micro_batch"}
 
 
+def test_a_rerun_that_is_the_steps_before_the_first_kill_does_without_the_earliest():
+    document = {
+        "schema": 1,
+        "image": "x",
+        "run": ["a"],
+        "resume": ["a"],
+        "outputs": ["*"],
+        "policy": {"rerun": "prefix"},
+    }
+    kills = planned_kills(Experiment.model_validate(document), WHOLE, "0")
+    assert kills == tuple(kill.fault for kill in chosen().kills[1:]) and kills[0].step > 1
+
+
 def test_a_smaller_last_window_shows_an_epoch_where_nothing_is_evaluated():
     steps = WHOLE.runs[0].ledger.steps
     short = tuple(replace(one, micro_batches=1) if one.step in (3, 6) else one for one in steps)

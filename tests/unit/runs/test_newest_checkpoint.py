@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from harness.runs.newest_checkpoint import with_newest
+from harness.errors import UsageError
+from harness.runs.newest_checkpoint import check_globs, with_newest
 from tests.made.synthetic import chain
 
 OUTPUT = "/out/output"
@@ -75,3 +76,13 @@ def test_a_link_stands_for_what_it_leads_to_below_the_output(folder, target):
     (folder / "output" / "latest").symlink_to(target)
     found = with_newest(("{latest:latest}",), folder, OUTPUT)
     assert found == (("{output}/checkpoint-4",) if "checkpoint" in target else None)
+
+
+def test_a_glob_that_nothing_answers_to_is_refused_with_what_was_saved(folder):
+    events(folder, {"kind": "save_end", "path": "checkpoint-4/model.pt", "step": 4})  # and deleted since
+    check_globs(COMMAND, folder)
+    check_globs(("python", "train.py"), folder)
+    with pytest.raises(UsageError, match=r"chekpoint.* matches nothing .* it saved checkpoint-4/model.pt"):
+        check_globs(("{latest:chekpoint-*}",), folder)
+    save(folder, "chekpoint-1", 1)
+    check_globs(("{latest:chekpoint-*}",), folder)
