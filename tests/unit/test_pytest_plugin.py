@@ -33,6 +33,7 @@ def run(tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "pytest", "-p", "harness.pytest_plugin", "-p", "no:cacheprovider", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # an installed one is loaded by itself as well
         environment.pop("PYTEST_ADDOPTS", None)
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 

@@ -164,12 +164,12 @@ def test_the_end_of_the_recorded_process_counts_and_not_that_of_its_launcher(tmp
 
 def test_what_follows_the_training_in_a_script_is_ended_with_it(tmp_path):
     context = context_of(tmp_path, LAUNCHED)
-    (tmp_path / "code" / "run.sh").write_text("python job.py $1; sleep 30; touch $1/evaluated\n")
+    (tmp_path / "code" / "run.sh").write_text("python job.py $1; sleep 8; touch $1/evaluated\n")
     argv = ("bash", "run.sh", "{output}")
     context = replace(context, experiment=context.experiment.model_copy(update={"run": argv, "resume": argv}))
     records = run_interrupted(context, "resumed")[:1]
     assert records[0].is_planned_kill
-    assert records[0].seconds < 20
+    assert records[0].seconds < 8
 
 
 def test_a_run_that_does_not_die_as_planned_ends_the_trajectory(tmp_path):
