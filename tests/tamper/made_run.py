@@ -165,7 +165,7 @@ def begin(project: Path, plan: Plan) -> CertifySession:
         runner="host",
         steps=trained.steps,
         rerun_mode=experiment.policy.rerun,
-        interruptions=tuple(kill.fault for kill in trained.interruptions),
+        interruptions=tuple(kill.fault for kill in trained.kills),
         scope=scope,
         overrides=plan.overrides,
     )
