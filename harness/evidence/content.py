@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from harness.documents.digest import Data, Digest, canonical_json, chunks, sha256, sha256_of
+from harness.errors import EvidenceError
+from harness.evidence.budget import Budget
 from harness.evidence.json_file import read_json, volatile_key
 from harness.evidence.numpy_file import is_npy, open_npy, open_npz
 from harness.evidence.pickle_reader import is_legacy
@@ -108,12 +110,12 @@ def read_content(name: str, data: Data, volatile: Iterable[str] = ()) -> Content
     suffix, doubt = _suffix(name), ""
     if suffix in ("json", "jsonl") and len(data) <= MAX_JSON_BYTES:
         try:
-            found = read_json(data[:], frozenset(volatile), has_rows=suffix == "jsonl")
+            found = read_json(data[:], frozenset(volatile), Budget(name, len(data)), has_rows=suffix == "jsonl")
             left_out = tuple(sorted(found.left_out.items()))
             values = tuple(sorted(found.values))
             return Content(format=suffix, tensors=(), values=values, opaque=(), left_out=left_out)
-        except (ValueError, RecursionError) as error:
-            doubt = str(error)[:120]
+        except (ValueError, RecursionError, EvidenceError) as error:
+            doubt = error.problem if isinstance(error, EvidenceError) else str(error)[:120]
     unpacked = _gunzipped(data) if data[:3] == b"\x1f\x8b\x08" else None
     kind, digest = ("bytes", sha256_of(data)) if unpacked is None else ("gzip", unpacked)
     return Content(format=kind, tensors=(), values=(("", f"bytes:{digest}"),), opaque=(), doubt=doubt)

@@ -6,14 +6,17 @@ A number's text is what the file has, digit by digit: 1e999, -0.0 and 1.00 are n
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
+from harness.evidence.budget import Budget
 from harness.evidence.tensor_file import path_join, scalar_text
 
 _MAX_DEPTH = 64
-_MAX_VALUES = 4_000_000
 _MAX_DIGITS = 1_000
 _NO_NUMBERS = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
 
@@ -32,30 +35,33 @@ class _Number(str):
     __slots__ = ()
 
 
-def read_json(data: bytes, volatile: frozenset[str], *, has_rows: bool) -> JsonValues:
+def read_json(data: bytes, volatile: frozenset[str], budget: Budget, *, has_rows: bool) -> JsonValues:
     """The values of a JSON document, or of one in each line.
 
     Raises:
         ValueError: it is no JSON, too large, or in doubt: a key twice, or text that is no Unicode.
         RecursionError: it is nested too deeply.
+        EvidenceError: it describes more than the budget allows.
     """
+    budget.spend(data.count(b",") + data.count(b"[") + data.count(b"{") + (data.count(b"\n") if has_rows else 0))
     text = data.decode("utf-8")
-    found = JsonValues()
+    reader = _Reader(volatile, budget)
     if not has_rows:
-        found.values = _flatten(_parsed(text), "", volatile, found.left_out)
-        return found
-    seen: dict[str, list[tuple[tuple[str, str], ...]]] = {}
+        return JsonValues(reader.values_of(_parsed(text)), reader.left_out)
+    values: list[tuple[str, str]] = []
+    seen: set[bytes] = set()
+    num_copies: dict[str, int] = {}
     for key, row in _rows(text):
-        flat = tuple(_flatten(row, "", volatile, found.left_out))
-        copies = seen.setdefault(key, [])
-        if flat in copies:
+        flat = reader.values_of(row)
+        digest = hashlib.sha256(repr((key, flat)).encode("utf-8", "surrogatepass")).digest()
+        if digest in seen:
             continue  # a step that is written again with the same values, as after a resume, counts once
-        copies.append(flat)
-        prefix = key if len(copies) == 1 else f"{key}#{len(copies)}"
-        found.values += [(f"{prefix}/{path}" if path else prefix, text) for path, text in flat]
-        if len(found.values) > _MAX_VALUES:
-            raise ValueError("too many values")
-    return found
+        seen.add(digest)
+        num_copies[key] = number = num_copies.get(key, 0) + 1
+        prefix = key if number == 1 else f"{key}#{number}"
+        budget.spend(0, len(prefix) * len(flat))
+        values += [(f"{prefix}/{path}" if path else prefix, text) for path, text in flat]
+    return JsonValues(values, reader.left_out)
 
 
 def volatile_key(path: str, keys: frozenset[str]) -> str | None:
@@ -78,41 +84,50 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _rows(text: str) -> list[tuple[str, Any]]:
+def _rows(text: str) -> Iterator[tuple[str, Any]]:
     """Each line's value, called `step=<n>` where it has an integer step, else `row=<i>`."""
-    rows: list[tuple[str, Any]] = []
     num_unnamed = 0
-    for line in text.split("\n"):
+    for line in StringIO(text, newline="\n"):
         if not line.strip():
             continue
         row = _parsed(line)
         step = row.get("step") if isinstance(row, dict) else None
         if isinstance(step, _Number) and step.removeprefix("-").isdigit() and len(step) < 19:
-            rows.append((f"step={step}", row))
+            yield f"step={step}", row
         else:
             num_unnamed += 1
-            rows.append((f"row={num_unnamed}", row))
-    return rows
+            yield f"row={num_unnamed}", row
 
 
-def _flatten(
-    root: Any, path: str, volatile: frozenset[str], left_out: dict[str, int], depth: int = 0
-) -> list[tuple[str, str]]:
-    if path and volatile and (key := volatile_key(path, volatile)) is not None:
-        left_out[key] = left_out.get(key, 0) + 1
-        return []
-    if depth > _MAX_DEPTH:
-        raise ValueError("nested too deeply")
-    if isinstance(root, dict) and root:
-        pairs = [(path_join(path, _key(key)), value) for key, value in root.items()]
-    elif isinstance(root, list) and root:
-        pairs = [(path_join(path, str(index)), value) for index, value in enumerate(root)]
-    else:
-        return [(path, "{}" if root == {} else "[]" if root == [] else _text(root))]
-    values = [entry for key, value in pairs for entry in _flatten(value, key, volatile, left_out, depth + 1)]
-    if len(values) > _MAX_VALUES:
-        raise ValueError("too many values")
-    return values
+class _Reader:
+    """Takes values apart; `left_out` counts what each volatile key took out."""
+
+    def __init__(self, volatile: frozenset[str], budget: Budget) -> None:
+        self._volatile, self._budget = volatile, budget
+        self._found: list[tuple[str, str]] = []
+        self.left_out: dict[str, int] = {}
+
+    def values_of(self, root: Any) -> list[tuple[str, str]]:
+        """(path, text) of everything in a value that holds nothing else."""
+        self._found = []
+        self._visit(root, "", 0)
+        return self._found
+
+    def _visit(self, value: Any, path: str, depth: int) -> None:
+        self._budget.spend(0, len(path))
+        if path and self._volatile and (key := volatile_key(path, self._volatile)) is not None:
+            self.left_out[key] = self.left_out.get(key, 0) + 1
+            return
+        if depth > _MAX_DEPTH:
+            raise ValueError("nested too deeply")
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                self._visit(inner, path_join(path, _key(key)), depth + 1)
+        elif isinstance(value, list) and value:
+            for index, inner in enumerate(value):
+                self._visit(inner, path_join(path, str(index)), depth + 1)
+        else:
+            self._found.append((path, "{}" if value == {} else "[]" if value == [] else _text(value)))
 
 
 def _key(key: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.documents.digest import Data
 from harness.errors import EvidenceError
+from harness.evidence.budget import Budget
 from harness.evidence.pickled_values import (
     Call,
     Global,
@@ -55,18 +56,19 @@ class Pickled:
     storages: dict[str, StorageRef]
 
 
-def read_pickle(data: bytes, name: str, *, is_nested: bool = False) -> Pickled:
+def read_pickle(data: bytes, name: str, budget: Budget | None = None, *, is_nested: bool = False) -> Pickled:
     """What a pickle describes: None, bool, int, float, complex, str, bytes or the classes of pickled_values.
 
     Args:
         data: begins with the pickle; more may follow.
         name: of the file, for messages.
+        budget: what is left for the file that it is in; one of its own by default.
         is_nested: whether it stands inside of another pickle; then nothing inside of it is read in turn.
 
     Raises:
         EvidenceError: malformed, too large, or an opcode that torch.save does not write.
     """
-    machine = _Machine(name, is_nested=is_nested)
+    machine = _Machine(name, budget or Budget(name, len(data)), is_nested=is_nested)
     size = 0
     try:
         for count, (opcode, argument, place) in enumerate(pickletools.genops(data)):
@@ -93,7 +95,7 @@ def is_legacy(data: Data) -> bool:
     return LEGACY_MAGIC in data[:32]
 
 
-def read_legacy(data: Data, name: str, *, is_nested: bool = False) -> Legacy:
+def read_legacy(data: Data, name: str, budget: Budget, *, is_nested: bool = False) -> Legacy:
     """Read such a file: a magic number, a version, the machine's sizes, the value, the storages' keys, the storages.
 
     Layout: `_legacy_save` of torch/serialization.py.
@@ -104,7 +106,7 @@ def read_legacy(data: Data, name: str, *, is_nested: bool = False) -> Legacy:
     at, values = 0, []
     storages: dict[str, StorageRef] = {}
     for limit in (_MAX_HEAD_BYTES, _MAX_HEAD_BYTES, _MAX_HEAD_BYTES, MAX_PICKLE_BYTES, MAX_PICKLE_BYTES):
-        found = read_pickle(data[at : at + limit], name, is_nested=is_nested)
+        found = read_pickle(data[at : at + limit], name, budget, is_nested=is_nested)
         at += found.size
         values.append(found.value)
         storages |= found.storages
@@ -128,8 +130,8 @@ def read_legacy(data: Data, name: str, *, is_nested: bool = False) -> Legacy:
 class _Machine:
     """The stack, the memo and one method for each kind of opcode."""
 
-    def __init__(self, name: str, *, is_nested: bool) -> None:
-        self._name, self._is_nested = name, is_nested
+    def __init__(self, name: str, budget: Budget, *, is_nested: bool) -> None:
+        self._name, self._budget, self._is_nested = name, budget, is_nested
         self.storages: dict[str, StorageRef] = {}
         self._places: dict[int, tuple[int, bytes]] = {}
         self._stack: list[Any] = []
@@ -146,6 +148,7 @@ class _Machine:
         elif opcode in _IGNORED:
             return
         elif (method := _METHODS.get(opcode)) is not None:
+            self._budget.spend(opcode in _MAKERS)
             method(self, argument)
         else:
             raise self._error(f"the operation {opcode}")
@@ -258,6 +261,7 @@ class _Machine:
             text = key_text(key)
             if text is None:
                 raise self._error("a dict with a key that is no scalar")
+            self._budget.spend(1, len(text))
             target.entries[text] = value
 
     def put(self, index: int) -> None:
@@ -298,7 +302,7 @@ class _Machine:
         """The storage in a tensor that pickle itself wrote: inside of its argument, as torch.save did before 1.6."""
         match function, args:
             case Global(name="torch.storage._load_from_bytes"), Listed(items=[bytes(data)]) if not self._is_nested:
-                legacy = read_legacy(data, self._name, is_nested=True)
+                legacy = read_legacy(data, self._name, self._budget, is_nested=True)
                 root = legacy.value
                 if not isinstance(root, StorageRef) or root.key not in legacy.storages:
                     raise self._error("a tensor without its storage")
@@ -361,6 +365,31 @@ _ARGUMENTS = frozenset(
 _BYTES_HEADERS = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9}
 """The bytes of an opcode before its argument."""
 _IGNORED = frozenset(["PROTO", "FRAME"])
+_MAKERS = frozenset(
+    [
+        "EMPTY_DICT",
+        "EMPTY_LIST",
+        "EMPTY_SET",
+        "EMPTY_TUPLE",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "TUPLE",
+        "LIST",
+        "FROZENSET",
+        "DICT",
+        "GLOBAL",
+        "STACK_GLOBAL",
+        "BINPERSID",
+        "REDUCE",
+        "NEWOBJ",
+        "NEWOBJ_EX",
+        "OBJ",
+        "INST",
+        "BUILD",
+    ]
+)
+"""What makes something that is much larger than the bytes that ask for it."""
 _METHODS: dict[str, Callable[[_Machine, Any], None]] = {
     "STOP": _Machine.stop,
     "MARK": _Machine.mark,

@@ -6,11 +6,13 @@ The layouts are those of torch/_utils.py and torch/serialization.py: https://doc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 _MAX_KEY_DEPTH = 4
+_MAX_KEY_PARTS = 16
+_MAX_KEY_TEXT = 1 << 16
 _NUMBER = re.compile(r"[+-]?(0x[0-9a-f]+|([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?j?)")
 
 STORAGE_DTYPES = {
@@ -117,10 +119,23 @@ def _key_text(key: Any, depth: int) -> str | None:
         return f"<{key.name}>"
     if isinstance(key, Call) and depth < _MAX_KEY_DEPTH and not key.appended:
         return _object_text(key, depth + 1)
-    if isinstance(key, Listed) and key.kind == "tuple" and depth < _MAX_KEY_DEPTH and len(key.items) <= 16:
-        parts = [_key_text(item, depth + 1) for item in key.items]
-        return None if None in parts else f"({','.join(part for part in parts if part is not None)})"
+    if isinstance(key, Listed) and key.kind == "tuple" and depth < _MAX_KEY_DEPTH:
+        parts = _texts(key.items, depth + 1)
+        return None if parts is None else f"({','.join(parts)})"
     return None
+
+
+def _texts(items: Collection[Any], depth: int) -> list[str] | None:
+    """The texts of the parts of a key; None where one has none, or together they are longer than a key can be."""
+    if len(items) > _MAX_KEY_PARTS:
+        return None
+    parts: list[str] = []
+    for item in items:
+        text = _key_text(item, depth)
+        if text is None or sum(map(len, parts)) + len(text) > _MAX_KEY_TEXT:
+            return None
+        parts.append(text)
+    return parts
 
 
 def _object_text(key: Call, depth: int) -> str | None:
@@ -128,8 +143,8 @@ def _object_text(key: Call, depth: int) -> str | None:
     state = key.state.entries if isinstance(key.state, Mapped) else {}
     if key.has_state and not isinstance(key.state, Mapped):
         return None
-    parts = [_key_text(key.args, depth), *(_key_text(value, depth) for value in state.values())]
-    if None in parts or len(parts) > 16:
+    parts = _texts((key.args, *state.values()), depth)
+    if parts is None:
         return None
     names = [ascii(name) for name in state]
     fields = ",".join(f"{name}={text}" for name, text in zip(names, parts[1:], strict=True))

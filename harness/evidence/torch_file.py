@@ -6,11 +6,12 @@ Formats: https://docs.pytorch.org/docs/stable/notes/serialization.html
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from harness.documents.digest import Data, sha256_of
 from harness.errors import EvidenceError
+from harness.evidence.budget import Budget
 from harness.evidence.pickle_reader import MAX_PICKLE_BYTES, read_legacy, read_pickle
 from harness.evidence.pickled_values import Call, Listed, Mapped, StorageRef, TensorRef
 from harness.evidence.reader import Part
@@ -27,10 +28,8 @@ from harness.evidence.tensor_file import (
 from harness.evidence.zip_file import Archive
 
 _MAX_DEPTH = 64
-_MAX_NODES = 500_000
 _MAX_PATH = 2_000
-_MAX_TEXT_BYTES = 512 << 20
-_FREE_BYTES = 1 << 30
+_FREE_BYTES = 256 << 20
 _MAX_SPAN_BYTES = 8 << 30
 # Made anew at each save: a random name of the save, and the folder's absolute path.
 _ONE_TIME = {"torch.distributed.checkpoint.metadata.StorageMeta": ("checkpoint_id", "save_id", "load_id")}
@@ -53,7 +52,7 @@ def open_archives(data: Data, name: str, archives: list[Archive]) -> RawContent:
     Raises:
         EvidenceError: cut, of another byte order, or a tensor outside its storage.
     """
-    reader = _Reader(name, len(data))
+    reader = _Reader(name, Budget(name, len(data)), len(data))
     kind = "torch"
     for number, archive in enumerate(archives):
         folder = folder_of(archive)
@@ -71,7 +70,8 @@ def open_legacy(data: Data, name: str) -> RawContent:
     Raises:
         EvidenceError: torn, or of another layout.
     """
-    legacy = read_legacy(data, name)
+    budget = Budget(name, len(data))
+    legacy = read_legacy(data, name, budget)
     if legacy.size != len(data):
         raise malformed(name, f"{len(data) - legacy.size} bytes behind the last storage")
 
@@ -80,7 +80,7 @@ def open_legacy(data: Data, name: str) -> RawContent:
         end = (begin or 0) + ref.num_elements * ITEM_BYTES[ref.dtype]
         return None if begin is None else (Part(data, begin, end), begin)
 
-    reader = _Reader(name, len(data))
+    reader = _Reader(name, budget, len(data))
     reader.visit(legacy.value, "", 0, storage)
     return reader.content("torch")
 
@@ -94,10 +94,11 @@ def open_pickle(data: Data, name: str) -> RawContent | None:
     if len(data) > MAX_PICKLE_BYTES:
         raise malformed(name, f"a pickle of {len(data)} bytes, at most {MAX_PICKLE_BYTES} are read")
     try:
-        found = read_pickle(data[:], name)
+        budget = Budget(name, len(data))
+        found = read_pickle(data[:], name, budget)
         if found.size != len(data):
             return None
-        reader = _Reader(name, len(data), is_pickle=True)
+        reader = _Reader(name, budget, len(data), is_pickle=True)
         reader.visit(found.value, "", 0, lambda _: None)
     except EvidenceError:
         return None
@@ -122,7 +123,7 @@ def _read_archive(reader: _Reader, data: Data, archive: Archive, folder: str, pa
     if order is not None and order[0][:16] != b"little":
         raise malformed(reader.name, "another byte order than little")
     assert pickled is not None  # the folder was found by it
-    root = read_pickle(pickled[0][:], reader.name).value
+    root = read_pickle(pickled[0][:], reader.name, reader.budget).value
     reader.visit(root, path, 0, lambda ref: part(f"data/{ref.key}"))
     for name, member in archive.items():
         if name not in used:
@@ -133,13 +134,13 @@ def _read_archive(reader: _Reader, data: Data, archive: Archive, folder: str, pa
 class _Reader:
     """The values of one file while they are visited; everything is bounded."""
 
-    def __init__(self, name: str, size: int, *, is_pickle: bool = False) -> None:
-        self.name, self._size, self._is_pickle = name, size, is_pickle
+    def __init__(self, name: str, budget: Budget, size: int, *, is_pickle: bool = False) -> None:
+        self.name, self.budget, self._size, self._is_pickle = name, budget, size, is_pickle
         self.values: list[tuple[str, str]] = []
         self._tensors: dict[str, RawTensor] = {}
         self._opaque: list[tuple[str, str]] = []
         self._on_path: set[int] = set()
-        self._num_nodes = self._num_text = self._num_bytes = 0
+        self._num_bytes = 0
 
     def content(self, kind: str) -> RawContent:
         tensors = tuple(tensor for _, tensor in sorted(self._tensors.items()))
@@ -147,9 +148,9 @@ class _Reader:
         return RawContent(format=kind, tensors=tensors, values=values, opaque=opaque)
 
     def visit(self, value: Any, path: str, depth: int, storage: Callable[[StorageRef], Storage | None]) -> None:
-        self._num_nodes += 1
-        if self._num_nodes > _MAX_NODES or depth > _MAX_DEPTH or len(path) > _MAX_PATH:
-            raise malformed(self.name, "a value that is nested too deeply or too large")
+        self.budget.spend(1, len(path))
+        if depth > _MAX_DEPTH or len(path) > _MAX_PATH:
+            raise malformed(self.name, "a value that is nested too deeply")
         if isinstance(value, StorageRef):
             value = TensorRef(value, value.dtype, 0, (value.num_elements,), (1,))
         if isinstance(value, TensorRef):
@@ -165,12 +166,10 @@ class _Reader:
                 self.visit(item, at, depth + 1, storage)
             self._on_path.discard(id(value))
         else:
-            self._num_text += len(path) + (len(value) if isinstance(value, str | bytes) else 0)
-            if self._num_text > _MAX_TEXT_BYTES:
-                raise malformed(self.name, "more text than is read")
+            self.budget.spend(0, len(value) if isinstance(value, str | bytes) else 0)
             self.values.append((path, scalar_text(value)))
 
-    def _inside(self, value: Mapped | Listed | Call, path: str) -> list[tuple[Any, str]]:
+    def _inside(self, value: Mapped | Listed | Call, path: str) -> Iterator[tuple[Any, str]]:
         """What a container holds, with its paths; that it is empty is a value of its own."""
         if isinstance(value, Listed):
             items = value.items
@@ -178,19 +177,18 @@ class _Reader:
                 items = sorted(items, key=lambda item: repr(item))
             if not items:
                 self.values.append((path, "[]"))
-            return [(item, path_join(path, str(index))) for index, item in enumerate(items)]
-        found: list[tuple[Any, str]] = []
+            yield from ((item, path_join(path, str(index))) for index, item in enumerate(items))
+            return
         if isinstance(value, Call):
             self._opaque.append((path, clean(value.name)))
-            found = [(value.args, path_join(path, "<arguments>"))]
-            found += [(item, path_join(path, str(index))) for index, item in enumerate(value.appended)]
+            yield value.args, path_join(path, "<arguments>")
+            yield from ((item, path_join(path, str(index))) for index, item in enumerate(value.appended))
         entries = value.entries.entries if isinstance(value, Call) else value.entries
-        found += [(item, path_join(path, key)) for key, item in entries.items()]
+        yield from ((item, path_join(path, key)) for key, item in entries.items())
         if isinstance(value, Mapped) and not entries:
             self.values.append((path, "{}"))
         if value.has_state:
-            found.append((_lasting(value), path_join(path, "<state>")))
-        return found
+            yield _lasting(value), path_join(path, "<state>")
 
     def _add_tensor(self, ref: TensorRef, path: str, storage: Storage | None) -> None:
         if storage is None:

@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -342,6 +343,48 @@ def test_nan_in_a_log_is_a_value():
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000, b'{"a":' + b"9" * 5000 + b"}", b""])
 def test_what_is_no_json_counts_by_its_bytes(data):
     assert values(data, "r.json") == {"": f"bytes:sha256:{hashlib.sha256(data).hexdigest()}"}
+
+
+def test_rows_of_one_step_take_time_in_proportion():
+    data = b"".join(b'{"step":1,"x":%d}\n' % number for number in range(30_000))
+    begin = time.process_time()
+    assert len(values(data, "m.jsonl")) == 60_000
+    assert time.process_time() - begin < 15  # half a second; each row against all others took minutes
+
+
+TOO_MUCH = "needs more than .* MiB of memory, the bound for a file of"
+LONG_KEY = b"k" * 1_900
+
+
+@pytest.mark.parametrize("name", ["m.json", "m.jsonl"])
+def test_json_of_which_the_paths_are_much_longer_than_the_file_counts_by_its_bytes(name):
+    data = b'{"' + LONG_KEY * 10 + b'":[' + b",".join([b"1"] * 8_000) + b"]}"
+    content = read_content(name, data)
+    assert content.format == "bytes"
+    assert re.search(TOO_MUCH, content.doubt)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        b"}X" + struct.pack("<I", len(LONG_KEY)) + LONG_KEY + b"](" + b"K\x01" * 100_000 + b"es",  # in each item's path
+        b"X\xff\xff\x00\x00" + b"a" * 65_535 + b"q\x000](" + b"h\x00" * 3_000 + b"e",  # one text, named again and again
+        b"(" + b"]" * 800_000 + b"1N",
+    ],
+    ids=["paths", "texts", "lists"],
+)
+def test_a_pickle_that_describes_much_more_than_its_size_is_refused(items):
+    with pytest.raises(EvidenceError, match=TOO_MUCH):
+        read_content("x.pt", archive(b"\x80\x02" + items + b"."))
+
+
+def test_a_key_of_keys_of_keys_is_refused_before_it_is_written_out():
+    key = b"X\x00\x10\x00\x00" + b"a" * 4096 + b"q\x000"
+    key += b"".join(
+        b"(" + b"h" + bytes([n]) + (b"h" + bytes([n])) * 15 + b"tq" + bytes([n + 1]) + b"0" for n in range(3)
+    )
+    with pytest.raises(EvidenceError, match="a key that is no scalar"):
+        read_content("x.pt", archive(b"\x80\x02" + key + b"}h\x03Ns."))
 
 
 # --- safetensors ------------------------------------------------------------------------------------------------------
