@@ -27,7 +27,6 @@ from harness.evidence.torch_file import folder_of, open_archives, open_legacy, o
 from harness.evidence.zip_file import is_zip, read_zips
 
 MAX_JSON_BYTES = 512 << 20
-_MAX_UNPACKED_BYTES = 4 << 30
 _PIECE_BYTES = 1 << 20
 _PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 _MIN_ELEMENTS = 16
@@ -116,7 +115,7 @@ def read_content(name: str, data: Data, volatile: Iterable[str] = ()) -> Content
             return Content(format=suffix, tensors=(), values=values, opaque=(), left_out=left_out)
         except (ValueError, RecursionError, EvidenceError) as error:
             doubt = error.problem if isinstance(error, EvidenceError) else str(error)[:120]
-    unpacked = _gunzipped(data) if data[:3] == b"\x1f\x8b\x08" else None
+    unpacked = _gunzipped(data, Budget(name, len(data))) if data[:3] == b"\x1f\x8b\x08" else None
     kind, digest = ("bytes", sha256_of(data)) if unpacked is None else ("gzip", unpacked)
     return Content(format=kind, tensors=(), values=(("", f"bytes:{digest}"),), opaque=(), doubt=doubt)
 
@@ -152,9 +151,9 @@ def is_volatile(path: str, keys: frozenset[str]) -> bool:
     return volatile_key(path, keys) is not None
 
 
-def _gunzipped(data: Data) -> Digest | None:
+def _gunzipped(data: Data, budget: Budget) -> Digest | None:
     """The sha256 of what was compressed, for gzip writes the time beside it; None if it is torn or too large."""
-    hasher, unpacker, size = hashlib.sha256(), zlib.decompressobj(31), 0
+    hasher, unpacker = hashlib.sha256(), zlib.decompressobj(31)
     try:
         for chunk in chunks(data):
             rest = chunk
@@ -164,10 +163,8 @@ def _gunzipped(data: Data) -> Digest | None:
                 piece = unpacker.decompress(rest, _PIECE_BYTES)
                 rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
                 hasher.update(piece)
-                size += len(piece)
-                if size > _MAX_UNPACKED_BYTES:
-                    return None
-    except zlib.error:
+                budget.spend(0, len(piece))
+    except (zlib.error, EvidenceError):
         return None
     return Digest("sha256", hasher.hexdigest()) if unpacker.eof else None
 

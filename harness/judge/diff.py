@@ -415,6 +415,8 @@ def _compare_file(left: FileEvidence, right: FileEvidence) -> FileComparison:
         is_equal = same_bytes or one == two
     else:
         problem = left.problem or right.problem or f"{left.path} could not be read"
+        if left.sha256 is not None and right.sha256 is not None:
+            problem = f"{left.path}: its bytes differ, and whether what it holds does could not be told: {problem}"
     return FileComparison(
         path=left.path,
         role="output" if "output" in (left.role, right.role) else "checkpoint",

@@ -205,6 +205,11 @@ def test_gzip_is_compared_by_what_is_in_it():
     assert read_content("x.gz", one[:-1]).format == "bytes"
 
 
+def test_gzip_that_unpacks_to_much_more_than_its_size_is_compared_by_its_bytes():
+    data = gzip.compress(bytes(200 << 20), 9)
+    assert read_content("x.gz", data).format == "bytes"
+
+
 @pytest.mark.parametrize(("code", "shape", "size"), [("F4", [2, 6], 6), ("F6_E2M3", [8], 6), ("F6_E3M2", [2, 2], 3)])
 def test_dtypes_of_less_than_a_byte(code, shape, size):
     header = json.dumps({"w": {"dtype": code, "shape": shape, "data_offsets": [0, size]}}).encode()
