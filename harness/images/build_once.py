@@ -27,7 +27,7 @@ from harness.images.engine_images import load_image, patience, run_dockerfile
 from harness.images.image import canonical_config
 from harness.images.layer import Entry
 from harness.images.layer_tar import CHUNK, encode, layer_digest, read_contents, read_layer
-from harness.images.leftovers import BUILDING, Remember, unfinished
+from harness.images.leftovers import BUILDING, Unfinished, unfinished
 from harness.images.recipe import Recipe, build_context
 from harness.images.registry import registry_base
 from harness.images.saved_image import CanonicalImage, CanonicalLayer
@@ -106,13 +106,13 @@ def built_from_nothing(job: Job, materials: Materials, stages: Stages) -> Iterat
         with Pool(1) as aside:
             in_engine = contextlib.ExitStack()
             try:
-                remember = in_engine.enter_context(unfinished(client, store))
+                mine = in_engine.enter_context(unfinished(client, store, job.progress))
                 with stages.measured("build"):
                     context = encode(build_context(job.recipe, materials.wheels, folder))
-                    run_dockerfile(client, context, base.tag, temporary, job.progress, remember)
+                    run_dockerfile(client, context, base.tag, temporary, job.progress, mine.remember)
                 with stages.measured("export"):
                     job.progress("exporting what the engine built")
-                    _export_tree(client, temporary, tree, remember)
+                    _export_tree(client, temporary, tree, mine)
                 with stages.measured("rewrite"):
                     job.progress("rewriting it canonically")
                     image = _canonical_image(job, temporary, tree, base)
@@ -129,19 +129,22 @@ def _base(job: Job, materials: Materials) -> Base:
     return build_base(recipe.base.name, recipe.base_lock, materials.packages, job.store, afresh=True)
 
 
-def _export_tree(client: docker.DockerClient, tag: str, target: Path, remember: Remember) -> None:
-    with _container(client, tag, remember) as container, patience(client), target.open("wb") as output:
+def _export_tree(client: docker.DockerClient, tag: str, target: Path, mine: Unfinished) -> None:
+    with _container(client, tag, mine) as container, patience(client), target.open("wb") as output:
         for chunk in client.api.export(container, chunk_size=CHUNK):
             output.write(chunk)
 
 
 @contextlib.contextmanager
-def _container(client: docker.DockerClient, tag: str, remember: Remember) -> Iterator[str]:
+def _container(client: docker.DockerClient, tag: str, mine: Unfinished) -> Iterator[str]:
     container = ""
     try:
         with deferred():
-            container = client.api.create_container(tag, command=["never", "started"], network_disabled=True)["Id"]
-            remember(f"container {container}")
+            made = client.api.create_container(
+                tag, command=["never", "started"], network_disabled=True, labels=mine.labels
+            )
+            container = made["Id"]
+            mine.remember(f"container {container}")
         yield container
     finally:
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException):

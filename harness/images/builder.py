@@ -22,6 +22,7 @@ from harness.images.estimate import announce
 from harness.images.image import BuildRecord, BuildResult, FileDifference, RebuildRecord, image_tag
 from harness.images.layer import squash
 from harness.images.layer_tar import differences
+from harness.images.leftovers import sweep
 from harness.images.locks import fit
 from harness.images.recipe import read_recipe
 from harness.images.saved_image import CanonicalImage, reread, spool
@@ -53,6 +54,7 @@ def build(
     """
     job = Job(client, read_recipe(root, name), store, progress)
     with engine_faults():
+        sweep(client, store, progress)
         if not check and (cached := _cached(job)):
             return cached
         with _locked(job):
@@ -75,6 +77,7 @@ def build_for_certificate(
     """
     job = Job(client, read_recipe(root, name), store, progress)
     with engine_faults():
+        sweep(client, store, progress)
         cached = _cached(job)
         if cached and (cached.rebuild or not rebuild_required):
             return cached

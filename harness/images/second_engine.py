@@ -8,7 +8,6 @@ ends its containers and detaches what it mounted. It ends with the build, and wi
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -22,12 +21,12 @@ import docker
 from docker.errors import DockerException
 
 from harness.errors import HostError
+from harness.system.held import temporary_folder
 from harness.system.store import Progress, Store
 
 _START_TIMEOUT_S = 60
 _RUN = "/run" if Path("/run").is_dir() else tempfile.gettempdir()
 _PREFIX = "repro-harness-"
-_LOCK = "lock"
 
 
 def can_start() -> bool:
@@ -43,7 +42,7 @@ def second_engine(store: Store, progress: Progress, driver: str = "") -> Iterato
     Raises:
         HostError: it does not start.
     """
-    with store.scratch("engine") as data, _state_folder() as state:
+    with store.scratch("engine") as data, temporary_folder(_PREFIX, Path(_RUN)) as state:  # a socket's path is short
         log = data / "dockerd.log"
         socket = f"unix://{state}/docker.sock"
         with log.open("wb") as output:
@@ -60,23 +59,6 @@ def second_engine(store: Store, progress: Progress, driver: str = "") -> Iterato
                 yield client
         finally:
             _stop(daemon)
-
-
-@contextlib.contextmanager
-def _state_folder() -> Iterator[Path]:
-    """A folder for sockets, held by a lock; those of processes that were killed, whose lock is free, go first."""
-    for left in Path(_RUN).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError), (left / _LOCK).open("r") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
-    # A socket's path may have 108 characters, and containerd's lie deep below the state folder.
-    state = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_RUN))
-    with (state / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield state
-        finally:
-            shutil.rmtree(state, ignore_errors=True)
 
 
 def _command(data: Path, state: Path, socket: str, driver: str) -> list[str]:

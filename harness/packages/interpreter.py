@@ -36,6 +36,7 @@ from harness.documents.environment import (
 from harness.documents.lockfile import Lockfile
 from harness.errors import HostError, UsageError
 from harness.packages.venv import host_venv
+from harness.system.held import temporary_folder
 from harness.system.project import read_lock
 from harness.system.store import Progress, Store, file_digest
 
@@ -244,8 +245,8 @@ def _check_file(python: Path) -> None:
 
 def _ask(python: Path, timeout_s: float, program: str = _PROBE) -> str:
     """Run a program: what it wrote to stdout, bounded in time and size, with all of its processes ended."""
-    with tempfile.TemporaryDirectory(prefix="repro-harness-") as home, tempfile.TemporaryFile() as output:
-        environment = {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "HOME": home, "LANG": "C.UTF-8"}
+    with temporary_folder() as home, tempfile.TemporaryFile() as output:
+        environment = {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "HOME": str(home), "LANG": "C.UTF-8"}
         try:
             process = subprocess.Popen(
                 [str(python), "-c", program],

@@ -21,9 +21,11 @@ from docker.types import Mount as DockerMount
 
 from harness.documents.gpu import DRIVER_CAPABILITIES, GpuRequest, device_request
 from harness.errors import HostError
+from harness.images.leftovers import lock_labels
 from harness.runs.gpu_faults import explain_start, needs_writable_root
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Watch, gpu_defaults, owner, render, with_gpu_fault
 from harness.system.deferred_signals import deferred
+from harness.system.held import held
 
 PIDS_LIMIT = 1024
 TMP_BYTES = 2 << 30
@@ -58,10 +60,8 @@ class ContainerSandbox:
         except (DockerException, OSError) as failure:
             raise HostError(f"the engine does not answer: {failure}", "start it again") from failure
         started = time.monotonic()
-        try:
+        with contextlib.closing(client), held(spec.lock):
             return self._execute(client, spec, watch, started)
-        finally:
-            client.close()
 
     def _execute(self, client: docker.DockerClient, spec: ProcessSpec, watch: Watch, started: float) -> Outcome:
         container, fallback = None, None
@@ -151,7 +151,7 @@ def container_options(
         "shm_size": 1 << 30,
         "ipc_mode": "private",
         "log_config": LogConfig(type="json-file", config={"max-size": str(LOG_BYTES), "max-file": "1"}),
-        "labels": {LABEL: spec.name},
+        "labels": {LABEL: spec.name, **lock_labels(spec.lock)},
         "hostname": spec.host_name,
         **devices,
     }

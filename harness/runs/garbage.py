@@ -79,6 +79,7 @@ class KeptRun:
         is_finished: whether it has a manifest; one that was given up has none.
         is_latest: whether `latest` points at it.
         written_at: POSIX time of the newest file in it, in seconds.
+        is_held: whether its certify goes on.
     """
 
     checkout: str
@@ -88,6 +89,7 @@ class KeptRun:
     is_finished: bool
     is_latest: bool
     written_at: float
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +140,7 @@ def garbage_of_runs(runs: Iterable[KeptRun], known: References, now: float) -> t
             if run.run_id not in kept
             and not run.is_latest
             and run.verdict
-            and (run.is_finished or now - run.written_at > GRACE_S)
+            and (run.is_finished or (not run.is_held and now - run.written_at > GRACE_S))
         ]
     return tuple(found)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from harness.documents.gpu import HAND_OUT_REMEDY, GpuRequest
 from harness.errors import HostError
 from harness.runs.sandbox import Mount, ProcessSpec, Sandbox
 from harness.system.gpu import NO_DRIVER
+from harness.system.held import temporary_folder
 
 _PROBE_TIMEOUT_S = 120
 # What CUDA itself sees in a process: one UUID a line, by the driver's own library, without torch.
@@ -36,16 +34,16 @@ def check_seen(sandbox: Sandbox, request: GpuRequest) -> str | None:
     Raises:
         HostError: it does not start, or it sees other GPUs than those that were asked for.
     """
-    with tempfile.TemporaryDirectory(prefix="repro-harness-gpu-") as folder:
-        Path(folder).chmod(0o755)
+    with temporary_folder() as folder:
+        folder.chmod(0o755)
         spec = ProcessSpec(
             name="preflight/gpu/1",
             argv=("python", "-c", _SEEN),
-            mounts={"code": Mount(source=Path(folder), target="/code")},
+            mounts={"code": Mount(source=folder, target="/code")},
             environment={},
             memory_bytes=4 << 30,
             timeout_s=_PROBE_TIMEOUT_S,
-            log=Path(folder) / "log.txt",
+            log=folder / "log.txt",
         )
         outcome = sandbox.execute(spec, lambda: False)
         log = spec.log.read_text(errors="replace")[-2000:] if spec.log.exists() else ""

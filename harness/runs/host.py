@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +31,7 @@ from harness.errors import HostError
 from harness.runs import host_init
 from harness.runs.sandbox import POLL_S, Mount, Outcome, ProcessSpec, Watch, gpu_defaults, render, with_gpu_fault
 from harness.system.deferred_signals import deferred
+from harness.system.held import held, temporary_folder
 
 ROOT = Path("/tmp/run")  # short: the sockets of DataLoader workers have 107 bytes
 COVERED = ("/tmp", "/var/tmp", "/dev/shm")  # what processes of one machine share without being asked
@@ -70,8 +70,7 @@ def has_layers() -> bool:
 
 
 def _works(arguments: tuple[str, ...], *, has_layers: bool = False) -> bool:
-    with tempfile.TemporaryDirectory(prefix="rh-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         elsewhere = folder / "elsewhere" if has_layers else None
         order = _order(folder, ("true",), "/", {}, host_name="trainer", num_processes_before=0, elsewhere=elsewhere)
         try:
@@ -105,8 +104,8 @@ class HostSandbox:
         """Run the process; everything below it is ended afterwards."""
         started = time.monotonic()
         watching = _Watching(spec, watch, started)
-        with tempfile.TemporaryDirectory(prefix="rh-", dir=spec.log.parent) as name:
-            ended = self._in_namespaces(spec, Path(name), watching) if namespaces() else self._moved(spec, watching)
+        with held(spec.lock), temporary_folder(parent=spec.log.parent) as scratch:
+            ended = self._in_namespaces(spec, scratch, watching) if namespaces() else self._moved(spec, watching)
         error = watching.error
         if ended.outlived and error is None:
             error = f"it left processes that outlived it, which were ended: {'; '.join(ended.outlived)}"
@@ -223,17 +222,20 @@ def _run(
 ) -> _Ended:
     """Start `host_init` with its order, and look at it until it has ended."""
     reading, writing = os.pipe()
+    # Nobody writes to it: it is closed when this process ends, however it ends, and then all below has to end as well.
+    lifeline, alive = os.pipe()
+    told_to = {**order, "report": writing, "lifeline": lifeline}
     process = None
     try:
         with log_path.open("wb") as log, deferred():
             process = subprocess.Popen(
-                (*prefix, sys.executable, "-I", "-S", host_init.__file__, json.dumps({**order, "report": writing})),
+                (*prefix, sys.executable, "-I", "-S", host_init.__file__, json.dumps(told_to)),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=(writing,),
+                pass_fds=(writing, lifeline),
             )
         os.close(writing)
         writing = -1
@@ -244,7 +246,7 @@ def _run(
         if process is not None and process.poll() is None:
             _kill(process)
             process.wait()
-        for descriptor in (reading, writing):
+        for descriptor in (reading, writing, lifeline, alive):
             if descriptor >= 0:
                 os.close(descriptor)
     if told:
@@ -351,12 +353,7 @@ def _moved_there(spec: ProcessSpec) -> Iterator[None]:
 @contextlib.contextmanager
 def _short_folder() -> Iterator[Path]:
     """A temporary folder with a short path, the same for every process that this one starts."""
-    path = Path(tempfile.gettempdir()) / f"rh-{os.getpid()}"
-    try:
-        path.mkdir(mode=0o700)
-    except OSError:
-        path = Path(tempfile.mkdtemp(prefix="rh-"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    with temporary_folder(name=str(os.getpid())) as folder:
+        home = folder / "h"  # beside the lock, which is no business of a training
+        home.mkdir()
+        yield home

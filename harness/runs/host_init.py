@@ -3,7 +3,8 @@
 `host` starts it by its path, with an order in JSON. Where the kernel gives it namespaces of its own, it mounts
 everything at the paths that a container would have, gives the machine another name, and every process ends with it.
 The rest of the machine's files it shows as they are, and what is written there goes to a folder of the training's own.
-Where not, it only adopts what the training leaves behind, and ends it. It imports the standard library alone.
+Where not, it only adopts what the training leaves behind, and ends it. When the harness ends before the training, by
+whatever signal, the other end of the order's `lifeline` is closed, and all ends. It imports the standard library alone.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import socket
 import stat
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,7 +34,7 @@ MAX_ENTRIES = 1000
 DEPTH = 3  # how far below a folder of somebody else one of the user's own is looked for
 OF_THE_MACHINE = ("/proc", "/sys", "/dev", "/run")  # devices, sockets and what the kernel tells: shown as they are
 LAYER = "layer-"  # and the place, as in an address: `upper` has what was written, `work` the kernel's own
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CLONE_NEWUSER = 0x10000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 GRACE_S = 5.0
@@ -44,7 +46,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 def main(text: str) -> int:
     """Run the training of an order to its end, and write what became of it to the order's descriptor."""
     order = json.loads(text)
-    os.set_inheritable(order["report"], False)
+    for descriptor in (order["report"], order["lifeline"]):
+        os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGTERM, _end_everything)
     if order["has_namespaces"]:
         _arrange(order)
@@ -53,6 +56,7 @@ def main(text: str) -> int:
     for _ in range(order["num_processes_before"]):
         _use_up_a_process_id()
     training = _start(order)
+    threading.Thread(target=_end_with_the_harness, args=(order["lifeline"],), daemon=True).start()
     status = 0
     while True:
         pid, found = os.wait()
@@ -61,7 +65,8 @@ def main(text: str) -> int:
             break
     code = os.waitstatus_to_exitcode(status)
     outlived = _outlived() if code >= 0 else []
-    os.write(order["report"], json.dumps({"exit_code": code, "outlived": outlived}).encode())
+    with contextlib.suppress(BrokenPipeError):  # the harness was killed
+        os.write(order["report"], json.dumps({"exit_code": code, "outlived": outlived}).encode())
     _kill_all()
     return 0
 
@@ -235,6 +240,14 @@ def _bring_up_loopback() -> None:
             fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack(layout, b"lo", flags | IFF_UP))
 
 
+def _end_with_the_harness(lifeline: int) -> None:
+    """Wait until nobody holds the other end, then end all; a namespace of processes ends with this one, too."""
+    while os.read(lifeline, 1):
+        pass
+    _kill_all(is_reaped=False)  # which is what the other thread waits for
+    os._exit(1)
+
+
 def _use_up_a_process_id() -> None:
     pid = os.fork()
     if pid == 0:
@@ -248,6 +261,7 @@ def _start(order: dict[str, Any]) -> int:
     if pid:
         return pid
     try:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         os.setsid()
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -317,13 +331,14 @@ def _reap() -> None:
             pass
 
 
-def _kill_all() -> None:
+def _kill_all(*, is_reaped: bool = True) -> None:
     """End every process below this one; new ones may appear while the others are ended."""
     while alive := _descendants():
         for pid in alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _reap()
+        if is_reaped:
+            _reap()
         time.sleep(LOOK_EVERY_S / 4)
 
 

@@ -17,10 +17,13 @@ from typing import Any
 from harness.errors import UsageError
 from harness.runs.garbage import KeptRun
 from harness.system.disk_sizes import delete, walk
+from harness.system.held import LOCK, is_held
 
 _RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{7}-[0-9a-f]{4}")
 _BISECTION = re.compile(r"bisect-[0-9a-f]{12}")
 _REMOVED = ".removed-"
+TEMPORARY = (".diagnose-", ".init-", ".probe-")
+"""What the names of temporary folders below `runs/` begin with."""
 _MAX_CITING = 64 << 20
 
 
@@ -58,6 +61,7 @@ def read_run(path: Path) -> KeptRun:
         is_finished=(path / "manifest.json").is_file(),
         is_latest=latest.is_symlink() and str(latest.readlink()) == path.name,
         written_at=written_at(path),
+        is_held=is_held(path / LOCK),
     )
 
 

@@ -70,6 +70,11 @@ class ProcessSpec:
     num_processes_before: int = 0
     elsewhere: Path | None = None
 
+    @property
+    def lock(self) -> Path:
+        """The file that is held while the process runs: beside its log, where the process cannot come."""
+        return self.log.with_suffix(".lock")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:

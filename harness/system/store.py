@@ -14,20 +14,19 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.errors import HostError, UsageError
+from harness.system.held import left_folders, locked, temporary_folder
 
 Progress = Callable[[str], None]
 M = TypeVar("M", bound=BaseModel)
-_LOCK = ".lock"
 _USE = "use.lock"
 
 
@@ -153,11 +152,11 @@ class Store:
 
     def locked(self, name: str, waiting: Callable[[], None] | None = None) -> contextlib.AbstractContextManager[None]:
         """Hold the lock `name` (one holder among all processes); `waiting` is called when somebody else has it."""
-        return _locked(self.folder("locks") / f"{name}.lock", waiting or _do_nothing)
+        return locked(self.folder("locks") / f"{name}.lock", waiting or _do_nothing)
 
     def in_use(self) -> contextlib.AbstractContextManager[None]:
         """Work with the cache: nothing is collected from it meanwhile. Any number of processes may at once."""
-        return _locked(self.folder("locks") / _USE, _do_nothing, is_shared=True)
+        return locked(self.folder("locks") / _USE, kind="shared")
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Have the cache for oneself.
@@ -170,51 +169,16 @@ class Store:
             problem = f"another process works with the cache {self.root}"
             raise HostError(problem, "wait until every certify and build has ended")
 
-        return _locked(self.folder("locks") / _USE, refuse)
+        return locked(self.folder("locks") / _USE, refuse)
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
         """An empty folder on the cache's file system, removed at the end, whatever happens."""
         parent = self.folder("scratch")
-        with self.locked("scratch"):
-            _sweep(parent)
-            path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
-            lock = (path / _LOCK).open("w")
-            _lock(lock, "alone")
-        try:
-            with lock:
-                yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(path: Path, waiting: Callable[[], None], *, is_shared: bool = False) -> Iterator[None]:
-    kind: Literal["alone", "shared"] = "shared" if is_shared else "alone"
-    with path.open("a") as stream:
-        try:
-            _lock(stream, kind, is_patient=False)
-        except BlockingIOError:
-            waiting()
-            _lock(stream, kind)
-        try:
-            yield
-        finally:
-            _lock(stream, "free")  # closing alone leaves it to a child that was forked meanwhile
-
-
-def _lock(stream: IO[str], kind: Literal["alone", "shared", "free"], *, is_patient: bool = True) -> None:
-    """Lock or unlock an open file; on Windows, where no training runs, nothing is locked.
-
-    Raises:
-        BlockingIOError: somebody else has the lock, and nobody is to wait for it.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return
-    operation = {"alone": fcntl.LOCK_EX, "shared": fcntl.LOCK_SH, "free": fcntl.LOCK_UN}[kind]
-    fcntl.flock(stream, operation if is_patient else operation | fcntl.LOCK_NB)
+        for left in left_folders(parent):
+            shutil.rmtree(left, ignore_errors=True)
+        with temporary_folder(f"{name}-", parent) as path:
+            yield path
 
 
 def open_store(
@@ -277,19 +241,6 @@ def disk_errors(doing: str) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "free some disk space, or set HARNESS_CACHE to a larger disk" if full else "see the path that is named"
         raise HostError(problem, remedy) from error
-
-
-def _sweep(parent: Path) -> None:
-    """Remove scratch folders of processes that are gone: nobody holds their lock."""
-    for path in parent.iterdir():
-        try:
-            with (path / _LOCK).open("r") as stream:
-                _lock(stream, "alone", is_patient=False)
-        except BlockingIOError:
-            continue
-        except OSError:
-            pass
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.review.evidence.basis import Basis
 from harness.review.target import basis_of, target_of_experiment
 from harness.system.files import Files, FolderFiles
+from harness.system.held import temporary_folder
 from harness.system.project import EXPERIMENTS, STOCK
 from harness.system.sources import sources_digest
 from harness.system.store import Store, tree_digest
@@ -46,8 +46,8 @@ class Code:
             yield self.folder
             return
         assert self.tar is not None  # one of the two is there
-        with tempfile.TemporaryDirectory(prefix="harness-verify-") as scratch:
-            target = Path(scratch) / "code"
+        with temporary_folder() as scratch:
+            target = scratch / "code"
             try:
                 unpack_code(self.tar, target)
             except (OSError, ValueError) as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +34,7 @@ from harness.runs.request import Request
 from harness.system.deferred_signals import Pool, interruption_named, wait_for
 from harness.system.files import FolderFiles
 from harness.system.git import Exported
+from harness.system.held import temporary_folder
 from harness.system.store import Store, disk_errors, tree_digest
 from harness.verify.record import Record, read_record
 from harness.workflow.certify_session import campaign_of
@@ -130,14 +130,14 @@ def _training(request: Request, folder: Path, record: Record, store: Store, prog
         stack.enter_context(store.in_use())
         stack.enter_context(interruption_named("start again: nothing is kept"))
         with disk_errors("making the diagnosis's folder"):
-            scratch = tempfile.TemporaryDirectory(prefix=".diagnose-", dir=folder.parent, ignore_cleanup_errors=True)
+            scratch = stack.enter_context(temporary_folder(".diagnose-", folder.parent))
         yield Training(
             request=request,
             experiment=record.trained,
             source=Exported(folder=folder / "code", commit=record.manifest.commit, is_dirty=record.manifest.dirty),
             store=store,
             progress=progress,
-            folder=Path(stack.enter_context(scratch)),
+            folder=scratch,
             run_id=f"diagnose-{os.getpid()}",
         )
 

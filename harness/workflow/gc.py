@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import docker
 from harness.errors import HostError
 from harness.images.engine_images import engine_faults, remove_images
 from harness.images.image import REPOSITORY
+from harness.images.leftovers import left_builds, left_containers, remove_container, sweep
 from harness.runs.garbage import (
     CacheEntry,
     References,
@@ -33,6 +35,7 @@ from harness.runs.garbage import (
 )
 from harness.runs.gc_roots import known_checkouts, references
 from harness.runs.run_folders import (
+    TEMPORARY,
     bisections,
     discard_run,
     entries,
@@ -42,6 +45,7 @@ from harness.runs.run_folders import (
     written_at,
 )
 from harness.system.disk_sizes import Measure, delete
+from harness.system.held import PREFIX, left_folders
 from harness.system.project import remember_checkout
 from harness.system.store import Progress, Store, disk_errors
 
@@ -120,10 +124,11 @@ def collect(
         checkouts = known_checkouts(store, root)
         known = references(checkouts, store, root)
         roots = sorted(path for path in checkouts.values() if os.access(path, os.R_OK | os.X_OK))
-        pieces = list(_images(client, known, repository, moment)) if client else []
         measure = Measure()
+        pieces = [*_left(store, roots, client, measure)]
+        pieces += _images(client, known, repository, moment) if client else []
         pieces += [*_runs(roots, known, measure, moment), *_cache(store, known, measure, moment)]
-        notes = list(known.unread)
+        notes = [*known.unread, *(_unknown(client) if client else ())]
         notes += [] if client else ["no container engine is running: its images were not checked"]
         notes += [f"{one}/runs is a link: skipped" for one in roots if (one / "runs").is_symlink()]
         if not dry_run:
@@ -198,7 +203,33 @@ def _runs(roots: list[Path], known: References, measure: Measure, now: float) ->
         yield _Removal(Item(kind=kind, name=str(path), size_bytes=measure.count(path)), partial(discard_run, path))
 
 
-def _images(client: docker.DockerClient, known: References, repository: str, now: float) -> Iterator[_Removal]:
+def _left(store: Store, roots: list[Path], client: docker.DockerClient | None, measure: Measure) -> Iterator[_Removal]:
+    """What a harness that was killed left: its containers and builds in the engine, and temporary folders."""
+    if client is not None:
+        for one in left_containers(client):
+            if one.is_known:
+                item = Item(kind="container", name=one.name, size_bytes=0)
+                yield _Removal(item, partial(remove_container, client, one.container_id))
+        for path in left_builds(client, store):
+            item = Item(kind="build", name=path.name, size_bytes=0)
+            yield _Removal(item, partial(sweep, client, store, lambda _: None))
+    folders = left_folders(Path(tempfile.gettempdir()), PREFIX) + left_folders(store.root / "scratch")
+    for above in (one for root in roots for one in (root / "runs", *entries(root / "runs"))):
+        folders += [path for prefix in TEMPORARY for path in left_folders(above, prefix)]
+    for path in folders:
+        yield _Removal(Item(kind="left over", name=str(path), size_bytes=measure.count(path)), partial(delete, path))
+
+
+def _unknown(client: docker.DockerClient) -> list[str]:
+    """The containers of which it cannot be told from here whether their harness lives, as one note."""
+    names = [one.name for one in left_containers(client) if not one.is_known]
+    listed = f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+    return [f"kept, for it cannot be seen from here whether their harness lives: {listed}"] if names else []
+
+
+def _images(client: docker.DockerClient | None, known: References, repository: str, now: float) -> Iterator[_Removal]:
+    if client is None:
+        return
     images = list(_tagged(client, repository))
     left = {image.tag: image.engine_id for image in images}
     for image in garbage_of_images(images, known, now):

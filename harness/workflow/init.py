@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from harness.scaffold.local_data import experiment_name, input_name, local_data,
 from harness.scaffold.requirements import read_needs
 from harness.scaffold.trial import context_of, try_resume, try_straight
 from harness.system.git import Checkout, read_checkout
+from harness.system.held import temporary_folder
 from harness.system.project import EXPERIMENTS
 from harness.system.store import Store, disk_errors
 
@@ -182,8 +182,7 @@ def _trial(
     above = checkout.root / "runs"
     with disk_errors("making the trial's folder"):
         above.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".init-", dir=above, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with temporary_folder(".init-", above) as folder:
         Checkout(root=checkout.root, commit=checkout.commit, changed=("everything",)).export(folder / "code")
         wanted = draft.experiment(outputs=["**"], timeout_s=TRIAL_S, policy={"required": ["rerun"]})
         inputs = {one.name: checkout.root / one.path for one in draft.inputs}

@@ -8,7 +8,6 @@ The findings stand in the order in which a certify would come upon them.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from harness.review.target import basis_of, reviewed_experiment, target_of_exper
 from harness.runs.plan import stages_of
 from harness.runs.request import Request
 from harness.system.git import read_checkout
+from harness.system.held import temporary_folder
 from harness.system.project import read_experiment
 from harness.system.store import Store, disk_errors
 from harness.workflow.certify import check_clean
@@ -49,8 +49,8 @@ def plan(request: Request, store: Store) -> Plan:
             asked.request = request.checked(experiment)
         with asked.told("request"):
             scope = request.scope(experiment)
-        with tempfile.TemporaryDirectory(prefix="plan-") as scratch:
-            asked.look(experiment, asked.code(Path(scratch) / "code"))
+        with temporary_folder() as scratch:
+            asked.look(experiment, asked.code(scratch / "code"))
     runner = asked.request.runner
     return Plan(
         experiment=request.name,

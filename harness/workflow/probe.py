@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 
 from harness.documents.experiment import Experiment
 from harness.errors import EvidenceError, HostError, UsageError
@@ -16,6 +14,7 @@ from harness.runs.request import Request
 from harness.runs.sandbox import Mount, ProcessSpec, describe_exit, owner
 from harness.runs.variation import AS_IT_IS
 from harness.system.git import read_checkout
+from harness.system.held import temporary_folder
 from harness.system.project import read_experiment
 from harness.system.safe_read import safe_read
 from harness.system.store import Store, disk_errors
@@ -36,14 +35,14 @@ def probe(request: Request, store: Store, progress: Progress) -> Probe:
     above = request.root / "runs" / request.name
     with disk_errors("making the probe's folder"):
         above.mkdir(parents=True, exist_ok=True)
-    with store.in_use(), tempfile.TemporaryDirectory(prefix=".probe-", dir=above, ignore_cleanup_errors=True) as name:
+    with store.in_use(), temporary_folder(".probe-", above) as folder:
         training = Training(
             request=request,
             experiment=experiment,
             source=read_checkout(request.root),
             store=store,
             progress=progress,
-            folder=Path(name),
+            folder=folder,
             run_id="probe",
         )
         code, recorder = training.export_code()

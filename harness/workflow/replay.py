@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from harness.runs import campaign, controls
 from harness.runs.request import Request
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported, find_commit
+from harness.system.held import temporary_folder
 from harness.system.project import read_experiment, remember_checkout
 from harness.system.sources import sources_digest
 from harness.system.store import Store, disk_errors, write_json
@@ -75,7 +75,7 @@ def look_ahead(request: ReplayRequest, store: Store, progress: Progress) -> Pref
     """
     root = request.running.root
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="replay-")))
+        scratch = stack.enter_context(temporary_folder())
         record = stack.enter_context(_opened(request, store, progress))
         code, _ = _export(request, record, root, scratch, scratch / "trained")
         return preflight(_question(request, record, code, store))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 import time
 import uuid
@@ -13,7 +14,9 @@ from harness.documents.lockfile import parse_base_lock
 from harness.errors import HostError
 from harness.images.base import base_key
 from harness.images.engine_images import find_image
+from harness.images.leftovers import MACHINE, lock_labels, remove_container, sweep
 from harness.images.recipe import read_recipe
+from harness.system.held import held
 from harness.system.project import STOCK
 from harness.system.store import Store
 from harness.workflow.gc import collect
@@ -105,6 +108,36 @@ def test_an_image_of_two_tags_is_freed_with_the_last_of_them(client, project, st
     assert images_of(gc(project, store, client, repository)) == {f"{repository}/a:1": 0, f"{repository}/b:1": 5000}
     with pytest.raises(docker.errors.ImageNotFound):
         client.api.inspect_image(image.engine_id)
+
+
+def test_the_containers_of_killed_harnesses_go_and_no_others(client, project, store, repository, tmp_path):
+    import_image(client, tag := f"{repository}/cpu:1", b"x")
+    names = ("killed", "lives", "ended", "unseen", "elsewhere")
+    folders = {name: tmp_path / name for name in names}
+    for name in names:
+        folders[name].mkdir()
+        (folders[name] / "log.lock").touch()
+    labels = {name: lock_labels(folders[name] / "log.lock") for name in names}
+    labels["elsewhere"][MACHINE] = "another-boot another-machine"
+    made = {name: client.api.create_container(tag, command=["x"], labels=labels[name])["Id"] for name in names}
+    (folders["ended"] / "log.lock").unlink()  # the engine did not answer when the run ended
+    shutil.rmtree(folders["unseen"])
+    try:
+        with held(folders["lives"] / "log.lock"):
+            planned = gc(project, store, client, repository, dry_run=True)
+            result = gc(project, store, client, repository)
+        left = {row["Id"] for row in client.api.containers(all=True)} & set(made.values())
+        assert left == {made[name] for name in ("lives", "unseen", "elsewhere")}
+        assert [item for item in planned.items if item.kind == "container"] == [
+            item for item in result.items if item.kind == "container"
+        ]
+        named = " ".join(result.notes)
+        assert all(client.api.inspect_container(made[name])["Name"][1:] in named for name in ("unseen", "elsewhere"))
+        sweep(client, store, lambda _: None)
+        assert {row["Id"] for row in client.api.containers(all=True)} & set(made.values()) == left - {made["lives"]}
+    finally:
+        for container in made.values():
+            remove_container(client, container)
 
 
 def test_an_engine_that_stops_answering_is_an_error_and_nothing_is_removed(project, store):

@@ -88,6 +88,17 @@ def test_a_sigterm_while_an_interrupt_is_cleaned_up_breaks_nothing_off(long):
     assert_it_ends_cleanly(long)
 
 
+@pytest.mark.engine
+def test_what_a_killed_harness_left_in_the_engine_goes_with_the_next_command(long, shared_project):
+    process, containers, _ = long
+    process.kill()
+    process.communicate()
+    assert containers(), "nobody is there to remove them"
+    answer = shared_project.harness("build", "cpu")
+    assert answer.code == 0 and "of a harness that was killed" in answer.err, answer.err
+    assert containers() == []
+
+
 JUST_CREATED = """
 import signal, sys
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What a build needs is known from its locks, and said before anything is fetched."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from harness.errors import HostError
@@ -10,7 +12,9 @@ from harness.images.recipe import read_recipe
 
 
 class EngineElsewhere:
-    """An engine whose disk is not on this machine; it can be asked for nothing else."""
+    """An engine without containers whose disk is not on this machine; it can be asked for nothing else."""
+
+    api = SimpleNamespace(containers=lambda **_: [])
 
     def info(self):
         return {"DockerRootDir": "/nonexistent"}

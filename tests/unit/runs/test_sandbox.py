@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -14,6 +15,7 @@ from harness.documents.gpu import GpuRequest
 from harness.runs import host
 from harness.runs.host import HostSandbox
 from harness.runs.sandbox import Mount, ProcessSpec, describe_exit
+from harness.system.held import is_free
 from tests import ROOT
 
 UUID = "GPU-8f2c0b4e-1111-4e6f-9d7a-000000000001"
@@ -144,11 +146,19 @@ def where(request, monkeypatch):
         monkeypatch.setattr(host, "namespaces", lambda: ())
     elif not host.namespaces():
         pytest.skip("no namespaces here")
+    return request.param
 
 
 def alive(tmp_path):
     """Whether a process that was started with this folder's path is left."""
-    return [one for one in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path / "mark").encode() in one.read_bytes()]
+    return [one for one in Path("/proc").glob("[0-9]*/cmdline") if _names(one, str(tmp_path / "mark"))]
+
+
+def _names(path, text):
+    try:
+        return text.encode() in path.read_bytes()
+    except OSError:  # it ended meanwhile
+        return False
 
 
 @pytest.mark.usefixtures("where")
@@ -171,6 +181,34 @@ def test_nothing_is_left_of_a_training_that_is_killed(tmp_path, by):
     outcome = run(tmp_path, code, watch=watch, argv=("python", "job.py", str(tmp_path / "mark")))
     assert (outcome.exit_code, outcome.error, outcome.was_killed_outside) == (137, None, by == "outside")
     assert not alive(tmp_path)
+
+
+HARNESS = """
+import sys, threading
+from pathlib import Path
+from harness.runs import host
+from tests.unit.runs.test_sandbox import DAEMON, run
+if sys.argv[1] == "none":
+    host.namespaces = lambda: ()
+code, argv = DAEMON + "time.sleep(600)", ("python", "job.py", sys.argv[2] + "/mark")
+threading.Thread(target=run, args=(Path(sys.argv[2]), code), kwargs={"argv": argv}).start()
+"""
+
+
+def test_nothing_is_left_of_a_training_whose_harness_is_killed(tmp_path, where):
+    harness = subprocess.Popen([sys.executable, "-c", HARNESS, where, str(tmp_path)], cwd=ROOT)
+    wait_until(lambda: len(alive(tmp_path)) >= 3)  # what starts the training, it, and its daemon
+    harness.kill()
+    harness.wait()
+    wait_until(lambda: not alive(tmp_path))
+    assert is_free(tmp_path / "log.lock"), "by this its containers are known for what they are"
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + 30
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert holds()
 
 
 @pytest.mark.usefixtures("where")
