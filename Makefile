@@ -58,7 +58,7 @@ $(DOCS)/.lock-installed: lockfiles/docs.lock $(STAMP)
 
 setup: $(STAMP) ## the harness's own environment, from its hashed lock, with the command .venv/bin/harness
 
-$(STAMP): lockfiles/harness.lock setup.py harness/recorder/sm128.c
+$(STAMP): lockfiles/harness.lock setup.py harness/recorder/ml128.c
 	@bash .ci/venv "$(PYTHON)" "$(VENV)" lockfiles/harness.lock
 	@touch $@
 

@@ -16,7 +16,7 @@ FLAGS = "-std=gnu11 -O2 -shared -fPIC -ffreestanding -nostdlib -fno-stack-protec
 
 
 class BuildLibrary(build_ext):
-    """Makes `harness/recorder/sm128.so`; without a compiler nothing is made, and the digest goes on with numpy."""
+    """Makes `harness/recorder/ml128.so`; without a compiler nothing is made, and the digest goes on with numpy."""
 
     def get_ext_filename(self, fullname):
         return fullname.replace(".", "/") + ".so"
@@ -35,6 +35,6 @@ class WheelOfAnyPython(bdist_wheel):
 
 
 setup(
-    ext_modules=[Extension("harness.recorder.sm128", ["harness/recorder/sm128.c"], optional=True)],
+    ext_modules=[Extension("harness.recorder.ml128", ["harness/recorder/ml128.c"], optional=True)],
     cmdclass={"build_ext": BuildLibrary, "bdist_wheel": WheelOfAnyPython},
 )

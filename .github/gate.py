@@ -20,7 +20,7 @@ VERDICTS = ("CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED", "TAMPERED")
 # Not the folders of the runs: they hold links to inputs, and the archive has what is needed of them.
 DOCUMENTS = ("report.html", "summary.md", "junit.xml", "verdict.json", "manifest.json", "certificate.json")
 DOCUMENTS += ("sbom.cdx.json", "badge.svg", "macros.tex", "ro-crate-metadata.json", "README.txt")
-ENVIRONMENT = ("lockfiles/harness.lock", "pyproject.toml", "setup.py", "harness/recorder/sm128.c", ".ci/venv")
+ENVIRONMENT = ("lockfiles/harness.lock", "pyproject.toml", "setup.py", "harness/recorder/ml128.c", ".ci/venv")
 MAX_SUMMARY_BYTES = 1 << 20
 MAX_DOCUMENT_BYTES = 256 << 20
 WHY = {

@@ -90,7 +90,7 @@ def speeds(recorder):
         for tensor in tensors:
             hashlib.sha256(tensor.numpy()).digest()
 
-    ways = {f"sm128, {digest.arithmetic()}": hashed, "sm128, numpy": by_numpy, "copy": copied, "sha256": sha256}
+    ways = {f"ml128, {digest.arithmetic()}": hashed, "ml128, numpy": by_numpy, "copy": copied, "sha256": sha256}
     return {name: [speed(way, tensors) for tensors in given] for name, way in ways.items()}
 
 

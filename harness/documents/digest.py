@@ -1,4 +1,4 @@
-"""Digests: a digest always names its algorithm, `sha256` of bytes or `sm128` of tensors."""
+"""Digests: a digest always names its algorithm, `sha256` of bytes, `ml128` (`sm128` in older ledgers) of tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 CHUNK_BYTES = 1 << 20
-_HEX_DIGITS = {"sha256": 64, "sm128": 32}
+_HEX_DIGITS = {"sha256": 64, "ml128": 32, "sm128": 32}
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -21,7 +21,7 @@ from harness.evidence.json_file import read_json, volatile_key
 from harness.evidence.numpy_file import is_npy, open_npy, open_npz
 from harness.evidence.pickle_reader import is_legacy
 from harness.evidence.safetensors_file import is_safetensors, open_safetensors
-from harness.evidence.tensor_digest import TensorDigest
+from harness.evidence.tensor_digest import ALGORITHM, TensorDigest
 from harness.evidence.tensor_file import RawContent, RawTensor, malformed
 from harness.evidence.torch_file import folder_of, open_archives, open_legacy, open_pickle
 from harness.evidence.zip_file import is_zip, read_zips
@@ -37,7 +37,7 @@ class TensorRecord:
     """One tensor of a file.
 
     Attributes:
-        digest: its sm128, as a ledger holds it.
+        digest: that of its elements, as a ledger holds it.
         sha256: that of its contiguous bytes.
         precision: the narrowest of its dtype, float32, float16 and bfloat16 that holds every element exactly; the dtype
             itself where there are fewer than 16 elements or only zeros. For people; it is not compared.
@@ -90,7 +90,7 @@ class Content:
         return sha256(canonical_json(self.format) + b"\n" + b"\n".join(sorted(lines)))
 
 
-def read_content(name: str, data: Data, volatile: Iterable[str] = ()) -> Content:
+def read_content(name: str, data: Data, volatile: Iterable[str] = (), algorithm: str = ALGORITHM) -> Content:
     """Read a file's content; its first bytes say what it is, and its name where it holds JSON.
 
     Args:
@@ -98,13 +98,14 @@ def read_content(name: str, data: Data, volatile: Iterable[str] = ()) -> Content
         data: the whole file; tensors are read in place, one after the other.
         volatile: keys of JSON documents that may differ: a name that a path passes through, or a pattern for a whole
             path. They take out nothing of any other file.
+        algorithm: of the tensors' digests.
 
     Raises:
         EvidenceError: a file of tensors is torn, malformed or hostile.
     """
     raw = open_file(name, data)
     if raw is not None:
-        tensors = tuple(_record(tensor) for tensor in raw.tensors)
+        tensors = tuple(_record(tensor, algorithm) for tensor in raw.tensors)
         return Content(format=raw.format, tensors=tensors, values=raw.values, opaque=raw.opaque)
     suffix, doubt = _suffix(name), ""
     if suffix in ("json", "jsonl") and len(data) <= MAX_JSON_BYTES:
@@ -169,9 +170,9 @@ def _gunzipped(data: Data, budget: Budget) -> Digest | None:
     return Digest("sha256", hasher.hexdigest()) if unpacker.eof else None
 
 
-def _record(tensor: RawTensor) -> TensorRecord:
+def _record(tensor: RawTensor, algorithm: str) -> TensorRecord:
     """Every digest of a tensor, in one pass over its bytes."""
-    data, hasher, digest, precision = tensor.data(), hashlib.sha256(), TensorDigest(), _Precision(tensor.dtype)
+    data, hasher, digest, precision = tensor.data(), hashlib.sha256(), TensorDigest(algorithm), _Precision(tensor.dtype)
     for chunk in chunks(data):
         hasher.update(chunk)
         digest.update(chunk)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from harness.documents.digest import Data, Digest, canonical_json, chunks
 from harness.errors import EvidenceError
-from harness.evidence.tensor_digest import stream_root
+from harness.evidence.tensor_digest import ALGORITHMS, stream_root
 
 STREAMS = ("data", "rng", "lr", "loss", "grad", "optim", "param", "buffer")
 """The streams of a step, in causal order."""
@@ -40,12 +40,18 @@ At = Literal["start", "before", "step", "end"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateRecord:
-    """The whole state at the start or the end of a process; `source` is the start's `step_source`."""
+    """The whole state at the start or the end of a process.
+
+    Attributes:
+        source: the start's `step_source`.
+        algorithm: at the start, of the tensors' digests; ledgers that do not say have sm128.
+    """
 
     step: int
     source: str
     streams: Streams
     counts: Mapping[str, int]
+    algorithm: str = "sm128"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -411,7 +417,12 @@ def _start(line: _Line) -> StateRecord:
     source = line.text("step_source")
     if source not in _SOURCES:
         raise line.error(f"step_source {_show(source)}", f"one of {', '.join(_SOURCES)}")
-    return StateRecord(step=line.integer("step"), source=source, streams=line.streams(), counts=line.counts())
+    algorithm = line.record.get("digest", "sm128")
+    if algorithm not in ALGORITHMS:
+        raise line.error(f"digest {_show(algorithm)}", f"one of {', '.join(ALGORITHMS)}; a newer version may read it")
+    return StateRecord(
+        step=line.integer("step"), source=source, streams=line.streams(), counts=line.counts(), algorithm=algorithm
+    )
 
 
 def _end(line: _Line, expected: int) -> StateRecord:

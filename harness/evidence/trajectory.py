@@ -9,6 +9,7 @@ from harness.documents.digest import Digest
 from harness.documents.run import RunRecord
 from harness.evidence.content import Content
 from harness.evidence.ledger import Event, Ledger, Progress, Sidecar
+from harness.evidence.tensor_digest import ALGORITHM
 
 Role = Literal["output", "checkpoint"]
 
@@ -97,6 +98,11 @@ class TrajectoryEvidence:
     def last(self) -> RunEvidence | None:
         """The run that was to finish."""
         return self.runs[-1] if self.runs else None
+
+    @property
+    def algorithm(self) -> str:
+        """Of the digests of tensors that its ledgers hold."""
+        return next((run.ledger.start.algorithm for run in self.runs if run.ledger is not None), ALGORITHM)
 
     def file(self, path: str) -> FileEvidence | None:
         """The file at a path."""

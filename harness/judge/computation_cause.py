@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.documents.verdict import Cause
+from harness.evidence.tensor_digest import ALGORITHMS
 from harness.evidence.trajectory import RunEvidence
 from harness.judge import observations
 from harness.judge.locate import ledger_of
@@ -226,7 +227,7 @@ def _number(value: object) -> str:
     """A number that an event holds, floats in hexadecimal, for people; or that it is a tensor."""
     if value is None or not isinstance(value, str):
         return "not there" if value is None else str(value)
-    if value.startswith("sm128:"):
+    if value.startswith(ALGORITHMS):
         return "a tensor"
     try:
         return f"{float.fromhex(value):g}"

@@ -164,6 +164,10 @@ def _compare_rank(straight: TrajectoryEvidence, other: TrajectoryEvidence, numbe
     one, two = ledger_of(left), ledger_of(right)
     name = other.name
     whole, notes = (one.steps, []) if number == 1 else with_last_micro_batches(left, right)
+    if one.start.algorithm != two.start.algorithm:
+        kinds = f"{one.start.algorithm} and {two.start.algorithm}"
+        problem = f"the ledgers hold digests of two kinds, {kinds}, which cannot be compared: run both with one version"
+        return RunComparison(run=number, differences=(), amount=Compared(), problems=(problem,))
     differences, problems, num_steps = compare_steps(whole, two.steps, trajectory=name, run=number)
     amount = Compared(steps=num_steps)
     restored = None

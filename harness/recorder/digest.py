@@ -1,15 +1,19 @@
-"""The tensor digest `sm128`: 64-bit integer sums that C, numpy, torch on a CPU and torch on a GPU agree on.
+"""The tensor digest `ml128`: 64-bit integer sums that C, numpy, torch on a CPU and torch on a GPU agree on.
+
+Every 4096 bytes become two sums of products, 16 bytes; these are mixed and summed. That second half alone is `sm128`,
+which ledgers had before: it is computed where a replay has to be compared with such a one.
 
 Hashing is split in two so that a GPU is never waited for in the middle of a step: `launch` starts the arithmetic on
 the device where a tensor lives, `Pending.result` brings the sums over, one transfer per device. On a CPU machine code
 reads the tensors where they lie (`native`). On a GPU, and where that code is missing, tensors are packed: the words of
-many small tensors are mixed in one go and summed per tensor; a large tensor goes chunk by chunk, so the scratch memory
-is bounded (1 MiB on a CPU, about 100 MiB on a GPU) whatever its size.
+many small tensors are summed in one go; a large tensor goes chunk by chunk, so the scratch memory is bounded (1 MiB on
+a CPU, about 100 MiB on a GPU) whatever its size.
 """
 
 import functools
 import hashlib
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -25,18 +29,22 @@ MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 SHIFTS = (30, 27, 31)
+BLOCK_WORDS = 1024
+ALGORITHM = os.environ.get("HARNESS_DIGEST") or "ml128"
+UNIT_BYTES = 4 * BLOCK_WORDS if ALGORITHM == "ml128" else 4
+"""Zeros after a tensor's bytes, up to a multiple of so many, change nothing."""
 CHUNK_WORDS_CPU = 1 << 16  # two 64-bit scratch arrays of it stay in a core's cache
 CHUNK_WORDS_DEVICE = 1 << 21
 _JOINABLE = "float16 bfloat16 float32 float64 complex64 complex128 int8 uint8 int16 int32 int64 bool"
 JOINABLE = frozenset(getattr(torch, name) for name in _JOINABLE.split())
-machine_code, _why_not = native.load()
+machine_code, _why_not = native.load() if ALGORITHM == "ml128" else (None, "computes another digest")
 
 Value: TypeAlias = "torch.Tensor | bytes"
 """What can be hashed: a tensor, or the UTF-8 bytes of canonical JSON."""
 
 
 class Entry(NamedTuple):
-    """One line of a stream: dtype (torch's name, or `json`), shape (`()` for json), digest `sm128:<hex>`."""
+    """One line of a stream: dtype (torch's name, or `json`), shape (`()` for json), digest `ml128:<hex>`."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -101,7 +109,7 @@ class Pending:
 
 def _entry(header: Header, a: int, b: int) -> Entry:
     text = f"{header.text}{a:016x}{b:016x}"
-    return Entry(header.dtype, header.shape, "sm128:" + hashlib.sha256(text.encode()).hexdigest()[:32])
+    return Entry(header.dtype, header.shape, f"{ALGORITHM}:" + hashlib.sha256(text.encode()).hexdigest()[:32])
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -116,7 +124,7 @@ def _json_header(num_bytes: int) -> Header:
 
 def arithmetic() -> str:
     """Return what computes the digests of what lies in memory, and why it is not machine code."""
-    return f"{'numpy' if numpy else 'torch'}: sm128.so {_why_not}" if _why_not else "native"
+    return f"{'numpy' if numpy else 'torch'}: ml128.so {_why_not}" if _why_not else "native"
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -162,10 +170,6 @@ def launch(items: dict[str, Value]) -> Pending:
             if tensor.is_cpu and machine_code is not None:
                 kept.append(tensor := tensor.contiguous())
                 here.append((index, tensor.data_ptr(), header.num_bytes))
-            elif tensor.is_cpu and numpy is not None and header.num_bytes % 4:
-                here.append((index, _flat_bytes(tensor).numpy().tobytes(), header.num_bytes))
-            elif header.num_bytes % 4:
-                packs.setdefault((tensor.device, torch.int32), []).append((index, _padded(tensor)))
             else:
                 packs.setdefault((tensor.device, tensor.dtype), []).append((index, tensor.detach()))
         if here and machine_code is not None:
@@ -185,58 +189,61 @@ def _flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
     return flat.view(torch.uint8)
 
 
-def _padded(tensor: torch.Tensor) -> torch.Tensor:
-    flat = _flat_bytes(tensor)
-    return torch.cat([flat, flat.new_zeros(-flat.numel() % 4)]).view(torch.int32)
-
-
 def _hash_texts(pending: Pending, texts: list[tuple[int, bytes]]) -> None:
-    """Hash byte strings, each padded to whole words, joined as one tensor on the CPU."""
-    padded = [text + b"\0" * (-len(text) % 4) for _, text in texts]
-    small = [(index, part) for (index, _), part in zip(texts, padded, strict=True) if 0 < len(part) < 1 << 18]
-    for (index, _), part in zip(texts, padded, strict=True):
-        if len(part) >= 1 << 18:
-            _hash_large(pending, index, torch.frombuffer(bytearray(part), dtype=torch.int32))
-    for start in range(0, len(small), 64):
-        some = small[start : start + 64]
-        words = torch.frombuffer(bytearray(b"".join(part for _, part in some)), dtype=torch.int32)
-        _hash_pack(pending, [index for index, _ in some], tuple(len(part) // 4 for _, part in some), words)
+    """Hash byte strings on the CPU, as tensors."""
+    tensors = [(index, torch.frombuffer(bytearray(text), dtype=torch.uint8)) for index, text in texts if text]
+    _hash_group(pending, torch.device("cpu"), torch.uint8, tensors)
 
 
 def _hash_group(pending: Pending, device: torch.device, dtype: torch.dtype, members: list) -> None:
     """Hash tensors of one device and dtype: the small ones in packs, the others alone."""
     chunk = CHUNK_WORDS_CPU if device.type == "cpu" else CHUNK_WORDS_DEVICE
-    itemsize = dtype.itemsize
     pack: list[tuple[int, torch.Tensor]] = []
     lengths: list[int] = []
-    total = 0
     for index, tensor in members:
-        num_words = tensor.numel() * itemsize // 4
+        num_words = -(-tensor.nbytes // UNIT_BYTES) * (UNIT_BYTES // 4)
         if num_words > chunk or dtype not in JOINABLE:
-            _hash_large(pending, index, _words(tensor))
+            _hash_large(pending, index, _flat_bytes(tensor), chunk)
             continue
-        if total + num_words > chunk:
+        if sum(lengths) + num_words > chunk:
             _flush(pending, pack, lengths)
-            pack, lengths, total = [], [], 0
+            pack, lengths = [], []
         pack.append((index, tensor))
         lengths.append(num_words)
-        total += num_words
     _flush(pending, pack, lengths)
 
 
 def _flush(pending: Pending, pack: list[tuple[int, torch.Tensor]], lengths: list[int]) -> None:
     if pack:
-        tensors = [tensor for _, tensor in pack]
-        joined = torch._utils._flatten_dense_tensors(tensors) if len(tensors) > 1 else tensors[0]
-        _hash_pack(pending, [index for index, _ in pack], tuple(lengths), _words(joined))
+        zeros, joined = pack[0][1].new_zeros(UNIT_BYTES // pack[0][1].itemsize), []
+        for _, tensor in pack:
+            joined.append(tensor)
+            if missing := -tensor.nbytes % UNIT_BYTES // tensor.itemsize:
+                joined.append(zeros[:missing])
+        words = _condensed(_words(_flat_bytes(torch._utils._flatten_dense_tensors(joined))))
+        shrunk = sum(lengths) // len(words)
+        _hash_pack(pending, [index for index, _ in pack], tuple(length // shrunk for length in lengths), words)
 
 
-def _words(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor's bytes as int32 words (shape [num_bytes / 4]), copying only what is not aligned."""
-    flat = _flat_bytes(tensor)
-    if flat.storage_offset() % 4:
-        flat = flat.clone()
-    return flat.view(torch.int32)
+def _words(flat: torch.Tensor) -> torch.Tensor:
+    """Return bytes, a multiple of four, as int32 words (shape [num_bytes / 4]), copying only what is not aligned."""
+    return (flat.clone() if flat.storage_offset() % 4 else flat).view(torch.int32)
+
+
+def _condensed(words: torch.Tensor) -> torch.Tensor:
+    """Return the four words of both sums of each block (shape [4 * num_blocks], int32), in the order of the blocks."""
+    if ALGORITHM == "sm128":
+        return words
+    blocks = words.view(-1, BLOCK_WORDS)
+    if words.device.type == "cpu" and numpy is not None:
+        factors = _factors_numpy()
+        wide = blocks.numpy().view(numpy.uint32).astype(numpy.uint64)
+        sums = numpy.stack([numpy.einsum("ij,j->i", wide, factor) for factor in factors], axis=1)
+        return torch.from_numpy(sums.view(numpy.int32).reshape(-1))
+    unsigned = blocks.to(torch.int64).bitwise_and_(0xFFFFFFFF)
+    return (
+        torch.stack([(unsigned * f).sum(dim=1) for f in _factors_torch(words.device)], dim=1).view(torch.int32).view(-1)
+    )
 
 
 def _hash_pack(pending: Pending, owners: list[int], lengths: tuple[int, ...], words: torch.Tensor) -> None:
@@ -253,22 +260,43 @@ def _hash_pack(pending: Pending, owners: list[int], lengths: tuple[int, ...], wo
     pending.columns.append((words.device, owners, sums))
 
 
-def _hash_large(pending: Pending, owner: int, words: torch.Tensor) -> None:
-    if words.device.type == "cpu" and numpy is not None:
-        a = b = 0
-        array = words.numpy().view(numpy.uint32)
-        ramp = _plan_numpy((CHUNK_WORDS_CPU,))[1]
-        for start in range(0, len(array), CHUNK_WORDS_CPU):
-            part = array[start : start + CHUNK_WORDS_CPU]
-            x, y = _mix_numpy(part, ramp[: len(part)], start)
-            a, b = a + int(x.sum()), b + int(y.sum())
-        pending.columns.append((None, [owner], ([a], [b])))
-        return
-    for start in range(0, len(words), CHUNK_WORDS_DEVICE):
-        part = words[start : start + CHUNK_WORDS_DEVICE]
-        ramp = torch.arange(start + 1, start + len(part) + 1, device=words.device).mul_(_signed(GOLDEN))
-        x = _mix_torch(part, ramp)
-        pending.columns.append((words.device, [owner], torch.stack([x.sum(), (x * x).sum()]).view(2, 1)))
+def _hash_large(pending: Pending, owner: int, flat: torch.Tensor, chunk: int) -> None:
+    """Hash the bytes of one tensor, `chunk` words at a time."""
+    begin = 0  # of a chunk's words, among the tensor's condensed ones
+    for part in flat.split(4 * chunk):
+        padded = torch.cat([part, part.new_zeros(-len(part) % UNIT_BYTES)]) if len(part) % UNIT_BYTES else part
+        words = _condensed(_words(padded))
+        if words.device.type == "cpu" and numpy is not None:
+            ramp = _plan_numpy((len(words),))[1]
+            x, y = _mix_numpy(words.numpy().view(numpy.uint32), ramp, begin)
+            pending.columns.append((None, [owner], ([int(x.sum())], [int(y.sum())])))
+        else:
+            ramp = torch.arange(begin + 1, begin + len(words) + 1, device=words.device).mul_(_signed(GOLDEN))
+            x = _mix_torch(words, ramp)
+            pending.columns.append((words.device, [owner], torch.stack([x.sum(), (x * x).sum()]).view(2, 1)))
+        begin += len(words)
+
+
+@functools.cache
+def _factors() -> list[list[int]]:
+    """Return the factors of both sums for the places in a block: halves of splitmix64's first values, made odd."""
+    mixed = []
+    for place in range(1, BLOCK_WORDS + 1):
+        x = place * GOLDEN & MASK
+        for shift, multiplier in zip(SHIFTS, (*MULTIPLIERS, 1), strict=True):
+            x = (x ^ (x >> shift)) * multiplier & MASK
+        mixed.append(x)
+    return [[x & 0xFFFFFFFF | 1 for x in mixed], [x >> 32 | 1 for x in mixed]]
+
+
+@functools.cache
+def _factors_numpy() -> Any:
+    return numpy.array(_factors(), dtype=numpy.uint64)
+
+
+@functools.lru_cache(maxsize=16)
+def _factors_torch(device: torch.device) -> torch.Tensor:
+    return torch.tensor(_factors(), dtype=torch.int64, device=device)
 
 
 @functools.lru_cache(maxsize=96)

@@ -1,13 +1,15 @@
-"""The sums of `sm128` by machine code, many times faster than numpy: `sm128.c`, where it was compiled."""
+"""The sums of `ml128` by machine code, several times faster than numpy: `ml128.c`, where it was compiled."""
 
 import ctypes
 import os
 from collections.abc import Callable, Sequence
 
-LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sm128.so")
-# Of the first 0 to 256 of the bytes 0 to 255, added up: every rest that a loop over words can leave is among them.
-_EXAMPLES = [bytes(range(size)) for size in range(257)]
-_THEIR_SUMS = (0x71C430E678DBCC47, 0x86DD22475B5EADDF)
+LIBRARY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ml128.so")
+# The first so many of some bytes, of which no two words are equal, and of all the sums added up: every rest that a loop
+# over words or blocks can leave is among them.
+_BYTES = b"".join((place * 0x9E3779B1 & 0xFFFFFFFF).to_bytes(4, "little") for place in range(2100))
+_EXAMPLES = [_BYTES[:size] for size in (*range(257), 4095, 4096, 4097, 8400)]
+_THEIR_SUMS = (0xBE4F8DC63C46731F, 0x6C29D1BD114B8D25)
 
 
 _INPUTS = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
@@ -21,7 +23,7 @@ def load(path: str = LIBRARY) -> tuple[Sums | None, str]:
     Other threads run while the function does.
     """
     try:
-        compute = ctypes.CDLL(path).sm128
+        compute = ctypes.CDLL(path).ml128
     except OSError:
         return None, "cannot be loaded" if os.path.exists(path) else "is not there"
     compute.argtypes, compute.restype = _INPUTS, None

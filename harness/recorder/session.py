@@ -228,7 +228,7 @@ class Session:
                 moments = self.collect.moments()
                 self._flip(fault, moments, numbering.moved_names(earlier, self.completed, "optim"))
         self._report_not_seen()
-        extra = {"schema": 1, "step_source": source, "optimizer_step": counter}
+        extra = {"schema": 1, "step_source": source, "optimizer_step": counter, "digest": self.digest.ALGORITHM}
         self.records.whole("start", self.completed, self.collect, **extra)
         self.is_started, self.is_saved = True, False
         self.training_thread = threading.get_ident()

@@ -13,6 +13,7 @@ from harness.documents.experiment import Experiment
 from harness.documents.run import Fault
 from harness.documents.scope import Prefix
 from harness.errors import Interrupted
+from harness.evidence.tensor_digest import ALGORITHM
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.run_watch import Listener
 from harness.runs.sandbox import Mount, Sandbox
@@ -30,6 +31,7 @@ class RunContext:
         scope: which prefix is run; None for the whole training.
         monitor: sees every step of a prefix, and says which trajectories may stop.
         own: a folder of one training's own, whose copies `code` and the others are; None for what is shared.
+        algorithm: of the digests of tensors, which a replay has to have in common with its record.
         cancel: set when somebody pressed Ctrl-C; every run ends and its container is removed.
     """
 
@@ -49,6 +51,7 @@ class RunContext:
     scope: Prefix | None = None
     monitor: DivergenceMonitor | None = None
     own: Path | None = None
+    algorithm: str = ALGORITHM
 
     @property
     def stops(self) -> tuple[Fault, ...]:

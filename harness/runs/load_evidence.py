@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -59,6 +59,7 @@ def load_trajectory(
     problems: list[str] = []
     folder = as_files(source)
     runs = tuple(_load_run(folder, record) for record in records)
+    algorithm = TrajectoryEvidence(name=name, runs=runs, files=()).algorithm
     derived_globs, checkpoint_globs, keys = tuple(derived), tuple(checkpoints), tuple(volatile)
     output_globs = (*outputs, *derived_globs)
     try:
@@ -80,7 +81,8 @@ def load_trajectory(
         elif not has_contents:
             files.append(FileEvidence(path=clean(path), role=role, size_bytes=0, sha256=None, content=None))
         else:
-            file = _load_file(folder.below("output"), path, role, keys, {} if known is None else known)
+            read = partial(read_content, volatile=keys, algorithm=algorithm)
+            file = _load_file(folder.below("output"), path, role, read, {} if known is None else known)
             files.append(dataclasses.replace(file, is_derived=_role(path, derived_globs, ()) is not None))
     saved = _saved_checkpoints(runs, output_globs, checkpoint_globs)
     return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems), checkpoints=saved)
@@ -197,7 +199,11 @@ def _trained(own: Files, suffixes: list[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def _load_file(
-    root: Files, path: str, role: Role, volatile: tuple[str, ...], known: dict[tuple[str, Digest], Content]
+    root: Files,
+    path: str,
+    role: Role,
+    read: Callable[[str, Data], Content],
+    known: dict[tuple[str, Digest], Content],
 ) -> FileEvidence:
     shown, problem = clean(path), None
     data: Data = b""
@@ -209,7 +215,7 @@ def _load_file(
         digest = root.digest(path, data)
         content = known.get((kind, digest))
         if content is None:
-            content = known.setdefault((kind, digest), read_content(shown, data, volatile))
+            content = known.setdefault((kind, digest), read(shown, data))
     except EvidenceError as error:
         problem = error.problem
     return FileEvidence(path=shown, role=role, size_bytes=len(data), sha256=digest, content=content, problem=problem)

@@ -207,6 +207,7 @@ def process_spec(
     chained = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{inject}:{chained}" if chained else inject
     environment["HARNESS_RUN_DIR"] = own
+    environment["HARNESS_DIGEST"] = context.algorithm
     environment["HARNESS_VARY"] = variation.for_recorder
     environment["HARNESS_FAULTS"] = json.dumps([fault.to_json() for fault in faults])
     return ProcessSpec(

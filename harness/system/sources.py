@@ -12,7 +12,7 @@ from harness.system.store import tree_digest
 
 SOURCES = Path(harness.__file__).resolve().parent
 RECORDER = SOURCES / "recorder"
-COMPILED = RECORDER / "sm128.so"
+COMPILED = RECORDER / "ml128.so"
 
 
 @functools.cache

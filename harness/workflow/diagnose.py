@@ -22,7 +22,7 @@ from harness.documents.run import Fault
 from harness.documents.verdict import FirstDivergence
 from harness.errors import EvidenceError, UsageError
 from harness.evidence.ledger import STREAMS
-from harness.evidence.trajectory import RunEvidence
+from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.confirmation import PIECES, SWITCHES, judge_given, judge_switch, piece_of
 from harness.judge.operators import Finding, compare
 from harness.judge.symptom import step_of
@@ -156,6 +156,7 @@ class _Diagnosis:
 
     def go(self) -> OperatorDiagnosis:
         """Set the trainings up, execute, compare."""
+        self.training.algorithm = self.straight().algorithm
         executor, notes = self.executor(self.question()), []
         try:
             executions, failed = self.execute(executor)
@@ -199,7 +200,7 @@ class _Diagnosis:
 
     def give(self, executor: Executor, finding: Finding) -> Confirmation:
         """Resume with one piece of the straight run's state."""
-        piece, straight = piece_of(finding, self.first.stream), self.straight()
+        piece, straight = piece_of(finding, self.first.stream), self.straight().runs[0]
         if piece is None or straight.ranks:
             why = "the training has several ranks" if piece else "what was named is no state that can be set"
             return Confirmation(outcome="not tried", detail=why)
@@ -243,7 +244,7 @@ class _Diagnosis:
         """Whether a rerun can begin at a checkpoint before the step: what is drawn is drawn from the beginning."""
         if self.first.stream in _FROM_NOTHING:
             return False
-        steps = [event.fields.get("step") for event in self.straight().events if event.kind == "save_end"]
+        steps = [event.fields.get("step") for event in self.straight().runs[0].events if event.kind == "save_end"]
         return any(isinstance(step, int) and 0 < step < self.first.step for step in steps)
 
     def execute(self, executor: Executor) -> tuple[list[Execution], list[str]]:
@@ -278,15 +279,15 @@ class _Diagnosis:
 
     def other_bits(self, straight: Execution) -> Iterator[str]:
         """That the straight run's step gives other bits under the digests, or today, than it gave in the run."""
-        before = self.straight().of_rank(straight.run.rank)
+        before = self.straight().runs[0].of_rank(straight.run.rank)
         pair = [step_of(run, self.first.step) for run in (before, straight.run) if run is not None and run.ledger]
         if len({None if one is None else tuple(sorted(one.streams.items())) for one in pair}) > 1:
             yield "today the straight run's step gave other bits than in the run: this may be another difference"
 
-    def straight(self) -> RunEvidence:
-        """The straight run of what is diagnosed."""
+    def straight(self) -> TrajectoryEvidence:
+        """The straight training of what is diagnosed."""
         runs = self.record.runs[STRAIGHT]
-        return load_trajectory(self.folder / STRAIGHT, STRAIGHT, runs, (), has_contents=False).runs[0]
+        return load_trajectory(self.folder / STRAIGHT, STRAIGHT, runs, (), has_contents=False)
 
     def document(
         self, finding: Finding, notes: tuple[str, ...], confirmations: tuple[Confirmation, ...]

@@ -245,6 +245,7 @@ class _Replay:
             folder=self.folder,
             run_id=case.run_id,
             scope=case.scope,
+            algorithm=self.record.recorded.straight.algorithm,
         )
 
     def judge(self, training: Training, trained: Trained) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from harness.documents.inputs import LOCAL, Input
 from harness.documents.run import RunRecord
 from harness.documents.scope import Prefix, shortened
 from harness.evidence.content import Content
+from harness.evidence.tensor_digest import ALGORITHM
 from harness.evidence.trajectory import TrajectoryEvidence
 from harness.inputs.fetch import fetch_input
 from harness.inputs.local import local_digest
@@ -87,6 +88,7 @@ class Training:
     scope: Prefix | None = None
     tree: Path | None = None
     is_rebuilt: bool = False
+    algorithm: str = ALGORITHM
     monitor: DivergenceMonitor = field(default_factory=lambda: DivergenceMonitor(campaign.STRAIGHT, campaign.RERUN))
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: dict[str, float] = field(default_factory=dict)
@@ -242,4 +244,5 @@ class Training:
             cancel=threading.Event(),
             scope=self.scope,
             monitor=None if self.scope is None else self.monitor,
+            algorithm=self.algorithm,
         )

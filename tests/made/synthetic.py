@@ -24,6 +24,7 @@ from harness.judge.verdict_inputs import Rebuild, VerdictInputs
 from harness.review.evidence.basis import Basis
 from harness.review.finding import Finding, Place, StaticReview
 from harness.review.reviewer import reviewer_of
+from tests.unit.recorder.digest_reference import reference_digest
 
 STEPS = 8
 EVERY = 2
@@ -32,29 +33,15 @@ KILL = Fault(kind="micro_batch", step=6, micro_batch=1)
 IMAGE = "sha256:" + "ab" * 32
 
 
-def sm128(data: bytes, dtype: str, shape: list[int]) -> str:
-    """The tensor digest, word by word in Python integers."""
-    padded = data + b"\0" * (-len(data) % 4)
-    first = second = 0
-    for i, (word,) in enumerate(struct.iter_unpack("<I", padded)):
-        x = (word + (i + 1) * 0x9E3779B97F4A7C15) % 2**64
-        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) % 2**64
-        x ^= x >> 31
-        first, second = (first + x) % 2**64, (second + x * x) % 2**64
-    text = f"{dtype}|{'x'.join(map(str, shape))}|{len(data)}|{first:016x}{second:016x}"
-    return "sm128:" + hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 def entry(array: np.ndarray) -> list:
     dtype = {"<f4": "float32", "<i8": "int64", "|u1": "uint8"}[array.dtype.str]
     shape = list(array.shape)
-    return [dtype, shape, sm128(array.tobytes(), dtype, shape)]
+    return [dtype, shape, reference_digest(dtype, shape, array.tobytes())]
 
 
 def json_entry(value: object) -> list:
     data = canonical(value)
-    return ["json", [], sm128(data, "uint8", [len(data)])]
+    return ["json", [], reference_digest("uint8", [len(data)], data)]
 
 
 def canonical(value: object) -> bytes:
@@ -147,7 +134,7 @@ class Process:
             state.moments[name] = state.moments[name].copy()
             state.moments[name].view("<u4")[0] ^= 1 << 22
             self.fault(Fault(kind="flip_optim", step=0), tensor=f"{name}.exp_avg")
-        self.whole("start", state, schema=1, step_source=quirks.source or self.source(state))
+        self.whole("start", state, schema=1, digest="ml128", step_source=quirks.source or self.source(state))
         steps = min(steps, quirks.stops_at or steps)
         while state.step < steps:
             number = state.step + 1

@@ -15,7 +15,7 @@ from typing import Literal
 from harness.documents.digest import canonical_json
 from harness.errors import EvidenceError
 from harness.evidence.ledger import TensorEntry
-from harness.evidence.tensor_digest import tensor_digest
+from harness.evidence.tensor_digest import ALGORITHMS, tensor_digest
 from harness.evidence.trajectory import FileEvidence, RunEvidence, TrajectoryEvidence
 from harness.judge.locate import state_tensors, untouched
 from harness.judge.testimony import digests_in
@@ -262,7 +262,7 @@ class _Unit:
             version, gauss = self.values.get(f"{top}/0", ""), self.values.get(f"{top}/2", "null")
             if version.isdigit() and len(version) < 4 and gauss == "null":
                 data = canonical_json([int(version), packed, None])
-                yield str(tensor_digest(data, "uint8", (len(data),)))
+                yield from (str(tensor_digest(data, "uint8", (len(data),), one)) for one in ALGORITHMS)
 
 
 def _keys(paths: Iterable[str]) -> set[str]:

@@ -79,6 +79,7 @@ def test_a_missing_line_breaks_the_chain(process):
         (lambda r: r.insert(1, {"kind": "surprise"}), "'surprise'"),
         (lambda r: r[0].update(schema=2), "schema 1"),
         (lambda r: r[0].update(step_source="guess"), "one of content"),
+        (lambda r: r[0].update(digest="ml256"), "one of ml128, sm128"),
         (lambda r: r[0].update(step=True), "integer"),
         (lambda r: r[1].update(loss=["0.5"], lr=[1.5]), "hexadecimal floats"),
         (lambda r: r[1].update(loss=["x"]), "hexadecimal floats"),
@@ -183,7 +184,7 @@ def test_a_sidecar_with_another_digest_is_refused(process):
     ledger = parse_ledger(chain(process.ledger), "x")
     data = lines(sidecar_bytes(process))
     place = next(i for i, line in enumerate(data) if line.startswith(b'{"at":"step","step":3,"stream":"param"'))
-    data[place] = data[place].replace(b"sm128:", b"sm128:0", 1)[:-2] + b"}\n"
+    data[place] = data[place].replace(b"ml128:", b"ml128:0", 1)[:-2] + b"}\n"
     sidecar = parse_sidecar(b"".join(data), "x")
     with pytest.raises(EvidenceError, match="hash to"):
         sidecar.tensors("step", 3, "param", ledger.steps[2].streams["param"])

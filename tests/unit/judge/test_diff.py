@@ -48,7 +48,7 @@ def test_the_tensor_is_the_first_by_name_with_numbers_in_their_order(left):
     first = compare_run(left, other, 1).differences[0]
     place = locate(first, left.runs[0], other.runs[0])
     assert (place.tensor, place.num_different, place.num_tensors) == ("layers.0.weight", 3, 3)
-    assert place.left.startswith("sm128:") and place.left != place.right
+    assert place.left.startswith("ml128:") and place.left != place.right
     assert sorted(["a.10", "a.2", "a", "b.1"], key=natural_key) == ["a", "a.2", "a.10", "b.1"]
 
 

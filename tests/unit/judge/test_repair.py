@@ -56,7 +56,7 @@ def test_only_the_generators_that_were_lost_are_saved_and_set():
 
 
 def test_a_seed_that_comes_too_late_is_moved():
-    state = {"torch": "sm128:" + "0" * 32}
+    state = {"torch": "ml128:" + "0" * 32}
     names = {"set_rng": "torch.set_rng_state", "seed": "torch.manual_seed"}
     calls = [(kind, {"function": name, "states": state, "step": 0}) for kind, name in names.items()]
     found = cause(with_events(resumed(quirks=Quirks(forget=("rng",))), *calls))

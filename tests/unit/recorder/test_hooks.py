@@ -126,7 +126,7 @@ print(" ".join(value.hex() for value in model[0].bias.grad.double().tolist()))
 """
     done = subprocess.run([torch_python, "-c", code, SCRIPTS], capture_output=True, text=True, check=True)
     value = struct.pack("<f", float.fromhex(done.stdout.split()[-1]))
-    from tests.unit.recorder.sm128_reference import reference_digest
+    from tests.unit.recorder.digest_reference import reference_digest
 
     assert run.tensors(1, "step", "grad")["0.bias"] == ["float32", [1], reference_digest("float32", [1], value)]
 

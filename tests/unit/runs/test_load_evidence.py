@@ -1,11 +1,13 @@
 """Evidence is read from folders that a hostile process may have written."""
 
+import json
 import os
 import shutil
 
 import pytest
 
 from harness.errors import EvidenceError
+from harness.judge.diff import compare_run
 from harness.judge.verdict import judge
 from harness.runs import load_evidence
 from harness.runs.load_evidence import load_trajectory
@@ -207,7 +209,9 @@ def test_a_torn_checkpoint_is_a_problem_of_that_file_alone(tmp_path):
 def test_files_with_equal_bytes_are_read_once(tmp_path, monkeypatch):
     write_straight(tmp_path), write_straight(tmp_path, "rerun")
     count, honest = [], load_evidence.read_content
-    monkeypatch.setattr(load_evidence, "read_content", lambda *args: count.append(args[0]) or honest(*args))
+    monkeypatch.setattr(
+        load_evidence, "read_content", lambda *args, **how: count.append(args[0]) or honest(*args, **how)
+    )
     known = {}
     one, two = (
         load_trajectory(tmp_path / name, name, (record_of(name, 1, None),), OUTPUTS, CHECKPOINTS, VOLATILE, known)
@@ -288,3 +292,15 @@ def test_a_checkpoint_is_known_by_any_name_that_it_gets(tmp_path):
     (tmp_path / "straight" / "runs" / "1").mkdir(parents=True)
     (tmp_path / "straight" / "runs" / "1" / "events.jsonl").write_bytes(chain(rows))
     assert load(tmp_path).checkpoints == {"part/model.pt"}
+
+
+def test_a_ledger_that_names_no_digest_has_sm128_and_is_not_compared_with_another_kind(tmp_path):
+    new = write_straight(tmp_path)
+    ledger = tmp_path / "straight" / "runs" / "1" / "ledger.jsonl"
+    records = [json.loads(line) for line in ledger.read_bytes().splitlines()]
+    ledger.write_bytes(chain([{k: v for k, v in r.items() if k not in ("digest", "chain")} for r in records]))
+    old = load(tmp_path)
+    found = [{t.digest.algorithm for f in one.files for t in f.content.tensors} for one in (new, old)]
+    assert found == [{"ml128"}, {"sm128"}]
+    compared = compare_run(old, new, 1)
+    assert compared.differences == () and "two kinds, sm128 and ml128" in compared.problems[0]

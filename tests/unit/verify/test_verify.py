@@ -406,9 +406,9 @@ def test_the_digest_of_the_sources_is_the_one_that_manifests_have(tmp_path):
 
 
 def test_what_was_compiled_is_no_source(tmp_path):
-    (tmp_path / "sm128.c").write_text("int main;")
+    (tmp_path / "ml128.c").write_text("int main;")
     digest = tree_digest(tmp_path)
-    compiled = tmp_path / "sm128.so"
+    compiled = tmp_path / "ml128.so"
     compiled.write_bytes(b"\x7fELF")
     assert tree_digest(tmp_path, without=compiled) == digest != tree_digest(tmp_path)
 

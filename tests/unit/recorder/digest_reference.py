@@ -1,4 +1,4 @@
-"""The tensor digest `sm128` in plain Python integers, straight from its definition, and its golden vectors.
+"""The tensor digests `ml128` and `sm128` in plain Python integers, straight from their definitions, and golden vectors.
 
 Run as a program it prints `tests/golden/digests.json`.
 """
@@ -11,18 +11,37 @@ import struct
 MASK = (1 << 64) - 1
 
 
-def reference_digest(dtype: str, shape: list[int], content: bytes) -> str:
+def mixed(x: int) -> int:
+    """The finalizer of splitmix64."""
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
+    return x ^ (x >> 31)
+
+
+FACTORS = [mixed((j + 1) * 0x9E3779B97F4A7C15 & MASK) for j in range(1024)]
+
+
+def condensed(words: list[int]) -> list[int]:
+    """The four words of two sums of products for each 1024 words."""
+    found = []
+    for begin in range(0, len(words), 1024):
+        block = list(zip(words[begin : begin + 1024], FACTORS, strict=False))
+        a = sum(word * (factor & 0xFFFFFFFF | 1) for word, factor in block) & MASK
+        b = sum(word * (factor >> 32 | 1) for word, factor in block) & MASK
+        found += [a & 0xFFFFFFFF, a >> 32, b & 0xFFFFFFFF, b >> 32]
+    return found
+
+
+def reference_digest(dtype: str, shape: list[int], content: bytes, algorithm: str = "ml128") -> str:
     """Digest a tensor's contiguous little-endian bytes."""
     padded = content + b"\0" * (-len(content) % 4)
+    words = [word for (word,) in struct.iter_unpack("<I", padded)]
     a = b = 0
-    for i, (word,) in enumerate(struct.iter_unpack("<I", padded)):
-        x = (word + (i + 1) * 0x9E3779B97F4A7C15) & MASK
-        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
-        x ^= x >> 31
+    for i, word in enumerate(condensed(words) if algorithm == "ml128" else words):
+        x = mixed((word + (i + 1) * 0x9E3779B97F4A7C15) & MASK)
         a, b = (a + x) & MASK, (b + x * x) & MASK
     text = f"{dtype}|{'x'.join(map(str, shape))}|{len(content)}|{a:016x}{b:016x}"
-    return "sm128:" + hashlib.sha256(text.encode()).hexdigest()[:32]
+    return f"{algorithm}:" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def content_of(vector: dict) -> bytes:
@@ -75,6 +94,9 @@ def golden_vectors() -> list[dict]:
         ("int32 of 70000 words in a matrix", "int32", [7, 10000], None),
         ("int64 of 131072 words", "int64", [65536], None),
         ("uint8 of 300000 bytes", "uint8", [300000], None),
+        ("float32 of a block", "float32", [1024], None),
+        ("float32 of a block and a word", "float32", [1025], None),
+        ("bfloat16 of a block and a half word", "bfloat16", [2049], "ff7f" * 2049),
     ]
     named = []
     sizes = {"float32": 4, "int32": 4, "int64": 8, "uint8": 1}
@@ -82,9 +104,10 @@ def golden_vectors() -> list[dict]:
         words = {} if content is not None else {"num_words": math.prod(shape) * sizes[dtype] // 4}
         named.append({"name": name, "dtype": dtype, "shape": shape} | ({"hex": content} if not words else words))
     for vector in named:
-        vector["digest"] = reference_digest(vector["dtype"], vector["shape"], content_of(vector))
+        of = vector["dtype"], vector["shape"], content_of(vector)
+        vector |= {algorithm: reference_digest(*of, algorithm) for algorithm in ("ml128", "sm128")}
     return named
 
 
 if __name__ == "__main__":
-    print(json.dumps({"schema": 1, "algorithm": "sm128", "vectors": golden_vectors()}, indent=1))
+    print(json.dumps({"schema": 2, "vectors": golden_vectors()}, indent=1))
