@@ -42,8 +42,8 @@ def archive(
     from harness.archive.full import gather_full
     from harness.archive.run_folder import read_finished
     from harness.archive.writing import archive_name, check_target, publish, write_archive
+    from harness.runs.run_folders import find_run
     from harness.signing.keys import load_signer
-    from harness.workflow.report import find_run
 
     folder = find_run(root, run)
     signer = load_signer(key)

@@ -61,9 +61,9 @@ def certify(
 ) -> int:
     """Find out whether an experiment is reproducible: train it twice, kill and resume it, and compare every bit.
 
-    EXPERIMENT is a name in pipelines/experiments/ of a clean git checkout. Trainings run in containers, or on this host
-    where there is no engine. The results are in runs/EXPERIMENT/<run id>/: verdict.json, manifest.json,
-    certificate.json, report.html, summary.md, junit.xml, and one folder per training.
+    EXPERIMENT is a name in pipelines/experiments/ of a clean git checkout, or the path of the file there. Trainings run
+    in containers, or on this host where there is no engine. The results are in runs/EXPERIMENT/<run id>/: verdict.json,
+    manifest.json, certificate.json, report.html, summary.md, junit.xml, and one folder per training.
 
     Exit codes: 0 certified, 1 diverged, 2 usage, 3 inconclusive, 4 vetoed by the review, 6 this machine lacks
     something.

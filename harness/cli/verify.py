@@ -10,7 +10,7 @@ from harness.cli.group import cli, json_option, print_json, tell
 
 
 @cli.command()
-@click.argument("path", metavar="ARCHIVE|FOLDER|CERTIFICATE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="ARCHIVE|FOLDER|CERTIFICATE|EXPERIMENT", type=click.Path(path_type=Path))
 @click.option(
     "--require",
     type=click.Choice(["CERTIFIED", "DIVERGED", "INCONCLUSIVE", "VETOED"]),
@@ -26,9 +26,10 @@ from harness.cli.group import cli, json_option, print_json, tell
 def verify(root: Path, path: Path, require: str | None, signed_by: str | None, as_json: bool) -> int:
     """Check somebody's archive: recompute every digest, every signature, and the verdict from its evidence.
 
-    Give an archive that `harness archive` wrote, the folder of a run, a folder of manifests/, or a
-    certificate.intoto.jsonl. No engine, GPU, torch or network is needed, and nothing is trained: for that use
-    `harness replay`. A script asks for what it needs, and reads the exit code or the last line:
+    Give an archive that `harness archive` wrote, the folder of a run, a folder of manifests/, a
+    certificate.intoto.jsonl, or an experiment's name for its newest run. No engine, GPU, torch or network is needed,
+    and nothing is trained: for that use `harness replay`. A script asks for what it needs, and reads the exit code or
+    the last line:
 
     \b
       harness verify FILE --require CERTIFIED --signed-by lab

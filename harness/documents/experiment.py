@@ -7,12 +7,23 @@ key. Nothing here reads a file: the text comes in, the value comes out.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from harness.documents.digest import Digest, canonical_json, sha256
@@ -32,8 +43,17 @@ LIMITS = frozenset(("memory_gib", "timeout_s"))
 """Keys of which the default differs between versions; what one that was left out was, a manifest spells out."""
 
 RequiredCheck = Literal["rerun", "resume", "rebuild"]
-Count = Annotated[StrictInt, Field(ge=1)]
-Argv = Annotated[tuple[StrictStr, ...], Field(min_length=1)]
+Count = Annotated[StrictInt, Field(ge=1, le=1 << 48)]
+Gib = Annotated[float, Field(strict=True, gt=0, le=1 << 20)]
+
+
+def _starts_a_program(words: tuple[str, ...]) -> tuple[str, ...]:
+    if not words[0].strip():
+        raise ValueError("its first word names no program")
+    return words
+
+
+Argv = Annotated[tuple[StrictStr, ...], Field(min_length=1), AfterValidator(_starts_a_program)]
 
 
 class _Block(BaseModel):
@@ -113,7 +133,9 @@ class DeclaredInput(_Block):
     https: StrictStr | None = Field(default=None, description="The URL of a file, with https://.")
     version: StrictStr = Field(default="", description="The exact version of a package (`pypi`, `deb`).")
     revision: StrictStr | None = Field(default=None, description="The commit of a repository: 40 hex digits (`hf`).")
-    files: Argv | None = Field(default=None, description="Globs of the files that are used (`hf`); all by default.")
+    files: Annotated[tuple[StrictStr, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Globs of the files that are used (`hf`); all by default."
+    )
     repo_type: RepoType | None = Field(default=None, description="The kind of repository (`hf`); model by default.")
     sha256: StrictStr = Field(
         default="", description="Of the file, the wheel or the .deb; for `folder` and `hf` of what sha256sum prints."
@@ -193,8 +215,8 @@ class Experiment(_Block):
     )
     environment: dict[StrictStr, StrictStr] = Field(default_factory=dict, description="Set before Python starts.")
     gpus: Annotated[StrictInt, Field(ge=0, le=16)] = Field(default=0, description="GPUs that a process gets.")
-    vram_budget_gib: Annotated[float, Field(gt=0)] = 24.0
-    memory_gib: Annotated[float, Field(gt=0)] = Field(
+    vram_budget_gib: Gib = 24.0
+    memory_gib: Gib = Field(
         default_factory=lambda said: 48.0 if said.get("gpus") else 12.0,
         description="Main memory a process may have, beside that of its GPUs; 12 unless said, 48 with GPUs.",
     )
@@ -230,8 +252,10 @@ class Experiment(_Block):
         try:
             canonical_json(self.config)
         except (ValueError, TypeError):
-            raise ValueError("config: a date, NaN or an infinity is no JSON: write it as text") from None
-        for key in self.environment:
+            raise ValueError("config: it is no JSON") from None
+        for key, value in self.environment.items():
+            if not key or {"=", "\0"} & set(key) or "\0" in value:
+                raise ValueError(f"environment: {key!r} cannot be set: a name is not empty and has no `=` and no NUL")
             if SECRET.search(key):
                 raise ValueError(f"environment: {key} looks like a secret; secrets never reach a container")
             if key in _OF_GPUS:
@@ -295,6 +319,7 @@ def parse_experiment(
     document = _mapping(text, source)
     try:
         document = overridden(extended(document, file.partition(".")[0], read), overrides)
+        _check_writable(document, "")
         experiment = Experiment.model_validate(document)
         for name, declared in experiment.inputs.items():
             declared.named(name)
@@ -303,6 +328,31 @@ def parse_experiment(
     except UsageError as error:
         raise UsageError(f"{source}: {error.problem}", error.remedy) from error
     return experiment
+
+
+def _check_writable(value: Any, path: str) -> None:
+    """Refuse what YAML has and a command line, an environment and a JSON file have not.
+
+    Raises:
+        UsageError: naming the place.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_writable(str(key) if isinstance(key, int) else key, f"{path} (a key)".lstrip())
+            _check_writable(inner, f"{path}.{key}" if path else str(key))
+        if len({type(key) for key in value}) > 1:
+            raise UsageError(f"{path}: some of its keys are text and some are not".lstrip(": "), "put all into quotes")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _check_writable(inner, f"{path}.{number}")
+    elif isinstance(value, str):
+        if "\0" in value and not path.startswith("config."):
+            raise UsageError(f"{path}: NUL ends a text wherever it is used: {value[:80]!a}", "leave it out")
+        if not value.isascii() and value.encode("utf-8", "replace") != value.encode("utf-8", "surrogatepass"):
+            raise UsageError(f"{path}: half of a character cannot be written: {value[:80]!a}", "write it whole")
+    elif not isinstance(value, int | float | None) or value != value or value in (math.inf, -math.inf):
+        shown = value if isinstance(value, date | float) else type(value).__name__
+        raise UsageError(f"{path}: JSON has no such value ({shown})", "write a number, or text in quotes")
 
 
 def _mapping(text: str, source: str) -> dict[str, Any]:
@@ -351,8 +401,20 @@ def _mistake(row: ErrorDetails) -> tuple[str, str]:
         return f"unknown key `{path}`", remedy
     if row["type"] == "missing":
         return f"the key `{path}` is missing", "see docs/guide/experiment.md"
-    message = str(row["msg"]).removeprefix("Value error, ")
+    message = _SAID.get(row["type"]) or str(row["msg"]).removeprefix("Value error, ")
     return f"{path}: {message} (found {repr(row['input'])[:80]})" if path else message, "correct the experiment"
+
+
+_SAID = {
+    "tuple_type": "a list is expected, as [a, b]",
+    "too_short": "it is empty",
+    "string_type": 'text is expected: write it as "text"',
+    "int_type": "a whole number is expected",
+    "float_type": "a number is expected",
+    "dict_type": "a mapping is expected, as {key: value}",
+    "model_type": "a mapping is expected, as {key: value}",
+}
+"""Pydantic's words in those of YAML."""
 
 
 def _keys_at(block: tuple[int | str, ...]) -> list[str]:

@@ -56,7 +56,7 @@ def extended(document: dict[str, Any], name: str, read: Callable[[str], dict[str
     """
     chain = [name]
     while (other := document.pop("extends", None)) is not None:
-        chain.append(other if isinstance(other, str) else repr(other))
+        chain.append(other if isinstance(other, str) and other.isascii() else ascii(other))
         shown = " -> ".join(chain)
         if not isinstance(other, str) or not NAME.fullmatch(other):
             raise UsageError(f"extends: {shown[:200]}: that is no name of an experiment", "name one of the same folder")

@@ -28,6 +28,7 @@ from harness.evidence.zip_file import is_zip, read_zips
 
 MAX_JSON_BYTES = 512 << 20
 _PIECE_BYTES = 1 << 20
+_GZIP_CHUNK_BYTES = 16 << 10  # of a file of many small members, the rest is copied for each
 _PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 _MIN_ELEMENTS = 16
 
@@ -156,7 +157,7 @@ def _gunzipped(data: Data, budget: Budget) -> Digest | None:
     """The sha256 of what was compressed, for gzip writes the time beside it; None if it is torn or too large."""
     hasher, unpacker = hashlib.sha256(), zlib.decompressobj(31)
     try:
-        for chunk in chunks(data):
+        for chunk in chunks(data, _GZIP_CHUNK_BYTES):
             rest = chunk
             while rest:
                 if unpacker.eof:

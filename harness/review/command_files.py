@@ -62,13 +62,20 @@ def _files(word: str, experiment: Experiment, code: Path, scripts: Collection[st
     if path.suffix not in _FILES or path.is_absolute() or {"{", "*"} & set(name) or len(name.split()) > 1:
         return
     folders = (code, *(code / PurePosixPath(script).parent for script in scripts))
-    if any((folder / path).exists() for folder in folders) or (
+    if any(_is_there(folder / path) for folder in folders) or (
         experiment.working_folder == "output" and _is_input(path, experiment)
     ):
         return
     is_fatal = path.suffix in (".py", ".sh") and not scripts
     remedy = "commit it; a file that is too large for that is declared under `inputs`"
     yield PlanFinding(about="", problem=f"the code has no {name}", remedy=remedy, exit_code=_FAILS if is_fatal else 0)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no file can have so long a name
+        return False
 
 
 def _is_input(path: PurePosixPath, experiment: Experiment) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.system.project import experiment_name
 
 if TYPE_CHECKING:
     from harness.documents.experiment import Experiment
@@ -22,7 +23,7 @@ class Request:
 
     Attributes:
         root: the project's checkout.
-        name: of the experiment.
+        name: of the experiment; the path of its file becomes its name.
         runner: `auto` takes containers where an engine can be had, and says when it does not.
         engine: `none` refuses to use or install one.
         allow_dirty: certify an uncommitted tree; the certificate says that it cannot be replayed.
@@ -41,6 +42,9 @@ class Request:
     python: Path | None = None
     steps: int | None = None
     overrides: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", experiment_name(self.root, self.name))
 
     def scope(self, experiment: Experiment) -> Prefix | None:
         """The prefix that is asked for, if one is.

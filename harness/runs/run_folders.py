@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.documents.names import NAME
 from harness.errors import UsageError
 from harness.runs.garbage import KeptRun
 from harness.system.disk_sizes import delete, walk
@@ -25,6 +26,7 @@ _REMOVED = ".removed-"
 TEMPORARY = (".diagnose-", ".init-", ".probe-")
 """What the names of temporary folders below `runs/` begin with."""
 _MAX_CITING = 64 << 20
+RUN_REMEDY = "give a run's folder or id, an experiment's name for its latest run, a folder of manifests/, or an archive"
 
 
 def run_folders(roots: Iterable[Path]) -> tuple[Path, ...]:
@@ -113,3 +115,26 @@ def entries(folder: Path) -> list[Path]:
     if folder.is_symlink() or not folder.is_dir():
         return []
     return sorted(folder.iterdir())
+
+
+def find_run(root: Path, name: str) -> Path:
+    """Where a run lies: an experiment's latest run, a path, or a run id; what is published, or archived, comes last.
+
+    An experiment's name is meant before a folder of the same name here (`./tiny` is the folder).
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    if NAME.fullmatch(name) and (root / "runs" / name / "latest").is_dir():
+        return (root / "runs" / name / "latest").resolve()
+    if os.path.lexists(name):
+        return Path(name).resolve()
+    for above in ("runs", "manifests"):
+        if re.fullmatch(r"[0-9A-Za-z-]{1,64}", name):
+            for found in sorted((root / above).glob(f"*/{name}")):
+                return found
+            if published := sorted((root / above / name).glob("*/verdict.json")):
+                return published[-1].parent
+    if NAME.fullmatch(name) and (archives := list((root / "runs" / name).glob(f"{name}-*.oci.tar"))):
+        return max(archives)
+    raise UsageError(f"there is no run {name!r}", RUN_REMEDY)

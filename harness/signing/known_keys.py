@@ -165,7 +165,7 @@ def read_public(path: Path) -> PublicKey:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise UsageError(f"{path} is no file", "name a key.json, as `harness key show` prints it")
             data = stream.read(MAX_KEY_BYTES + 1)
-        if b'"keyid"' not in data:
+        if b'"keytype"' not in data:
             raise UsageError(f"{path} is no public key", "name a key.json, as `harness key show` prints it")
         return PublicKey.parse(data)
     except OSError as error:

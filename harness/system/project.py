@@ -66,6 +66,16 @@ def read_experiment(root: Path, name: str, overrides: tuple[str, ...] = ()) -> E
     return parse_experiment(text(name) or "", str(EXPERIMENTS / f"{name}.yaml"), text, overrides)
 
 
+def experiment_name(root: Path, given: str) -> str:
+    """The name that is given, or that of the experiment whose file is given by its path: from here, or below `root`."""
+    path = Path(given)
+    if path.suffix == ".yaml" and any(
+        (above / path).resolve().parent == (root / EXPERIMENTS).resolve() for above in (Path(), root)
+    ):
+        return path.stem
+    return given
+
+
 def is_experiment(root: Path, name: str) -> bool:
     return NAME.fullmatch(name) is not None and (root / EXPERIMENTS / f"{name}.yaml").is_file()
 

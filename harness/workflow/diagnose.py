@@ -31,6 +31,7 @@ from harness.runs.campaign import RERUN, RESUMED, STRAIGHT
 from harness.runs.executions import Execution, Executor, StepQuestion
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.request import Request
+from harness.runs.run_folders import find_run
 from harness.system.deferred_signals import Pool, interruption_named, wait_for
 from harness.system.files import FolderFiles
 from harness.system.git import Exported
@@ -38,7 +39,6 @@ from harness.system.held import temporary_folder
 from harness.system.store import Store, disk_errors, tree_digest
 from harness.verify.record import Record, read_record
 from harness.workflow.certify_session import campaign_of
-from harness.workflow.report import find_run
 from harness.workflow.training import Training
 
 _COMPUTED = (*STREAMS, "frozen")

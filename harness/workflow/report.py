@@ -7,7 +7,6 @@ are confined, sizes bounded, and a run whose ledger cannot be read has no curve.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import Any
 from harness.documents.digest import sha256
 from harness.documents.document import MAX_BYTES
 from harness.documents.manifest import Manifest
-from harness.documents.names import NAME
 from harness.documents.run import RunFacts
 from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError, UsageError
@@ -25,11 +23,11 @@ from harness.evidence.ledger import MAX_FILE_BYTES, Ledger, parse_ledger, parse_
 from harness.evidence.ledger import Progress as LoggedStep
 from harness.report.curves import Curve, curve_of
 from harness.report.documents import NAMES, render_documents
+from harness.runs.run_folders import RUN_REMEDY, find_run
 from harness.system.files import Files, FolderFiles
 from harness.system.store import Progress, disk_errors
 
 MAX_RUNS = 10_000
-_REMEDY = "give a run's folder or id, an experiment's name for its latest run, a folder of manifests/, or an archive"
 _TRAJECTORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
@@ -103,27 +101,6 @@ def report(root: Path, name: str, output: Path | None, progress: Progress) -> Re
     )
 
 
-def find_run(root: Path, name: str) -> Path:
-    """Where a run lies: an experiment's latest run, a path, or a run id; what is published comes last.
-
-    An experiment's name is meant before a folder of the same name here (`./tiny` is the folder).
-
-    Raises:
-        UsageError: there is no such run.
-    """
-    if NAME.fullmatch(name) and (root / "runs" / name / "latest").is_dir():
-        return (root / "runs" / name / "latest").resolve()
-    if os.path.lexists(name):
-        return Path(name).resolve()
-    for above in ("runs", "manifests"):
-        if re.fullmatch(r"[0-9A-Za-z-]{1,64}", name):
-            for found in sorted((root / above).glob(f"*/{name}")):
-                return found
-            if published := sorted((root / above / name).glob("*/verdict.json")):
-                return published[-1].parent
-    raise UsageError(f"there is no run {name!r}", _REMEDY)
-
-
 def read_recorded(path: Path, documents: tuple[str, ...], progress: Progress) -> Recorded:
     """Verdict, manifest, runs, and the digests of the documents that are there; an archive is checked first.
 
@@ -134,7 +111,7 @@ def read_recorded(path: Path, documents: tuple[str, ...], progress: Progress) ->
     """
     with _opened(path, progress) as files:
         if not files.exists("verdict.json"):
-            raise UsageError(f"{path} holds no verdict.json", _REMEDY)
+            raise UsageError(f"{path} holds no verdict.json", RUN_REMEDY)
         verdict = Verdict.load(bytes(files.read("verdict.json", max_bytes=MAX_BYTES)), "verdict.json")
         manifest = None
         if files.exists("manifest.json"):

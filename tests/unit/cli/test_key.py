@@ -67,3 +67,9 @@ def test_what_cannot_be_done_is_an_error_with_a_remedy(arguments):
     with pytest.raises(UsageError) as caught:
         call(*arguments)
     assert caught.value.remedy
+
+
+def test_a_file_that_is_no_key_is_a_usage_error(tmp_path):
+    (tmp_path / "README.md").write_text('a bundle names a "keyid" for each signature\n')
+    with pytest.raises(UsageError, match="is no public key"):
+        call("trust", tmp_path / "README.md", "--name", "lab")

@@ -51,3 +51,9 @@ def test_a_prefix_of_an_experiment_that_has_none_is_refused():
     with pytest.raises(UsageError, match="--steps 1: a prefix has at least one step, and fewer than all 1") as caught:
         Request(root=Path(), name="x", steps=1).scope(experiment)
     assert caught.value.remedy == "leave it out"
+
+
+@pytest.mark.parametrize("given", ["exp", "pipelines/experiments/exp.yaml", "{root}/pipelines/experiments/exp.yaml"])
+def test_the_path_of_an_experiments_file_is_its_name(given, tmp_path):
+    assert Request(root=tmp_path, name=given.format(root=tmp_path)).name == "exp"
+    assert Request(root=tmp_path / "other", name=f"{tmp_path}/exp.yaml").name == f"{tmp_path}/exp.yaml"

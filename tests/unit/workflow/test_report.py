@@ -18,7 +18,8 @@ from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.report.curves import curves_of
 from harness.report.documents import NAMES, write_reports
-from harness.workflow.report import find_run, read_recorded, report
+from harness.runs.run_folders import find_run
+from harness.workflow.report import read_recorded, report
 from tests.made.finished_run import RUN_ID, load, make_run, recertify, signer, silent, write
 
 
@@ -78,6 +79,12 @@ def test_a_run_is_found_by_its_path_its_id_and_its_experiments_name(run, root, m
     for name in (str(run), RUN_ID, "exp"):
         assert find_run(root, name) == run.resolve()
     assert find_run(root, "./exp") == tmp_path / "here" / "exp"
+    shutil.rmtree(root / "runs" / "exp")
+    (root / "runs" / "exp").mkdir()
+    monkeypatch.chdir(root)
+    for number in (1, 2):
+        (root / "runs" / "exp" / f"exp-2026112{number}T000000Z.oci.tar").touch()
+    assert find_run(root, "exp").name == "exp-20261122T000000Z.oci.tar"
 
 
 def test_what_is_only_published_is_found_as_well(run, root, tmp_path, monkeypatch):
