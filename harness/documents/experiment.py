@@ -42,6 +42,8 @@ LATEST = re.compile(r"\{latest:([^{}]+)\}")
 LIMITS = frozenset(("memory_gib", "timeout_s"))
 """Keys of which the default differs between versions; what one that was left out was, a manifest spells out."""
 
+OUTPUT_GIB = 200.0
+
 RequiredCheck = Literal["rerun", "resume", "rebuild"]
 Count = Annotated[StrictInt, Field(ge=1, le=1 << 48)]
 Gib = Annotated[float, Field(strict=True, gt=0, le=1 << 20)]
@@ -223,6 +225,11 @@ class Experiment(_Block):
     timeout_s: Count = Field(
         default_factory=lambda said: 86_400 if said.get("gpus") else 7200,
         description="Seconds one process may run; 2 hours unless said, 24 hours with GPUs.",
+    )
+    output_gib: Gib = Field(
+        default=OUTPUT_GIB,
+        exclude_if=lambda gib: gib == OUTPUT_GIB,
+        description="Disk that what one training writes may take, all its runs together; 200 unless said.",
     )
     interruptions: tuple[Interruption, ...] | Literal["auto"] = Field(
         default="auto",

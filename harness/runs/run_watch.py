@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.judge.first_difference import Row
 from harness.runs.logs import last_lines
+from harness.system.disk_sizes import Quota
 
 if TYPE_CHECKING:
     from harness.runs.context import RunContext
@@ -45,8 +46,8 @@ class RunWatch:
     a shell script does after a training is not part of an interrupted one.
     """
 
-    def __init__(self, context: RunContext, trajectory: str, number: int, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, context: RunContext, trajectory: str, number: int, folder: Path, quota: Quota) -> None:
+        self.folder, self._quota = folder, quota
         self._context = context
         self._trajectory = trajectory
         self._number = number
@@ -63,9 +64,7 @@ class RunWatch:
         self._context.cancel_if_asked()
         self._report_steps()
         self._feed_monitor()
-        if self._is_killed():
-            return True
-        if self._has_stalled():
+        if self._is_killed() or self._quota.is_over() or self._has_stalled():
             return True
         self.has_stopped_it = self._context.is_over(self._trajectory)
         # A process that starts behind the prefix never comes to the step at which it is to stop.
@@ -76,6 +75,8 @@ class RunWatch:
         """Tell what came between the last look and the end."""
         self._report_steps()
         self._feed_monitor()
+        if self._quota.is_over(now=True):
+            self.error = self._quota.excess
 
     def _has_stalled(self) -> bool:
         """Whether no step came for so long that none will; before that, the log's end is shown once."""

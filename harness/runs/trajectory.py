@@ -21,11 +21,13 @@ from harness.errors import EvidenceError
 from harness.runs.checkout import checkout_in
 from harness.runs.context import RunContext
 from harness.runs.newest_checkpoint import has_saved, with_newest
+from harness.runs.run_folders import entries
 from harness.runs.run_watch import RunWatch, last_fault
 from harness.runs.sandbox import Outcome, ProcessSpec, owner, render
 from harness.runs.variation import AS_IT_IS, Variation, busy_neighbour, variation_of
 from harness.runs.workspace import ELSEWHERE, FOLDER, Workspace, workspace
 from harness.system.copies import copy_tree
+from harness.system.disk_sizes import Quota, delete
 
 _MAX_NAMED = 5
 
@@ -106,12 +108,17 @@ def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[
     (folder / "output").mkdir(exist_ok=True)
     variation = variation_of(trajectory, number)
     spec = process_spec(context, folder, number, mode, faults, variation)
-    watch = RunWatch(context, trajectory, number, written)
+    # Each by itself: on a host without namespaces the folders lie elsewhere, with links where they were.
+    paths = (folder / "output", folder / "runs", spec.log, *([] if spec.elsewhere is None else [spec.elsewhere]))
+    quota = Quota(paths, context.experiment.output_gib)
+    watch = RunWatch(context, trajectory, number, written, quota)
     with checkout_in(folder / "output", context) if spec.starts_in == "output" else contextlib.nullcontext():
         _hand_over(written, folder / "output")
         with busy_neighbour(variation.pace):
             outcome = context.sandbox.execute(spec, watch)
     watch.finish()
+    if quota.excess:
+        _give_back(folder / "output")
     outcome = dataclasses.replace(outcome, error=outcome.error or watch.error or _changed(own))
     record = _record(trajectory, number, mode, render(spec, context.sandbox), faults, outcome)
     record.settings["incidental"] = _incidental(own, spec, variation, outcome)
@@ -252,6 +259,13 @@ def _record(
         volatile=outcome.volatile,
         seconds=round(outcome.seconds, 3),
     )
+
+
+def _give_back(output: Path) -> None:
+    """Empty an output folder: a training that wrote more than it may is not compared."""
+    for path in entries(output):
+        with contextlib.suppress(OSError, RecursionError):
+            delete(path)
 
 
 def _hand_over(*folders: Path) -> None:

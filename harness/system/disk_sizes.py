@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _BLOCK = 512  # the unit of st_blocks, whatever the file system's own is (stat(2))
+_LOOK_EVERY_S = 1.0
+_LOOK_SHARE = 20  # of the time, looking takes one part at most
 
 
 @dataclass(slots=True)
@@ -35,14 +38,44 @@ class Measure:
 
 def walk(path: Path) -> Iterator[os.stat_result]:
     """The status of a path and of everything below it that can be looked at; links stand for themselves."""
-    try:
-        status = path.lstat()
-        names = sorted(os.listdir(path)) if stat.S_ISDIR(status.st_mode) else []  # noqa: PTH208
-    except (FileNotFoundError, PermissionError):
-        return
-    yield status
-    for name in names:
-        yield from walk(path / name)
+    waiting = [path]
+    while waiting:
+        one = waiting.pop()
+        try:
+            status = one.lstat()
+            names = sorted(os.listdir(one)) if stat.S_ISDIR(status.st_mode) else []  # noqa: PTH208
+        except OSError:
+            continue  # gone meanwhile, not ours to read, or a longer path than there can be
+        yield status
+        waiting += (one / name for name in names)
+
+
+class Quota:
+    """Looks now and then at how much some folders take on the disk, as often as costs little.
+
+    Args:
+        paths: files and folders that count, or links to them; they need not exist.
+        limit_gib: how much they may take together.
+    """
+
+    def __init__(self, paths: Iterable[Path], limit_gib: float) -> None:
+        self._paths, self._limit_gib = tuple(paths), limit_gib
+        self._next_look = 0.0
+        self.excess = ""
+
+    def is_over(self, *, now: bool = False) -> bool:
+        """Whether they take more than they may; then `excess` says so. `now`: look, however short ago the last was."""
+        begin = time.monotonic()
+        if not self.excess and (now or begin >= self._next_look):
+            measure = Measure()
+            taken = sum(measure.count(path.resolve()) for path in self._paths) / (1 << 30)
+            if taken > self._limit_gib:
+                self.excess = (
+                    f"it wrote {taken:.3g} GiB, and output_gib is {self._limit_gib:g}: what it wrote was removed"
+                )
+            end = time.monotonic()
+            self._next_look = end + max(_LOOK_EVERY_S, _LOOK_SHARE * (end - begin))
+        return bool(self.excess)
 
 
 def delete(path: Path) -> None:

@@ -105,7 +105,12 @@ def test_a_mistake_is_named_with_its_key(changes, words):
 def test_mistakes_in_several_keys_are_told_together():
     text = problem_of(stepz=3, gpus="one", outputs=None, interruptions=[{"kind": "explode", "step": 3}])
     assert "x.yaml has 4 mistakes" in text
-    for words in ("the key `outputs` is missing", "gpus: a whole number", "interruptions.0.kind", "did you mean `steps`?"):
+    for words in (
+        "the key `outputs` is missing",
+        "gpus: a whole number",
+        "interruptions.0.kind",
+        "did you mean `steps`?",
+    ):
         assert text.count(words) == 1, text
 
 

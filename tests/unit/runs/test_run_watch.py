@@ -1,5 +1,7 @@
 """When a run that has no step any more is told of, and when it is ended."""
 
+import re
+
 from harness.runs import run_watch
 from harness.runs.run_watch import Stall
 from harness.runs.trajectory import run_straight
@@ -47,6 +49,32 @@ def test_a_training_with_slow_steps_is_waited_for_longer():
     clock.wait(300)
     stall.waited(2)
     assert stall.limit_s == 6000
+
+
+WRITES_ON = """
+import os, sys, time
+out = open(sys.argv[1] + '/big.bin', 'wb', buffering=0)
+out.truncate(1 << 40)
+for _ in range(600):
+    out.write(os.urandom(1 << 20))
+    time.sleep(0.02)
+"""
+
+
+def test_a_run_that_takes_more_disk_than_it_may_is_ended_and_the_disk_is_given_back(tmp_path):
+    context = context_of(tmp_path, WRITES_ON)
+    object.__setattr__(context, "experiment", context.experiment.model_copy(update={"output_gib": 0.02}))
+    (record,) = run_straight(context, "straight")
+    assert re.fullmatch(r"it wrote 0\.\d+ GiB, and output_gib is 0.02: what it wrote was removed", record.error)
+    assert record.exit_code == 137 and record.killed_by is None
+    assert list((tmp_path / "straight" / "output").iterdir()) == []
+
+
+def test_a_run_that_is_over_before_anybody_looked_is_held_to_its_disk_as_well(tmp_path):
+    context = context_of(tmp_path, WRITES_ON.replace("600", "30").replace("0.02", "0"))
+    object.__setattr__(context, "experiment", context.experiment.model_copy(update={"output_gib": 0.02}))
+    (record,) = run_straight(context, "straight")
+    assert "output_gib is 0.02" in record.error
 
 
 def test_a_run_that_stalls_is_ended_with_its_log_on_the_console(tmp_path, monkeypatch):
