@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,21 @@ offline_option = click.option(
     help="Fetch nothing: take what is needed from a folder that `harness fetch` wrote, and from the cache.",
 )
 
+
+class _Interpreter(click.Path):
+    """A program by its path, or by a name that PATH has, as in a shell: `python3.12`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        is_name = "/" not in str(value) and not Path(value).exists()
+        return super().convert(shutil.which(value) or value if is_name else value, param, ctx)
+
+
+def python_option(text: str) -> Callable[[Any], Any]:
+    """`--python`; `text` is its help."""
+    kind = _Interpreter(path_type=Path)
+    return click.option("--python", type=kind, envvar="HARNESS_PYTHON", show_envvar=True, help=text)
+
+
 RUNNING = (
     click.option(
         "--runner",
@@ -93,13 +109,7 @@ RUNNING = (
         show_envvar=True,
         help="Which GPUs to use. Default: the least used.",
     ),
-    click.option(
-        "--python",
-        type=click.Path(path_type=Path),
-        envvar="HARNESS_PYTHON",
-        show_envvar=True,
-        help="Train on this host with this interpreter. The verdict lists how it differs from the lockfile.",
-    ),
+    python_option("Train on this host with this interpreter. The verdict lists how it differs from the lockfile."),
 )
 
 

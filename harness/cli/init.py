@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.group import cli, print_json, the_store
+from harness.cli.group import cli, print_json, python_option, the_store
 from harness.errors import UsageError
 
 
@@ -16,13 +16,7 @@ from harness.errors import UsageError
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--yes", is_flag=True, help="Ask nothing: take every proposal.")
 @click.option("--check", is_flag=True, help="List everything that is still missing for the experiments here.")
-@click.option(
-    "--python",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="HARNESS_PYTHON",
-    show_envvar=True,
-    help="The Python that trains today, for the trial. Default: the active environment's.",
-)
+@python_option("The Python that trains today, for the trial. Default: the active environment's.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written and what was not found out as JSON.")
 @click.pass_obj
 def init(root: Path, /, command: tuple[str, ...], yes: bool, check: bool, python: Path | None, as_json: bool) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness import errors
-from harness.cli.group import cli, json_option, offline_option, print_json, tell, the_store
+from harness.cli.group import cli, json_option, offline_option, print_json, python_option, tell, the_store
 
 if TYPE_CHECKING:
     from harness.workflow.gpu_check.report import Row
@@ -26,13 +26,7 @@ if TYPE_CHECKING:
     "docs/gpu-results/MODEL.json.",
 )
 @click.option("--check", "checks", multiple=True, envvar="CHECKS", help="With --gpu: make only this check. Repeatable.")
-@click.option(
-    "--python",
-    type=click.Path(path_type=Path),
-    envvar="HARNESS_PYTHON",
-    show_envvar=True,
-    help="With --gpu: train with this interpreter; without, with one that is made from lockfiles/cuda.lock.",
-)
+@python_option("With --gpu: train with this interpreter; without, with one that is made from lockfiles/cuda.lock.")
 @offline_option
 @click.pass_obj
 def doctor(

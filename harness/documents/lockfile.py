@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from harness.documents.platform import IMAGE_TARGET
+from harness.documents.platform import USUAL, Target, parse_target
 from harness.documents.requirements import exact_version, logical_lines, without_hashes
 from harness.errors import UsageError
 
@@ -69,22 +69,21 @@ class Pin:
 class Lockfile:
     """A wheel lock.
 
-    `digest` is that of the file. `target` is the interpreter and platform that the wheels are for, and `as_of` the UTC
-    time (ISO 8601) that the resolver saw the index at; both are empty in a lock that was not written by the harness.
+    `digest` is that of the file. `target` is what the wheels are for, None in a lock that names no wheels, and `as_of`
+    the UTC time (ISO 8601) that the resolver saw the index at, empty where it could not tell.
     `installed_bytes` is about what the wheels take when installed and compiled, 0 where the lock does not say.
     """
 
     pins: tuple[Pin, ...]
     digest: str
-    target: str = ""
+    target: Target | None = None
     as_of: str = ""
     installed_bytes: int = 0
 
     @property
-    def python(self) -> str:
-        """The lock's series of Python: `3.11` of `cp311-linux-x86_64`; where it names none, the images'."""
-        found = re.match(r"cp(\d)(\d+)", self.target or IMAGE_TARGET)
-        return f"{found[1]}.{found[2]}" if found else ""
+    def runs_on(self) -> Target:
+        """Its target; the usual one where it names none."""
+        return self.target or USUAL
 
     @property
     def pins_digest(self) -> str:
@@ -132,7 +131,7 @@ def parse_lock(text: str, source: str) -> Lockfile:
 
     Raises:
         UsageError: a line is not a requirement, is not pinned with `==`, has no sha256, or a name comes twice; or the
-            table of wheels names a distribution or a hash that is not locked.
+            table of wheels names a distribution or a hash that is not locked, or its target is none.
     """
     wheels = _parse_wheels(text, source)
     pins: dict[str, Pin] = {}
@@ -143,11 +142,13 @@ def parse_lock(text: str, source: str) -> Lockfile:
         pins[pin.name] = _with_wheel(pin, wheels.pop(pin.name, None), source)
     for name in sorted(wheels):
         raise UsageError(f"{source}: a wheel of {name} is named, but {name} is not locked", "compile the lock again")
-    as_of, target, installed = (pattern.search(text) for pattern in (_AS_OF, _TARGET, _INSTALLED))
+    as_of, named, installed = (pattern.search(text) for pattern in (_AS_OF, _TARGET, _INSTALLED))
+    if named and not parse_target(named[1]):
+        raise UsageError(f"{source}: {named[1]!r} is no target, which {str(USUAL)!r} is", "compile the lock again")
     return Lockfile(
         pins=tuple(pins[name] for name in sorted(pins)),
         digest=digest_of(text.encode()),
-        target=target[1] if target else "",
+        target=parse_target(named[1]) if named else None,
         as_of=as_of[1] if as_of else "",
         installed_bytes=int(installed[1]) if installed else 0,
     )

@@ -1,18 +1,48 @@
-"""What images run: the interpreter and the platforms that the wheels in a lock are for."""
+"""What wheels are for: a series of CPython and a platform; which of them images run."""
 
 from __future__ import annotations
 
-IMAGE_TARGET = "cp311-linux-x86_64"
-PYTHON = "3.11"
+import re
+from dataclasses import dataclass
+
 GLIBC_MINOR = 36
 """Of glibc 2.36, Debian bookworm's."""
+IMAGE_PLATFORM = "linux-x86_64"
+SERIES = ("3.10", "3.11", "3.12", "3.13")
+"""The series of CPython that images may have."""
 
 _OLD_NAMES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
-def abis(python: str) -> tuple[str, ...]:
-    """The ABI tags of wheels that run on a series of CPython, `3.11`, best first (PEP 425)."""
-    return (f"cp{python.replace('.', '')}", "abi3", "none")
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A series of CPython, `3.11`, and a platform, `linux-x86_64`; as text `cp311-linux-x86_64`."""
+
+    python: str
+    platform: str = IMAGE_PLATFORM
+
+    def __str__(self) -> str:
+        return f"{self.abis[0]}-{self.platform}"
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether there are images that run it."""
+        return self.python in SERIES and self.platform == IMAGE_PLATFORM
+
+    @property
+    def abis(self) -> tuple[str, ...]:
+        """The ABI tags of wheels that run on it, best first (PEP 425)."""
+        return (f"cp{self.python.replace('.', '')}", "abi3", "none")
+
+
+USUAL = Target("3.11")
+"""That of a lock whose `.in` file names no Python, and of the base that comes with the package."""
+
+
+def parse_target(text: str) -> Target | None:
+    """Read a target's text; None where it is none."""
+    found = re.fullmatch(r"cp([0-9])([0-9]{1,2})-(\S+)", text)
+    return Target(f"{found[1]}.{found[2]}", found[3]) if found else None
 
 
 def marker_environment(version: str) -> dict[str, str]:

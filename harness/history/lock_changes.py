@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -91,7 +92,7 @@ class Fit:
         if names not in self._seen:
             pins = mixed_pins(self._before, self._after, names)
             needs = {pin.name: self._needs[pin.name in names].get(pin.name, ()) for pin in pins}
-            found = unmet(needs, Lockfile(pins=pins, digest=""), "mix", self._python)
+            found = unmet(needs, dataclasses.replace(self._after, pins=pins), "mix", self._python)
             self._seen[names] = frozenset(f"{one.where.partition(': ')[2]}: {one.problem}" for one in found)
         return self._seen[names]
 

@@ -48,10 +48,13 @@ def read_pair(good: Path, bad: Path, image: str) -> LockPair:
     """Read two locks.
 
     Raises:
-        UsageError: one is missing or malformed, or they pin the same.
+        UsageError: one is missing or malformed, they are for two Pythons, or they pin the same.
     """
     texts = [read_text(path, "give two lockfiles, as `harness lock` writes them") for path in (good, bad)]
     one, two = (parse_lock(text, path.name) for text, path in zip(texts, (good, bad), strict=True))
+    if one.runs_on != two.runs_on:
+        problem = f"{good.name} is for {one.runs_on} and {bad.name} for {two.runs_on}: their wheels cannot be mixed"
+        raise UsageError(problem, "give two locks for one Python")
     changes = pin_changes(one, two)
     if not changes:
         raise UsageError(f"{good.name} and {bad.name} pin the same", "give two locks that differ in a pin")
@@ -69,8 +72,7 @@ def read_fit(pair: LockPair, code: Path, store: Store, progress: Progress) -> Fi
     for lock in (pair.good, pair.bad):
         fetch_wheels(lock, store, progress)
         needs.append(requirements_of(lock, store))
-    version = python_version(read_recipe(code, pair.image).base_lock)
-    return Fit(pair.good, pair.bad, needs[0], needs[1], version if version.count(".") == 2 else "")
+    return Fit(pair.good, pair.bad, needs[0], needs[1], python_version(read_recipe(code, pair.image).base_lock))
 
 
 def cost(pair: LockPair, code: Path, store: Store) -> tuple[int, int]:

@@ -17,6 +17,8 @@ out; copyright files stay.
 from __future__ import annotations
 
 import dataclasses
+import json
+import posixpath
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -39,6 +41,8 @@ from harness.system.store import Store, disk_errors, file_digest
 BASE_VERSION = b"2"
 TRAINER = 1000
 BASE_LABEL = "repro-harness.base"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MAX_LINKS = 40
 _PLATFORM: Mapping[str, JsonValue] = {"architecture": "amd64", "os": "linux"}
 _MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 _DROPPED = re.compile(r"usr/share/(doc/(?!.*/copyright$).*/.*|man/.*|locale/.*|info/.*|lintian/.*|bug/.*)")
@@ -61,6 +65,35 @@ class Base:
 
     image: CanonicalImage
     tag: str
+
+
+def python_of(base: Base) -> str:
+    """The series of the Python that a base calls `python3`, `3.12`, by the names of its files; "" where none tells.
+
+    Only what PATH finds counts, so it is the one that a Dockerfile's `python3` is.
+    """
+    config = json.loads(base.image.config).get("config", {})
+    variables = dict(one.partition("=")[::2] for one in config.get("Env", ()))
+    entries = {entry.path: entry for layer in base.image.layers for entry in layer.entries}
+    for folder in variables.get("PATH", _PATH).split(":"):
+        path = _followed(f"{folder}/python3".lstrip("/"), entries)
+        if path in entries:
+            found = re.search(r"python(3\.[0-9]+)$", path)
+            return found[1] if found else ""
+    return ""
+
+
+def _followed(path: str, entries: Mapping[str, Entry]) -> str:
+    """Where a path leads through symbolic links, of folders above it too; after too many of them nowhere."""
+    for _ in range(_MAX_LINKS):
+        parts = path.split("/")
+        above = ("/".join(parts[:number]) for number in range(1, len(parts) + 1))
+        link = next((one for one in above if one in entries and entries[one].kind == "symlink"), None)
+        if link is None:
+            return path
+        target = posixpath.join("/", posixpath.dirname(link), entries[link].link) + path[len(link) :]
+        path = posixpath.normpath(target).lstrip("/")
+    return ""
 
 
 class BaseRecord(Model):

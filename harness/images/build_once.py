@@ -22,18 +22,21 @@ import docker.errors
 import requests
 
 from harness.documents.lockfile import digest_of
-from harness.images.base import Base, build_base
+from harness.images.base import Base, build_base, python_of
 from harness.images.engine_images import load_image, patience, run_dockerfile
 from harness.images.image import canonical_config
 from harness.images.layer import Entry
 from harness.images.layer_tar import CHUNK, encode, layer_digest, read_contents, read_layer
 from harness.images.leftovers import BUILDING, Unfinished, unfinished
+from harness.images.locks import refuse
 from harness.images.recipe import Recipe, build_context
 from harness.images.registry import registry_base
 from harness.images.saved_image import CanonicalImage, CanonicalLayer
 from harness.images.tree_changes import changes
 from harness.packages.debian import fetch_packages
+from harness.packages.lock_export import python_version
 from harness.packages.wheels import fetch_wheels
+from harness.review.lock_rules import on_base
 from harness.system.deferred_signals import Pool, deferred
 from harness.system.store import Progress, Store, disk_errors
 
@@ -73,18 +76,20 @@ class Materials:
 
 
 def fetch(job: Job) -> Materials:
-    """Have everything that a build needs.
+    """Have everything that a build needs; the base first, for the wheels must be for its Python.
 
     Raises:
-        UsageError: something is not what its lock says.
+        UsageError: something is not what its lock says, or the lock is for another Python than the base's.
         HostError: something cannot be had.
     """
-    recipe = job.recipe
+    recipe, source = job.recipe, f"{job.recipe.name}.lock"
     packages: tuple[Path, ...] = ()
     if recipe.base_lock:
+        refuse(on_base(recipe.lock, python_version(recipe.base_lock), recipe.base.name, source))
         packages = fetch_packages(recipe.base_lock.packages, job.store, os.environ, job.progress)
     else:
-        registry_base(job.client, recipe.base, job.store, job.progress)
+        base = registry_base(job.client, recipe.base, job.store, job.progress)
+        refuse(on_base(recipe.lock, python_of(base), recipe.base.pull, source))
     return Materials(packages, fetch_wheels(recipe.lock, job.store, job.progress))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import docker
 
-from harness.errors import HostError, UsageError
+from harness.errors import HostError
 from harness.images.build_once import Job, Materials, Stages, built_from_nothing, fetch
 from harness.images.engine_images import LoadedImage, engine_faults, find_image, load_image, save_image
 from harness.images.estimate import announce
@@ -23,11 +23,11 @@ from harness.images.image import BuildRecord, BuildResult, FileDifference, Rebui
 from harness.images.layer import squash
 from harness.images.layer_tar import differences
 from harness.images.leftovers import sweep
-from harness.images.locks import fit
+from harness.images.locks import fit, refuse
 from harness.images.recipe import read_recipe
 from harness.images.saved_image import CanonicalImage, reread, spool
 from harness.images.second_engine import can_start, second_engine
-from harness.review.lock_rules import Finding, lint_lock
+from harness.review.lock_rules import lint_lock
 from harness.system.deferred_signals import Pool, wait_for
 from harness.system.engine import connect, describe, identity
 from harness.system.store import Progress, Store
@@ -216,16 +216,10 @@ def _compare(job: Job, first: BuildRecord, again: _Again) -> RebuildRecord:
 def _materials(job: Job) -> Materials:
     """Have what a build needs; before, the lock is checked by itself, and afterwards against what its wheels need."""
     recipe, source = job.recipe, f"{job.recipe.name}.lock"
-    _refuse(lint_lock(recipe.lock, source))
+    refuse(lint_lock(recipe.lock, source))
     materials = fetch(job)
-    _refuse(fit(recipe.lock, recipe.base_lock, job.store, source))
+    refuse(fit(recipe.lock, recipe.base_lock, job.store, source))
     return materials
-
-
-def _refuse(findings: tuple[Finding, ...]) -> None:
-    if findings:
-        listed = "\n  ".join(f"{finding.where}: {finding.problem}" for finding in findings[:8])
-        raise UsageError(f"the lock contradicts itself:\n  {listed}", findings[0].remedy)
 
 
 def _engine_name(client: docker.DockerClient) -> str:

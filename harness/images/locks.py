@@ -14,7 +14,7 @@ from harness.images.recipe import read_recipe
 from harness.packages.lock_export import python_version, to_conda, to_requirements
 from harness.packages.metadata import licences_of, requirements_of
 from harness.packages.wheels import absent_wheels
-from harness.review.lock_rules import Finding, lint_lock, unmet
+from harness.review.lock_rules import Finding, lint_lock, on_base, unmet
 from harness.system.project import image_names, read_lock, read_text
 from harness.system.store import Progress, Store
 
@@ -88,6 +88,9 @@ def _check(root: Path, name: str, store: Store, progress: Progress) -> Iterator[
             return
         yield from lint_lock(lock, source)
         recipe = read_recipe(root, name)
+        if wrong := on_base(lock, python_version(recipe.base_lock), recipe.base.name, source):
+            yield from wrong
+            return
         if absent_wheels(lock, store):
             progress(f"{source}: not all wheels are in the cache, so whether they fit together was not checked")
         else:
@@ -103,5 +106,15 @@ def fit(lock: Lockfile, base_lock: BaseLock | None, store: Store, source: str) -
         HostError: a wheel is not in the store.
         UsageError: a wheel is torn or another distribution than the lock says.
     """
-    version = python_version(base_lock)
-    return unmet(requirements_of(lock, store), lock, source, version if version.count(".") == 2 else "")
+    return unmet(requirements_of(lock, store), lock, source, python_version(base_lock))
+
+
+def refuse(findings: tuple[Finding, ...]) -> None:
+    """Build nothing of a lock that has findings.
+
+    Raises:
+        UsageError: it has.
+    """
+    if findings:
+        listed = "\n  ".join(f"{finding.where}: {finding.problem}" for finding in findings[:8])
+        raise UsageError(f"the lock does not fit:\n  {listed}", findings[0].remedy)

@@ -1,6 +1,6 @@
-"""The Python of the host runner: made from the lock, or given; and how it differs from the lock.
+"""Interpreters of this machine: what one is, which distributions it has, and how it differs from a lock.
 
-A given one is asked what it is and which distributions it has, in a process of its own that is bounded.
+It is asked in a process of its own that is bounded.
 
 Nothing is imported but the standard library, torch least of all. The process gets the environment that the host runner
 gives to a training: no PYTHONPATH, a home of its own, so that it sees the packages which a training would see.
@@ -15,7 +15,6 @@ import resource
 import signal
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.markers import Marker
@@ -29,16 +28,12 @@ from harness.documents.environment import (
     AddedPackage,
     ChangedPackage,
     EnvironmentDifference,
-    EnvironmentFacts,
     MissingPackage,
     PythonDifference,
 )
 from harness.documents.lockfile import Lockfile
-from harness.errors import HostError, UsageError
-from harness.packages.venv import host_venv
+from harness.errors import UsageError
 from harness.system.held import temporary_folder
-from harness.system.project import read_lock
-from harness.system.store import Progress, Store, file_digest
 
 TIMEOUT_S = 30
 MAX_BYTES = 4 << 20
@@ -130,45 +125,6 @@ class Interpreter(Model):
         return sha256(canonical_json([self.version, self.implementation, self.platform, self.prefix, *self.packages]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostPython:
-    """The interpreter that runs trainings without a container, what it is, and a digest that names its environment."""
-
-    path: Path
-    facts: EnvironmentFacts
-    identity: str
-
-
-def host_python(lock_path: Path, given: Path | None, store: Store, progress: Progress) -> HostPython:
-    """The interpreter that somebody gave, else that of the environment made from the lock, and how it differs from it.
-
-    Raises:
-        UsageError: the lock is malformed, or what is given is no Python that can be used.
-        HostError: the environment cannot be made, or somebody changed the one that was made.
-    """
-    lock = read_lock(lock_path)
-    # Not resolved: a virtual environment's python is a link, and what it leads to is another environment.
-    python = host_venv(lock_path, store, progress) if given is None else given.absolute()
-    interpreter = probe(python)
-    difference = compare_with_lock(interpreter, lock)
-    if given is None and difference.has_packages:
-        problem = f"the virtual environment made from {lock_path.name} was changed: {difference.summary()}"
-        raise HostError(problem, f"delete {python.parent.parent}: the next certify makes it again")
-    facts = EnvironmentFacts(
-        kind="lock" if given is None else "given",
-        lock=lock_path.name,
-        python=interpreter.version,
-        implementation=interpreter.implementation,
-        platform=interpreter.platform,
-        num_packages=len(interpreter.packages),
-        is_locked=difference.is_empty,
-        counts=difference.counts(),
-        difference=difference,
-    )
-    identity = file_digest(lock_path) if difference.is_empty else str(interpreter.digest)
-    return HostPython(path=python, facts=facts, identity=identity)
-
-
 def compare_with_lock(interpreter: Interpreter, lock: Lockfile) -> EnvironmentDifference:
     """How an interpreter differs from a lock; pins whose marker does not hold for it are not expected."""
     markers = {**interpreter.markers, "extra": ""}
@@ -176,8 +132,8 @@ def compare_with_lock(interpreter: Interpreter, lock: Lockfile) -> EnvironmentDi
     locked = {pin.name: _version(pin.version) for pin in pins}
     found = {name: _version(version) for name, version in interpreter.packages}
     python = None
-    if lock.python != interpreter.series:
-        python = PythonDifference(locked=lock.python, found=interpreter.series)
+    if lock.runs_on.python != interpreter.series:
+        python = PythonDifference(locked=lock.runs_on.python, found=interpreter.series)
     return EnvironmentDifference(
         python=python,
         missing=tuple(MissingPackage(name=name, locked=locked[name]) for name in sorted(locked.keys() - found.keys())),

@@ -12,7 +12,6 @@ import yaml
 
 from harness.documents.cuda import cuda_stack
 from harness.documents.lockfile import LABEL_INDEX, BaseLock, Lockfile, render_pins
-from harness.documents.platform import PYTHON
 from harness.errors import UsageError
 
 _UPSTREAM = re.compile(r"(?:[0-9]+:)?([0-9]+\.[0-9]+\.[0-9]+)")
@@ -23,9 +22,10 @@ def to_requirements(lock: Lockfile, name: str) -> str:
 
     Format: https://pip.pypa.io/en/stable/reference/requirements-file-format/
     """
+    python = lock.runs_on.python
     header = [
         *_origin(lock, name, "requirements"),
-        f"# Into an environment of Python {PYTHON}: python -m pip install --no-deps -r {name}.requirements.txt",
+        f"# Into an environment of Python {python}: python -m pip install --no-deps -r {name}.requirements.txt",
         *_driver(lock),
     ]
     options = ["--require-hashes", "--only-binary :all:", *_indexes(lock)]
@@ -54,7 +54,7 @@ def to_conda(lock: Lockfile, base_lock: BaseLock | None, name: str) -> str:
         "name": f"repro-harness-{name}",
         "channels": ["conda-forge"],
         "dependencies": [
-            f"python={python_version(base_lock)}",
+            f"python={python_version(base_lock) or lock.runs_on.python}",
             f"pip={versions['pip']}",
             {"pip": [*_indexes(lock), *by_pip]},
         ],
@@ -69,13 +69,12 @@ def to_conda(lock: Lockfile, base_lock: BaseLock | None, name: str) -> str:
 
 
 def python_version(base_lock: BaseLock | None) -> str:
-    """The upstream version of a base's Python, `3.11.2`; only `3.11` where the base does not tell."""
-    packages = {package.name: package.version for package in base_lock.packages} if base_lock else {}
-    for package in (f"python{PYTHON}-minimal", f"python{PYTHON}", "python3"):
-        found = _UPSTREAM.match(packages.get(package, ""))
-        if found:
-            return found[1]
-    return PYTHON
+    """The upstream version of the Python that a base calls `python3`, `3.11.2`; "" where it does not tell."""
+    packages = base_lock.packages if base_lock else ()
+    found = {package.name: match[1] for package in packages if (match := _UPSTREAM.match(package.version))}
+    usual = found.get("python3", "")
+    # Debian's python3 says which series; the package of that series may be a later release of it.
+    return found.get(f"python{usual.rpartition('.')[0]}-minimal", usual)
 
 
 def _origin(lock: Lockfile, name: str, what: str) -> list[str]:

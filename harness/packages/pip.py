@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.documents.lockfile import LABEL_INDEX
-from harness.documents.platform import GLIBC_MINOR, IMAGE_TARGET, PYTHON, abis, platforms
+from harness.documents.platform import GLIBC_MINOR, Target, platforms
 from harness.errors import HostError, UsageError
 
 STRICT = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
@@ -27,8 +27,8 @@ _YANKED = re.compile(
 _GONE = re.compile(r"No matching distribution found for ([^\s(]+)")
 
 
-def download(lines: Iterable[str], folder: Path, label: str = "") -> tuple[str, ...]:
-    """Download the wheels that images take into a folder: by requirements, each with its hashes or all without.
+def download(lines: Iterable[str], folder: Path, target: Target, label: str = "") -> tuple[str, ...]:
+    """Download a target's wheels into a folder: by requirements, each with its hashes or all without.
 
     Returns:
         A sentence for each yanked version among them.
@@ -40,27 +40,30 @@ def download(lines: Iterable[str], folder: Path, label: str = "") -> tuple[str, 
     requirements = folder / "requirements.txt"
     requirements.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     options = ("-q", "--no-cache-dir", "-d", str(folder), "--no-deps", "--only-binary", ":all:")
-    command = ("download", *options, *_target_options(), "-r", str(requirements))
+    command = ("download", *options, *_target_options(target), "-r", str(requirements))
     try:
-        said = run_pip(command, label)
+        said = run_pip(command, label, target)
     finally:
         requirements.unlink()
     found = _YANKED.findall(re.sub(r"\s+", " ", said).strip())
     return tuple(f"{name} {version} is yanked: {reason}" for name, version, reason in found)
 
 
-def run_pip(arguments: tuple[str, ...], label: str) -> str:
-    """Run pip with its own sources, and where these fail, for builds with a local version, with PyTorch's index."""
+def run_pip(arguments: tuple[str, ...], label: str, target: Target) -> str:
+    """Run pip with its own sources, and where these fail, for builds with a local version, with PyTorch's index.
+
+    `target` is what wheels are wanted for.
+    """
     try:
-        return run_python("-m", "pip", *arguments)
+        return run_python("-m", "pip", *arguments, target=target)
     except HostError:
         if not label:
             raise
-        return run_python("-m", "pip", *arguments, "--index-url", f"{LABEL_INDEX}{label}")
+        return run_python("-m", "pip", *arguments, "--index-url", f"{LABEL_INDEX}{label}", target=target)
 
 
-def run_python(*arguments: str, environment: dict[str, str] | None = None) -> str:
-    """Run the harness's own interpreter; returns what it wrote to stderr.
+def run_python(*arguments: str, target: Target, environment: dict[str, str] | None = None) -> str:
+    """Run the harness's own interpreter with pip or pip-compile; returns what it wrote to stderr.
 
     Raises:
         UsageError: pip found a hash that is not the one locked.
@@ -81,31 +84,29 @@ def run_python(*arguments: str, environment: dict[str, str] | None = None) -> st
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{arguments[1]} took more than {_TIMEOUT_S} s", "check the network") from error
     if done.returncode:
-        raise _failure(f"{Path(arguments[1]).stem} failed", done.stderr)
+        raise _failure(f"{Path(arguments[1]).stem} failed", done.stderr, target)
     return done.stderr
 
 
-def host_target() -> str:
-    """The name of this interpreter's own target; the image's, where the image's wheels run here as well."""
-    is_linux = sys.platform == "linux" and platform.machine() == "x86_64"
+def host_platform() -> str:
+    """This machine's platform; the images' only where wheels for their glibc run."""
+    name = f"{sys.platform}-{platform.machine()}"
     libc, version = platform.libc_ver()
     glibc = tuple(int(part) for part in re.findall(r"\d+", version)[:2]) if libc == "glibc" else (0,)
-    if is_linux and "{}.{}".format(*sys.version_info) == PYTHON and glibc >= (2, GLIBC_MINOR):
-        return IMAGE_TARGET
-    return f"cp{sys.version_info[0]}{sys.version_info[1]}-{sys.platform}-{platform.machine()}"
+    return name if sys.platform != "linux" or glibc >= (2, GLIBC_MINOR) else f"{name}-{libc}{version}"
 
 
-def _target_options() -> tuple[str, ...]:
-    """What to tell pip about the interpreter that will use the wheels: the image's, whichever runs here."""
-    options = ["--implementation", "cp", "--python-version", PYTHON]
-    for abi in abis(PYTHON):
+def _target_options(target: Target) -> tuple[str, ...]:
+    """What to tell pip about the interpreter that will use the wheels, whichever runs here."""
+    options = ["--implementation", "cp", "--python-version", target.python]
+    for abi in target.abis:
         options += ["--abi", abi]
     for name in platforms():
         options += ["--platform", name]
     return tuple(options)
 
 
-def _failure(doing: str, said: str) -> HostError | UsageError:
+def _failure(doing: str, said: str, target: Target) -> HostError | UsageError:
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
     tail = "\n  ".join(lines[-6:])
     if "DO NOT MATCH THE HASHES" in said:
@@ -114,7 +115,7 @@ def _failure(doing: str, said: str) -> HostError | UsageError:
     if "No space left on device" in said or "Disk quota exceeded" in said:
         return HostError(f"{doing}: the disk is full", "free some, or set HARNESS_CACHE to a larger disk")
     if gone := _GONE.search(said):
-        problem = f"no source has a wheel of {gone[1]} for {IMAGE_TARGET} (nothing is built from source):\n  {tail}"
+        problem = f"no source has a wheel of {gone[1]} for {target} (nothing is built from source):\n  {tail}"
         remedy = (
             "configure pip with an index that has it, put the wheel's blob into a folder that HARNESS_ARCHIVE names, "
             "or lock a version that has a wheel"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.documents.lockfile import Lockfile, Pin, Wheel
+from harness.documents.platform import USUAL, Target
 from harness.errors import HostError, UsageError
 from harness.packages.pip import download
 from harness.system.store import Progress, Store, disk_errors
@@ -37,7 +38,7 @@ def fetch_wheels(lock: Lockfile, store: Store, progress: Progress) -> tuple[Path
         if missing:
             store.needs_network(f"wheel of {missing[0].name} {missing[0].version}", len(missing) - 1)
         for batch in _batches(missing):
-            _fetch(batch, store, progress)
+            _fetch(batch, lock.runs_on, store, progress)
     return tuple(store.blob(wheel.sha256) for wheel in lock.wheels)
 
 
@@ -50,9 +51,9 @@ def fetch_wheel(name: str, version: str, sha256: str, folder: Path) -> Path:
         HostError: pip gets no wheel of that version.
     """
     try:
-        download([f"{name}=={version} --hash={sha256}"], folder)
+        download([f"{name}=={version} --hash={sha256}"], folder, USUAL)
     except (HostError, UsageError):
-        download([f"{name}=={version}"], folder)
+        download([f"{name}=={version}"], folder, USUAL)
     wheels = sorted(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise HostError(f"pip downloaded {len(wheels)} wheels for {name} {version}", "pin a version that has a wheel")
@@ -77,13 +78,13 @@ def _batches(pins: Sequence[Pin]) -> Iterator[list[Pin]]:
     yield from ([pin] for pin in pins if pin not in small)
 
 
-def _fetch(pins: list[Pin], store: Store, progress: Progress) -> None:
+def _fetch(pins: list[Pin], target: Target, store: Store, progress: Progress) -> None:
     size = sum(pin.wheel.size_bytes for pin in pins if pin.wheel) / 1e6
     what = f"{pins[0].name} {pins[0].version}" if len(pins) == 1 else f"{len(pins)} wheels"
     progress(f"fetching {what} ({size:.0f} MB)")
     with store.scratch("wheels") as scratch:
         lines = [f"{pin.name}==={pin.version} --hash={pin.wheel.sha256}" for pin in pins if pin.wheel]
-        for sentence in download(lines, scratch, pins[0].local_label):
+        for sentence in download(lines, scratch, target, pins[0].local_label):
             progress(f"warning: {sentence}")
         for pin in pins:
             if pin.wheel and (scratch / pin.wheel.filename).is_file():

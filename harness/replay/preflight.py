@@ -27,6 +27,7 @@ from harness.images.estimate import engine_bytes, engine_disk, installed_bytes, 
 from harness.images.image import BuildRecord
 from harness.images.recipe import Recipe, read_recipe
 from harness.images.registry import registry_key
+from harness.packages.lock_export import python_version
 from harness.packages.venv import has_venv
 from harness.replay.availability import (
     LATE_MIRRORS,
@@ -40,6 +41,7 @@ from harness.replay.availability import (
     wheel_sources,
 )
 from harness.replay.web import NUM_CONNECTIONS
+from harness.review.lock_rules import on_base
 from harness.runs.request import Request
 from harness.system import engine, gpu, machine
 from harness.system.deferred_signals import Pool, wait_for
@@ -92,6 +94,8 @@ def preflight(question: PreflightRequest, deadline_s: float = DEADLINE_S) -> Pre
         )
     roots = dict.fromkeys((question.code, request.root))
     needs += [local_need(value, question.local, roots) for value in question.inputs if value.kind in LOCAL]
+    if in_containers:
+        needs += _base_python(recipe)
     needs += [_engine(request, client), _memory(question.experiment), *_gpus(question, recipe, client)]
     builder, made_bytes = (None, 0) if is_made else (client if in_containers else None, installed_bytes(recipe))
     needs += _disks(recipe, question.local, builder, needs, made_bytes)
@@ -255,6 +259,15 @@ def _gpus(question: PreflightRequest, recipe: Recipe, client: docker.DockerClien
         return [PreflightRow(kind="gpu", name=name, state="gone", detail=detail, remedy=error.remedy, exit_code=code)]
     detail = f"{gpu.in_use(chosen, found)}; driver {found.driver}"
     return [PreflightRow(kind="gpu", name=name, state="present", detail=detail)]
+
+
+def _base_python(recipe: Recipe) -> list[PreflightRow]:
+    """The lock against the Python of its base; what a base of a registry has is seen when it is pulled."""
+    name = f"{recipe.name}.lock"
+    return [
+        PreflightRow(kind="base", name=name, state="gone", detail=one.problem, remedy=one.remedy, exit_code=2)
+        for one in on_base(recipe.lock, python_version(recipe.base_lock), recipe.base.name, name)
+    ]
 
 
 def _registry_base(recipe: Recipe, local: LocalSources, client: docker.DockerClient | None) -> PreflightRow:

@@ -6,9 +6,9 @@ edited by hand. Neither guesses: what cannot be told for the target is no findin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.documents.cuda import MIN_LINUX_DRIVER, cuda_major, cuda_parts, cuda_stack, runtime_cuda, torch_label_cuda
 from harness.documents.lockfile import Lockfile, Pin
-from harness.documents.platform import GLIBC_MINOR, IMAGE_TARGET, marker_environment, platforms
+from harness.documents.platform import GLIBC_MINOR, IMAGE_PLATFORM, SERIES, Target, marker_environment, platforms
 
 _OF_THE_KERNEL = ("platform_release", "platform_version")
 _AGAIN = "compile the lock again: `harness lock`"
@@ -40,6 +40,27 @@ def lint_lock(lock: Lockfile, source: str) -> tuple[Finding, ...]:
     return (*_target(lock, source), *_wheels(lock, source), *_cuda(lock, source))
 
 
+def on_base(lock: Lockfile, version: str, base: str, source: str) -> tuple[Finding, ...]:
+    """Whether a lock's wheels are for the Python of a base.
+
+    Args:
+        lock: the lock.
+        version: of the base's Python, `3.11.2` or `3.11`; "" where nobody can tell.
+        base: what to call the base.
+        source: what to call the lock.
+    """
+    wanted, found = lock.runs_on.python, ".".join(version.split(".")[:2])
+    if not lock.pins or not found or found == wanted:
+        return ()
+    image = source.removesuffix(".lock")
+    problem = f"its wheels are for Python {wanted}, and the base {base} has Python {found}"
+    remedy = (
+        f"write images/{image}/Dockerfile with a base that has it, as `FROM python:{wanted}-slim@sha256:...` does "
+        f"(docs/guide/images.md), or `# python {found}` into lockfiles/{image}.in, and lock that again"
+    )
+    return (Finding(id="LOCK008", where=source, problem=problem, remedy=remedy),)
+
+
 def unmet(
     requirements: Mapping[str, tuple[str, ...]], lock: Lockfile, source: str, python: str = ""
 ) -> tuple[Finding, ...]:
@@ -52,19 +73,23 @@ def unmet(
         requirements: `Requires-Dist` lines by distribution, those of the wheels that the lock names.
         lock: the lock.
         source: what to call it.
-        python: the target's full Python version (`3.11.2`); without it, what depends on the last number is not judged.
+        python: the full version of a Python (`3.11.2`); unless it is of the target's series, what depends on the last
+            number is not judged.
     """
-    pins = {pin.name: pin for pin in lock.pins if marker_holds(pin.marker, python=python) is not False}
+    version = python if python.rpartition(".")[0] == lock.runs_on.python else ""
+    holds = partial(marker_holds, target=lock.runs_on, version=version)
+    pins = {pin.name: pin for pin in lock.pins if holds(pin.marker) is not False}
     parsed, findings = _parsed(requirements, pins, source)
-    extras = _extras(parsed, python)
-    wanted = dict.fromkeys((name, _plain(requirement)) for name, requirement in _active(parsed, extras, python))
+    extras = _extras(parsed, holds)
+    wanted = dict.fromkeys((name, _plain(requirement)) for name, requirement in _active(parsed, extras, holds))
     found = [_judge(name, Requirement(text), pins, lock, source) for name, text in wanted]
     return (*findings, *(finding for finding in found if finding))
 
 
 def _target(lock: Lockfile, source: str) -> Iterator[Finding]:
-    if lock.pins and lock.target != IMAGE_TARGET:
-        problem = f"its wheels are for {lock.target or 'no target that it names'}; images run {IMAGE_TARGET}"
+    if lock.pins and (lock.target is None or not lock.target.is_of_images):
+        run = f"CPython {SERIES[0]} to {SERIES[-1]} on {IMAGE_PLATFORM}"
+        problem = f"its wheels are for {lock.target or 'no target that it names'}; images run {run}"
         yield Finding(id="LOCK001", where=source, problem=problem, remedy=_AGAIN)
 
 
@@ -72,7 +97,7 @@ def _wheels(lock: Lockfile, source: str) -> Iterator[Finding]:
     for pin in lock.pins:
         where = f"{source}: {pin.name}"
         if pin.wheel is None:
-            if marker_holds(pin.marker):
+            if marker_holds(pin.marker, lock.runs_on):
                 problem = "no wheel of it is named, so there is not one candidate for the target"
                 yield Finding(id="LOCK002", where=where, problem=problem, remedy=_AGAIN)
             continue
@@ -85,9 +110,9 @@ def _wheels(lock: Lockfile, source: str) -> Iterator[Finding]:
         if not is_it:
             problem = f"{pin.wheel.filename} is not {pin.name} {pin.version}"
             yield Finding(id="LOCK003", where=where, problem=problem, remedy=_AGAIN)
-        if tags.isdisjoint(target_tags()):
-            problem = f"{pin.wheel.filename} does not run on {IMAGE_TARGET} with glibc 2.{GLIBC_MINOR}"
-            remedy = "lock a version that has a wheel for it, and compile the lock on such a system"
+        if tags.isdisjoint(target_tags(lock.runs_on)):
+            problem = f"{pin.wheel.filename} does not run on {lock.runs_on} with glibc 2.{GLIBC_MINOR}"
+            remedy = "lock a version that has a wheel for it"
             yield Finding(id="LOCK004", where=where, problem=problem, remedy=remedy)
 
 
@@ -129,21 +154,25 @@ def _torch(lock: Lockfile, source: str) -> Iterator[Finding]:
 
 
 @cache
-def target_tags() -> frozenset[Tag]:
-    """Every tag of a wheel that runs on the target: CPython 3.11, x86_64, up to its glibc (PEP 425, 600)."""
-    names = platforms()
-    return frozenset((*cpython_tags((3, 11), ["cp311"], names), *compatible_tags((3, 11), "cp311", names)))
+def target_tags(target: Target) -> frozenset[Tag]:
+    """Every tag of a wheel that runs on a target: its CPython, x86_64, up to the images' glibc (PEP 425, 600)."""
+    names, abi = platforms(), target.abis[0]
+    major, minor = (int(part) for part in target.python.split("."))
+    return frozenset((*cpython_tags((major, minor), [abi], names), *compatible_tags((major, minor), abi, names)))
 
 
-def marker_holds(text: str, extra: str = "", python: str = "") -> bool | None:
-    """Whether an environment marker holds on the target, "" always; None where that cannot be told."""
+def marker_holds(text: str, target: Target, *, extra: str = "", version: str = "") -> bool | None:
+    """Whether an environment marker holds on a target, "" always; None where that cannot be told.
+
+    `version` is the full version of its Python (`3.11.2`), if that is known.
+    """
     if not text:
         return True
     if any(name in text for name in _OF_THE_KERNEL):
         return None
     answers = set()
-    for version in (python,) if python else ("3.11.0", "3.11.99"):
-        environment = {**marker_environment(version), "extra": extra}
+    for python in (version,) if version else (f"{target.python}.0", f"{target.python}.99"):
+        environment = {**marker_environment(python), "extra": extra}
         try:
             answers.add(Marker(text).evaluate(environment))
         except (InvalidMarker, *_MARKER_ERRORS):
@@ -166,13 +195,13 @@ def _parsed(
     return parsed, findings
 
 
-def _extras(parsed: list[tuple[str, Requirement]], python: str) -> dict[str, set[str]]:
+def _extras(parsed: list[tuple[str, Requirement]], holds: Callable[..., bool | None]) -> dict[str, set[str]]:
     """The extras of each distribution that others ask for; one extra may ask for the next."""
     extras: dict[str, set[str]] = {}
     while True:
         asked = {
             (canonicalize_name(requirement.name), extra)
-            for _, requirement in _active(parsed, extras, python)
+            for _, requirement in _active(parsed, extras, holds)
             for extra in requirement.extras
         }
         if all(extra in extras.get(name, ()) for name, extra in asked):
@@ -182,14 +211,12 @@ def _extras(parsed: list[tuple[str, Requirement]], python: str) -> dict[str, set
 
 
 def _active(
-    parsed: list[tuple[str, Requirement]], extras: Mapping[str, set[str]], python: str
+    parsed: list[tuple[str, Requirement]], extras: Mapping[str, set[str]], holds: Callable[..., bool | None]
 ) -> Iterator[tuple[str, Requirement]]:
     """The requirements that hold on the target with the extras that somebody asked for."""
     for name, requirement in parsed:
         marker = requirement.marker
-        if marker is None or any(
-            marker_holds(str(marker), extra, python) for extra in ("", *sorted(extras.get(name, ())))
-        ):
+        if marker is None or any(holds(str(marker), extra=extra) for extra in ("", *sorted(extras.get(name, ())))):
             yield name, requirement
 
 

@@ -12,7 +12,7 @@ from harness.documents.gpu import GpuRequest
 from harness.errors import HostError
 from harness.images.builder import build_for_certificate
 from harness.judge.verdict_inputs import Rebuild
-from harness.packages.interpreter import host_python
+from harness.packages.venv import host_python
 from harness.runs.container import ContainerSandbox
 from harness.runs.gpu_preflight import check_seen
 from harness.runs.host import HostSandbox

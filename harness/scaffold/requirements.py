@@ -11,10 +11,14 @@ from typing import Any
 
 import yaml
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from harness.documents.dockerfile import read_steps
+from harness.documents.platform import SERIES, USUAL, Target
 from harness.errors import UsageError
+from harness.review.lock_rules import marker_holds
 from harness.review.source.nodes import words
 from harness.review.surroundings.requirements import environment_requirements, parse_requirements
 from harness.system.project import read_text
@@ -24,23 +28,29 @@ _NOT_OF_AN_IMAGE = words("python pip cudatoolkit pytorch-cuda pytorch-mutex cuda
 _OF_CONDA = {"pytorch": "torch", "pytorch-cpu": "torch", "pytorch-gpu": "torch"}
 _BUILDS = ("torch", "torchvision", "torchaudio")  # PyTorch's index has a build of these for CPUs
 _OF_IMPORTS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "cv2": "opencv-python-headless"}
+_PYTHON_IMAGE = re.compile(r"(?:[\w.:-]+/)*python:(3\.[0-9]+)")
 STOCK_TORCH = "2.13.0"
 """What a CPU image gets where the repository asks for no version that differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """The lines of an `.in` file; `source` is the file that they were read from, `left_out` what is not among them."""
+    """The lines of an `.in` file, and what they are resolved for.
+
+    `source` is the file that they were read from, `left_out` what is not among them.
+    """
 
     lines: tuple[str, ...]
     source: str
     left_out: tuple[str, ...] = ()
+    target: Target = USUAL
 
     @property
     def text(self) -> str:
         """The file: what is installed for a training, and pip, which installs it in the image."""
         head = f"# What {self.source} asks for; `harness lock` pins it with hashes."
-        return "\n".join([head, *self.lines, "pip", ""])
+        python = [] if self.target == USUAL else [f"# python {self.target.python}"]
+        return "\n".join([head, *python, *self.lines, "pip", ""])
 
 
 def read_needs(root: Path, image: str, installed: Mapping[str, str], imported: Iterable[str] = ()) -> Needs:
@@ -55,15 +65,47 @@ def read_needs(root: Path, image: str, installed: Mapping[str, str], imported: I
     Raises:
         UsageError: a file is malformed.
     """
+    target = target_of(root)
     own: set[str] = {canonicalize_name(str(_toml(root / "pyproject.toml").get("project", {}).get("name", "")))}
     for name in _FILES:
         if (root / name).is_file() and (found := list(_read(root / name))):
-            lines, left_out = _lines(found, image, installed, own)
-            return Needs(lines=lines, source=name, left_out=left_out)
+            lines, left_out = _lines(found, image, installed, own, target)
+            return Needs(lines=lines, source=name, left_out=left_out, target=target)
     names = sorted({_OF_IMPORTS.get(name, name) for name in imported})
     known = [f"{name}=={installed[name].partition('+')[0]}" if name in installed else name for name in names]
-    lines, left_out = _lines(known, image, installed, own)
-    return Needs(lines=lines, source="what the script imports", left_out=left_out)
+    lines, left_out = _lines(known, image, installed, own, target)
+    return Needs(lines=lines, source="what the script imports", left_out=left_out, target=target)
+
+
+def target_of(root: Path) -> Target:
+    """The Python that a repository's files name, if images have it: its Dockerfile, its environment of conda.
+
+    Else the usual one where `requires-python` allows that, or the first that it allows.
+
+    Raises:
+        UsageError: a file is malformed.
+    """
+    named = [python for _, python in python_images(root)]
+    for name in ("environment.yml", "environment.yaml"):
+        lines = _read(root / name) if (root / name).is_file() else ()
+        named += [found[1] for line in lines if (found := re.fullmatch(r"python==(3\.[0-9]+)(?:\..*)?", line))]
+    if known := [python for python in named if python in SERIES]:
+        return Target(known[0])
+    wanted = _toml(root / "pyproject.toml").get("project", {}).get("requires-python", "")
+    try:
+        allowed = SpecifierSet(str(wanted))
+    except InvalidSpecifier:
+        return USUAL
+    # The last release of each: `>=3.12.2` means 3.12.
+    return next((Target(one) for one in (USUAL.python, *SERIES) if allowed.contains(f"{one}.99")), USUAL)
+
+
+def python_images(root: Path) -> tuple[tuple[str, str], ...]:
+    """Official Python images that a repository's Dockerfile stands on, the last stage's first, and their series."""
+    file = root / "Dockerfile"
+    steps = read_steps(read_text(file, "correct it")) if file.is_file() else ()
+    words = [word for step in steps if step.name == "FROM" for word in step.value.split()[:1]]
+    return tuple((word, found[1]) for word in reversed(words) if (found := _PYTHON_IMAGE.match(word)))
 
 
 def _read(path: Path) -> Iterator[str]:
@@ -96,7 +138,7 @@ def _pip(text: str) -> str:
 
 
 def _lines(
-    texts: Iterable[str], image: str, installed: Mapping[str, str], own: set[str]
+    texts: Iterable[str], image: str, installed: Mapping[str, str], own: set[str], target: Target
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     lines: dict[str, str] = {}
     left_out = []
@@ -108,7 +150,7 @@ def _lines(
             left_out.append(plain)
             continue
         name = canonicalize_name(one.name)
-        if one.marker is not None and not one.marker.evaluate({"sys_platform": "linux", "platform_machine": "x86_64"}):
+        if marker_holds(str(one.marker or ""), target) is False:
             continue
         if one.url or name in _NOT_OF_AN_IMAGE or name.startswith("nvidia-"):
             left_out += [plain] if one.url else []

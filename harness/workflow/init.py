@@ -17,6 +17,7 @@ from typing import Literal
 
 from harness.documents.inputs import Input
 from harness.documents.names import NAME
+from harness.documents.platform import USUAL
 from harness.errors import HarnessError, UsageError
 from harness.inputs.local import local_digest
 from harness.packages.interpreter import probe
@@ -24,6 +25,7 @@ from harness.packages.resolver import write_lock
 from harness.packages.venv import host_venv
 from harness.report.console import Progress
 from harness.review.commands import scripts_of
+from harness.scaffold.base import dockerfile_on
 from harness.scaffold.commands import LATEST, Commands, Sources, propose
 from harness.scaffold.draft import Draft, LocalInput
 from harness.scaffold.local_data import experiment_name, input_name, local_data, outside_data
@@ -260,6 +262,8 @@ def _lock(
             source.parent.mkdir(parents=True, exist_ok=True)
             source.write_text(needs.text, encoding="utf-8")
         made.written.append(str(source.relative_to(root)))
+        if needs.target != USUAL:
+            _base(root, draft.image, needs.target.python, made)
     if target.exists():
         return
     progress.note(f"pinning {source.name} with hashes; the first time this fetches every package")
@@ -269,6 +273,22 @@ def _lock(
     except HarnessError as error:
         remedy = f"correct lockfiles/{source.name}, then `harness lock {draft.image}`"
         made.unknown.append(f"the lock: {error.problem}; {remedy}")
+
+
+def _base(root: Path, image: str, python: str, made: Made) -> None:
+    """The base that comes with the package has the usual Python alone: write a Dockerfile on one with this."""
+    file = root / "images" / image / "Dockerfile"
+    if file.exists():
+        return
+    text = dockerfile_on(python, root)
+    if text is None:
+        remedy = f"with `FROM python:{python}-slim@sha256:...` (docs/guide/images.md), or train with --runner host"
+        made.unknown.append(f"a base with Python {python}: write {file.relative_to(root)} {remedy}")
+        return
+    with disk_errors("writing the Dockerfile"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    made.written.append(str(file.relative_to(root)))
 
 
 def _installed(python: Path | None) -> Mapping[str, str]:

@@ -19,7 +19,8 @@ from harness.documents.scope import Prefix, shortened
 from harness.errors import EvidenceError, HarnessError, VetoError
 from harness.images.estimate import peak_disk_bytes
 from harness.images.recipe import read_recipe
-from harness.packages.interpreter import host_python, import_problem
+from harness.packages.interpreter import import_problem
+from harness.packages.venv import host_python
 from harness.replay.availability import LocalSources
 from harness.replay.preflight import PreflightRequest, preflight
 from harness.review.checklist import vetoes_of

@@ -23,7 +23,7 @@ import docker
 import pytest
 
 from harness.documents.lockfile import Pin, Wheel, parse_base_lock, render_pins, render_wheels
-from harness.documents.platform import IMAGE_TARGET
+from harness.documents.platform import USUAL
 from harness.packages.debian import fetch_packages
 from harness.system.project import STOCK
 from harness.system.store import open_store
@@ -271,7 +271,7 @@ def lock_text(**releases):
         sha256 = "sha256:" + hashlib.sha256(data).hexdigest()
         wheels[name] = Wheel(filename=f"{name}-{version}-py3-none-any.whl", size_bytes=len(data), sha256=sha256)
         pins.append(Pin(name=name, version=version, hashes=(sha256,)))
-    return f"# target: {IMAGE_TARGET}\n" + render_pins(tuple(pins)) + render_wheels(wheels)
+    return f"# target: {USUAL}\n" + render_pins(tuple(pins)) + render_wheels(wheels)
 
 
 def changed(digest):

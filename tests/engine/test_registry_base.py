@@ -10,12 +10,15 @@ import urllib.request
 
 import pytest
 
-from harness.documents.lockfile import parse_base_lock
+from harness.documents.lockfile import parse_base_lock, parse_lock, render_pins, render_wheels
+from harness.documents.platform import USUAL
 from harness.errors import HostError, UsageError
 from harness.images.base import build_base
 from harness.images.builder import build
 from harness.images.engine_images import load_image
-from harness.packages.debian import fetch_packages
+from harness.packages.debian import fetch_packages, write_base_lock
+from harness.packages.resolver import write_lock
+from harness.scaffold.base import dockerfile
 from harness.system.project import STOCK
 from harness.system.store import Store, open_store
 from tests import debian_tools
@@ -84,10 +87,34 @@ def pushed(client, registry, tmp_path_factory):
     name = f"{registry.address}/team/base"
     container.commit(name, "latest", changes="ENV COLOUR=green")
     container.remove()
+    return f"{name}@{push(client, name)}"
+
+
+def push(client, name):
+    """Push an image, forget it, and return its digest."""
     for line in client.api.push(name, "latest", stream=True, decode=True):
         assert "error" not in line, line
         digest = line.get("aux", {}).get("Digest") or locals().get("digest")
     client.images.remove(f"{name}:latest")
+    return digest
+
+
+@pytest.fixture(scope="module")
+def python313(client, registry, tmp_path_factory):
+    """Debian trixie, which has Python 3.13, pushed; its digest."""
+    root, shared = tmp_path_factory.mktemp("trixie"), open_store(None, os.environ)
+    (root / "lockfiles").mkdir()
+    text = (STOCK / "base-bookworm.in").read_text().replace("python3-distutils\n", "")
+    (root / "lockfiles" / "base-trixie.in").write_text(text)
+    path = write_base_lock(root, "base-trixie", shared, os.environ, print)
+    lock = parse_base_lock(path.read_text(), path.name)
+    packages = fetch_packages(lock.packages, shared, os.environ, print)
+    base = build_base("base-trixie", lock, packages, Store(root / "cache"), afresh=True)
+    load_image(client, base.image, base.tag)
+    name = f"{registry.address}/python/base"
+    client.images.get(base.tag).tag(name, "latest")
+    digest = push(client, name)
+    client.images.remove(base.tag)
     return f"{name}@{digest}"
 
 
@@ -104,8 +131,8 @@ def make(client, project, tmp_path):
     """Builds the project's image on a base, with a cache of its own."""
     before = {image["Id"] for image in client.api.images(all=True)}
 
-    def make(base, cache="cache", **options):
-        (project / "images" / "onbase" / "Dockerfile").write_text(DOCKERFILE.format(base))
+    def make(base, cache="cache", text=DOCKERFILE, **options):
+        (project / "images" / "onbase" / "Dockerfile").write_text(text.replace("{}", base))
         (tmp_path / cache).mkdir(exist_ok=True)
         return build(client, "onbase", project, Store(tmp_path / cache), print, **options)
 
@@ -127,6 +154,24 @@ def test_a_base_is_pulled_by_its_digest_and_the_image_on_it_is_the_same_from_two
     labels = client.images.get(result.tag).labels
     assert labels["org.opencontainers.image.base.digest"] == pushed.partition("@")[2]
     assert labels["org.opencontainers.image.base.name"] == pushed.partition("@")[0]
+
+
+def test_an_image_has_the_python_of_its_base_and_the_wheels_that_its_lock_names_for_it(
+    client, make, project, python313, tmp_path
+):
+    (tmp_path / "locks").mkdir()
+    (project / "lockfiles" / "onbase.in").write_text("# python 3.13\nmarkupsafe\npip\n")
+    text = write_lock(project, "onbase", Store(tmp_path / "locks"), print).read_text()
+    assert "markupsafe-" in text and "-cp313-cp313-manylinux" in text
+    result = make(python313, text=dockerfile(python313))
+    script = "import sys, markupsafe._speedups; print(sys.version_info[:2], sys.prefix)"
+    out = client.containers.run(result.tag, ["python", "-c", script], network_mode="none", remove=True).decode()
+    assert out == "(3, 13) /opt/venv\n"
+    pip = next(pin for pin in parse_lock(text, "x").pins if pin.name == "pip")
+    other = f"# target: {USUAL}\n{render_pins((pip,))}{render_wheels({'pip': pip.wheel})}"
+    (project / "lockfiles" / "onbase.lock").write_text(other)
+    with pytest.raises(UsageError, match=r"wheels are for Python 3\.11, and the base .* has Python 3\.13"):
+        make(python313)
 
 
 def test_another_cache_and_another_pull_give_the_same_image_and_what_is_cached_needs_no_registry(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from tests.made.archives import wheel
 
 
-def release(name, version, requires=(), content=b"", python=">=3"):
+def release(name, version, requires=(), content=b"", python=">=3", tag="py3-none-any"):
     """The bytes and the file name of a wheel."""
     info = f"{name}-{version}.dist-info"
     lines = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", f"Requires-Python: {python}"]
@@ -21,10 +21,10 @@ def release(name, version, requires=(), content=b"", python=">=3"):
     data = wheel(
         (f"{name}.py", content),
         (f"{info}/METADATA", ("\n".join(lines) + "\n").encode()),
-        (f"{info}/WHEEL", b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+        (f"{info}/WHEEL", b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: %s\n" % tag.encode()),
         (f"{info}/RECORD", b""),
     )
-    return f"{name}-{version}-py3-none-any.whl", data
+    return f"{name}-{version}-{tag}.whl", data
 
 
 class Index:

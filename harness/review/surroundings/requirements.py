@@ -14,7 +14,7 @@ from typing import Any
 from packaging import requirements as pep508
 from packaging.utils import canonicalize_name
 
-from harness.documents.platform import IMAGE_TARGET
+from harness.documents.platform import USUAL, Target
 from harness.documents.requirements import exact_version, logical_lines, without_hashes
 from harness.review.finding import Finding, Place, Said, Showing, finding, holds
 from harness.review.lock_rules import marker_holds
@@ -27,7 +27,6 @@ _OPTION = re.compile(r"\s--(?:config-settings?|global-option|install-option)[= ]
 _REMOTE = re.compile(r"(?:git|hg|svn|bzr)\+|(?:https?|ssh|git|ftp)(?:\+[a-z]+)?://", re.IGNORECASE)
 _EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _SPEC = re.compile(r"([A-Za-z0-9_.-]+::)?([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*(.*)")
-TARGET = f"on {IMAGE_TARGET}"
 _SHOWN = 3
 _MAX_TEXT = 2000
 
@@ -159,7 +158,7 @@ def judge_pins(
         )
 
 
-def judge_hashes(file: RequirementsFile) -> Iterator[Said]:
+def judge_hashes(file: RequirementsFile, target: Target = USUAL) -> Iterator[Said]:
     """REP602 and REP603 on a file whose requirements are all pinned; E1 and V3 hold if pip takes it as it is."""
     pins = [one for one in file.requirements if not one.is_local]
     bare = [one for one in pins if one.version and not one.num_hashes]
@@ -183,33 +182,39 @@ def judge_hashes(file: RequirementsFile) -> Iterator[Said]:
             f"{first.num_hashes} hashes); which one is installed depends on the machine"
         )
         yield finding("REP603", Place(path=file.path, line=first.line), message)
-    split = split_by_markers((one.name, one.version, one.marker) for one in pins)
+    split = split_by_markers(((one.name, one.version, one.marker) for one in pins), target)
     if refused or "" in split.values():
         name = next((name for name, version in split.items() if not version), "")
-        what = f"{first.text[:60]} has no hash" if refused else f"which version of {name} it pins {TARGET}"
+        what = f"{first.text[:60]} has no hash" if refused else f"which version of {name} it pins on {target}"
         text = f"pip would refuse {file.path}: {what}" if refused else f"{file.path} does not say {what}"
         yield Showing(item="V3", state="unknown", text=text, place=Place(path=file.path))
     elif pins:
         num_hashes = sum(one.num_hashes for one in pins)
-        yield from shows_pins(file.path, len({one.name for one in pins}), num_hashes, split=split)
+        yield from shows_pins(file.path, len({one.name for one in pins}), num_hashes, split=split, target=target)
 
 
-def split_by_markers(pins: Iterable[tuple[str, str, str]]) -> dict[str, str]:
-    """The distributions that are pinned more than once, and each one's version on the target; "" if there is not one.
+def split_by_markers(pins: Iterable[tuple[str, str, str]], target: Target) -> dict[str, str]:
+    """The distributions that are pinned more than once, and each one's version on a target; "" if there is not one.
 
     Args:
         pins: name, version and marker.
+        target: what images run.
     """
     versions: dict[str, dict[str, bool | None]] = {}
     for name, version, marker in pins:
-        versions.setdefault(name, {})[version] = marker_holds(marker)
+        versions.setdefault(name, {})[version] = marker_holds(marker, target)
     several = {name: found for name, found in versions.items() if len(found) > 1}
     on_target = {name: [one for one, holds in found.items() if holds is not False] for name, found in several.items()}
     return {name: found[0] if len(found) == 1 else "none" if not found else "" for name, found in on_target.items()}
 
 
 def shows_pins(
-    path: str, num_pins: int, num_hashes: int, what: str = "pins", split: Mapping[str, str] | None = None
+    path: str,
+    num_pins: int,
+    num_hashes: int,
+    what: str = "pins",
+    split: Mapping[str, str] | None = None,
+    target: Target = USUAL,
 ) -> tuple[Showing, ...]:
     """E1 and V3 hold: a file pins everything."""
     text = f"{path} {what} {num_pins} distribution{'s' if num_pins > 1 else ''} with one version each"
@@ -217,7 +222,7 @@ def shows_pins(
     if split:
         each = ", ".join(f"{name} {version or 'not told'}" for name, version in sorted(split.items())[:_SHOWN])
         more = f" and {len(split) - _SHOWN} more" if len(split) > _SHOWN else ""
-        text += f"; split by environment markers, {TARGET}: {each}{more}"
+        text += f"; split by environment markers, on {target}: {each}{more}"
     return tuple(holds(item, text, Place(path=path)) for item in ("E1", "V3"))
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from harness.documents.dockerfile import read_base
 from harness.documents.lockfile import parse_base_lock, parse_lock
+from harness.documents.platform import USUAL, Target
 from harness.errors import UsageError
 from harness.review.finding import Finding, Place, Said, Showing, finding, holds
 from harness.review.lock_rules import lint_lock, marker_holds
@@ -59,9 +60,10 @@ _ASIDE = re.compile(
 
 @dataclass(slots=True)
 class Surroundings:
-    """The files, and what was said about them."""
+    """The files, and what was said about them; `target` is what the project's own locks are for."""
 
     files: Mapping[str, str]
+    target: Target = USUAL
     said: list[Said] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
 
@@ -122,12 +124,12 @@ def _requirements(around: Surroundings, files: Mapping[str, RequirementsFile]) -
             or path.rpartition("/")[2].lower().startswith("constraint")
         ):
             continue
-        on_target = [one for one in whole.requirements if marker_holds(one.marker) is not False]
+        on_target = [one for one in whole.requirements if marker_holds(one.marker, around.target) is not False]
         around.said += review_versions(on_target, whole.index_urls, path)
         if not _has_lock(path, around.files, files):
             around.said += judge_pins(whole.requirements, path, "requirements")
         if all(one.is_pinned or one.is_local for one in whole.requirements):
-            around.said += judge_hashes(whole)
+            around.said += judge_hashes(whole, around.target)
 
 
 def _environments(around: Surroundings) -> None:
@@ -193,6 +195,7 @@ def _shows_recipe(around: Surroundings, recipe: Recipe) -> Showing:
 
 
 def _locks(around: Surroundings) -> None:
+    targets = set()
     for path in around.of(is_own_lock):
         text = around.files[path]
         if _stem(path).startswith("base-"):
@@ -201,6 +204,7 @@ def _locks(around: Surroundings) -> None:
         lock = _own(around, path, partial(parse_lock, text, path))
         if lock is None:
             continue
+        targets |= {lock.target} - {None}
         if _stem(path) != "harness":
             for one in lint_lock(lock, path):
                 rule = "REP608" if one.id.startswith("CUDA") else "REP603"
@@ -208,11 +212,15 @@ def _locks(around: Surroundings) -> None:
                 around.said.append(finding(rule, Place(path=path), message))
         num_hashes = sum(len(pin.hashes) for pin in lock.pins)
         around.said += shows_pins(path, len(lock.pins), num_hashes)
+    if len(targets) == 1:
+        around.target = targets.pop()
     for path in around.of(is_other_lock):
         pins, num_hashes = _read_lock(around, path)
         if pins:
-            split = split_by_markers(pins)
-            around.said += shows_pins(path, len({name for name, _, _ in pins}), num_hashes, "locks", split)
+            split = split_by_markers(pins, around.target)
+            around.said += shows_pins(
+                path, len({name for name, _, _ in pins}), num_hashes, "locks", split, around.target
+            )
 
 
 def _own(around: Surroundings, path: str, read: Callable[[], Any]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import harness
 from harness.documents.gpu import choose_gpus
 from harness.errors import HarnessError, HostError, UsageError
-from harness.packages.interpreter import host_python
+from harness.packages.venv import host_python
 from harness.report.console import Progress
 from harness.system import gpu, machine
 from harness.system.git import clean_commit

@@ -49,7 +49,7 @@ def test_a_lock_names_the_wheels_of_its_target_and_when_it_was_resolved():
     lock = parse_lock(GOOD, "x.lock")
     assert [pin.wheel for pin in lock.pins] == [WHEEL, None]
     assert (lock.wheels, lock.wheels_bytes, lock.installed_bytes) == ((WHEEL,), 1234, 4321)
-    assert (lock.target, lock.as_of) == ("cp311-linux-x86_64", "2026-11-23T08:00:00Z")
+    assert (str(lock.target), lock.as_of) == ("cp311-linux-x86_64", "2026-11-23T08:00:00Z")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from harness.documents.history import PinChange
 from harness.documents.lockfile import Lockfile, Pin, Wheel, digest_of, parse_lock
+from harness.documents.platform import USUAL
 from harness.history.lock_changes import Fit, mixed_lock, pin_changes
 
 
@@ -14,7 +15,7 @@ def pin(name, version, build="", wheel=True, more=()):
 
 
 def lock(*pins, **fields):
-    return Lockfile(pins=pins, digest="", target="cp311-linux-x86_64", **fields)
+    return Lockfile(pins=pins, digest="", target=USUAL, **fields)
 
 
 def test_changed_added_and_removed_pins_are_told():

@@ -22,7 +22,7 @@ class Project:
         base, _ = base_of(root, xx=deb("xx", member("x", b"x")))
         (self.root / "lockfiles" / "base-x.lock").write_text(render_base_lock(base.packages, "x"))
 
-    def lock(self, name, *releases):
+    def lock(self, name, *releases, target="cp311-linux-x86_64"):
         """A lockfile with these releases, each (name, version, requirements); their wheels are put into the cache."""
         pins, table = [], []
         for distribution, version, requires in releases:
@@ -34,7 +34,7 @@ class Project:
             pins.append(f"{distribution}=={version} --hash={digest}\n")
             table.append(f"# wheel {distribution} {file} {len(data)} {digest}\n")
         path = self.root / "lockfiles" / f"{name}.lock"
-        path.write_text("".join(("# target: cp311-linux-x86_64\n", *pins, *table)))
+        path.write_text("".join((f"# target: {target}\n", *pins, *table)))
         return path
 
 
@@ -55,6 +55,13 @@ def test_the_wheels_say_which_mixes_are_consistent(project, pair):
     assert fit.problems({"http"}) and fit.problems({"h11"})
     assert not fit.problems({"x"}) and not fit.problems({"http", "h11"})
     assert fit.closure("http") == {"http", "h11"}
+
+
+def test_locks_for_two_pythons_cannot_be_mixed(project):
+    good = project.lock("tiny", ("x", "1", []))
+    bad = project.lock("other", ("x", "2", []), target="cp312-linux-x86_64")
+    with pytest.raises(UsageError, match=r"tiny\.lock is for cp311-linux-x86_64 and other\.lock for cp312-linux"):
+        read_pair(good, bad, "tiny")
 
 
 def test_the_cost_counts_wheels_that_are_not_there(project, pair):

@@ -5,7 +5,8 @@ import tarfile
 import pytest
 
 from harness.errors import HostError, UsageError
-from harness.images.base import build_base
+from harness.images.base import build_base, keep_base, python_of
+from harness.images.layer import Entry
 from harness.images.layer_tar import encode
 from harness.system.store import Store
 from tests.made.archives import base_of, deb, member
@@ -47,6 +48,35 @@ def members(base):
     assert base.image.layers[0].digest == "sha256:" + hashlib.sha256(data).hexdigest()
     archive = tarfile.open(fileobj=io.BytesIO(data))
     return {info.name: info for info in archive}, archive
+
+
+def link(path, target):
+    return Entry(path=path, kind="symlink", mode=0o777, link=target)
+
+
+BINARY = Entry(path="usr/bin/python3.12", kind="file")
+
+
+@pytest.mark.parametrize(
+    ("entries", "path", "expected"),
+    [
+        ((BINARY, link("usr/bin/python3", "python3.12")), None, "3.12"),
+        ((BINARY, link("bin", "usr/bin"), link("usr/bin/python3", "/bin/python3.12")), "PATH=/bin", "3.12"),
+        (
+            (BINARY, link("usr/bin/python3", "python3.12"), link("opt/python3", "python3.10")),
+            "PATH=/opt:/usr/bin",
+            "3.12",
+        ),
+        ((BINARY, link("usr/bin/python3", "python3.12")), "PATH=/opt/bin", ""),
+        ((Entry(path="usr/bin/python3", kind="file"),), None, ""),
+        ((link("usr/bin/python3", "python3"),), None, ""),
+        ((), None, ""),
+    ],
+)
+def test_the_python_of_a_base_is_the_one_that_its_path_finds(tmp_path, entries, path, expected):
+    config = {"architecture": "amd64", "os": "linux", "config": {"Env": [path] if path else None}}
+    base = keep_base("x", "sha256:" + "0" * 64, tuple(entries), config, Store(tmp_path / "cache"))
+    assert python_of(base) == expected
 
 
 def test_packages_are_laid_into_a_merged_usr_tree(tmp_path):

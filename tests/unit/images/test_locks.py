@@ -159,7 +159,7 @@ def harness(root, store, *arguments):
 
 def test_the_command_prints_findings_with_remedies_and_answers_2(project, store):
     assert harness(project, store, "lock", "--check").return_value == 0
-    edit(project, "tiny.lock", "# target: cp311-linux-x86_64", "# target: cp312-linux-x86_64")
+    edit(project, "tiny.lock", "# target: cp311-linux-x86_64", "# target: cp39-linux-x86_64")
     done = harness(project, store, "lock", "--check", "tiny")
     assert done.return_value == 2
     assert "LOCK001  tiny.lock" in done.stdout

@@ -11,8 +11,8 @@ from harness.documents.environment import ChangedPackage
 from harness.documents.lockfile import parse_lock
 from harness.errors import HostError, UsageError
 from harness.packages import interpreter as module
-from harness.packages.interpreter import host_python, probe
-from harness.packages.venv import venv_folder
+from harness.packages.interpreter import probe
+from harness.packages.venv import host_python, venv_folder
 from harness.system.store import Store
 
 HASH = "--hash=sha256:" + "ab" * 32

@@ -1,10 +1,10 @@
 import pytest
 
 from harness.documents.lockfile import digest_of, parse_lock
-from harness.documents.platform import IMAGE_TARGET
+from harness.documents.platform import USUAL
 from harness.errors import HostError, UsageError
 from harness.packages import resolver
-from harness.packages.resolver import write_lock
+from harness.packages.resolver import target_of, write_lock
 from harness.system.store import Store
 from tests.made import package_index
 
@@ -44,7 +44,7 @@ def test_a_lock_is_pinned_and_hashed_names_its_wheels_and_tells_nothing_of_the_m
     assert path == project / "lockfiles" / "tiny.lock"
     assert (pin.name, pin.version, pin.hashes) == ("tiny-thing", "1.0", (digest_of(data),))
     assert (pin.wheel.filename, pin.wheel.size_bytes) == ("tiny_thing-1.0-py3-none-any.whl", len(data))
-    assert lock.target == IMAGE_TARGET and lock.as_of.startswith("20") and lock.installed_bytes > len(b"x = 1\n")
+    assert lock.target == USUAL and lock.as_of.startswith("20") and lock.installed_bytes > len(b"x = 1\n")
     assert store.blob(pin.wheel.sha256).read_bytes() == data
     assert "harness lock tiny" in text
     assert str(tmp_path) not in text and "127.0.0.1" not in text
@@ -118,7 +118,7 @@ def test_a_lock_of_no_image_names_no_wheels(index, project, tmp_path):
     index.add("tiny_thing", "1.0")
     (project / "images" / "tiny").rmdir()
     lock = parse_lock(write_lock(project, "tiny", Store(tmp_path / "cache"), silent).read_text(), "x")
-    assert (len(lock.pins), lock.wheels, lock.target) == (1, (), "")
+    assert (len(lock.pins), lock.wheels, lock.target) == (1, (), None)
 
 
 @pytest.mark.parametrize(("python", "expected"), [("3.10", {"old": "1.0"}), ("3.13", {"new": "2.0"})])
@@ -126,7 +126,7 @@ def test_requirements_are_those_of_the_images_python_whichever_runs_here(
     index, project, tmp_path, monkeypatch, python, expected
 ):
     """Neither is this interpreter's: what its own markers bring is left out, what it is too old or new for is taken."""
-    monkeypatch.setattr(resolver, "PYTHON", python)
+    (project / "lockfiles" / "tiny.in").write_text(f"# python {python}\ntiny-thing\n")
     (tmp_path / "harness").mkdir()  # the folder that it is called in may have a package of this name
     (tmp_path / "harness" / "__init__.py").touch()
     monkeypatch.chdir(tmp_path)
@@ -139,6 +139,43 @@ def test_requirements_are_those_of_the_images_python_whichever_runs_here(
     path = write_lock(project, "tiny", Store(tmp_path / "cache"), silent)
     assert versions(path) == {"tiny-thing": "1.0", **expected}
     assert f"pip-compile with Python {python}" in path.read_text()
+
+
+def test_a_lock_names_the_wheels_of_its_python_and_chooses_them_anew_for_another(index, project, tmp_path):
+    store = Store(tmp_path / "cache")
+    for series in ("310", "312"):
+        index.add("tiny_thing", "1.0", content=series.encode(), tag=f"cp{series}-cp{series}-manylinux_2_28_x86_64")
+    found = []
+    for python in ("3.10", "3.12"):
+        (project / "lockfiles" / "tiny.in").write_text(f"# python {python}\ntiny-thing\n")
+        lock = parse_lock(write_lock(project, "tiny", store, silent).read_text(), "x")
+        found.append((str(lock.target), lock.wheels[0].filename))
+    assert found == [
+        (f"cp{series}-linux-x86_64", f"tiny_thing-1.0-cp{series}-cp{series}-manylinux_2_28_x86_64.whl")
+        for series in ("310", "312")
+    ]
+    (project / "lockfiles" / "tiny.in").write_text("# Python: 3.13\ntiny-thing\n")
+    with pytest.raises(HostError, match="no source has a wheel of tiny-thing for cp313-linux-x86_64"):
+        write_lock(project, "tiny", store, silent)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("# python 3.9\n", "images have no Python 3.9"),
+        ("# python 3.12.4\n", "images have no Python 3.12.4"),
+        ("# python 3.12\n# python 3.13\n", "names Python 3.12 and 3.13"),
+    ],
+)
+def test_a_python_that_no_image_has_is_refused(project, tmp_path, text, says):
+    (project / "lockfiles" / "tiny.in").write_text(f"{text}tiny-thing\n")
+    with pytest.raises(UsageError, match=says) as caught:
+        write_lock(project, "tiny", Store(tmp_path / "cache"), silent)
+    assert "`# python X.Y`" in caught.value.remedy
+
+
+def test_other_comments_name_no_python():
+    assert target_of("# python bindings for x\n# 3.12\nx  # python 3.12\n", "x.in") == USUAL
 
 
 def test_what_does_not_fit_the_images_python_is_not_written(index, project, tmp_path, monkeypatch):

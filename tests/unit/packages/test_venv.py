@@ -1,11 +1,17 @@
+import contextlib
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from harness.documents.lockfile import Pin, Wheel, digest_of, render_pins, render_wheels
+from harness.documents.platform import SERIES, Target
 from harness.errors import UsageError
-from harness.packages.venv import host_venv
+from harness.packages.interpreter import probe
+from harness.packages.venv import host_python, host_venv
 from tests.made import package_index
 
 
@@ -34,6 +40,37 @@ def test_the_hosts_environment_holds_what_the_lock_pins_and_is_made_once(lock, s
     assert out.split() == ["7", str(python.parents[1])]
     shutil.rmtree(store.root / "sha256")
     assert host_venv(lock, store, silent) == python
+
+
+def another_python():
+    """A Python of this machine that images may have and that does not run this test."""
+    own = "{}.{}".format(*sys.version_info)
+    for series in sorted({*SERIES} - {own}):
+        known = Path.home().glob(f".pyenv/versions/{series}.*/bin/python{series}")
+        for path in filter(None, (shutil.which(f"python{series}"), *known)):
+            with contextlib.suppress(UsageError):
+                return Path(path), probe(Path(path))
+    pytest.skip("there is one Python here")
+
+
+def test_an_environment_is_made_with_the_python_that_the_lock_is_for(lock, store, monkeypatch):
+    path, found = another_python()
+    lock.write_text(f"# target: {Target(found.series)}\n{lock.read_text()}")
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+    facts = host_python(lock, None, store, silent)
+    assert (facts.facts.python, facts.facts.is_locked) == (found.version, True)
+    assert f"-{found.version}-{Target(found.series)}" in str(facts.path)
+
+
+def test_without_the_python_that_the_lock_is_for_ours_is_taken_and_the_difference_told(lock, store, monkeypatch):
+    lock.write_text(f"# target: cp399-linux-x86_64\n{lock.read_text()}")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with package_index.serving() as index:
+        index.add("tiny_thing", "1.0", content=b"value = 7\n")
+        monkeypatch.setenv("PIP_INDEX_URL", f"{index.url}/simple")
+        facts = host_python(lock, None, store, silent).facts
+    own = "{}.{}".format(*sys.version_info)
+    assert facts.sentence() == f"the environment is not the one of x.lock: Python {own} instead of 3.99"
 
 
 def test_what_the_users_pythonpath_has_is_installed_all_the_same(lock, store, tmp_path, monkeypatch):

@@ -118,6 +118,17 @@ def test_an_input_that_is_not_as_it_is_pinned_is_told_as_that(found, engine, cod
     assert says in gone.detail and gone.remedy
 
 
+def test_a_lock_for_another_python_than_its_bases_is_told_before_a_build(found, engine, code):
+    lock = code / "lockfiles" / "toy.lock"
+    lock.write_text(f"# target: cp312-linux-x86_64\n{lock.read_text()}")
+    base = code / "lockfiles" / "base-toy.lock"
+    base.write_text(f"{base.read_text()}python3 3.11.2-1+b1 amd64 1 {digest(b'')} pool/main/p/python3.deb\n")
+    gone = {need.name: need for need in found("http://127.0.0.1:9", "http://127.0.0.1:9").gone}
+    assert "for Python 3.12, and the base base-toy has Python 3.11" in gone["toy.lock"].detail
+    on_host = {need.name for need in found("http://127.0.0.1:9", "http://127.0.0.1:9", runner="host").gone}
+    assert "toy.lock" not in on_host
+
+
 def test_a_wheel_that_is_gone_is_told_with_its_remedy(found, engine):
     with server({"/simple/toy-thing/": ("text/html", ""), f"/debian/{POOL}": ("x", DEB_DATA.decode())}) as (url, _):
         result = found(f"{url}/simple", f"{url}/debian")

@@ -1,7 +1,8 @@
 import pytest
 
 from harness.documents.lockfile import parse_lock
-from harness.review.lock_rules import lint_lock, target_tags, unmet
+from harness.documents.platform import USUAL
+from harness.review.lock_rules import lint_lock, on_base, target_tags, unmet
 from tests import ROOT
 
 HASH = "sha256:" + "a" * 64
@@ -46,11 +47,11 @@ def test_this_projects_own_locks_have_no_finding(name):
     assert len(lock.wheels) == len(lock.pins) > 40
 
 
-@pytest.mark.parametrize("target", ["", "cp312-linux-x86_64"])
+@pytest.mark.parametrize("target", ["", "cp39-linux-x86_64", "cp314-linux-x86_64", "cp311-darwin-arm64"])
 def test_a_lock_for_another_target_or_none_is_found(target):
     findings = lint("six==1.0", target=target)
     assert ids(findings) == ["LOCK001"]
-    assert "cp311-linux-x86_64" in findings[0].problem
+    assert "CPython 3.10 to 3.13 on linux-x86_64" in findings[0].problem
 
 
 def test_a_pin_without_a_wheel_is_found_and_named():
@@ -105,6 +106,36 @@ def test_a_wheel_that_runs_on_the_target_is_not_found(tag):
     assert lint("six==1.0", wheels={"six": f"six-1.0-{tag}.whl"}) == ()
 
 
+def test_wheels_and_markers_are_judged_by_the_python_that_the_lock_is_for():
+    wheels = {"six": "six-1.0-cp312-cp312-manylinux_2_17_x86_64.whl", "new": None}
+    options = {"wheels": wheels, "target": "cp312-linux-x86_64"}
+    assert ids(lint("six==1.0", **options)) == []
+    assert ids(lint("six==1.0", "new==1.0 ; python_version >= '3.12'", **options)) == ["LOCK002"]
+    wheels["six"] = "six-1.0-cp311-cp311-manylinux_2_17_x86_64.whl"
+    assert [one.problem for one in lint("six==1.0", **options)] == [
+        f"{wheels['six']} does not run on cp312-linux-x86_64 with glibc 2.36"
+    ]
+    lock = lock_of("six==1.0", target="cp312-linux-x86_64")
+    assert ids(needs(lock, six=["new; python_version >= '3.12'"])) == ["LOCK005"]
+    assert ids(needs(lock, python="3.11.2", six=["new; python_version < '3.12'"])) == [], "another Python's version"
+
+
+@pytest.mark.parametrize(
+    ("target", "version", "expected"),
+    [
+        ("cp312-linux-x86_64", "3.11.2", ["LOCK008"]),
+        ("cp312-linux-x86_64", "3.12", []),
+        ("cp312-linux-x86_64", "", []),
+        ("", "3.13.5", ["LOCK008"]),
+    ],
+)
+def test_a_lock_for_another_python_than_its_bases_is_found(target, version, expected):
+    found = on_base(lock_of("six==1.0", target=target), version, "base-x", "tiny.lock")
+    assert ids(found) == expected
+    for one in found:
+        assert "the base base-x has Python" in one.problem and "images/tiny/Dockerfile" in one.remedy
+
+
 def test_the_targets_tags_are_those_that_pip_itself_takes_for_it():
     """Against packaging's own view of this interpreter, where it is the target."""
     import platform
@@ -116,7 +147,9 @@ def test_the_targets_tags_are_those_that_pip_itself_takes_for_it():
         pytest.skip("this interpreter is not the target")
     minor = int(platform.libc_ver()[1].split(".")[1])
     own = {tag for tag in sys_tags() if "manylinux_2_" not in tag.platform or int(tag.platform.split("_")[2]) <= 36}
-    wanted = {tag for tag in target_tags() if "_2_" not in tag.platform or int(tag.platform.split("_")[2]) <= minor}
+    wanted = {
+        tag for tag in target_tags(USUAL) if "_2_" not in tag.platform or int(tag.platform.split("_")[2]) <= minor
+    }
     assert own == wanted
 
 

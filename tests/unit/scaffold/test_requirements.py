@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.documents.platform import Target
 from harness.errors import UsageError
 from harness.scaffold.requirements import STOCK_TORCH, read_needs
 
@@ -34,6 +35,30 @@ def test_every_kind_of_file_is_read(tmp_path, name, text, lines):
     needs = read_needs(tmp_path, "cpu", {})
     assert list(needs.lines) == lines and needs.source == name
     assert needs.text.endswith("\npip\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "python"),
+    [
+        ({"pyproject.toml": '[project]\nname="mine"\nrequires-python=">=3.10"\n'}, "3.11"),
+        ({"pyproject.toml": '[project]\nname="mine"\nrequires-python=">=3.12.2"\n'}, "3.12"),
+        ({"pyproject.toml": '[project]\nname="mine"\nrequires-python="<3.11"\n'}, "3.10"),
+        ({"pyproject.toml": '[project]\nname="mine"\nrequires-python="nonsense"\n'}, "3.11"),
+        ({"environment.yml": "dependencies:\n- python=3.13.1\n"}, "3.13"),
+        ({"environment.yml": "dependencies:\n- python=3.9\n"}, "3.11"),
+        ({"environment.yml": "dependencies:\n- python>=3.8\n"}, "3.11"),
+        ({"Dockerfile": "FROM python:3.12-slim AS one\nFROM a/python:3.10.2\nRUN python\n"}, "3.10"),
+        ({"Dockerfile": "FROM debian\n", "environment.yml": "dependencies:\n- python=3.12\n"}, "3.12"),
+    ],
+)
+def test_the_python_is_the_one_that_a_file_names_if_images_have_it(tmp_path, files, python):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "requirements.txt").write_text("numpy\nold; python_version < '3.11'\n")
+    needs = read_needs(tmp_path, "cpu", {})
+    assert needs.target == Target(python)
+    assert (f"# python {python}\n" in needs.text) == (python != "3.11")
+    assert any("old" in line for line in needs.lines) == (python == "3.10")
 
 
 def test_what_is_installed_chooses_the_build_where_it_fits(tmp_path):

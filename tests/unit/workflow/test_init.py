@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.documents.dockerfile import read_base
 from harness.documents.experiment import parse_experiment
 from harness.errors import HostError, UsageError
 from harness.report.console import Progress
@@ -58,6 +59,21 @@ def test_what_cannot_be_found_out_is_told_and_all_files_are_written(project):
     assert (project.root / ".gitignore").read_text() == "*.bin\n/runs/\n"
     experiment = parse_experiment((project.root / "pipelines/experiments/train.yaml").read_text(), "train.yaml")
     assert experiment.working_folder == "output" and experiment.chooses_kills
+
+
+def test_another_python_needs_a_base_that_has_it(project, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    (project.root / "Dockerfile").write_text("FROM python:3.12-slim\n")
+    found, _ = made(project)
+    assert "# python 3.12\n" in (project.root / "lockfiles" / "cpu.in").read_text()
+    assert any(text.startswith("a base with Python 3.12: write images/cpu/Dockerfile") for text in found.unknown)
+    (project.root / "lockfiles" / "cpu.in").unlink()
+    base = f"python:3.12-slim@sha256:{'a' * 64}"
+    (project.root / "Dockerfile").write_text(f"FROM {base}\n")
+    found, _ = made(project, {"A name for the experiment": "another"})
+    assert "images/cpu/Dockerfile" in found.written
+    text = (project.root / "images" / "cpu" / "Dockerfile").read_text()
+    assert read_base(text, "x").pull == f"python@sha256:{'a' * 64}" and f"FROM {base}\n" in text
 
 
 def test_answers_count_and_nothing_that_is_there_is_written_over(project):

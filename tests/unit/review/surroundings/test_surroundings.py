@@ -386,6 +386,13 @@ def test_what_pip_would_refuse_holds_nothing_and_a_split_names_the_targets_versi
     assert words in shown[0].text
 
 
+def test_a_split_is_told_for_the_python_of_the_projects_own_locks():
+    text = "numpy==1.0; python_version < '3.12'\nnumpy==2.0; python_version >= '3.12'\n"
+    own = f"# target: cp312-linux-x86_64\nnumpy==2.0 {HASH}\n"
+    said, _ = review_surroundings({"requirements.txt": text, "lockfiles/cpu.lock": own}, RULES)
+    assert any("on cp312-linux-x86_64: numpy 2.0" in one.text for one in said if isinstance(one, Showing))
+
+
 def test_a_lock_of_uv_that_is_split_names_the_targets_version():
     lock = """
 [[package]]
