@@ -91,7 +91,9 @@ class Content:
         return sha256(canonical_json(self.format) + b"\n" + b"\n".join(sorted(lines)))
 
 
-def read_content(name: str, data: Data, volatile: Iterable[str] = (), algorithm: str = ALGORITHM) -> Content:
+def read_content(
+    name: str, data: Data, volatile: Iterable[str] = (), algorithm: str = ALGORITHM, known: Digest | None = None
+) -> Content:
     """Read a file's content; its first bytes say what it is, and its name where it holds JSON.
 
     Args:
@@ -100,6 +102,7 @@ def read_content(name: str, data: Data, volatile: Iterable[str] = (), algorithm:
         volatile: keys of JSON documents that may differ: a name that a path passes through, or a pattern for a whole
             path. They take out nothing of any other file.
         algorithm: of the tensors' digests.
+        known: the file's sha256, if somebody computed it already.
 
     Raises:
         EvidenceError: a file of tensors is torn, malformed or hostile.
@@ -118,7 +121,7 @@ def read_content(name: str, data: Data, volatile: Iterable[str] = (), algorithm:
         except (ValueError, RecursionError, EvidenceError) as error:
             doubt = error.problem if isinstance(error, EvidenceError) else str(error)[:120]
     unpacked = _gunzipped(data, Budget(name, len(data))) if data[:3] == b"\x1f\x8b\x08" else None
-    kind, digest = ("bytes", sha256_of(data)) if unpacked is None else ("gzip", unpacked)
+    kind, digest = ("bytes", known or sha256_of(data)) if unpacked is None else ("gzip", unpacked)
     return Content(format=kind, tensors=(), values=(("", f"bytes:{digest}"),), opaque=(), doubt=doubt)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from harness.documents.digest import Data, Digest
+from harness.documents.document import MAX_BYTES
 from harness.documents.run import RunRecord
 from harness.errors import EvidenceError
 from harness.evidence.content import Content, read_content
@@ -24,6 +26,7 @@ from harness.system.files import Files, as_files
 from harness.system.safe_read import clean
 
 MAX_DECLARED_BYTES = 1 << 40
+MAX_LISTED_BYTES = MAX_BYTES // 16  # of each training: a manifest lists up to six, and what else it says is small
 MAX_DECLARED_FILES = 10_000  # of each training; an archive holds 30,000 (`images.oci_documents.MAX_TITLES`)
 _MAX_NAMES = 4  # of a file that is moved on
 _MAX_PROGRESS_BYTES = 256 << 20
@@ -69,7 +72,14 @@ def load_trajectory(
         problems.append(error.problem)
     files = []
     declared = [(path, ok, role) for path, ok in paths if (role := _role(path, output_globs, checkpoint_globs))]
-    if len(declared) > MAX_DECLARED_FILES:
+    listed_bytes = sum(len(json.dumps(clean(path))) for path, _, _ in declared)
+    if listed_bytes > MAX_LISTED_BYTES:
+        problems.append(
+            f"{name}: the names of what matches `outputs` and `checkpoints` take {listed_bytes} bytes, more than the "
+            f"{MAX_LISTED_BYTES} that a manifest can list; give files and folders shorter names"
+        )
+        declared = []
+    elif len(declared) > MAX_DECLARED_FILES:
         problems.append(
             f"{name}: {len(declared)} files match `outputs` and `checkpoints`, and at most {MAX_DECLARED_FILES} are "
             "compared and archived; let the training write fewer, larger ones"
@@ -202,7 +212,7 @@ def _load_file(
     root: Files,
     path: str,
     role: Role,
-    read: Callable[[str, Data], Content],
+    read: Callable[..., Content],
     known: dict[tuple[str, Digest], Content],
 ) -> FileEvidence:
     shown, problem = clean(path), None
@@ -215,7 +225,7 @@ def _load_file(
         digest = root.digest(path, data)
         content = known.get((kind, digest))
         if content is None:
-            content = known.setdefault((kind, digest), read(shown, data))
+            content = known.setdefault((kind, digest), read(shown, data, known=digest))
     except EvidenceError as error:
         problem = error.problem
     return FileEvidence(path=shown, role=role, size_bytes=len(data), sha256=digest, content=content, problem=problem)

@@ -15,7 +15,7 @@ from harness.runs.logs import last_lines
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, describe_exit, owner
 from harness.runs.variation import AS_IT_IS, variation_of
 from harness.system.deferred_signals import Pool, wait_for
-from harness.system.disk_sizes import Quota
+from harness.system.disk_sizes import Quota, delete
 from harness.system.store import Store, disk_errors, file_digest
 
 _TIMEOUT_S = 3600
@@ -105,7 +105,7 @@ def _convert(context: RunContext, folder: Path) -> dict[str, str]:
     quota = Quota((folder,), context.experiment.output_gib)
     outcome = context.sandbox.execute(spec, lambda: _check_cancel(context) or quota.is_over())
     if quota.is_over(now=True):
-        shutil.rmtree(output, ignore_errors=True)
+        delete(output)
         outcome = dataclasses.replace(outcome, error=quota.excess)
     _check(outcome, spec.log)
     digests = _digests(output)

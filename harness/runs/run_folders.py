@@ -41,7 +41,7 @@ def bisections(roots: Iterable[Path]) -> tuple[Path, ...]:
 
 def written_at(path: Path) -> float:
     """When something in a folder was last written, as POSIX time in seconds; a bisection writes at every start."""
-    return max((status.st_mtime for status in walk(path)), default=0.0)
+    return max((status.st_mtime for _, status in walk(path)), default=0.0)
 
 
 def half_removed(roots: Iterable[Path]) -> tuple[Path, ...]:

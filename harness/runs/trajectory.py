@@ -264,7 +264,7 @@ def _record(
 def _give_back(output: Path) -> None:
     """Empty an output folder: a training that wrote more than it may is not compared."""
     for path in entries(output):
-        with contextlib.suppress(OSError, RecursionError):
+        with contextlib.suppress(OSError):
             delete(path)
 
 

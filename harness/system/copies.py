@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 _BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system's are: stat(2)
@@ -25,8 +26,14 @@ def copy_tree(source: Path, target: Path) -> None:
 
 
 def copy_file(source: str, target: str) -> str:
-    """Copy a file, of a sparse one only what was written."""
+    """Copy a file, of a sparse one only what was written.
+
+    Raises:
+        OSError: it is no regular file: a device may have no end.
+    """
     status = os.lstat(source)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no file, folder or link", source)
     if status.st_blocks * _BLOCK_BYTES >= status.st_size:
         return shutil.copy2(source, target)
     with open(source, "rb") as old, open(target, "wb") as new:  # noqa: PTH123  # copytree gives strings

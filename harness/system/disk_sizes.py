@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import stat
 import time
@@ -11,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _BLOCK = 512  # the unit of st_blocks, whatever the file system's own is (stat(2))
+_MAX_LEVELS = 64
+_MAX_PATH_BYTES = 3000  # the kernel takes 4,096, and copies and archives lie elsewhere
+_MAX_DELETED_LEVELS = 8
+_REMOVED = "what it wrote was removed"
 _LOOK_EVERY_S = 1.0
 _LOOK_SHARE = 20  # of the time, looking takes one part at most
 
@@ -26,9 +31,10 @@ class Measure:
 
         A file with several names is freed with the last of them; one that has a name elsewhere is not freed at all.
         """
-        return sum(self._one(status) for status in walk(path))
+        return sum(self.freed_with(status) for _, status in walk(path))
 
-    def _one(self, status: os.stat_result) -> int:
+    def freed_with(self, status: os.stat_result) -> int:
+        """The same of one file or folder without what is below it."""
         if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
             return status.st_blocks * _BLOCK
         key = (status.st_dev, status.st_ino)
@@ -36,8 +42,8 @@ class Measure:
         return status.st_blocks * _BLOCK if self._names_left[key] == 0 else 0
 
 
-def walk(path: Path) -> Iterator[os.stat_result]:
-    """The status of a path and of everything below it that can be looked at; links stand for themselves."""
+def walk(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """A path and everything below it that can be looked at, each with its status; links stand for themselves."""
     waiting = [path]
     while waiting:
         one = waiting.pop()
@@ -46,12 +52,12 @@ def walk(path: Path) -> Iterator[os.stat_result]:
             names = sorted(os.listdir(one)) if stat.S_ISDIR(status.st_mode) else []  # noqa: PTH208
         except OSError:
             continue  # gone meanwhile, not ours to read, or a longer path than there can be
-        yield status
+        yield one, status
         waiting += (one / name for name in names)
 
 
 class Quota:
-    """Looks now and then at how much some folders take on the disk, as often as costs little.
+    """Looks now and then at how much some folders take on the disk, and how deep they are, as often as costs little.
 
     Args:
         paths: files and folders that count, or links to them; they need not exist.
@@ -64,18 +70,25 @@ class Quota:
         self.excess = ""
 
     def is_over(self, *, now: bool = False) -> bool:
-        """Whether they take more than they may; then `excess` says so. `now`: look, however short ago the last was."""
+        """Whether they are larger or deeper than they may be; then `excess` says so. `now`: look in any case."""
         begin = time.monotonic()
         if not self.excess and (now or begin >= self._next_look):
-            measure = Measure()
-            taken = sum(measure.count(path.resolve()) for path in self._paths) / (1 << 30)
-            if taken > self._limit_gib:
-                self.excess = (
-                    f"it wrote {taken:.3g} GiB, and output_gib is {self._limit_gib:g}: what it wrote was removed"
-                )
+            self.excess = self._look()
             end = time.monotonic()
             self._next_look = end + max(_LOOK_EVERY_S, _LOOK_SHARE * (end - begin))
         return bool(self.excess)
+
+    def _look(self) -> str:
+        measure, num_bytes = Measure(), 0
+        for root in (path.resolve() for path in self._paths):
+            for path, status in walk(root):
+                num_bytes += measure.freed_with(status)
+                if len(path.parts) - len(root.parts) > _MAX_LEVELS or len(os.fsencode(path)) > _MAX_PATH_BYTES:
+                    return f"it made paths of more than {_MAX_LEVELS} levels or {_MAX_PATH_BYTES} bytes: {_REMOVED}"
+        taken = num_bytes / (1 << 30)
+        if taken > self._limit_gib:
+            return f"it wrote {taken:.3g} GiB, and output_gib is {self._limit_gib:g}: {_REMOVED}"
+        return ""
 
 
 def delete(path: Path) -> None:
@@ -91,11 +104,17 @@ def delete(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def _open_up(folder: Path) -> None:
-    """Make the folders of a tree writable for their owner: programs leave read-only ones behind."""
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        folder.chmod(0o700)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _open_up(Path(entry.path))
+def _open_up(top: Path) -> None:
+    """Make the folders of a tree writable for their owner, for programs leave read-only ones behind; and shallow.
+
+    What lies deep is moved up: a path has 4,096 bytes at most, and what deletes a tree calls itself at every level.
+    """
+    waiting = [(0, top)]
+    while waiting:
+        depth, folder = waiting.pop()
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            folder.chmod(0o700)
+        if depth == _MAX_DELETED_LEVELS:
+            depth, folder = 1, folder.rename(top / f".deep-{secrets.token_hex(8)}")
+        with os.scandir(folder) as entries:
+            waiting += [(depth + 1, Path(entry.path)) for entry in entries if entry.is_dir(follow_symlinks=False)]

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from harness.documents.digest import Digest, canonical_json, sha256
-from harness.errors import HostError, UsageError
+from harness.documents.document import MAX_BYTES
+from harness.errors import EvidenceError, HostError, UsageError
 from harness.system.held import left_folders, locked, temporary_folder
 
 Progress = Callable[[str], None]
@@ -244,8 +245,16 @@ def disk_errors(doing: str) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write a document with sorted keys, in one step."""
-    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    """Write a document with sorted keys, in one step.
+
+    Raises:
+        EvidenceError: it is larger than who verifies it reads.
+    """
+    text = json.dumps(value, indent=1, sort_keys=True) + "\n"
+    if len(text) > MAX_BYTES:
+        problem = f"{path.name} would have {len(text)} bytes, and at most {MAX_BYTES} of a document are read"
+        raise EvidenceError(problem, "let the training write fewer files, with shorter names")
+    write_atomically(path, text)
 
 
 def point_latest(folder: Path) -> None:

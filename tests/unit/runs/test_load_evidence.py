@@ -226,6 +226,13 @@ def test_too_many_files_are_a_problem(tmp_path, monkeypatch):
     assert "more than 5 files" in load(tmp_path).problems[0]
 
 
+def test_names_that_no_manifest_can_list_are_a_problem(tmp_path, monkeypatch):
+    write_straight(tmp_path)
+    monkeypatch.setattr(load_evidence, "MAX_LISTED_BYTES", 20)
+    straight = load(tmp_path)
+    assert straight.files == () and "more than the 20 that a manifest can list" in straight.problems[0]
+
+
 def test_too_many_levels_are_a_problem(tmp_path):
     write_straight(tmp_path)
     (tmp_path / "straight" / "output" / "/".join("d" * 40)).mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 
 import pytest
 
@@ -39,3 +40,14 @@ def test_a_disk_that_is_too_small_is_seen_before_anything_is_copied(tmp_path, mo
     with pytest.raises(OSError, match="are free"):
         copy_tree(tmp_path / "source", tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_what_may_have_no_end_is_not_copied(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    if os.geteuid() == 0:
+        os.mknod(source / "zero", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    else:
+        os.mkfifo(source / "pipe")
+    with pytest.raises(OSError, match="no file, folder or link"):
+        copy_tree(source, tmp_path / "copy")

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from harness.system.disk_sizes import Measure, delete, walk
+from harness.system.disk_sizes import Measure, Quota, delete, walk
 
 
 def blocks(path):
@@ -47,6 +47,23 @@ def test_a_file_that_keeps_a_name_elsewhere_frees_nothing(tmp_path):
 
 def test_what_vanishes_meanwhile_is_left_out(tmp_path):
     assert list(walk(tmp_path / "gone")) == []
+
+
+@pytest.mark.parametrize(("name", "num_levels"), [("d", 1200), ("n" * 250, 36)])
+def test_a_tree_that_is_too_deep_for_a_path_is_told_and_deleted(tmp_path, name, num_levels):
+    (tmp_path / "output").mkdir()
+    folder = os.open(tmp_path / "output", os.O_RDONLY)
+    for _ in range(num_levels):
+        os.mkdir(name, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    quota = Quota([tmp_path / "output"], 1)
+    assert quota.is_over()
+    assert quota.excess == "it made paths of more than 64 levels or 3000 bytes: what it wrote was removed"
+    delete(tmp_path / "output")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_is_deleted_and_what_it_points_at_stays(tmp_path):

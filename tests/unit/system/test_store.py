@@ -6,8 +6,9 @@ import time
 import pytest
 
 from harness.documents.lockfile import digest_of
-from harness.errors import HostError, UsageError
-from harness.system.store import Store, disk_errors, file_digest, open_store, write_atomically
+from harness.errors import EvidenceError, HostError, UsageError
+from harness.system import store as store_module
+from harness.system.store import Store, disk_errors, file_digest, open_store, write_atomically, write_json
 
 
 @pytest.fixture
@@ -84,6 +85,13 @@ def _append_while_locked(root, number):
         lines = (root / "log").read_text() if (root / "log").exists() else ""
         time.sleep(0.05)
         (root / "log").write_text(lines + f"{number}\n")
+
+
+def test_a_document_that_nobody_would_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "MAX_BYTES", 100)
+    with pytest.raises(EvidenceError, match=r"manifest.json would have \d+ bytes, and at most 100 "):
+        write_json(tmp_path / "manifest.json", {"files": ["x" * 100]})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_process_at_a_time_holds_a_lock(tmp_path):
