@@ -22,10 +22,11 @@ from harness.documents.verdict import Verdict
 from harness.errors import EvidenceError, TamperedError, UsageError
 from harness.images.oci_documents import MAX_TITLES, NOT_ARCHIVED, is_title
 from harness.signing.certificate import parse_statement
+from harness.system.held import LOCK
 from harness.system.safe_read import clean
 from harness.system.store import disk_errors, file_digest
 
-_LEFT_OUT = {"code", "inputs", "prepare", "key.json", NOT_ARCHIVED}
+_LEFT_OUT = {LOCK, "code", "inputs", "prepare", "key.json", NOT_ARCHIVED}
 _AGAIN = "certify again: the certificate and the files that it lists are written together"
 
 

@@ -38,6 +38,15 @@ from harness.cli.group import cli, json_option, offline_option, print_json, runn
     help="Set a key of the experiment for this run, e.g. config.lr=0.001; the verdict says so. May be repeated.",
 )
 @click.option(
+    "--continue",
+    "continues",
+    is_flag=True,
+    envvar="CONTINUE",
+    show_envvar=True,
+    help="Go on with the newest certify of this experiment and commit that was cut off: what it has finished, and what "
+    "is still as it was, is not trained again. Where there is none, a new one begins.",
+)
+@click.option(
     "--plan",
     "only_plan",
     is_flag=True,
@@ -54,6 +63,7 @@ def certify(
     allow_dirty: bool,
     steps: int | None,
     overrides: tuple[str, ...],
+    continues: bool,
     only_plan: bool,
     offline: Path | None,
     as_json: bool,
@@ -72,7 +82,8 @@ def certify(
     from harness.runs.request import Request
     from harness.workflow import certify
 
-    request = Request(root=root, name=experiment, allow_dirty=allow_dirty, steps=steps, overrides=overrides, **running)
+    asked: dict[str, Any] = {"allow_dirty": allow_dirty, "steps": steps, "overrides": overrides, "continues": continues}
+    request = Request(root=root, name=experiment, **asked, **running)
     if only_plan:
         from harness.documents.plan import render_plan
         from harness.workflow.plan import plan

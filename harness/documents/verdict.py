@@ -359,7 +359,10 @@ class Incidental(Model):
 
 
 class Verdict(Document):
-    """The verdict of a certify or of a replay."""
+    """The verdict of a certify or of a replay.
+
+    `continued` names the trajectories that were finished when the certify was cut off, and were taken over.
+    """
 
     schema_: Literal[2] = Field(default=2, alias="schema")
     kind: Literal["certify", "replay"] = "certify"
@@ -373,6 +376,7 @@ class Verdict(Document):
     scope: Prefix | None = None
     overrides: tuple[str, ...] = Field(default=(), exclude_if=lambda overrides: not overrides)
     stopped_at: StoppedAt | None = None
+    continued: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     verdict: Word
     exit_code: int
     summary: str

@@ -87,6 +87,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
         scope=inputs.scope,
         overrides=inputs.overrides,
         stopped_at=inputs.stopped_at,
+        continued=inputs.continued,
         verdict=outcome,
         exit_code=EXIT_CODES[outcome],
         summary=summary_of(inputs, outcome, checks, first, cause, problems),

@@ -155,6 +155,7 @@ class VerdictInputs:
         scope: which prefix was run; None for the whole training.
         overrides: what was set for this run, as `config.lr=0.001`.
         stopped_at: the first difference, at which every training of a prefix was stopped.
+        continued: the trajectories that an earlier start of this certify had finished before it was cut off.
         required: the checks that a certificate needs.
         rerun_mode: `second_run`, or `prefix` for the steps before the first kill.
         straight: today's training; None if it never came to a run.
@@ -194,6 +195,7 @@ class VerdictInputs:
     scope: Prefix | None = None
     overrides: tuple[str, ...] = ()
     stopped_at: StoppedAt | None = None
+    continued: tuple[str, ...] = ()
     replay: ReplayInputs | None = None
 
     @property

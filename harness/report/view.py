@@ -71,6 +71,12 @@ class View:
         return ", ".join((*steps, *map(line, self.verdict.overrides)))
 
     @property
+    def continued(self) -> str:
+        """The trainings that this certify took over from before it was cut off; empty for one that was not."""
+        names = ", ".join(map(line, self.verdict.continued))
+        return f"cut off and continued; finished before: {names}" if names else ""
+
+    @property
     def commit(self) -> str:
         """The commit, and whether there were changes that are not in it."""
         return self.verdict.commit + (" with uncommitted changes" if self.verdict.dirty else "")
@@ -83,6 +89,7 @@ class View:
             ("Scope", self.scope),
             ("Run", verdict.run_id),
             ("Commit", verdict.commit),
+            ("Continued", self.continued),
             ("Working tree", "with uncommitted changes" if verdict.dirty else ""),
             ("Runner", verdict.runner),
             ("Image", (manifest.image.name or "") if manifest else ""),

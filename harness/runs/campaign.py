@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
@@ -16,14 +17,17 @@ from harness.judge.soundness import num_steps, trajectory_problems
 from harness.runs.context import RunContext
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.newest_checkpoint import check_globs
-from harness.runs.trajectory import copy_trajectory, run_interrupted, run_resume_of_copy, run_straight
+from harness.runs.trajectory import copy_trajectory, run_interrupted, run_resume_of_copy, run_resumed_once, run_straight
 from harness.runs.workspace import can_copy_inputs
 from harness.system.deferred_signals import Pool, deferred, wait_for
 
 STRAIGHT, RERUN, RESUMED = "straight", "rerun", "resumed"
 CONTROL_PARAM, CONTROL_OPTIM = "control-param", "control-optim"
 
+TRAJECTORIES = (STRAIGHT, RERUN, RESUMED, CONTROL_PARAM, CONTROL_OPTIM)
+
 Records = dict[str, tuple[RunRecord, ...]]
+_Work = Callable[[], tuple[RunRecord, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +68,20 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
     with Pool(campaign.num_parallel) as pool:
         futures: dict[str, Future[tuple[RunRecord, ...]]] = {}
 
-        def submit(name: str, work: Callable[[], tuple[RunRecord, ...]]) -> None:
-            if name in campaign.trajectories:
-                futures[name] = pool.submit(lambda: () if context.is_over(name) else work())
+        def submit(name: str, work: _Work, before: Callable[[], None] = lambda: None) -> bool:
+            """Run a trajectory, unless it is finished: then there is nothing to do, and the answer is true."""
+            if name not in campaign.trajectories:
+                return False
+            known = _taken(context, name)
+            if known is None:
+                before()
+            futures[name] = pool.submit(lambda: known or _kept(context, name, work))
+            return known is not None
 
         def branch_off(number: int) -> None:
             # The control resumes from what a kill left, so it is copied before the resume changes it.
-            if CONTROL_OPTIM in campaign.trajectories:
-                copy_trajectory(context, RESUMED, CONTROL_OPTIM)
-                submit(CONTROL_OPTIM, lambda: _control_optim(context, number))
+            copy = functools.partial(copy_trajectory, context, RESUMED, CONTROL_OPTIM)
+            submit(CONTROL_OPTIM, lambda: _control_optim(context, number), copy)
 
         # The longest first; in a prefix the shortest: a pipeline that does not repeat itself need not be interrupted.
         first, second = (RESUMED, RERUN) if context.scope is None else (RERUN, RESUMED)
@@ -94,8 +103,9 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
                 context = _with_kills(context, futures[STRAIGHT].result())
                 if not context.experiment.kills:
                     return {STRAIGHT: futures[STRAIGHT].result()}
-            submit(first, works[first])
-            submit(second, works[second])
+            taken = {name for name in (first, second) if submit(name, works[name])}
+            if RESUMED in taken:
+                submit(CONTROL_OPTIM, lambda: _control_optim_alone(context))
             submit(CONTROL_PARAM, lambda: _control_param(context, campaign.flip_step))
             is_whole = _drain(futures, lambda records: early_problems(context, records))
         finally:
@@ -106,6 +116,16 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
     finished = {name: future for name, future in futures.items() if not future.cancelled() and not future.exception()}
     results = {name: finished[name].result() for name in campaign.trajectories if name in finished}
     return {name: records for name, records in results.items() if records}
+
+
+def _taken(context: RunContext, name: str) -> tuple[RunRecord, ...] | None:
+    return None if context.continuation is None else context.continuation.take(name, context.experiment)
+
+
+def _kept(context: RunContext, name: str, work: _Work) -> tuple[RunRecord, ...]:
+    records = () if context.is_over(name) else work()
+    kept = context.continuation
+    return records if kept is None else kept.keep(name, context.experiment, records)
 
 
 def early_problems(context: RunContext, records: tuple[RunRecord, ...]) -> tuple[str, ...]:
@@ -171,10 +191,18 @@ def _control_param(context: RunContext, step: int) -> tuple[RunRecord, ...]:
 
 
 def _control_optim(context: RunContext, number: int) -> tuple[RunRecord, ...]:
+    return run_resume_of_copy(context, CONTROL_OPTIM, _optim_faults(context, number), number + 1)
+
+
+def _control_optim_alone(context: RunContext) -> tuple[RunRecord, ...]:
+    """The control where the interrupted trajectory is finished: what its kill left is there no more."""
+    return run_resumed_once(context, CONTROL_OPTIM, lambda number: _optim_faults(context, number))
+
+
+def _optim_faults(context: RunContext, number: int) -> tuple[Fault, ...]:
     kill = context.experiment.kills[number - 1].step
     stop = min(kill + 1, context.experiment.steps or kill + 1)
-    faults = (Fault(kind="flip_optim", step=kill), Fault(kind="stop", step=stop))
-    return run_resume_of_copy(context, CONTROL_OPTIM, faults, number + 1)
+    return Fault(kind="flip_optim", step=kill), Fault(kind="stop", step=stop)
 
 
 def _threads(experiment: Experiment, cores: int) -> int:

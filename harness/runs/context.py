@@ -14,6 +14,7 @@ from harness.documents.run import Fault
 from harness.documents.scope import Prefix
 from harness.errors import Interrupted
 from harness.evidence.tensor_digest import ALGORITHM
+from harness.runs.continuation import Continuation
 from harness.runs.divergence_monitor import DivergenceMonitor
 from harness.runs.run_watch import Listener
 from harness.runs.sandbox import Mount, Sandbox
@@ -32,6 +33,7 @@ class RunContext:
         monitor: sees every step of a prefix, and says which trajectories may stop.
         own: a folder of one training's own, whose copies `code` and the others are; None for what is shared.
         algorithm: of the digests of tensors, which a replay has to have in common with its record.
+        continuation: notes what is finished, and knows what was; None where nothing is to be continued.
         cancel: set when somebody pressed Ctrl-C; every run ends and its container is removed.
     """
 
@@ -52,6 +54,7 @@ class RunContext:
     monitor: DivergenceMonitor | None = None
     own: Path | None = None
     algorithm: str = ALGORITHM
+    continuation: Continuation | None = None
 
     @property
     def stops(self) -> tuple[Fault, ...]:

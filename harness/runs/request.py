@@ -30,6 +30,7 @@ class Request:
         gpu: which GPUs, by UUID or NVML index, separated by commas; None leaves the choice to the harness.
         python: an interpreter to train with, on the host; it is compared with the image's lock.
         steps: run only so many of every training's steps, and stop at the first difference; None for all.
+        continues: go on with the newest certify that was cut off, repeating nothing that it has finished.
         overrides: what is set in the experiment for this run, as `config.lr=0.001`.
     """
 
@@ -42,6 +43,7 @@ class Request:
     python: Path | None = None
     steps: int | None = None
     overrides: tuple[str, ...] = ()
+    continues: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", experiment_name(self.root, self.name))
@@ -64,6 +66,9 @@ class Request:
         """
         if self.gpu is not None and experiment.gpus == 0:
             raise UsageError(f"--gpu is given, and {self.name} asks for no GPU", "set its key `gpus`, or leave it out")
+        if self.continues and self.steps is not None:
+            problem = "--continue and --steps are given: of a prefix, no training is kept"
+            raise UsageError(problem, "leave one of the two out")
         if self.python is None:
             return self
         if self.runner == "docker":

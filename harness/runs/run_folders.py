@@ -34,6 +34,11 @@ def run_folders(roots: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(path for path in _folders(roots) if _RUN_ID.fullmatch(path.name))
 
 
+def runs_of(experiment: Path) -> tuple[Path, ...]:
+    """The runs' folders in that of an experiment, `runs/<experiment>`, the newest last."""
+    return tuple(path for path in entries(experiment) if _RUN_ID.fullmatch(path.name) and path.is_dir())
+
+
 def bisections(roots: Iterable[Path]) -> tuple[Path, ...]:
     """Every bisection's folder in these checkouts, sorted; no links either."""
     return tuple(path for path in _folders(roots) if _BISECTION.fullmatch(path.name))

@@ -39,7 +39,7 @@ def run_straight(context: RunContext, name: str, faults: tuple[Fault, ...] = ())
 
 
 def run_interrupted(
-    context: RunContext, name: str, branch_off: Callable[[int], None] | None = None
+    context: RunContext, name: str, branch_off: Callable[[int], object] | None = None
 ) -> tuple[RunRecord, ...]:
     """A trajectory that is killed at every interruption of the experiment and resumed after each.
 
@@ -50,13 +50,14 @@ def run_interrupted(
         context: what the runs have in common.
         name: of the trajectory.
         branch_off: called once with a run's number, when that run has died and a checkpoint is there, or with the last;
-            a control copies the trajectory's folder then, before it is resumed.
+            a control copies the trajectory's folder then, before it is resumed. If it returns something true, that was
+            the last run.
     """
     with workspace(context, name) as own:
         return tuple(_runs_between_kills(own, name, branch_off))
 
 
-def _runs_between_kills(own: Workspace, name: str, branch_off: Callable[[int], None] | None) -> Iterator[RunRecord]:
+def _runs_between_kills(own: Workspace, name: str, branch_off: Callable[[int], object] | None) -> Iterator[RunRecord]:
     context = own.context
     kills = [interruption.fault for interruption in context.experiment.kills]
     for number, fault in enumerate([*kills, None], start=1):
@@ -67,8 +68,27 @@ def _runs_between_kills(own: Workspace, name: str, branch_off: Callable[[int], N
         if context.is_over(name):
             break
         if branch_off is not None and (number == len(kills) or has_saved(context.folder / name / "runs")):
-            branch_off(number)
+            if branch_off(number):
+                break
             branch_off = None
+
+
+def run_resumed_once(
+    context: RunContext, name: str, faults: Callable[[int], tuple[Fault, ...]]
+) -> tuple[RunRecord, ...]:
+    """A trajectory that is killed until it can be resumed, as the interrupted one, and resumed with other faults.
+
+    `faults` is called with the number of the run that was killed last.
+    """
+    killed: list[int] = []
+
+    def stop(number: int) -> bool:
+        killed.append(number)
+        return True
+
+    with workspace(context, name) as own:
+        records = [*_runs_between_kills(own, name, stop)]
+        return (*records, *(_run(own, name, number + 1, "resume", faults(number)) for number in killed))
 
 
 def run_resume_of_copy(

@@ -152,6 +152,7 @@ def verdict_inputs_of(record: Record, evidence: Evidence, review: Basis | None) 
         scope=record.scope,
         overrides=verdict.overrides,
         stopped_at=verdict.stopped_at,
+        continued=verdict.continued,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from datetime import UTC, datetime
+from pathlib import Path
 
 from harness.documents.experiment import Experiment
 from harness.documents.scope import shortened
@@ -17,13 +18,18 @@ from harness.errors import HarnessError, UsageError
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import VerdictInputs
 from harness.report.console import Progress
+from harness.runs.continuation import cut_off, num_finished, remove_remains
 from harness.runs.request import Request
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Checkout, read_checkout
+from harness.system.held import LOCK, held
 from harness.system.project import read_experiment, remember_checkout
 from harness.system.store import Store, disk_errors, point_latest
 from harness.workflow.certify_session import CertifySession
 from harness.workflow.results import Result
+
+_CONTINUE = "--continue (CONTINUE=1) goes on with it"
+_AGAIN = "start again; with --continue (CONTINUE=1) no finished training is repeated"
 
 
 def certify(request: Request, store: Store, progress: Progress) -> Result:
@@ -38,13 +44,36 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
     checkout = read_checkout(request.root)
     check_clean(checkout, request)
     remember_checkout(store, request.root)
-    session = _begin(request, experiment, checkout, store, progress)
-    try:
-        with interruption_named("start again"), store.in_use():
-            return session.go()
-    except HarnessError as error:
-        session.give_up(error)
-        raise
+    folder = _folder(request, checkout, progress)
+    with held(folder / LOCK, _refuse_second):
+        remove_remains(folder)
+        session = _begin(request, experiment, checkout, store, progress, folder)
+        try:
+            with interruption_named(_AGAIN), store.in_use():
+                return session.go()
+        except HarnessError as error:
+            session.give_up(error)
+            raise
+
+
+def _folder(request: Request, checkout: Checkout, progress: Progress) -> Path:
+    """The folder of a new run, or of the one that is continued."""
+    above = request.root / "runs" / request.name
+    found = cut_off(above, checkout.commit)
+    if found is not None and request.continues:
+        return found
+    if found is not None:
+        progress.note(f"{found.name} was cut off with {num_finished(found)} trainings finished: {_CONTINUE}")
+    elif request.continues:
+        progress.note(f"no certify of {request.name} at this commit was cut off with a training finished: a new one")
+    folder = above / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{checkout.commit[:7]}-{secrets.token_hex(2)}"
+    with disk_errors("making the run's folder"):
+        folder.mkdir(parents=True)
+    return folder
+
+
+def _refuse_second() -> None:
+    raise UsageError("another process goes on with this certify", "let it end, or certify without --continue")
 
 
 def check_clean(checkout: Checkout, request: Request) -> None:
@@ -62,17 +91,13 @@ def check_clean(checkout: Checkout, request: Request) -> None:
 
 
 def _begin(
-    request: Request, experiment: Experiment, checkout: Checkout, store: Store, progress: Progress
+    request: Request, experiment: Experiment, checkout: Checkout, store: Store, progress: Progress, folder: Path
 ) -> CertifySession:
     scope = request.scope(experiment)
     trained = shortened(experiment, scope)
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{checkout.commit[:7]}-{secrets.token_hex(2)}"
-    folder = request.root / "runs" / request.name / run_id
-    with disk_errors("making the run's folder"):
-        folder.mkdir(parents=True)
     case = VerdictInputs(
         experiment=request.name,
-        run_id=run_id,
+        run_id=folder.name,
         commit=checkout.commit,
         dirty=checkout.is_dirty,
         runner="docker" if request.runner == "auto" else request.runner,
@@ -91,7 +116,7 @@ def _begin(
         store=store,
         progress=progress,
         folder=folder,
-        run_id=run_id,
+        run_id=folder.name,
         scope=scope,
         is_rebuilt=True,
         case=case,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from dataclasses import dataclass
 
 from harness.documents.digest import Digest, canonical_json, sha256
@@ -26,9 +27,11 @@ from harness.review.target import basis_of, target_of_experiment
 from harness.runs import campaign, controls
 from harness.runs.container import ContainerSandbox
 from harness.runs.context import RunContext
+from harness.runs.continuation import FOLDER, Continuation
 from harness.runs.load_metrics import load_run_files
 from harness.runs.runtime import Runtime
 from harness.runs.variation import num_cores
+from harness.system.sources import sources_digest
 from harness.system.store import disk_errors, point_latest, write_json
 from harness.workflow.results import Result, write_documents
 from harness.workflow.training import Training
@@ -39,6 +42,24 @@ def campaign_of(experiment: Experiment, *, with_controls: bool) -> campaign.Camp
     planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=num_cores())
     # Runs side by side would share one GPU's memory, and what one of them takes is missing to the others.
     return dataclasses.replace(planned, num_parallel=1) if experiment.gpus else planned
+
+
+def _what_runs_depend_on(ready: Runtime, materials: Materials) -> dict[str, str]:
+    """What has to be the same for a finished training to be taken over, but for the experiment, in words."""
+    host = {key: value for key, value in materials.host.items() if key != "gpus"}
+    facts = {
+        "commit": materials.commit,
+        "code": str(materials.code),
+        "recorder": str(materials.recorder),
+        "version of the harness": str(sources_digest()),
+        "runner": ready.sandbox.kind,
+        "image": ready.image_id,
+        "interpreter": dict(materials.interpreter or {}),
+        "set of converted inputs": dict(materials.prepared),
+        "machine": host,
+        "set of GPUs": list(ready.gpus),
+    }
+    return {name: str(sha256(canonical_json(value))) for name, value in facts.items()}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +78,9 @@ class CertifySession(Training):
         self.write_bill()
         context, materials = self.set_up(ready, code, recorder)
         key = sha256(canonical_json([str(code), str(recorder), ready.image_id, str(self.experiment.digest)]))
+        if self.scope is None:  # of a prefix, every step has to be seen while it is made
+            kept = Continuation(self.folder, _what_runs_depend_on(ready, materials), self.note)
+            context = dataclasses.replace(context, continuation=kept)
         cached = controls.read(self.store, key)
         records, planned = self.run(context, with_controls=cached is None)
         verdict, evidence = self.judge(records, planned, cached, key)
@@ -99,7 +123,11 @@ class CertifySession(Training):
         if context.sandbox.is_serial:
             planned = dataclasses.replace(planned, num_parallel=1)
         with self.stage("runs", f"{', '.join(planned.trajectories)}; {planned.num_parallel} side by side"):
-            return campaign.run_campaign(context, planned), planned
+            if (kept := context.continuation) is not None:
+                kept.clear(campaign.TRAJECTORIES, planned.trajectories)
+            records = campaign.run_campaign(context, planned)
+            self.case = dataclasses.replace(self.case, continued=() if kept is None else tuple(sorted(kept.taken)))
+            return records, planned
 
     def judge(
         self,
@@ -138,6 +166,7 @@ class CertifySession(Training):
 
     def write(self, verdict: Verdict, evidence: tuple[TrajectoryEvidence, ...], materials: Materials) -> Result:
         """Every document of a certify; `latest` points at it, and the times of a whole one are kept for plans."""
+        shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
         result = write_documents(self, self.case.runner, verdict.to_json(), evidence, materials)
         if result.exit_code == 0 and self.scope is None and not self.request.overrides:
             self.store.write_record("timings", self.request.name, self.seconds)

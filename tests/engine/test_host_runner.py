@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -76,6 +77,40 @@ def test_an_interpreter_that_differs_is_certified_and_every_document_says_what_d
         assert "NOT the locked environment" in text and "pyyaml" in text and "gguf" in text
     certificate = (folder / "certificate.json").read_text()
     assert '"name":"pyyaml"' in certificate and "5.4.1" in json.dumps(json.loads(certificate))
+
+
+def test_a_certify_that_is_killed_goes_on_and_repeats_nothing_that_it_had_finished(project, locked_python):
+    command = ("certify", "plain", "--python", str(locked_python))
+    killed = start(project, *command)
+    wait_for(lambda: list((project.root / "runs" / "plain").glob("2*/.finished/straight.json")))
+    killed.kill()
+    killed.communicate()
+    (folder,) = (project.root / "runs" / "plain").glob("2*")
+    log = (folder / "straight" / "log-1.txt").stat().st_mtime_ns
+    another = start(project, *command)
+    said = next(line for line in another.stderr if "cut off" in line)
+    assert folder.name in said and "--continue (CONTINUE=1)" in said
+    another.kill()
+    another.communicate()
+    answer = project.harness(*command, CONTINUE="1")
+    assert (answer.code, project.latest("plain")) == (0, folder), answer.err
+    assert project.verdict("plain")["continued"] == ["straight"]
+    assert (folder / "straight" / "log-1.txt").stat().st_mtime_ns == log
+    assert "finished before: straight" in (folder / "report.html").read_text()
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    assert project.harness("verify", str(folder)).code == 0
+
+
+def start(project, *arguments):
+    command = [sys.executable, "-m", "harness", "--root", str(project.root), *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(holds):
+    deadline = time.monotonic() + 600
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert holds()
 
 
 def test_controls_of_one_environment_are_not_cited_for_another(shared_project, locked_python, changed_python):
