@@ -1,13 +1,15 @@
 """Runs one process in a fresh, hardened container; the flags in force are read back from the engine.
 
-A container has no network, a read-only root, no capabilities, no new privileges, an unprivileged user, an init process
-and bounds on memory and processes. GPUs are asked for by UUID. Where NVIDIA's toolkit does not start a GPU container
-below a read-only root, the root is writable, and that is recorded; a container without a GPU never gets one.
+A container has no network, a read-only root, no capabilities, no new privileges, the system calls that `seccomp` names,
+an unprivileged user, an init process and bounds on memory and processes. GPUs are asked for by UUID. Where NVIDIA's
+toolkit does not start a GPU container below a read-only root, the root is writable, and that is recorded; a container
+without a GPU never gets one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +24,7 @@ from docker.types import Mount as DockerMount
 from harness.documents.gpu import DRIVER_CAPABILITIES, GpuRequest, device_request
 from harness.errors import HostError
 from harness.images.leftovers import lock_labels
+from harness.runs import seccomp
 from harness.runs.gpu_faults import explain_start, needs_writable_root
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Watch, gpu_defaults, owner, render, with_gpu_fault
 from harness.system.deferred_signals import deferred
@@ -43,9 +46,12 @@ class ContainerSandbox:
     kind = "docker"
     is_serial = False
 
-    def __init__(self, image_id: str, gpus: GpuRequest | None = None, *, is_rootless: bool = False) -> None:
+    def __init__(
+        self, image_id: str, gpus: GpuRequest | None = None, *, is_rootless: bool = False, is_podman: bool = False
+    ) -> None:
         self._image_id = image_id
         self._gpus = gpus
+        self._is_podman = is_podman
         self._user = (0, 0) if is_rootless else owner()  # a rootless engine's user is root in its containers
 
     def path(self, mount: Mount) -> str:
@@ -60,14 +66,21 @@ class ContainerSandbox:
         except (DockerException, OSError) as failure:
             raise HostError(f"the engine does not answer: {failure}", "start it again") from failure
         started = time.monotonic()
-        with contextlib.closing(client), held(spec.lock):
-            return self._execute(client, spec, watch, started)
+        profile = seccomp.as_option(spec.log.parent, is_path=self._is_podman)
+        with contextlib.closing(client), held(spec.lock), profile as option:
+            outcome = self._execute(client, spec, watch, started, option)
+        for mount in spec.mounts.values():
+            if mount.is_writable:
+                disarm(mount.source)
+        return outcome
 
-    def _execute(self, client: docker.DockerClient, spec: ProcessSpec, watch: Watch, started: float) -> Outcome:
+    def _execute(
+        self, client: docker.DockerClient, spec: ProcessSpec, watch: Watch, started: float, profile: str
+    ) -> Outcome:
         container, fallback = None, None
         try:
             with deferred():
-                container = self._create(client, spec, is_root_read_only=True)
+                container = self._create(client, spec, profile, is_root_read_only=True)
             try:
                 container.start()
             except DockerException as failure:
@@ -75,7 +88,7 @@ class ContainerSandbox:
                     raise
                 container.remove(force=True, v=True)
                 with deferred():
-                    container, fallback = self._create(client, spec, is_root_read_only=False), WRITABLE_ROOT
+                    container, fallback = self._create(client, spec, profile, is_root_read_only=False), WRITABLE_ROOT
                 container.start()
             was_killed, error = _wait(container, spec, watch, started)
             seconds = time.monotonic() - started
@@ -97,9 +110,9 @@ class ContainerSandbox:
             exit_code=-1, oom_killed=False, was_killed_outside=False, error=reason, seconds=seconds, settings={}
         )
 
-    def _create(self, client: docker.DockerClient, spec: ProcessSpec, *, is_root_read_only: bool) -> Any:
+    def _create(self, client: docker.DockerClient, spec: ProcessSpec, profile: str, *, is_root_read_only: bool) -> Any:
         options = container_options(
-            spec, render(spec, self), self._user, self._gpus, is_root_read_only=is_root_read_only
+            spec, render(spec, self), self._user, self._gpus, profile, is_root_read_only=is_root_read_only
         )
         container = client.containers.create(self._image_id, **options)
         asked = [] if self._gpus is None else device_request(self._gpus)["device_ids"]
@@ -120,7 +133,8 @@ def container_options(
     spec: ProcessSpec,
     argv: tuple[str, ...],
     user: tuple[int, int],
-    gpus: GpuRequest | None = None,
+    gpus: GpuRequest | None,
+    profile: str,
     *,
     is_root_read_only: bool = True,
 ) -> dict[str, Any]:
@@ -142,7 +156,7 @@ def container_options(
         "network_mode": "none",
         "read_only": is_root_read_only,
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
+        "security_opt": ["no-new-privileges", profile],
         "init": True,
         "pids_limit": PIDS_LIMIT,
         "mem_limit": spec.memory_bytes,
@@ -206,7 +220,7 @@ def _outcome(
         "network_mode": host["NetworkMode"],
         "read_only_root": host["ReadonlyRootfs"],
         "cap_drop": host["CapDrop"],
-        "security_opt": host["SecurityOpt"],
+        "security_opt": [seccomp.named(option) for option in host["SecurityOpt"] or ()],
         "init": host["Init"],
         "pids_limit": host["PidsLimit"],
         "memory_bytes": host["Memory"],
@@ -229,6 +243,15 @@ def _outcome(
         settings=settings,
         volatile={"container_id": attrs["Id"], "started": state["StartedAt"], "finished": state["FinishedAt"]},
     )
+
+
+def disarm(folder: Path) -> None:
+    """Take the setuid and setgid bits off what a container wrote: outside, they would mean somebody of this machine."""
+    for path in (folder, *folder.rglob("*")):
+        mode = path.lstat().st_mode
+        if mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISLNK(mode):
+            with contextlib.suppress(PermissionError):  # of a user that a rootless engine has for its containers alone
+                path.chmod(stat.S_IMODE(mode) & ~(stat.S_ISUID | stat.S_ISGID))
 
 
 def _write_log(container: Any, path: Path) -> None:

@@ -112,7 +112,9 @@ def make_runtime(request: RuntimeRequest, store: Store, reporter: Reporter) -> R
         "key": built.key,
         "size_bytes": built.size_bytes,
     }
-    sandbox = ContainerSandbox(built.engine_id, gpus, is_rootless=engine.is_rootless(client))
+    sandbox = ContainerSandbox(
+        built.engine_id, gpus, is_rootless=engine.is_rootless(client), is_podman=engine.is_podman(client)
+    )
     client.close()
     return Runtime(
         sandbox=sandbox,

@@ -87,6 +87,11 @@ def identity(client: docker.DockerClient) -> str:
     return digest_of(f"{who} {info.get('DockerRootDir')}".encode())
 
 
+def is_podman(client: docker.DockerClient) -> bool:
+    """Whether it is podman that answers."""
+    return _is_podman(client.version())
+
+
 def describe(client: docker.DockerClient) -> str:
     """`Docker Engine 28.5.1`, `Podman 4.3.1, rootless`."""
     version = client.version()

@@ -68,7 +68,7 @@ def _folder(request: Request, checkout: Checkout, progress: Progress) -> Path:
         progress.note(f"no certify of {request.name} at this commit was cut off with a training finished: a new one")
     folder = above / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{checkout.commit[:7]}-{secrets.token_hex(2)}"
     with disk_errors("making the run's folder"):
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True)  # nobody else is to read a training, or what it left
     return folder
 
 

@@ -8,12 +8,14 @@ import os
 
 import pytest
 
+from harness.documents.digest import sha256
 from harness.documents.gpu import GpuRequest
 from harness.errors import HostError
 from harness.images.builder import build_for_certificate
 from harness.runs.container import ContainerSandbox, container_options
 from harness.runs.gpu_preflight import check_seen
 from harness.runs.sandbox import Mount, ProcessSpec
+from harness.runs.seccomp import profile
 from harness.system import gpu
 from harness.system.store import open_store
 from tests import ROOT
@@ -54,7 +56,9 @@ def spec(tmp_path):
 
 def read_back(client, image, spec, request):
     """What the engine says of a container that was created as the harness would, and never started."""
-    container = client.containers.create(image, **container_options(spec, spec.argv, (1000, 1000), request))
+    container = client.containers.create(
+        image, **container_options(spec, spec.argv, (1000, 1000), request, f"seccomp={profile()}")
+    )
     try:
         return container.attrs
     finally:
@@ -221,7 +225,7 @@ def test_where_the_hook_cannot_write_the_root_is_writable_and_that_is_recorded(i
     for key, value in {
         "network_mode": "none",
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
+        "security_opt": ["no-new-privileges", f"seccomp={sha256(profile().encode())}"],
         "privileged": False,
     }.items():
         assert outcome.settings[key] == value

@@ -11,6 +11,7 @@ from harness.images.builder import build
 from harness.inputs.fetch import fetch_input
 from harness.judge.elementwise import diff_files
 from harness.review.evidence.tracking_files import read_tensorboard, read_wandb
+from harness.runs.seccomp import profile
 from harness.system.store import open_store
 from tests import ROOT
 from tests.made.event_files import combine
@@ -174,7 +175,7 @@ def test_both_trackers_log_and_change_nothing_for_a_user_without_a_name_below_a_
         remove=True,
         working_dir="/code",
         cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
+        security_opt=["no-new-privileges", f"seccomp={profile()}"],
         init=True,
         pids_limit=1024,
         tmpfs={"/tmp": "rw,exec,nosuid,nodev,mode=1777"},

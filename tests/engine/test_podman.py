@@ -8,12 +8,14 @@ import time
 
 import pytest
 
+from harness.documents.digest import sha256
 from harness.documents.lockfile import parse_base_lock
 from harness.errors import HostError
 from harness.images.builder import build
 from harness.packages.debian import fetch_packages
 from harness.runs.container import ContainerSandbox
 from harness.runs.sandbox import Mount, ProcessSpec
+from harness.runs.seccomp import profile
 from harness.system import engine
 from harness.system.project import STOCK
 from harness.system.store import Store, open_store
@@ -106,9 +108,10 @@ def test_a_process_that_is_killed_or_kills_itself_ends_as_with_docker(podman, bu
         log=tmp_path / "log.txt",
     )
     ready = time.monotonic() + 3
-    sandbox = ContainerSandbox(built.engine_id, is_rootless=engine.is_rootless(podman[1]))
+    sandbox = ContainerSandbox(built.engine_id, is_rootless=engine.is_rootless(podman[1]), is_podman=True)
     outcome = sandbox.execute(spec, lambda: is_killed and time.monotonic() > ready)
     assert (outcome.exit_code, outcome.was_killed_outside, outcome.error) == (137, is_killed, None)
     assert outcome.settings["read_only_root"] and outcome.settings["network_mode"] == "none"
+    assert outcome.settings["security_opt"][-1] == f"seccomp={sha256(profile().encode())}"
     log = spec.log.read_text()
     assert "started" in log and ("Read-only file system" in log) == is_killed

@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+from harness.documents.digest import sha256
+from harness.runs.seccomp import profile
+
 pytestmark = pytest.mark.engine
 
 
@@ -75,7 +78,8 @@ def test_the_isolation_in_force_was_read_back_from_the_engine(certified):
     for run in project.manifest("tiny")["runs"]:
         settings = run["settings"]
         assert settings["network_mode"] == "none" and settings["read_only_root"] is True
-        assert settings["cap_drop"] == ["ALL"] and settings["security_opt"] == ["no-new-privileges"]
+        assert settings["cap_drop"] == ["ALL"] and settings["security_opt"][0] == "no-new-privileges"
+        assert settings["security_opt"][1:] == [f"seccomp={sha256(profile().encode())}"]
         assert settings["privileged"] is False and settings["init"] is True
         assert not settings["user"].startswith("0") and settings["pids_limit"] and settings["memory_bytes"]
         number = str(run["number"])
