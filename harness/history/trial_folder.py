@@ -41,7 +41,8 @@ class TrialFolder:
         """
         folder = above / f"bisect-{sha256(canonical_json(dict(question))).hex[:12]}"
         with disk_errors("making the bisection's folder"):
-            (folder / "trials").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / "trials").mkdir(exist_ok=True)
             write_json(folder / "question.json", question)
         return cls(folder=folder)
 

@@ -9,6 +9,7 @@ without a GPU never gets one.
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 import time
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from harness.runs import seccomp
 from harness.runs.gpu_faults import explain_start, needs_writable_root
 from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Watch, gpu_defaults, owner, render, with_gpu_fault
 from harness.system.deferred_signals import deferred
+from harness.system.engine import ProfileForm, UserNamespace
 from harness.system.held import held
 
 PIDS_LIMIT = 1024
@@ -35,6 +37,7 @@ TMP_BYTES = 2 << 30
 LOG_BYTES = 64 << 20
 LABEL = "repro-harness.run"
 POLL_S = 0.1
+NO_NAMESPACE = UserNamespace()
 _ALIVE = frozenset({"running", "created", "restarting"})
 _MAX_WORDS = 600
 WRITABLE_ROOT = "a writable root file system: NVIDIA's toolkit started no GPU container below a read-only one"
@@ -47,12 +50,27 @@ class ContainerSandbox:
     is_serial = False
 
     def __init__(
-        self, image_id: str, gpus: GpuRequest | None = None, *, is_rootless: bool = False, is_podman: bool = False
+        self,
+        image_id: str,
+        gpus: GpuRequest | None = None,
+        *,
+        users: UserNamespace = NO_NAMESPACE,
+        profile_form: ProfileForm = "text",
     ) -> None:
         self._image_id = image_id
         self._gpus = gpus
-        self._is_podman = is_podman
-        self._user = (0, 0) if is_rootless else owner()  # a rootless engine's user is root in its containers
+        self._profile_form: ProfileForm = profile_form
+        # Who is not root here cannot give files to the ids that a remapped engine takes for its containers.
+        self._users = users if users.kind != "remapped" or os.geteuid() == 0 else NO_NAMESPACE
+        self._is_opted_out = self._users != users
+        # A rootless engine's user is root in its containers.
+        self._user = (0, 0) if users.kind == "rootless" else owner()
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """Who owns here what a process writes."""
+        uid, gid = owner()
+        return self._users.first_id + uid, self._users.first_id + gid
 
     def path(self, mount: Mount) -> str:
         """The path under which the process sees a mount."""
@@ -66,16 +84,16 @@ class ContainerSandbox:
         except (DockerException, OSError) as failure:
             raise HostError(f"the engine does not answer: {failure}", "start it again") from failure
         started = time.monotonic()
-        profile = seccomp.as_option(spec.log.parent, is_path=self._is_podman)
-        with contextlib.closing(client), held(spec.lock), profile as option:
-            outcome = self._execute(client, spec, watch, started, option)
+        profile = seccomp.as_options(spec.log.parent, self._profile_form)
+        with contextlib.closing(client), held(spec.lock), profile as options:
+            outcome = self._execute(client, spec, watch, started, options)
         for mount in spec.mounts.values():
             if mount.is_writable:
                 disarm(mount.source)
         return outcome
 
     def _execute(
-        self, client: docker.DockerClient, spec: ProcessSpec, watch: Watch, started: float, profile: str
+        self, client: docker.DockerClient, spec: ProcessSpec, watch: Watch, started: float, profile: list[str]
     ) -> Outcome:
         container, fallback = None, None
         try:
@@ -95,6 +113,7 @@ class ContainerSandbox:
             container.reload()
             _write_log(container, spec.log)
             outcome = _outcome(container.attrs, was_killed=was_killed, error=error, seconds=seconds, fallback=fallback)
+            outcome.settings["user_namespace"] = self._users.kind
             return outcome if self._gpus is None else with_gpu_fault(outcome, spec.log)
         except (DockerException, requests.RequestException, OSError) as failure:
             return self._failed(failure, time.monotonic() - started)
@@ -110,10 +129,14 @@ class ContainerSandbox:
             exit_code=-1, oom_killed=False, was_killed_outside=False, error=reason, seconds=seconds, settings={}
         )
 
-    def _create(self, client: docker.DockerClient, spec: ProcessSpec, profile: str, *, is_root_read_only: bool) -> Any:
+    def _create(
+        self, client: docker.DockerClient, spec: ProcessSpec, profile: list[str], *, is_root_read_only: bool
+    ) -> Any:
         options = container_options(
             spec, render(spec, self), self._user, self._gpus, profile, is_root_read_only=is_root_read_only
         )
+        if self._is_opted_out:
+            options["userns_mode"] = "host"
         container = client.containers.create(self._image_id, **options)
         asked = [] if self._gpus is None else device_request(self._gpus)["device_ids"]
         taken = _device_ids(container.attrs["HostConfig"])
@@ -134,7 +157,7 @@ def container_options(
     argv: tuple[str, ...],
     user: tuple[int, int],
     gpus: GpuRequest | None,
-    profile: str,
+    profile: list[str],
     *,
     is_root_read_only: bool = True,
 ) -> dict[str, Any]:
@@ -156,7 +179,7 @@ def container_options(
         "network_mode": "none",
         "read_only": is_root_read_only,
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges", profile],
+        "security_opt": ["no-new-privileges", *profile],
         "init": True,
         "pids_limit": PIDS_LIMIT,
         "mem_limit": spec.memory_bytes,

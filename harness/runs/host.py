@@ -29,7 +29,7 @@ from pydantic import JsonValue
 from harness.documents.gpu import GpuRequest
 from harness.errors import HostError
 from harness.runs import host_init
-from harness.runs.sandbox import POLL_S, Mount, Outcome, ProcessSpec, Watch, gpu_defaults, render, with_gpu_fault
+from harness.runs.sandbox import POLL_S, Mount, Outcome, ProcessSpec, Watch, gpu_defaults, owner, render, with_gpu_fault
 from harness.system.deferred_signals import deferred
 from harness.system.held import held, temporary_folder
 
@@ -93,6 +93,11 @@ class HostSandbox:
     def is_serial(self) -> bool:
         """Whether only one process runs at a time."""
         return not namespaces()
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """Who owns what a process writes; root writes whosever it is."""
+        return owner()
 
     def path(self, mount: Mount) -> str:
         """The path under which the process sees a mount."""

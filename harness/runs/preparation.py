@@ -12,7 +12,7 @@ from harness.documents.digest import Digest, canonical_json, sha256
 from harness.errors import EvidenceError
 from harness.runs.context import RunContext
 from harness.runs.logs import last_lines
-from harness.runs.sandbox import Mount, Outcome, ProcessSpec, describe_exit, owner
+from harness.runs.sandbox import Mount, Outcome, ProcessSpec, describe_exit, hand_over
 from harness.runs.variation import AS_IT_IS, variation_of
 from harness.system.deferred_signals import Pool, wait_for
 from harness.system.disk_sizes import Quota, delete
@@ -85,8 +85,7 @@ def _keep(workspace: Path, kept: Path, digests: dict[str, str]) -> Path:
 def _convert(context: RunContext, folder: Path) -> dict[str, str]:
     output = folder / "output"
     output.mkdir(parents=True)
-    if os.geteuid() == 0:
-        os.chown(output, *owner())
+    hand_over(context.sandbox, output)
     mounts = context.mounts()
     mounts["prepared"] = Mount(source=output, target="/prepared", is_writable=True)
     mounts["output"] = mounts["prepared"]

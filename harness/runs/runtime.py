@@ -113,7 +113,7 @@ def make_runtime(request: RuntimeRequest, store: Store, reporter: Reporter) -> R
         "size_bytes": built.size_bytes,
     }
     sandbox = ContainerSandbox(
-        built.engine_id, gpus, is_rootless=engine.is_rootless(client), is_podman=engine.is_podman(client)
+        built.engine_id, gpus, users=engine.user_namespace(client), profile_form=engine.profile_form(client)
     )
     client.close()
     return Runtime(

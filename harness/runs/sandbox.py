@@ -103,6 +103,11 @@ class Sandbox(Protocol):
         """Whether only one process runs at a time, however many are asked for."""
         ...
 
+    @property
+    def owner(self) -> tuple[int, int]:
+        """The user and group that own here what a process writes."""
+        ...
+
     def path(self, mount: Mount) -> str:
         """The path under which the process sees a mount."""
         ...
@@ -125,6 +130,16 @@ def render(spec: ProcessSpec, sandbox: Sandbox) -> tuple[str, ...]:
 def owner() -> tuple[int, int]:
     """The user and group that own what a container writes: unprivileged, also when the harness is root."""
     return (TRAINER_UID, TRAINER_UID) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+
+
+def hand_over(sandbox: Sandbox, *folders: Path) -> None:
+    """Make folders, and what lies in them, those of whom a process writes as."""
+    if os.geteuid() != 0:
+        return
+    for folder in folders:
+        os.chown(folder, *sandbox.owner)
+        for path in folder.rglob("*"):
+            os.chown(path, *sandbox.owner, follow_symlinks=False)
 
 
 def gpu_defaults(gpus: GpuRequest | None) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.documents.digest import sha256
+from harness.system.engine import ProfileForm
 from harness.system.held import temporary_folder
 
 _FILES = """
@@ -76,14 +77,14 @@ def profile() -> str:
 
 
 @contextlib.contextmanager
-def as_option(folder: Path, *, is_path: bool) -> Iterator[str]:
-    """The profile as a security option; podman takes the path of a file, which lies below `folder` meanwhile."""
-    if not is_path:
-        yield f"seccomp={profile()}"
+def as_options(folder: Path, form: ProfileForm) -> Iterator[list[str]]:
+    """The profile as security options of an engine; a file with it lies below `folder` meanwhile, if it takes one."""
+    if form != "path":
+        yield [f"seccomp={profile()}"] if form == "text" else []
         return
     with temporary_folder(parent=folder) as temporary:
         (temporary / "seccomp.json").write_text(profile(), encoding="ascii")
-        yield f"seccomp={temporary / 'seccomp.json'}"
+        yield [f"seccomp={temporary / 'seccomp.json'}"]
 
 
 def named(option: str) -> str:

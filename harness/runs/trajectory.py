@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from harness.runs.context import RunContext
 from harness.runs.newest_checkpoint import has_saved, with_newest
 from harness.runs.run_folders import entries
 from harness.runs.run_watch import RunWatch, last_fault
-from harness.runs.sandbox import Outcome, ProcessSpec, owner, render
+from harness.runs.sandbox import Outcome, ProcessSpec, hand_over, render
 from harness.runs.variation import AS_IT_IS, Variation, busy_neighbour, variation_of
 from harness.runs.workspace import ELSEWHERE, FOLDER, Workspace, workspace
 from harness.system.copies import copy_tree
@@ -116,7 +115,7 @@ def copy_trajectory(context: RunContext, source: str, name: str) -> None:
     except OSError as error:
         problem = f"what the first run of {source} left cannot be copied: {str(error)[:300]}"
         raise EvidenceError(problem, "a pipeline writes regular files below its output folder") from error
-    _hand_over(context.folder / name / "output")
+    hand_over(context.sandbox, context.folder / name / "output")
 
 
 def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[Fault, ...]) -> RunRecord:
@@ -133,7 +132,7 @@ def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[
     quota = Quota(paths, context.experiment.output_gib)
     watch = RunWatch(context, trajectory, number, written, quota)
     with checkout_in(folder / "output", context) if spec.starts_in == "output" else contextlib.nullcontext():
-        _hand_over(written, folder / "output")
+        hand_over(context.sandbox, written, folder / "output")
         with busy_neighbour(variation.pace):
             outcome = context.sandbox.execute(spec, watch)
     watch.finish()
@@ -286,14 +285,3 @@ def _give_back(output: Path) -> None:
     for path in entries(output):
         with contextlib.suppress(OSError):
             delete(path)
-
-
-def _hand_over(*folders: Path) -> None:
-    """Make folders, and what lies in them, the unprivileged user's."""
-    if os.geteuid() != 0:
-        return
-    uid, gid = owner()
-    for folder in folders:
-        os.chown(folder, uid, gid)
-        for path in folder.rglob("*"):
-            os.chown(path, uid, gid, follow_symlinks=False)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +29,15 @@ START_TIMEOUT_S = 60
 PACKAGES = ("docker.io", "iptables")
 _PID_FILES = {"/var/run/docker.pid": "dockerd", "/var/run/docker/containerd/containerd.pid": "containerd"}
 Wanted = Literal["auto", "none"]
+ProfileForm = Literal["text", "path", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class UserNamespace:
+    """Of containers: none, `rootless` (their root is who started the engine), or `remapped` to ids from `first_id`."""
+
+    kind: Literal["none", "rootless", "remapped"] = "none"
+    first_id: int = 0
 
 
 def connect(timeout_s: int = 600, address: str = "") -> docker.DockerClient:
@@ -87,9 +98,12 @@ def identity(client: docker.DockerClient) -> str:
     return digest_of(f"{who} {info.get('DockerRootDir')}".encode())
 
 
-def is_podman(client: docker.DockerClient) -> bool:
-    """Whether it is podman that answers."""
-    return _is_podman(client.version())
+def profile_form(client: docker.DockerClient) -> ProfileForm:
+    """How the engine takes a profile of system calls; podman reads a file, and some kernels have no filters."""
+    if _is_podman(client.version()):
+        return "path"
+    options = client.info().get("SecurityOptions") or ()
+    return "text" if any(option.startswith("name=seccomp") for option in options) else "none"
 
 
 def describe(client: docker.DockerClient) -> str:
@@ -105,6 +119,18 @@ def is_rootless(client: docker.DockerClient) -> bool:
         return "name=rootless" in (client.info().get("SecurityOptions") or ())
     answer = client.api.get(f"{client.api.base_url}/v4.0.0/libpod/info")  # before 5 it says so in its own API only
     return bool(answer.ok and answer.json()["host"]["security"]["rootless"])
+
+
+def user_namespace(client: docker.DockerClient) -> UserNamespace:
+    """Whom of this machine the users of containers are, where the engine does not make them the machine's own."""
+    if is_rootless(client):
+        return UserNamespace(kind="rootless")
+    info = client.info()
+    # A remapped engine keeps its data in a folder that is named by the ids that its containers' root has here.
+    found = re.fullmatch(r".*/(\d+)\.\d+", str(info.get("DockerRootDir")))
+    if "name=userns" not in (info.get("SecurityOptions") or ()) or found is None:
+        return UserNamespace()
+    return UserNamespace(kind="remapped", first_id=int(found[1]))
 
 
 def check_init(client: docker.DockerClient) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from harness.documents.experiment import Experiment
 from harness.errors import EvidenceError, HostError, UsageError
 from harness.report.console import Progress
@@ -11,7 +9,7 @@ from harness.review.evidence.vram import MAX_PROBE_BYTES, Probe, parse_probe
 from harness.runs.context import RunContext
 from harness.runs.logs import last_lines
 from harness.runs.request import Request
-from harness.runs.sandbox import Mount, ProcessSpec, describe_exit, owner
+from harness.runs.sandbox import Mount, ProcessSpec, describe_exit, hand_over
 from harness.runs.variation import AS_IT_IS
 from harness.system.git import read_checkout
 from harness.system.held import temporary_folder
@@ -83,8 +81,7 @@ def run_probe(context: RunContext) -> Probe:
     folder = context.folder / "probe"
     output = folder / "output"
     output.mkdir(parents=True)
-    if os.geteuid() == 0:
-        os.chown(output, *owner())
+    hand_over(context.sandbox, output)
     mounts = {key: mount for key, mount in context.mounts().items() if key != "recorder"}
     spec = ProcessSpec(
         name=f"{context.run_id}/probe",

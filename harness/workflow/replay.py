@@ -37,7 +37,7 @@ from harness.runs import campaign, controls
 from harness.runs.request import Request
 from harness.system.deferred_signals import interruption_named
 from harness.system.git import Exported, find_commit
-from harness.system.held import temporary_folder
+from harness.system.held import LOCK, held, temporary_folder
 from harness.system.project import read_experiment, remember_checkout
 from harness.system.sources import sources_digest
 from harness.system.store import Store, disk_errors, write_json
@@ -93,6 +93,7 @@ def replay(request: ReplayRequest, store: Store, progress: Progress) -> Result:
         record = stack.enter_context(_opened(request, store, progress))
         work = _Replay(request=request, record=record, store=store, progress=progress)
         work.begin()
+        stack.enter_context(held(work.folder / LOCK))
         try:
             with interruption_named("start again"):
                 return work.go()
@@ -181,7 +182,7 @@ class _Replay:
             required=("replay",),
         )
         with disk_errors("making the replay's folder"):
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(mode=0o700, parents=True)
             self._write_verdict("this replay has not finished", 3)
 
     def go(self) -> Result:

@@ -57,7 +57,7 @@ def spec(tmp_path):
 def read_back(client, image, spec, request):
     """What the engine says of a container that was created as the harness would, and never started."""
     container = client.containers.create(
-        image, **container_options(spec, spec.argv, (1000, 1000), request, f"seccomp={profile()}")
+        image, **container_options(spec, spec.argv, (1000, 1000), request, [f"seccomp={profile()}"])
     )
     try:
         return container.attrs

@@ -108,7 +108,7 @@ def test_a_process_that_is_killed_or_kills_itself_ends_as_with_docker(podman, bu
         log=tmp_path / "log.txt",
     )
     ready = time.monotonic() + 3
-    sandbox = ContainerSandbox(built.engine_id, is_rootless=engine.is_rootless(podman[1]), is_podman=True)
+    sandbox = ContainerSandbox(built.engine_id, users=engine.user_namespace(podman[1]), profile_form="path")
     outcome = sandbox.execute(spec, lambda: is_killed and time.monotonic() > ready)
     assert (outcome.exit_code, outcome.was_killed_outside, outcome.error) == (137, is_killed, None)
     assert outcome.settings["read_only_root"] and outcome.settings["network_mode"] == "none"
