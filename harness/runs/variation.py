@@ -21,7 +21,7 @@ from harness.documents.digest import sha256
 
 _NEIGHBOUR = """
 import os, random, sys, time
-rng, parent = random.Random(int(sys.argv[1])), os.getppid()
+rng, parent = random.Random(int(sys.argv[1])), int(sys.argv[2])
 while os.getppid() == parent:
     end = time.perf_counter() + rng.uniform(0.001, 0.004)
     while time.perf_counter() < end:
@@ -87,7 +87,8 @@ def busy_neighbour(pace: int | None) -> Iterator[None]:
     started: list[subprocess.Popen[bytes]] = []
     try:
         for place in range(0 if pace is None else min(num_cores(), 8)):
-            started.append(subprocess.Popen((*command, f"{pace}{place}"), stdin=subprocess.DEVNULL, close_fds=True))
+            arguments = (f"{pace}{place}", str(os.getpid()))  # whoever is killed now is no parent any more
+            started.append(subprocess.Popen((*command, *arguments), stdin=subprocess.DEVNULL, close_fds=True))
         yield
     finally:
         for process in started:
