@@ -106,8 +106,9 @@ def gc(root: Path, dry_run: bool, as_json: bool) -> int:
 
     Kept is what the locks, images and experiments of every checkout that used the cache still name. Of its runs, an
     experiment keeps the newest, the newest certified one, and those that manifests/ names. Prepared inputs and negative
-    controls are removed when they were not used for 30 days. Images that containers use stay. Nothing is removed while
-    another command uses the cache. Where a file of another checkout cannot be read, a note says which, and everything
+    controls are removed when they were not used for 30 days. Images that containers use stay. What a harness that was
+    killed left goes, too: its containers, running or not, and its temporary folders. Nothing is removed while another
+    command uses the cache. Where a file of another checkout cannot be read, a note says which, and everything
     that it could name is kept.
 
     Exit codes: 0 done, 2 a lock or an experiment of this checkout is malformed (nothing was removed), 6 the cache is in
