@@ -353,6 +353,8 @@ def _moved_there(spec: ProcessSpec) -> Iterator[None]:
         for source, at in reversed(moved):
             source.unlink(missing_ok=True)
             at.rename(source)
+            with contextlib.suppress(OSError):  # others lie in them still
+                os.removedirs(at.parent)
 
 
 @contextlib.contextmanager

@@ -379,3 +379,4 @@ def test_two_trainings_share_their_paths_and_nothing_incidental(tmp_path, monkey
     same = {key for key in one if one[key] == two[key]} - {"argv", "folder"}
     assert same <= (set() if has_namespaces else {"host"})
     assert record.settings["incidental"]["hash seed"] != "0"
+    assert not (tmp_path / ".work").exists(), "nothing of it stays"
