@@ -11,7 +11,7 @@ HARNESS := $(BIN)/python -m harness
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n auto --dist worksteal
 
-.PHONY: help certify replay review build doctor gpu-check docs setup pyz lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants gc clean
+.PHONY: help certify replay review build doctor gpu-check docs setup pyz lint test test-unit test-smoke test-engine test-tools test-slow coverage bench bench-build bench-review bench-archive trainers mutants faults gc clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -112,6 +112,9 @@ trainers: $(STAMP) ## certify public training code as it is; needs the network a
 
 mutants: $(STAMP) ## how often the verdict and its cause are right on planted bugs: hours; HARNESS_PYTHON=path [IDS="A7 clean"]
 	$(BIN)/python -m tests.mutants $(IDS)
+
+faults: $(STAMP) ## what comes of kills, full disks, hung trainings: an hour [NAMES="hung memory"] [RUNNER=host HARNESS_PYTHON=path]
+	$(BIN)/python -m tests.faults $(NAMES)
 
 clean: ## remove the environment and all runs (the cache and the images stay)
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .coverage *.egg-info

@@ -27,14 +27,23 @@ from harness.errors import HostError
 from harness.images.leftovers import lock_labels
 from harness.runs import seccomp
 from harness.runs.gpu_faults import explain_start, needs_writable_root
-from harness.runs.sandbox import Mount, Outcome, ProcessSpec, Watch, gpu_defaults, owner, render, with_gpu_fault
+from harness.runs.sandbox import (
+    LOG_BYTES,
+    Mount,
+    Outcome,
+    ProcessSpec,
+    Watch,
+    gpu_defaults,
+    owner,
+    render,
+    with_gpu_fault,
+)
 from harness.system.deferred_signals import deferred
 from harness.system.engine import ProfileForm, UserNamespace
 from harness.system.held import held
 
 PIDS_LIMIT = 1024
 TMP_BYTES = 2 << 30
-LOG_BYTES = 64 << 20
 LABEL = "repro-harness.run"
 POLL_S = 0.1
 NO_NAMESPACE = UserNamespace()

@@ -29,7 +29,18 @@ from pydantic import JsonValue
 from harness.documents.gpu import GpuRequest
 from harness.errors import HostError
 from harness.runs import host_init
-from harness.runs.sandbox import POLL_S, Mount, Outcome, ProcessSpec, Watch, gpu_defaults, owner, render, with_gpu_fault
+from harness.runs.sandbox import (
+    LOG_BYTES,
+    POLL_S,
+    Mount,
+    Outcome,
+    ProcessSpec,
+    Watch,
+    gpu_defaults,
+    owner,
+    render,
+    with_gpu_fault,
+)
 from harness.system.deferred_signals import deferred
 from harness.system.held import held, temporary_folder
 
@@ -232,7 +243,8 @@ def _run(
     told_to = {**order, "report": writing, "lifeline": lifeline}
     process = None
     try:
-        with log_path.open("wb") as log, deferred():
+        log_path.write_bytes(b"")
+        with log_path.open("ab") as log, deferred():  # appended to: what is cut off below leaves no hole
             process = subprocess.Popen(
                 (*prefix, sys.executable, "-I", "-S", host_init.__file__, json.dumps(told_to)),
                 env=environment,
@@ -246,6 +258,8 @@ def _run(
         writing = -1
         while process.poll() is None:
             look(process)
+            if log_path.stat().st_size > LOG_BYTES:
+                os.truncate(log_path, 0)
         told = os.read(reading, _REPORT_BYTES)
     finally:
         if process is not None and process.poll() is None:

@@ -22,6 +22,7 @@ from harness.judge.soundness import SIGXFSZ_EXIT_CODE
 from harness.runs.gpu_faults import fault_in
 
 TRAINER_UID = 1000
+LOG_BYTES = 64 << 20  # what is kept of a log: a longer one begins again, as the engine's does
 POLL_S = 0.1
 _TAIL_BYTES = 64 << 10
 

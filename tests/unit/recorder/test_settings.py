@@ -108,8 +108,8 @@ def test_what_modules_hold_beside_their_state_is_noted_at_the_start_and_after_a_
     assert run.returncode == 0, run.stderr
     first, second = run.events("attributes")
     assert first["step"] == 1 and first["values"]["calls"] == 0 and first["values"]["layer.in_features"] == 3
-    assert first["values"]["rate"] == (0.5).hex() and first["values"]["queue"].startswith("sm128:")
+    assert first["values"]["rate"] == (0.5).hex() and first["values"]["queue"].startswith("ml128:")
     pair = second["values"].pop("pair.0")
-    assert pair.startswith("sm128:") and second["step"] == 3
+    assert pair.startswith("ml128:") and second["step"] == 3
     assert second["values"] == {"calls": 2, "rate": (0.125).hex(), "pair.1": 2}
     assert "scheduler0.num_bad_epochs" in run.tensors(1, "step", "lr")

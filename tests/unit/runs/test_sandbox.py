@@ -49,6 +49,14 @@ def test_mounts_environment_and_log_reach_the_process(tmp_path):
     assert (tmp_path / "log.txt").read_text().split() == ["hello", "/tmp/run/out/output", "/tmp/run/code"]
 
 
+def test_a_log_that_is_too_long_begins_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.runs.host.LOG_BYTES", 1 << 20)
+    code = "import time\nfor _ in range(20):\n print('x' * (1 << 20), flush=True)\n time.sleep(0.1)\nprint('end')"
+    run(tmp_path, code)
+    log = (tmp_path / "log.txt").read_bytes()
+    assert len(log) < 10 << 20 and log.endswith(b"end\n") and b"\0" not in log
+
+
 def test_secrets_of_the_caller_do_not_reach_the_process(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     run(tmp_path, "import os; print(os.environ)")
