@@ -124,6 +124,10 @@ class Checks(Closed):
         return tuple((name, check) for name, check in named.items() if check is not None)
 
 
+class UnderSignal(verdict.UnderSignal, Closed):
+    """What a training did that was sent a signal which it may answer."""
+
+
 class Interruption(Closed):
     """One planned kill, and what came of it."""
 
@@ -136,6 +140,7 @@ class Interruption(Closed):
     exit_code: int | None
     landed: bool
     resumed_after_step: int | None
+    under_signal: UnderSignal | None = Field(default=None, exclude_if=lambda answer: answer is None)
 
 
 class Control(verdict.ControlResult, Closed):

@@ -28,11 +28,12 @@ from pydantic_core import ErrorDetails
 
 from harness.documents.digest import Digest, canonical_json, sha256
 from harness.documents.inputs import KINDS, LOCAL, Input, RepoType, check_input
-from harness.documents.run import Fault
+from harness.documents.run import SIGNAL, Fault
 from harness.documents.variants import StrictLoader, extended, overridden
 from harness.errors import UsageError
 
 MAX_BYTES = 1 << 20
+GRACE_S, MAX_GRACE_S = 30, 3600
 _OF_GPUS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
 SECRET = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)($|_)", re.IGNORECASE)
 
@@ -65,9 +66,11 @@ class _Block(BaseModel):
 class Interruption(_Block):
     """One kill of the interrupted trajectory; the kinds are those of pipelines/README.md."""
 
-    kind: Literal["micro_batch", "before_step", "after_step", "before_write", "in_write", "after_write"]
+    kind: Literal["micro_batch", "before_step", "after_step", "before_write", "in_write", "after_write", "signal"]
     step: Count = Field(description="Optimizer step, numbered from 1 over the whole training.")
-    micro_batch: Count | None = Field(default=None, description="Micro-batch of that step, from 1 (`micro_batch`).")
+    micro_batch: Count | None = Field(
+        default=None, description="Micro-batch of that step, from 1 (`micro_batch`; `signal`: else after the update)."
+    )
     byte: Count | None = Field(default=None, description="Bytes of the file that are written (`in_write`).")
     by: Literal["self", "outside"] = Field(default="self", description="SIGKILL by the process or by the engine.")
     rank: Annotated[StrictInt, Field(ge=0)] | None = Field(
@@ -75,11 +78,33 @@ class Interruption(_Block):
         exclude_if=lambda rank: rank is None,
         description="Of the process that dies, in a distributed training; every rank dies by default.",
     )
+    signal: Literal["SIGTERM", "SIGINT", "SIGUSR1"] | None = Field(
+        default=None,
+        exclude_if=lambda signal: signal is None,
+        description="What every rank is sent (`signal`): it may save and end by itself.",
+    )
+    grace_s: Annotated[StrictInt, Field(ge=1, le=MAX_GRACE_S)] | None = Field(
+        default=None,
+        exclude_if=lambda seconds: seconds is None,
+        description="Seconds after the signal at which what is left is killed (`signal`); 30 unless said.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_grace(cls, given: Any) -> Any:
+        is_signal = isinstance(given, dict) and given.get("kind") == SIGNAL
+        return {"grace_s": GRACE_S, **given} if is_signal else given
 
     @model_validator(mode="after")
     def _is_complete(self) -> Interruption:
-        if (self.kind == "micro_batch") != (self.micro_batch is not None):
-            raise ValueError("`micro_batch` goes with kind micro_batch, and only with it")
+        if self.kind != SIGNAL and (self.kind == "micro_batch") != (self.micro_batch is not None):
+            raise ValueError("`micro_batch` goes with the kinds micro_batch and signal; the first needs it")
+        if (self.kind == SIGNAL) != (self.signal is not None) or (self.kind != SIGNAL and self.grace_s is not None):
+            raise ValueError(
+                "`signal` (SIGTERM, SIGINT or SIGUSR1) and `grace_s` go with kind signal, which needs the first"
+            )
+        if self.kind == SIGNAL and (self.by == "outside" or self.rank is not None):
+            raise ValueError("a signal is sent to every rank, at the exact point: `by` and `rank` do not go with it")
         if (self.kind == "in_write") != (self.byte is not None):
             raise ValueError("`byte` goes with kind in_write, and only with it")
         if self.kind == "in_write" and self.by == "outside":
@@ -89,13 +114,20 @@ class Interruption(_Block):
     @property
     def words(self) -> str:
         """How people are told of it: `in_write at step 12`."""
-        return f"{self.kind} at step {self.step}"
+        return f"{self.signal or self.kind} at step {self.step}"
 
     @property
     def fault(self) -> Fault:
         """The fault that the recorder is given."""
         return Fault(
-            kind=self.kind, step=self.step, micro_batch=self.micro_batch, byte=self.byte, by=self.by, rank=self.rank
+            kind=self.kind,
+            step=self.step,
+            micro_batch=self.micro_batch,
+            byte=self.byte,
+            by=self.by,
+            rank=self.rank,
+            signal=self.signal,
+            grace_s=self.grace_s,
         )
 
 
@@ -243,6 +275,9 @@ class Experiment(_Block):
         late = [kill for kill in self.kills if self.steps is not None and kill.step > self.steps]
         if late:
             raise ValueError(f"interruptions: step {late[0].step} is beyond the last step ({self.steps})")
+        last = [kill for kill in self.kills if kill.kind == SIGNAL and kill.micro_batch is None]
+        if any(kill.step == self.steps for kill in last):
+            raise ValueError(f"interruptions: a signal after the last step ({self.steps}) interrupts nothing")
         if any(b.step < a.step for a, b in zip(self.kills, self.kills[1:], strict=False)):
             raise ValueError("interruptions: list them in the order of their steps")
         if self.is_killed and self.resume is None:

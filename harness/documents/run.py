@@ -10,6 +10,8 @@ from harness.documents.document import Document, Model
 
 SIGKILL_EXIT_CODE = 137
 FIRST_DIFFERENCE = "at the first difference"
+BY_ITSELF = "itself"
+SIGNAL = "signal"
 
 
 class Fault(Model):
@@ -21,6 +23,8 @@ class Fault(Model):
     byte: int | None = None
     by: str = "self"
     rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
+    signal: str | None = Field(default=None, exclude_if=lambda signal: signal is None)
+    grace_s: int | None = Field(default=None, exclude_if=lambda seconds: seconds is None)
 
     def to_json(self) -> dict[str, Any]:
         """The form that the recorder reads from HARNESS_FAULTS."""
@@ -38,7 +42,9 @@ class RunFacts(Model):
         exit_code: of the command, as the engine recorded it (128 + signal for a signal); a launcher has its own.
         oom_killed: whether the engine (or the kernel's log of the group) says out of memory.
         killed_by: `outside` if the host sent the signal at the fault, `self` if the process died at its fault,
-            FIRST_DIFFERENCE if the host ended the run because some training differed already, else None.
+            FIRST_DIFFERENCE if the host ended the run because some training differed already, else None. At a fault
+            of kind SIGNAL: `self` if the process died of the signal, BY_ITSELF if it answered and ended by itself,
+            `outside` if the host had to end it after the time of grace.
         error: why the run says nothing (engine died, time-out), or None.
         settings: the flags in force, read back from the engine.
     """

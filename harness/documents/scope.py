@@ -89,4 +89,5 @@ def _kept(interruptions: Sequence[Interruption], steps: int) -> tuple[Interrupti
 
 def _steps_needed(kill: Interruption) -> int:
     """The smallest prefix in which a step follows this kill; a kill within a step is followed by that step."""
-    return kill.step if kill.kind in _BEFORE_THE_STEP_IS_OVER else kill.step + 1
+    is_within = kill.kind in _BEFORE_THE_STEP_IS_OVER or kill.micro_batch is not None
+    return kill.step if is_within else kill.step + 1

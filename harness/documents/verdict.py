@@ -96,6 +96,24 @@ def has_compared_steps(checks: Mapping[str, tuple[str, int]]) -> bool:
     return any(checks.get(name, ("", 0))[0] == "CERTIFIED" and checks[name][1] > 0 for name in TRAINING_CHECKS)
 
 
+SignalEnd = Literal["by itself", "by the signal", "by SIGKILL after the time of grace"]
+
+
+class UnderSignal(Model):
+    """What a training did that was sent a signal which it may answer.
+
+    Attributes:
+        saved: the file that it wrote to its end after the signal and the resumed run read, else the last one it wrote.
+        was_resumed_from: whether the resumed run read what was saved then; None where nothing was, or nobody saw.
+    """
+
+    grace_s: int
+    ended: SignalEnd
+    saved: str | None
+    saved_after_step: int | None
+    was_resumed_from: bool | None
+
+
 class Interruption(Model):
     """One planned kill, and what came of it."""
 
@@ -111,6 +129,7 @@ class Interruption(Model):
     oom_killed: bool
     landed: bool
     resumed_after_step: int | None
+    under_signal: UnderSignal | None = Field(default=None, exclude_if=lambda answer: answer is None)
 
 
 class FirstDivergence(Model):

@@ -63,7 +63,7 @@ def resume_crash(
     """The first resumed run that ended too early of its own doing although the kill before it came as planned."""
     for place, run in enumerate(resumed.runs[1:], start=1):
         killed = resumed.runs[place - 1]
-        if place > len(kills) or not has_landed(killed, kills[place - 1]):
+        if place > len(kills) or not has_landed(killed, kills[place - 1], steps):
             return None
         done = max((one.ledger.last_step for one in resumed.runs[:place] if one.ledger is not None), default=0)
         text = exception_of(run, log_ends.get(run.name, ""), steps)

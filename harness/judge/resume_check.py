@@ -25,6 +25,7 @@ from harness.judge.locate import Difference, ledger_of
 from harness.judge.prefix import cut_short
 from harness.judge.resume_step import SavedFiles, align
 from harness.judge.soundness import finds_all_done, numbering_problems
+from harness.judge.under_signal import has_saved_under_signal
 from harness.judge.verdict_inputs import VerdictInputs
 
 
@@ -129,9 +130,10 @@ def _repeated_names(
     """The files that a resume must have left, and those that it must not have: those whose names do not vary anyway.
 
     Two trainings that nobody killed both have the former. A name that a resume gave to what it saved itself, and they
-    never did, is of the latter: of a best checkpoint where there was none, for instance.
+    never did, is of the latter: of a best checkpoint where there was none, for instance. A training that saves when it
+    is told to end has a file more, and may have removed an older one for it.
     """
-    if rerun is None:
+    if rerun is None or has_saved_under_signal(resumed.runs):
         return frozenset()
     left = {file.path for file in straight.files} & {file.path for file in rerun.files}
     one, two, three = (

@@ -61,6 +61,11 @@ class SavedFiles:
                         self._by_file.setdefault(str(file), set()).add(step)
 
     @property
+    def last(self) -> tuple[str, int] | None:
+        """The newest name that one of them got, and after which step it was written."""
+        return next(reversed(self._by_path.items()), None)
+
+    @property
     def paths(self) -> frozenset[str]:
         """Every name that one of these files has had."""
         return frozenset(self._by_path)
@@ -82,7 +87,7 @@ def align(earlier: Sequence[RunEvidence], straight: Ledger | None, run: RunEvide
         start: its start.
     """
     wanted = (start.streams.get("param"), start.streams.get("optim"))
-    read = _steps_read(earlier, run)
+    read = steps_read(earlier, run)
     content = list(_steps_with(wanted, earlier, straight)) if None not in wanted else []
     if any(step > 0 for _, step in read):
         content = [step for step in content if step > 0]
@@ -97,7 +102,7 @@ def align(earlier: Sequence[RunEvidence], straight: Ledger | None, run: RunEvide
     return Alignment(claimed=claimed, source=start.source, found=found, agrees=agrees, finding=finding)
 
 
-def _steps_read(earlier: Sequence[RunEvidence], run: RunEvidence) -> list[tuple[str, int]]:
+def steps_read(earlier: Sequence[RunEvidence], run: RunEvidence) -> list[tuple[str, int]]:
     """The files of earlier runs that a run read before it trained, each with the step after which it was written."""
     saved = SavedFiles(earlier)
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.documents.preflight import preflight_sentence
+from harness.documents.run import SIGNAL
 from harness.documents.verdict import Cause, Checks, FirstDivergence, Review, Testimony, Word
 from harness.evidence.ledger import STREAMS
 from harness.evidence.trajectory import TrajectoryEvidence
@@ -64,6 +65,8 @@ def not_checked(
         num = len(inputs.interruptions)
         points = f"the {num} points were" if num > 1 else "the point was"
         lines.append(f"kills at other points: {points} not drawn at random, so there is no statistical claim")
+    if any(kill.kind == SIGNAL for kill in inputs.interruptions):
+        lines.append("whether a launcher or a scheduler passes a signal on: each rank was sent it directly")
     if inputs.resumed is not None and (unshown := not_shown(inputs.straight, inputs.interruptions)):
         lines.append(unshown)
     if rerun.check.verdict == "CERTIFIED":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.documents.run import SIGKILL_EXIT_CODE, Fault
+from harness.documents.run import SIGKILL_EXIT_CODE, SIGNAL, Fault
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
 from harness.judge.ranks import num_ranks, rank_problems
 from harness.judge.recordable import why_not_recorded
@@ -93,7 +93,7 @@ def run_problems(run: RunEvidence, kill: Fault | None, steps: int) -> tuple[str,
         return (f"{run.name} was stopped, for another training differed, before it had a step",)
     if (reason := why_not_recorded(run)) is not None:
         return (reason,)
-    problems = [] if record.was_stopped_early else list(_exit_problems(run, kill))
+    problems = [] if record.was_stopped_early else list(_exit_problems(run, kill, steps))
     for one in (run, *run.ranks):
         problems += _recording_problems(one)
         if one.ledger is not None and kill is None and not record.was_stopped_early:
@@ -121,19 +121,20 @@ def gpu_problems(straight: TrajectoryEvidence, num_gpus: int) -> tuple[str, ...]
     return (f"straight: the training was given {num_gpus} GPUs and took no memory on any: it ran on the CPU",)
 
 
-def has_landed(run: RunEvidence, kill: Fault) -> bool:
+def has_landed(run: RunEvidence, kill: Fault, steps: int) -> bool:
     """Whether the run died at its planned point and of nothing else."""
-    return not list(_exit_problems(run, kill)) and not run.record.oom_killed and not run.record.error
+    return not list(_exit_problems(run, kill, steps)) and not run.record.oom_killed and not run.record.error
 
 
-def _exit_problems(run: RunEvidence, kill: Fault | None) -> Iterator[str]:
+def _exit_problems(run: RunEvidence, kill: Fault | None, steps: int) -> Iterator[str]:
     code = run.record.exit_code
     if kill is None:
         if code != 0:
             yield f"{run.name} ended with exit code {code}; a run that finishes ends with 0"
         return
     is_stop = kill.kind == "stop"
-    what = f"the planned stop after step {kill.step}" if is_stop else f"the kill ({kill.kind} at step {kill.step})"
+    point = f"{kill.signal or kill.kind} at step {kill.step}"
+    what = f"the planned stop after step {kill.step}" if is_stop else f"the kill ({point})"
     killed_by = run.record.killed_by
     allowed = {SIGKILL_EXIT_CODE, SIGXFSZ_EXIT_CODE} if kill.kind == "in_write" else {SIGKILL_EXIT_CODE}
     if killed_by is None and code == 0:
@@ -142,12 +143,22 @@ def _exit_problems(run: RunEvidence, kill: Fault | None) -> Iterator[str]:
         yield f"{run.name}: {what} never landed: nobody killed the waiting process"
     elif killed_by is None and code not in allowed:
         yield f"{run.name} ended with exit code {code} instead of {what}"
-    elif killed_by not in (None, kill.by):
+    elif kill.kind == SIGNAL and run.ledger is not None and _was_reached(run, kill) and _trained_on(run, steps):
+        yield (
+            f"{run.name} was not interrupted: it was sent {kill.signal} at step {kill.step} and trained to its last "
+            f"step within {kill.grace_s} s; signal it earlier, lower grace_s, or let it end when it is told to"
+        )
+    elif kill.kind != SIGNAL and killed_by not in (None, kill.by):
         yield f"{run.name}: {what} was to come from {kill.by} and came from {killed_by}"
     elif run.ledger is not None and not _was_reached(run, kill):
         yield f"{run.name}: {what} was never reached: no event of it was recorded"
     elif run.ledger is not None and not _is_in_place(run, kill):
         yield f"{run.name}: {what} came after step {run.ledger.last_step}"
+
+
+def _trained_on(run: RunEvidence, steps: int) -> bool:
+    """Whether a training that was told to end came to its last step all the same."""
+    return run.ledger is not None and steps > 0 and run.ledger.last_step >= steps
 
 
 def _was_reached(run: RunEvidence, kill: Fault) -> bool:
@@ -161,6 +172,8 @@ def _is_in_place(run: RunEvidence, kill: Fault) -> bool:
     last = max((one.ledger.last_step for one in ranks if one.ledger is not None), default=0)
     if kill.kind in _WRITES:
         return last >= kill.step
+    if kill.kind == SIGNAL:
+        return last >= kill.step - (kill.micro_batch is not None)
     return last == (kill.step if kill.kind in ("after_step", "stop") else kill.step - 1)
 
 

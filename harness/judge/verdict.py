@@ -48,6 +48,7 @@ from harness.judge.sentences import not_checked, summary_of
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE, has_landed
 from harness.judge.symptom import Symptom
 from harness.judge.testimony import match_checkpoints, match_outputs, with_checkpoints
+from harness.judge.under_signal import under_signal
 from harness.judge.verdict_inputs import Measured, ReplayInputs, VerdictInputs
 
 _STATIC_CONTROLS = ("tensor_bit", "ledger_digit")
@@ -296,9 +297,11 @@ def _files(results: CheckResults) -> tuple[File, ...]:
 def _interruption(inputs: VerdictInputs, place: int, kill: Fault) -> Interruption:
     runs = inputs.resumed.runs if inputs.resumed is not None else ()
     run = runs[place] if place < len(runs) else None
-    following = runs[place + 1].ledger if place + 1 < len(runs) else None
+    following = runs[place + 1] if place + 1 < len(runs) else None
+    ledger = following.ledger if following is not None else None
     code = run.record.exit_code if run is not None else None
     is_killed = run is not None and (run.record.is_planned_kill or code == SIGKILL_EXIT_CODE)
+    landed = run is not None and has_landed(run, kill, inputs.steps)
     return Interruption(
         kind=kill.kind,
         step=kill.step,
@@ -307,11 +310,12 @@ def _interruption(inputs: VerdictInputs, place: int, kill: Fault) -> Interruptio
         by=kill.by,
         rank=kill.rank,
         run=place + 1,
-        signal="SIGXFSZ" if code == SIGXFSZ_EXIT_CODE else "SIGKILL" if is_killed else None,
+        signal=kill.signal or ("SIGXFSZ" if code == SIGXFSZ_EXIT_CODE else "SIGKILL" if is_killed else None),
         exit_code=code,
         oom_killed=run.record.oom_killed if run is not None else False,
-        landed=run is not None and has_landed(run, kill),
-        resumed_after_step=following.start.step if following is not None else None,
+        landed=landed,
+        resumed_after_step=ledger.start.step if ledger is not None else None,
+        under_signal=under_signal(kill, run, following) if run is not None and landed else None,
     )
 
 

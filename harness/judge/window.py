@@ -30,8 +30,11 @@ def with_last_micro_batches(left: RunEvidence, right: RunEvidence) -> tuple[tupl
     if first is None or not isinstance(whole, StepRecord) or not 0 < first.micro_batches < whole.micro_batches:
         return steps, []
     skipped = whole.micro_batches - first.micro_batches
-    if str(skipped) not in whole.rng_within:  # no checkpoint was written there: the window is another one
+    within, grad = whole.rng_within.get(str(skipped)), first.streams.get("grad")
+    # Who was told to end may have saved where the straight run did not: the gradients are the whole window's then.
+    if within is None and (grad is None or grad != whole.streams.get("grad")):
         return steps, []
+    rng = within or first.streams.get("rng")
     try:
         roots = _roots_of_the_last(left, whole, skipped)
     except EvidenceError:
@@ -40,7 +43,7 @@ def with_last_micro_batches(left: RunEvidence, right: RunEvidence) -> tuple[tupl
         whole,
         micro_batches=first.micro_batches,
         loss=whole.loss[-first.micro_batches :] if len(whole.loss) == whole.micro_batches else first.loss,
-        streams={**whole.streams, **roots, "rng": whole.rng_within[str(skipped)]},
+        streams={**whole.streams, **roots, **({} if rng is None else {"rng": rng})},
     )
     note = (
         f"{right.name} began within step {first.step}: its {first.micro_batches} micro-batches are compared with the "

@@ -28,6 +28,7 @@ KINDS = OF_DIAGNOSES | frozenset(
         "after_write",
         "flip_param",
         "flip_optim",
+        "signal",
         "stop",
     ]
 )
@@ -48,6 +49,8 @@ def parse(text: str) -> list[dict]:
             raise ValueError(f"HARNESS_FAULTS: no step: {fault!r}")
         if fault["kind"] == "in_write" and type(fault.get("byte")) is not int:
             raise ValueError(f"HARNESS_FAULTS: no byte: {fault!r}")
+        if fault["kind"] == "signal" and fault.get("signal") not in signal.Signals.__members__:
+            raise ValueError(f"HARNESS_FAULTS: no signal: {fault!r}")
         if fault["kind"] == "micro_batch" and type(fault.get("micro_batch")) is not int:
             raise ValueError(f"HARNESS_FAULTS: no micro_batch: {fault!r}")
         if type(fault.get("rank", 0)) is not int:
@@ -63,6 +66,16 @@ def die(fault: dict, report: Callable[..., None]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(WAIT_S)
     os._exit(EXIT_NOT_KILLED)
+
+
+def send(fault: dict, report: Callable[..., None]) -> None:
+    """Report the fault and send this process its signal: what becomes of it is the training's own doing.
+
+    `handled` says whether anything answers the signal; without it the process ends here.
+    """
+    number = signal.Signals[fault["signal"]]
+    report("fault", {"fault": fault, "waiting": False, "handled": signal.getsignal(number) is not signal.SIG_DFL})
+    os.kill(os.getpid(), number)
 
 
 class Target:

@@ -15,7 +15,8 @@ from typing import Any
 SIDECAR_LIMIT_BYTES = 256 << 20
 MAX_WAITING_EVENTS = 20_000
 OTHER_RANKS_WAIT_S = 10
-KILLS_OF_ALL_RANKS = ("micro_batch", "before_step", "after_step", "stop")
+LAST_EVENTS_BYTES = 4096
+KILLS_OF_ALL_RANKS = ("micro_batch", "before_step", "after_step", "signal", "stop")
 
 
 def canonical(record: Any) -> str:
@@ -128,7 +129,7 @@ class RunFolder:
         names = ["events.jsonl", *(f"events-rank{rank}.jsonl" for rank in range(1, self.num_ranks))]
         deadline = time.monotonic() + OTHER_RANKS_WAIT_S
         while self.num_ranks > 1 and time.monotonic() < deadline:
-            if all(_ends_with_fault(self.path / name) for name in names):
+            if all(_has_come_to_fault(self.path / name) for name in names):
                 return
             time.sleep(0.02)
 
@@ -163,11 +164,12 @@ class RunFolder:
         return str(absolute.relative_to(self.output)) if absolute.is_relative_to(self.output) else str(absolute)
 
 
-def _ends_with_fault(path: Path) -> bool:
+def _has_come_to_fault(path: Path) -> bool:
+    """Say whether a rank has told of its fault; one that answered a signal may have told more since."""
     try:
         with open(path, "rb") as events:
-            events.seek(max(0, os.fstat(events.fileno()).st_size - 4096))
-            last = events.read().splitlines()[-1:]
+            events.seek(max(0, os.fstat(events.fileno()).st_size - LAST_EVENTS_BYTES))
+            last = events.read().splitlines()
     except OSError:
         return False
-    return bool(last) and b'"kind":"fault"' in last[0] and b'"flip_' not in last[0]
+    return any(b'"kind":"fault"' in line and b'"flip_' not in line for line in last)

@@ -33,14 +33,17 @@ def guarded(method: Callable) -> Callable:
             if not self.is_active:
                 return None
             self.entered_at, self.busy_thread = time.perf_counter(), threading.get_ident()
+            result = None
             try:
-                return method(self, *args, **kwargs)
+                result = method(self, *args, **kwargs)
             except Exception as error:
                 self.fail(error)
-                return None
             finally:
                 self.busy_thread = 0
                 self.own_seconds += time.perf_counter() - self.entered_at
+        if self.signals:
+            self._send_signals()
+        return result
 
     return guard
 
@@ -66,6 +69,7 @@ class Session:
         self.read: list[dict] = []  # the files that were read before the training started
         self.is_saved = False  # since the last training forward
         self.is_written = False  # likewise, if only to memory: Lightning's checkpoints are
+        self.signals: list[dict] = []  # faults whose signals are due
 
     @property
     def is_busy(self) -> bool:
@@ -280,6 +284,13 @@ class Session:
         name = min(tensors.keys() & moved or tensors)
         fault_points.flip_bit(self.torch, tensors[name], is_moment=bool(moments))
         self.run.event("fault", fault=fault, waiting=False, tensor=name, within_step=within_step)
+
+    def _send_signals(self) -> None:
+        """Send what is due once the training's thread leaves the recorder: the training may save or raise in answer."""
+        if self.is_active and threading.get_ident() == self.training_thread and not self.saving_threads:
+            signals, self.signals = self.signals, []
+            for fault in signals:
+                fault_points.send(fault, self.event)
 
     # --- writes -----------------------------------------------------------------------------------------------------
 

@@ -174,6 +174,7 @@ class TrainingSession(Session):
             for fault in self._faults("micro_batch", step):
                 if fault["micro_batch"] == number:
                     fault_points.die(fault, self.run.event)
+            self.signals += [one for one in self._faults("signal", step) if one.get("micro_batch") == number]
         if self.is_updated:
             self._update_over()
 
@@ -379,6 +380,7 @@ class TrainingSession(Session):
             self.run.write_operators(self.operators.take(self.completed))
         for fault in (*self._faults("after_step", self.completed), *self._faults("stop", self.completed)):
             fault_points.die(fault, self.run.event)
+        self.signals += [one for one in self._faults("signal", self.completed) if one.get("micro_batch") is None]
         self.pace.rest()
 
     def _lap(self) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harness.documents.run import BY_ITSELF, FIRST_DIFFERENCE, SIGKILL_EXIT_CODE, SIGNAL, Fault
 from harness.judge.first_difference import Row
 from harness.runs.logs import last_lines
 from harness.system.disk_sizes import Quota
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.runs.context import RunContext
 
 OTHER_RANKS_WAIT_S = 15
+LAUNCHER_WAIT_S = 5.0  # for a process and its launcher to be gone once the recorder has told of the process's end
 NOTE_S, FIRST_NOTE_S, STALLED_S = 60.0, 120.0, 180.0
 _TAIL_BYTES = 1 << 20
 _END_BYTES = 16 << 10
@@ -43,10 +45,19 @@ class RunWatch:
     """Follows a run's progress, and says when the host must end what is left of it.
 
     Once a recorded process has come to its kill, the rest is ended too: a launcher must not start it again, and what
-    a shell script does after a training is not part of an interrupted one.
+    a shell script does after a training is not part of an interrupted one. A training that answers a signal has its
+    time of grace before.
     """
 
-    def __init__(self, context: RunContext, trajectory: str, number: int, folder: Path, quota: Quota) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        trajectory: str,
+        number: int,
+        folder: Path,
+        quota: Quota,
+        faults: tuple[Fault, ...] = (),
+    ) -> None:
         self.folder, self._quota = folder, quota
         self._context = context
         self._trajectory = trajectory
@@ -55,6 +66,7 @@ class RunWatch:
         self._ledger = _Tail(folder / "ledger.jsonl")
         self._last_step = 0
         self._first_kill_at: float | None = None
+        self._answers = [_Answer(fault.grace_s or 0) for fault in faults if fault.kind == SIGNAL]
         self._stall = Stall(context.experiment.timeout_s)
         self.error: str | None = None
         self.has_stopped_it = False
@@ -64,7 +76,8 @@ class RunWatch:
         self._context.cancel_if_asked()
         self._report_steps()
         self._feed_monitor()
-        if self._is_killed() or self._quota.is_over() or self._has_stalled():
+        is_over = any(answer.is_over(_event_files(self.folder)) for answer in self._answers)
+        if is_over or self._is_killed() or self._quota.is_over() or self._has_stalled():
             return True
         self.has_stopped_it = self._context.is_over(self._trajectory)
         # A process that starts behind the prefix never comes to the step at which it is to stop.
@@ -119,6 +132,34 @@ class RunWatch:
                 self._context.listener.step(self._trajectory, self._number, step, total, float(loss))
 
 
+class _Answer:
+    """How long processes have been answering a signal: until the time of grace is over, or all have ended."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._tails: dict[Path, _Tail] = {}
+        self._last: dict[Path, object] = {}
+        self._signalled_at: float | None = None
+        self._ended_at: float | None = None
+
+    def is_over(self, paths: list[Path]) -> bool:
+        """Whether the host must end what is left."""
+        now = time.monotonic()
+        for path in paths:
+            for row in self._tails.setdefault(path, _Tail(path)).all():
+                self._last[path] = row.get("kind")
+                if _sent(row):
+                    self._signalled_at = self._signalled_at or now
+        if self._signalled_at is None:
+            return False
+        has_ended = all(self._last.get(path) == "exit" for path in paths)
+        if has_ended:
+            self._ended_at = self._ended_at or now
+        # A process that trains after all had ended was started again by the launcher.
+        is_left = self._ended_at is not None and (not has_ended or now - self._ended_at > LAUNCHER_WAIT_S)
+        return is_left or now - self._signalled_at > self._grace_s
+
+
 class Stall:
     """How long a training has had no step, against what its steps took so far."""
 
@@ -149,6 +190,36 @@ class Stall:
         return max(STALLED_S, self._timeout_s / 4, 20 * max(self._gaps, default=0.0))
 
 
+def killed_by(folder: Path, *, exit_code: int, was_killed_outside: bool, was_stopped: bool) -> str | None:
+    """Who ended a run that was to be ended, as `RunFacts.killed_by` has it.
+
+    The end of the recorded process counts: the command around it (a shell, `torchrun`) may end with any exit code.
+
+    Args:
+        folder: what the recorder wrote.
+        exit_code: of the command.
+        was_killed_outside: whether the host sent SIGKILL.
+        was_stopped: whether it did so for a first difference.
+    """
+    if was_stopped and was_killed_outside:
+        return FIRST_DIFFERENCE
+    fault = last_fault(folder)
+    if fault is not None and fault.get("waiting") is not True:
+        return "self"
+    if any(_sent(row) for path in _event_files(folder) for row in _Tail(path).all()):
+        has_ended = all((_last_event(path) or {}).get("kind") == "exit" for path in _event_files(folder))
+        return BY_ITSELF if has_ended else "outside" if was_killed_outside else "self"
+    if exit_code == SIGKILL_EXIT_CODE or (fault is not None and was_killed_outside):
+        return "outside" if was_killed_outside else "self"
+    return None
+
+
+def _sent(row: Row) -> bool:
+    """Whether an event tells of a signal that a training may answer."""
+    fault = row.get("fault") if row.get("kind") == "fault" else None
+    return isinstance(fault, dict) and fault.get("kind") == SIGNAL
+
+
 def last_fault(folder: Path) -> Row | None:
     """The fault that a recorded process of a run ended with; None if none did."""
     last = [_last_event(path) for path in _event_files(folder)]
@@ -157,7 +228,8 @@ def last_fault(folder: Path) -> Row | None:
 
 def _is_kill(row: Row | None) -> bool:
     fault = row.get("fault") if row is not None and row.get("kind") == "fault" else None
-    return isinstance(fault, dict) and not str(fault.get("kind")).startswith("flip_")
+    is_answered = row is not None and row.get("handled") is True
+    return isinstance(fault, dict) and not is_answered and not str(fault.get("kind")).startswith("flip_")
 
 
 def _event_files(folder: Path) -> list[Path]:

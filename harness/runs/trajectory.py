@@ -15,13 +15,13 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from harness.documents.run import FIRST_DIFFERENCE, SIGKILL_EXIT_CODE, Fault, RunRecord
+from harness.documents.run import Fault, RunRecord
 from harness.errors import EvidenceError
 from harness.runs.checkout import checkout_in
 from harness.runs.context import RunContext
 from harness.runs.newest_checkpoint import has_saved, with_newest
 from harness.runs.run_folders import entries
-from harness.runs.run_watch import RunWatch, last_fault
+from harness.runs.run_watch import RunWatch, killed_by, last_fault
 from harness.runs.sandbox import Outcome, ProcessSpec, hand_over, render
 from harness.runs.variation import AS_IT_IS, Variation, busy_neighbour, variation_of
 from harness.runs.workspace import ELSEWHERE, FOLDER, Workspace, workspace
@@ -130,7 +130,7 @@ def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[
     # Each by itself: on a host without namespaces the folders lie elsewhere, with links where they were.
     paths = (folder / "output", folder / "runs", spec.log, *([] if spec.elsewhere is None else [spec.elsewhere]))
     quota = Quota(paths, context.experiment.output_gib)
-    watch = RunWatch(context, trajectory, number, written, quota)
+    watch = RunWatch(context, trajectory, number, written, quota, faults)
     with checkout_in(folder / "output", context) if spec.starts_in == "output" else contextlib.nullcontext():
         hand_over(context.sandbox, written, folder / "output")
         with busy_neighbour(variation.pace):
@@ -141,7 +141,14 @@ def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[
     outcome = dataclasses.replace(outcome, error=outcome.error or watch.error or _changed(own))
     record = _record(trajectory, number, mode, render(spec, context.sandbox), faults, outcome)
     record.settings["incidental"] = _incidental(own, spec, variation, outcome)
-    record = record.model_copy(update={"killed_by": _killed_by(record, watch, outcome)})
+    if faults:
+        by = killed_by(
+            written,
+            exit_code=outcome.exit_code,
+            was_killed_outside=outcome.was_killed_outside,
+            was_stopped=watch.has_stopped_it,
+        )
+        record = record.model_copy(update={"killed_by": by})
     _report_kill(context, record)
     (folder / f"run-{number}.json").write_bytes(record.write())
     return record
@@ -185,23 +192,6 @@ def _report_kill(context: RunContext, record: RunRecord) -> None:
     elif record.is_planned_kill:
         fault = _died_at(context, record)
         context.listener.kill(record.trajectory, record.number, fault.kind, fault.step)
-
-
-def _killed_by(record: RunRecord, watch: RunWatch, outcome: Outcome) -> str | None:
-    """Who ended a run that was to be ended.
-
-    The end of the recorded process counts: the command around it (a shell, `torchrun`) may end with any exit code.
-    """
-    if not record.faults:
-        return None
-    if watch.has_stopped_it and outcome.was_killed_outside:
-        return FIRST_DIFFERENCE
-    fault = last_fault(watch.folder)
-    if fault is not None and fault.get("waiting") is not True:
-        return "self"
-    if outcome.exit_code == SIGKILL_EXIT_CODE or (fault is not None and outcome.was_killed_outside):
-        return "outside" if outcome.was_killed_outside else "self"
-    return None
 
 
 def _died_at(context: RunContext, record: RunRecord) -> Fault:

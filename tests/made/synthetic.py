@@ -150,6 +150,8 @@ class Process:
                 self.fault(Fault(kind="flip_param", step=number))
             if kill and kill.kind in ("after_step", "stop") and kill.step == number:
                 return self.die(kill, state)
+            if kill and kill.kind == "signal" and kill.step == number:
+                return self.answer(kill, state)
             if number == 4:
                 self.ledger.append(
                     {
@@ -294,6 +296,14 @@ class Process:
 
     def fault(self, fault: Fault, **more: object) -> None:
         self.events.append({"kind": "fault", "fault": fault.to_json(), "waiting": fault.by == "outside", **more})
+
+    def answer(self, kill: Fault, state: State) -> State:
+        """Save when told to end, and end."""
+        self.fault(kill, handled=True)
+        self.save(state, None)
+        self.events.append({"kind": "exit"})
+        self.is_dead = True
+        return state
 
     def die(self, kill: Fault, state: State) -> State:
         self.fault(kill)

@@ -8,6 +8,7 @@ from harness.evidence.ledger import STREAMS
 from harness.judge.diff import compare_files, compare_run, compare_steps, spliced, summarise
 from harness.judge.locate import locate, natural_key
 from harness.judge.resume_step import align
+from harness.judge.window import with_last_micro_batches
 from tests.made.synthetic import STEPS, Quirks, resumed, straight
 
 
@@ -321,3 +322,14 @@ def test_a_training_with_a_hole_is_not_spliced():
     holed = resumed((Fault(kind="after_step", step=3),), quirks=Quirks(claims_step=5))
     with pytest.raises(EvidenceError, match="no run recorded step 4"):
         spliced(holed)
+
+
+def test_a_window_that_was_saved_under_a_signal_is_compared_by_its_last_micro_batches_if_its_gradients_are_the_whole():
+    left, number = straight().runs[0], 6
+    records = list(left.ledger.steps)
+    half = replace(records[number - 1], micro_batches=1, loss=records[number - 1].loss[1:])
+    for grad, num in ((half.streams["grad"], 1), (records[0].streams["grad"], 2)):
+        first = replace(half, streams={**half.streams, "grad": grad})
+        right = replace(left, ledger=replace(left.ledger, steps=(first, *records[number:])))
+        steps, notes = with_last_micro_batches(left, right)
+        assert (steps[number - 1].micro_batches, len(notes)) == (num, 2 - num)

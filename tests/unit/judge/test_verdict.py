@@ -111,6 +111,56 @@ def test_a_write_torn_by_the_kernel_counts_with_the_exit_status_of_its_signal():
     assert_inconclusive(not_a_write, "exit code 153")
 
 
+SIGNAL = Fault(kind="signal", step=5, signal="SIGTERM", grace_s=20)
+ANSWER = {"grace_s": 20, "saved": "checkpoints/step5.safetensors", "saved_after_step": 5}
+
+
+def answered(path="checkpoints/step5.safetensors", killed_by="itself", **record):
+    """A training that saves when it is told to end, after step 5, and is resumed from a file."""
+    trajectory = with_run(resumed((SIGNAL,)), 1, record_exit_code=0, record_killed_by=killed_by, **record)
+    read = Event(kind="restore", fields={"path": path, "ok": True})
+    return with_run(trajectory, 2, events=(read, *trajectory.runs[1].events))
+
+
+@pytest.mark.parametrize(
+    ("killed_by", "words"),
+    [
+        ("itself", "by itself"),
+        ("self", "by the signal"),
+        ("outside", "by SIGKILL after the time of grace"),
+    ],
+)
+def test_a_signal_that_was_answered_is_a_kill_and_the_verdict_says_what_was_resumed_from(killed_by, words):
+    document = judged(resumed=answered(killed_by=killed_by), interruptions=(SIGNAL,))
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    (kill,) = document["interruptions"]
+    assert (kill["signal"], kill["landed"], kill["resumed_after_step"]) == ("SIGTERM", True, 5)
+    assert kill["under_signal"] == {**ANSWER, "ended": words, "was_resumed_from": True}
+    assert any("passes a signal on" in line for line in document["not_checked"])
+
+
+def test_another_checkpoint_than_that_of_the_signal_is_told_and_one_that_nobody_saw_read_is_not_known():
+    for path, was_resumed_from in (("checkpoints/step4.safetensors", None), ("elsewhere", None)):
+        document = judged(resumed=answered(path), interruptions=(SIGNAL,))
+        assert document["interruptions"][0]["under_signal"] == {
+            **ANSWER,
+            "ended": "by itself",
+            "was_resumed_from": was_resumed_from,
+        }
+    earlier = with_run(resumed((SIGNAL,), Quirks(claims_step=4)), 1, record_exit_code=0, record_killed_by="itself")
+    document = judged(resumed=earlier, interruptions=(SIGNAL,))
+    assert document["interruptions"][0]["under_signal"]["was_resumed_from"] is False
+
+
+def test_a_training_that_trains_on_to_its_end_was_not_interrupted():
+    sent = Event(kind="fault", fields={"fault": SIGNAL.to_json(), "waiting": False, "handled": True})
+    whole = with_run(resumed(()), 1, record_killed_by="itself")
+    trajectory = with_run(whole, 1, events=(*whole.runs[0].events, sent))
+    document = judged(resumed=trajectory, interruptions=(SIGNAL,))
+    assert_inconclusive(document, "was not interrupted: it was sent SIGTERM at step 5 and trained to its last step")
+    assert "under_signal" not in document["interruptions"][0]
+
+
 def test_hand_picked_kills_get_no_bound_and_random_ones_do():
     assert judged()["checks"]["resume"]["bound"] is None
     kills = (Fault(kind="after_step", step=3), Fault(kind="after_step", step=5), Fault(kind="after_step", step=7))

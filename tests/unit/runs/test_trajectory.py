@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.documents.experiment import parse_experiment
+from harness.documents.experiment import Interruption, parse_experiment
 from harness.documents.run import RunRecord
 from harness.errors import EvidenceError, Interrupted
 from harness.judge.checks import no_match
-from harness.runs import campaign, host
+from harness.runs import campaign, host, run_watch
 from harness.runs.campaign import CONTROL_OPTIM, RESUMED, plan_campaign, run_campaign
 from harness.runs.context import RunContext
 from harness.runs.host import HostSandbox
@@ -170,6 +170,49 @@ def test_what_follows_the_training_in_a_script_is_ended_with_it(tmp_path):
     records = run_interrupted(context, "resumed")[:1]
     assert records[0].is_planned_kill
     assert records[0].seconds < 8
+
+
+ANSWERS = (
+    WRITES
+    + """
+import json, signal, sys, time
+way, again = sys.argv[2], os.path.exists(sys.argv[1] + '/begun')
+open(sys.argv[1] + '/begun', 'w')
+with open(os.environ['HARNESS_RUN_DIR'] + f'/events{"-2" * again}.jsonl', 'w', buffering=1) as events:
+    for fault in json.loads(os.environ['HARNESS_FAULTS']):
+        told = {'kind': 'fault', 'fault': fault, 'waiting': False, 'handled': way != 'dies'}
+        events.write(json.dumps(told) + chr(10))
+        if way == 'dies':
+            os.kill(os.getpid(), signal.SIGTERM)
+        events.write('{"kind": "save_begin"}' + chr(10))
+        time.sleep(60 if way == 'hangs' or again else 0)
+    events.write('{"kind": "exit"}' + chr(10))
+sys.exit(7)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("way", "script", "killed_by", "codes"),
+    [
+        ("ends", 'exec python job.py "$@"', "itself", {7}),
+        ("dies", 'exec python job.py "$@"', "self", {143, 137}),
+        ("hangs", 'exec python job.py "$@"', "outside", {137}),
+        ("ends", 'python job.py "$@"; sleep 60', "itself", {137}),  # what follows in a script is ended
+        ("dies", 'python job.py "$@"; sleep 60', "self", {137}),
+        ("ends", 'until python job.py "$@"; do :; done', "outside", {137}),  # so is what is started again
+    ],
+)
+def test_a_training_that_is_told_to_end_has_its_time_of_grace(tmp_path, monkeypatch, way, script, killed_by, codes):
+    monkeypatch.setattr(run_watch, "LAUNCHER_WAIT_S", 1.0)
+    context = context_of(tmp_path, ANSWERS)
+    (tmp_path / "code" / "run.sh").write_text(script + "\n")
+    kill = Interruption(kind="signal", signal="SIGTERM", step=2, grace_s=2 if way == "hangs" else 40)
+    changes = {"run": ("bash", "run.sh", "{output}", way), "interruptions": (kill,)}
+    context = replace(context, experiment=context.experiment.model_copy(update=changes))
+    first, *_ = run_interrupted(context, "resumed")
+    assert (first.killed_by, first.is_planned_kill, first.exit_code in codes) == (killed_by, True, True), first
+    assert first.seconds < 30
 
 
 def test_a_run_that_does_not_die_as_planned_ends_the_trajectory(tmp_path):
