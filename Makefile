@@ -18,7 +18,7 @@ help: ## this list
 
 # An experiment's name comes from the command line: it reaches the shell as a variable, never as text of the recipe.
 certify: export EXP_NAME := $(EXP)
-certify: $(STAMP) ## certify EXP=name [RUNNER=docker|host] [GPU=uuid] [HARNESS_PYTHON=path] [ENGINE=none] [OFFLINE=dir] [STEPS=20] [SET="config.lr=0.001"] [CONTINUE=1] [PLAN=1] [ALLOW_DIRTY=1]
+certify: $(STAMP) ## certify EXP=name [RUNNER=docker|host] [GPU=uuid] [HARNESS_PYTHON=path] [ENGINE=none] [OFFLINE=dir] [STEPS=20] [SWEEP=50] [SET="config.lr=0.001"] [CONTINUE=1] [PLAN=1] [ALLOW_DIRTY=1]
 	@[ -n "$$EXP_NAME" ] || { echo "error: which experiment? make certify EXP=tiny" >&2; exit 2; }
 	@$(HARNESS) certify -- "$$EXP_NAME"
 

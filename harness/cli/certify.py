@@ -29,6 +29,14 @@ from harness.cli.group import cli, json_option, offline_option, print_json, runn
     help="Train only the first N steps of each run, with the full schedule, and stop at the first difference.",
 )
 @click.option(
+    "--sweep",
+    type=click.IntRange(1, 400),
+    metavar="N",
+    envvar="SWEEP",
+    show_envvar=True,
+    help="Kill N more trainings at random micro-batches and writes, one each; the verdict says what bound follows.",
+)
+@click.option(
     "--set",
     "overrides",
     multiple=True,
@@ -62,6 +70,7 @@ def certify(
     experiment: str,
     allow_dirty: bool,
     steps: int | None,
+    sweep: int | None,
     overrides: tuple[str, ...],
     continues: bool,
     only_plan: bool,
@@ -83,7 +92,7 @@ def certify(
     from harness.workflow import certify
 
     asked: dict[str, Any] = {"allow_dirty": allow_dirty, "steps": steps, "overrides": overrides, "continues": continues}
-    request = Request(root=root, name=experiment, **asked, **running)
+    request = Request(root=root, name=experiment, sweep=sweep, **asked, **running)
     if only_plan:
         from harness.documents.plan import render_plan
         from harness.workflow.plan import plan

@@ -143,6 +143,16 @@ class Interruption(Closed):
     under_signal: UnderSignal | None = Field(default=None, exclude_if=lambda answer: answer is None)
 
 
+class SweptPoint(verdict.SweptPoint, Closed):
+    """A point of a sweep that did not hold."""
+
+
+class Sweep(verdict.Sweep, Closed):
+    """Kills at points drawn at random, each in a training of its own."""
+
+    not_held: tuple[SweptPoint, ...]
+
+
 class Control(verdict.ControlResult, Closed):
     """A negative control, and whether it was detected."""
 
@@ -320,6 +330,7 @@ class Predicate(Closed):
     dirty: bool
     checks: Checks
     interruptions: tuple[Interruption, ...]
+    sweep: Sweep | None = Field(default=None, exclude_if=lambda sweep: sweep is None)
     compared: Compared
     controls: tuple[Control, ...]
     review: Review | None

@@ -23,6 +23,7 @@ class Fault(Model):
     byte: int | None = None
     by: str = "self"
     rank: int | None = Field(default=None, exclude_if=lambda rank: rank is None)
+    write: int | None = Field(default=None, exclude_if=lambda number: number is None)
     signal: str | None = Field(default=None, exclude_if=lambda signal: signal is None)
     grace_s: int | None = Field(default=None, exclude_if=lambda seconds: seconds is None)
 
@@ -35,7 +36,7 @@ class RunFacts(Model):
     """A run without what depends on the clock or on chance, as the manifest has it.
 
     Attributes:
-        trajectory: `straight`, `rerun`, `resumed`, or a control's name.
+        trajectory: `straight`, `rerun`, `resumed`, `swept-<n>`, or a control's name.
         number: 1, 2, ... within the trajectory.
         mode: `run` or `resume`: which of the experiment's two commands.
         faults: what was planned; empty for a run that was to finish.

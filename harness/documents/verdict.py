@@ -132,6 +132,44 @@ class Interruption(Model):
     under_signal: UnderSignal | None = Field(default=None, exclude_if=lambda answer: answer is None)
 
 
+class SweptPoint(Model):
+    """A point of a sweep that did not hold; `stream` and `first_step` say where the training differed first."""
+
+    trajectory: str
+    kind: str
+    step: int
+    micro_batch: int | None
+    write: int | None
+    verdict: CheckWord
+    reason: str
+    resumed_after_step: int | None
+    first_step: int | None
+    stream: str | None
+    cause: str | None
+
+
+class Sweep(Model):
+    """Kills at points drawn at random, each in a training of its own.
+
+    Attributes:
+        num_asked: how many points were asked for.
+        num_points: how many were drawn: all that there are, where these are fewer.
+        num_possible: the micro-batches and the writes of checkpoints that they were drawn from.
+        num_held: of how many the training, resumed or begun again, equals the straight one.
+        num_began_again: how many of those had no checkpoint yet and rightly began again.
+        bound: what follows with 95 % confidence; None unless every point held.
+        not_held: the others.
+    """
+
+    num_asked: int
+    num_points: int
+    num_possible: int
+    num_held: int
+    num_began_again: int
+    bound: str | None
+    not_held: tuple[SweptPoint, ...]
+
+
 class FirstDivergence(Model):
     """The first difference in the order of causes: data, rng, lr, loss, grad, optim, param."""
 
@@ -401,6 +439,7 @@ class Verdict(Document):
     summary: str
     checks: Checks
     interruptions: tuple[Interruption, ...] = ()
+    sweep: Sweep | None = Field(default=None, exclude_if=lambda sweep: sweep is None)
     compared: Compared
     first_divergence: FirstDivergence | None = None
     streams_that_differ: tuple[StreamDifference, ...] = ()

@@ -12,6 +12,8 @@ from harness.evidence.ledger import Event, Ledger, Progress, Sidecar
 from harness.evidence.tensor_digest import ALGORITHM
 
 Role = Literal["output", "checkpoint"]
+SWEPT = "swept-"
+"""What the names of trainings begin with that are killed at a drawn point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class TrajectoryEvidence:
 
     Attributes:
         problems: those of the files' folder.
+        has_files: whether its output is there; that of a swept training is given back once it is found equal.
         checkpoints: paths of files that were saved and had, then or later, a name that is declared as a checkpoint's;
             where none had, what is saved is not told apart.
     """
@@ -89,6 +92,7 @@ class TrajectoryEvidence:
     files: tuple[FileEvidence, ...]
     problems: tuple[str, ...] = ()
     checkpoints: frozenset[str] = frozenset()
+    has_files: bool = True
     _by_path: dict[str, FileEvidence] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

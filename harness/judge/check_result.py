@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from harness.documents.verdict import Check, CheckName, Compared, Restored, ResumePoint
 from harness.evidence.trajectory import RunEvidence, TrajectoryEvidence
@@ -36,6 +36,7 @@ class CheckResult:
         notes: what was seen and does not count.
         ignored: a resumed run that started over.
         crash: a resumed run that ended with an exception.
+        swept: what came of each training that was killed at a drawn point, by name; of the check of resumes alone.
         is_open: whether it differs, and nobody knows whether the code is why: INCONCLUSIVE, with a first difference.
     """
 
@@ -50,6 +51,7 @@ class CheckResult:
     ignored: IgnoredCheckpoint | None = None
     crash: Crash | None = None
     is_open: bool = False
+    swept: Mapping[str, CheckResult] = field(default_factory=dict)
 
     @property
     def restored(self) -> tuple[Restored, ...]:
@@ -68,14 +70,14 @@ def not_checked(reason: str, inputs: VerdictInputs, name: CheckName) -> CheckRes
 def bound(num_held: int) -> str:
     """The exact bound: with n of n held, a failing share of 1 - 0.05^(1/n) or more has 5 % probability or less."""
     percent = 100 * (1 - (1 - CONFIDENCE) ** (1 / num_held))
-    return f"{num_held} of {num_held} held: with 95 % confidence, fewer than {percent:.1f} % of resumes differ"
+    return f"{num_held} of {num_held} held: with 95 % confidence, after fewer than {percent:.1f} % of kills it differs"
 
 
 def compared_files(
     inputs: VerdictInputs, straight: TrajectoryEvidence, other: TrajectoryEvidence, repeated: Collection[str] = ()
 ) -> tuple[FileComparison, ...]:
     """The files compared. Of a prefix only checkpoints, and nothing that may have been cut off while it was written."""
-    if any(run.record.was_stopped_early for run in (*straight.runs, *other.runs)):
+    if not other.has_files or any(run.record.was_stopped_early for run in (*straight.runs, *other.runs)):
         return ()
     is_whole = inputs.scope is None
     left, right = ([file for file in one.files if is_whole or file.role == "checkpoint"] for one in (straight, other))

@@ -17,6 +17,7 @@ from harness.judge.ranks import num_ranks
 from harness.judge.rerun_check import judge_rerun
 from harness.judge.resume_check import judge_resume
 from harness.judge.soundness import trajectory_problems
+from harness.judge.sweep import with_sweep
 from harness.judge.verdict_inputs import VerdictInputs
 
 
@@ -29,6 +30,7 @@ def check_certify(inputs: VerdictInputs) -> CheckResults:
     rerun = judge_rerun(inputs, inputs.straight, (*straight, *unsound(inputs, inputs.rerun)))
     problems = (*straight, *unsound(inputs, inputs.resumed, inputs.interruptions))
     resume = judge_resume(inputs, inputs.straight, problems, rerun)
+    resume = with_sweep(inputs, inputs.straight, resume, rerun, straight)
     return {"rerun": rerun, "resume": resume, "rebuild": judge_rebuild(inputs)}
 
 

@@ -8,7 +8,7 @@ follows from a seed, so that whoever verifies finds the same points.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.documents.digest import sha256
@@ -54,7 +54,7 @@ def choose_kills(straight: TrajectoryEvidence | None, seed: str) -> KillPoints:
     if straight is None or run is None or run.ledger is None or run.ledger.last_step < 2:
         return KillPoints(kills=(), warning="no kill: a training goes on after one where it has two steps at least")
     ledger, last = run.ledger, run.ledger.last_step
-    saves, ends = _saves(straight, run, last), _epoch_ends(run, ledger)
+    saves, ends = _saves(straight, run), _epoch_ends(run, ledger)
     draw = _Draw(seed)
     first = saves[0] if saves else 0
     # Of what comes after a checkpoint, and past the first epoch where there is another one.
@@ -87,6 +87,36 @@ def not_shown(straight: TrajectoryEvidence | None, kills: Sequence[Fault]) -> st
     return _warning(kills, _epoch_ends(run, run.ledger))
 
 
+def drawn_points(straight: TrajectoryEvidence | None, seed: str, num: int) -> tuple[tuple[Fault, ...], int]:
+    """Points of a sweep: drawn uniformly, none twice, from all micro-batches and all writes of checkpoints.
+
+    A write counts once: whether the kill comes before it, in it or after it is drawn too. Writes after the last step
+    are left out: no step follows them.
+
+    Args:
+        straight: the straight run; without a ledger there are no points.
+        seed: any text; of the same one fewer points are the first of more.
+        num: how many; all if there are fewer.
+
+    Returns:
+        the points in the order in which they were drawn, and how many there are in all.
+    """
+    run = straight.runs[0] if straight is not None and straight.runs else None
+    if straight is None or run is None or run.ledger is None:
+        return (), 0
+    draw = _Draw(seed)
+    points: list[Fault] = []
+    for one in run.ledger.steps:
+        within = range(1, one.micro_batches + 1)
+        points += [Fault(kind="micro_batch", step=one.step, micro_batch=number) for number in within]
+        points += [] if within else [Fault(kind="after_step", step=one.step)]
+    for number, (step, write) in enumerate(_writes(straight, run), start=1):
+        kind = ("before_write", "in_write", "after_write")[draw.one(f"write {number}", range(3))]
+        points.append(Fault(kind=kind, step=step, write=write, byte=_BYTE if kind == "in_write" else None))
+    order = sorted(range(len(points)), key=lambda place: sha256(f"{seed} point {place}".encode()).hex)
+    return tuple(points[place] for place in order[:num]), len(points)
+
+
 @dataclass(frozen=True, slots=True)
 class _Draw:
     """Numbers that follow from a seed; the judge has no generator."""
@@ -99,11 +129,20 @@ class _Draw:
         return values[int(digits[:16], 16) % len(values)]
 
 
-def _saves(straight: TrajectoryEvidence, run: RunEvidence, last: int) -> tuple[int, ...]:
+def _writes(straight: TrajectoryEvidence, run: RunEvidence) -> Iterator[tuple[int, int]]:
+    """Each write of a checkpoint before the last step: after which step, and the how-manieth write after that step."""
+    last, counts = run.ledger.last_step if run.ledger is not None else 0, Counter[int]()
+    for event in run.events:
+        step = event.fields.get("step")
+        if event.kind == "save_begin" and type(step) is int:
+            counts[step] += 1
+            if 0 < step < last and (not straight.checkpoints or event.fields.get("path") in straight.checkpoints):
+                yield step, counts[step]
+
+
+def _saves(straight: TrajectoryEvidence, run: RunEvidence) -> tuple[int, ...]:
     """After which steps a checkpoint was written that a resume can start from: not at the very end."""
-    saves = [event.fields for event in run.events if event.kind == "save_begin"]
-    steps = {save.get("step") for save in saves if not straight.checkpoints or save.get("path") in straight.checkpoints}
-    return tuple(sorted(step for step in steps if type(step) is int and 0 < step < last))
+    return tuple(sorted({step for step, _ in _writes(straight, run)}))
 
 
 def _epoch_ends(run: RunEvidence, ledger: Ledger) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ from harness.judge.check_result import (
     all_differences,
     all_notes,
     amount_compared,
-    bound,
     compared_files,
     comparison_problems,
     not_checked,
@@ -47,7 +46,8 @@ def judge_resume(
     crash = resume_crash(resumed, inputs.interruptions, inputs.log_ends, inputs.steps) if straight.runs else None
     ignored, start_problems = _started_over(straight, resumed)
     # With nothing saved a training begins again, and rightly so; it counts as a resume only where nothing else does.
-    restarted = start_problems if any(point.started_after_step > 0 for point in resumes) else ()
+    is_resumed = inputs.counts_restarts or any(point.started_after_step > 0 for point in resumes)
+    restarted = start_problems if is_resumed else ()
     all_done = tuple(
         f"{run.name} had no step left to train: all {inputs.steps} were done and saved before the kill"
         for run in resumed.runs[1:]
@@ -72,7 +72,6 @@ def judge_resume(
         how=(f"{num} kills, each followed by a resume" if num > 1 else "one kill, followed by a resume") + extent,
         reason=reason,
         compared=compared,
-        bound=bound(num) if inputs.is_random and verdict == "CERTIFIED" else None,
         resumes=resumes,
     )
     return CheckResult(

@@ -61,7 +61,12 @@ def not_checked(
     else:
         lines += [f"the review of {one.path}: {one.reason}" for one in review.unread]
     lines += ["replay from an archived commit", "other hardware, another number of threads, another instruction set"]
-    if inputs.interruptions and not inputs.is_random:
+    if inputs.sweep is not None and any(not one.has_files for one in inputs.sweep.trajectories.values()):
+        lines.append(
+            "files of swept trainings, by who verifies: those of each were compared when it ended, and given back "
+            "where they were equal; the steps after its resume and the state at its end stand here"
+        )
+    if inputs.interruptions and inputs.sweep is None:
         num = len(inputs.interruptions)
         points = f"the {num} points were" if num > 1 else "the point was"
         lines.append(f"kills at other points: {points} not drawn at random, so there is no statistical claim")

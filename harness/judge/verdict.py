@@ -46,13 +46,14 @@ from harness.judge.repair import with_patch, with_resume_patch
 from harness.judge.replay_check import check_replay, replay_cause
 from harness.judge.sentences import not_checked, summary_of
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE, has_landed
+from harness.judge.sweep import sweep_of
 from harness.judge.symptom import Symptom
 from harness.judge.testimony import match_checkpoints, match_outputs, with_checkpoints
 from harness.judge.under_signal import under_signal
 from harness.judge.verdict_inputs import Measured, ReplayInputs, VerdictInputs
 
 _STATIC_CONTROLS = ("tensor_bit", "ledger_digit")
-_MAX_RESTORED = 20
+_MAX_RESTORED, _MAX_SWEPT_CAUSES = 20, 50
 
 
 def judge(inputs: VerdictInputs) -> Verdict:
@@ -68,7 +69,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
     first = None if differing is None or place is None else _first_divergence(name, differing, place)
     symptom = None if replay is not None else symptom_of(results, name, differing, place)
     cause = _cause(inputs, results, differing, place, symptom)
-    restored = with_checkpoints(inputs.resumed, results["resume"].restored)
+    restored = with_checkpoints(results["resume"].trajectory, results["resume"].restored)
     diverged = name if differing is not None and differing.check.verdict == "DIVERGED" else ""
     review = _reviewed(inputs, checks, restored, controls, cause, diverged)
     divergence = None if symptom is None else divergence_of(symptom)
@@ -94,6 +95,7 @@ def judge(inputs: VerdictInputs) -> Verdict:
         summary=summary_of(inputs, outcome, checks, first, cause, problems),
         checks=checks,
         interruptions=tuple(_interruption(inputs, place, kill) for place, kill in enumerate(inputs.interruptions)),
+        sweep=sweep_of(inputs, results["resume"].swept, _swept_causes(inputs, results)) if replay is None else None,
         compared=sum((check.compared for _, check in checks.items()), Compared()),
         first_divergence=first,
         streams_that_differ=() if differing is None else summarise(differing.differences),
@@ -232,6 +234,18 @@ def _cause(
     if result.crash is not None:
         return crash_cause(result.crash)
     return None if symptom is None else diagnose(symptom)
+
+
+def _swept_causes(inputs: VerdictInputs, results: CheckResults) -> dict[str, str]:
+    """Why each training of a sweep differs, by its name; of the first ones."""
+    causes = {}
+    differing = [(name, one) for name, one in results["resume"].swept.items() if one.check.verdict == "DIVERGED"]
+    for name, one in differing[:_MAX_SWEPT_CAUSES]:
+        place = _place(one)
+        cause = _cause(inputs, results, one, place, symptom_of(results, "resume", one, place))
+        if cause is not None:
+            causes[name] = cause.kind
+    return causes
 
 
 def _testimony(inputs: VerdictInputs) -> tuple[Testimony, tuple[str, ...]]:

@@ -146,6 +146,16 @@ Reviewer = Callable[[Measured], Review]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepInputs:
+    """A sweep: how many points were asked for, those that were drawn, of how many, and what came of each, by name."""
+
+    num_asked: int
+    points: Mapping[str, Fault]
+    num_possible: int
+    trajectories: Mapping[str, TrajectoryEvidence]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictInputs:
     """Everything that is judged.
 
@@ -161,7 +171,8 @@ class VerdictInputs:
         straight: today's training; None if it never came to a run.
         interruptions: the planned kills; the n-th is that of the n-th run of `resumed`.
         declares_checkpoints: whether the experiment names files as checkpoints.
-        is_random: whether their points were drawn at random; only then there is a bound.
+        sweep: kills at points drawn at random, each in a training of its own; None where nobody asked for them.
+        counts_restarts: whether a training that rightly begins again counts like a resume.
         controls: judged controls; those that are missing make the whole INCONCLUSIVE.
         gpus: the UUIDs that every process was given.
         environment: without a container, the interpreter and how it differs from the image's lock.
@@ -184,7 +195,8 @@ class VerdictInputs:
     resumed: TrajectoryEvidence | None = None
     interruptions: tuple[Fault, ...] = ()
     declares_checkpoints: bool = False
-    is_random: bool = False
+    sweep: SweepInputs | None = None
+    counts_restarts: bool = False
     controls: tuple[ControlResult, ...] = ()
     rebuild: Rebuild | None = None
     gpus: tuple[str, ...] = ()

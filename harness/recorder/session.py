@@ -69,6 +69,7 @@ class Session:
         self.read: list[dict] = []  # the files that were read before the training started
         self.is_saved = False  # since the last training forward
         self.is_written = False  # likewise, if only to memory: Lightning's checkpoints are
+        self.writes: list[int] = []  # after how many steps each write began that is over
         self.signals: list[dict] = []  # faults whose signals are due
 
     @property
@@ -342,6 +343,7 @@ class Session:
             if target.file is not None:
                 target.file.flush()
             fault_points.die(fault, self.run.event)
+        self.writes.append(self.completed)
 
     def _is_aside(self) -> bool:
         """Say whether another thread trains meanwhile: what is alive is not what this one writes then."""
@@ -356,7 +358,8 @@ class Session:
     def _due(self, kind: str) -> list[dict]:
         if not self.is_started:
             return []
-        return [fault for fault in self.faults if fault["kind"] == kind and fault["step"] <= self.completed]
+        due = [fault for fault in self.faults if fault["kind"] == kind and fault["step"] <= self.completed]
+        return [f for f in due if sum(step >= f["step"] for step in self.writes) == f.get("write", 1) - 1]
 
 
 def rank_of(torch: Any) -> tuple[int, int]:

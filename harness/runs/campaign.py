@@ -14,13 +14,16 @@ from harness.evidence.trajectory import TrajectoryEvidence
 from harness.judge.checks import late_kills, no_match
 from harness.judge.kill_points import chosen_kills
 from harness.judge.soundness import num_steps, trajectory_problems
+from harness.judge.sweep import points_by_name
 from harness.runs.context import RunContext
 from harness.runs.load_evidence import load_trajectory
 from harness.runs.newest_checkpoint import check_globs
+from harness.runs.sweep import RunningSweep
 from harness.runs.trajectory import copy_trajectory, run_interrupted, run_resume_of_copy, run_resumed_once, run_straight
 from harness.runs.workspace import can_copy_inputs
 from harness.system.deferred_signals import Pool, deferred, wait_for
 
+MAX_PARALLEL = 8  # more are rarely faster, and each may take memory_gib
 STRAIGHT, RERUN, RESUMED = "straight", "rerun", "resumed"
 CONTROL_PARAM, CONTROL_OPTIM = "control-param", "control-optim"
 
@@ -32,14 +35,18 @@ _Work = Callable[[], tuple[RunRecord, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
-    """Which trajectories are run. `flip_step` is where the live parameter bit is flipped."""
+    """Which trajectories are run.
+
+    `flip_step` is where the live parameter bit is flipped, `num_swept` how many points of a sweep are drawn.
+    """
 
     trajectories: tuple[str, ...]
     flip_step: int
     num_parallel: int
+    num_swept: int = 0
 
 
-def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) -> Campaign:
+def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int, num_swept: int = 0) -> Campaign:
     """What has to run for this experiment; pure."""
     names = [STRAIGHT]
     if experiment.is_killed:
@@ -53,7 +60,8 @@ def plan_campaign(experiment: Experiment, *, with_controls: bool, cores: int) ->
     return Campaign(
         trajectories=tuple(names),
         flip_step=min(2, experiment.steps or 1),
-        num_parallel=max(1, min(3, cores // _threads(experiment, cores))),
+        num_parallel=max(1, min(MAX_PARALLEL if num_swept else 3, cores // _threads(experiment, cores))),
+        num_swept=num_swept,
     )
 
 
@@ -93,7 +101,7 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
         try:
             submit(STRAIGHT, lambda: run_straight(context, STRAIGHT))
             declared = context.experiment
-            if declared.steps is None or declared.chooses_kills or not can_copy_inputs(context):
+            if declared.steps is None or declared.chooses_kills or campaign.num_swept or not can_copy_inputs(context):
                 # It says how many steps there are. And all others are compared with it: it shares no file with them.
                 wait_for([futures[STRAIGHT]])
                 if early_problems(context, futures[STRAIGHT].result()):
@@ -106,6 +114,8 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
             taken = {name for name in (first, second) if submit(name, works[name])}
             if RESUMED in taken:
                 submit(CONTROL_OPTIM, lambda: _control_optim_alone(context))
+            if campaign.num_swept:
+                futures |= _sweep(context, pool, futures[STRAIGHT].result(), campaign.num_swept)
             submit(CONTROL_PARAM, lambda: _control_param(context, campaign.flip_step))
             is_whole = _drain(futures, lambda records: early_problems(context, records))
         finally:
@@ -114,8 +124,25 @@ def run_campaign(context: RunContext, campaign: Campaign) -> Records:
                 for future in futures.values():
                     future.cancel()
     finished = {name: future for name, future in futures.items() if not future.cancelled() and not future.exception()}
-    results = {name: finished[name].result() for name in campaign.trajectories if name in finished}
+    names = (*campaign.trajectories, *sorted(futures.keys() - set(campaign.trajectories)))
+    results = {name: finished[name].result() for name in names if name in finished}
     return {name: records for name, records in results.items() if records}
+
+
+def _sweep(
+    context: RunContext, pool: Pool, straight: tuple[RunRecord, ...], num: int
+) -> dict[str, Future[tuple[RunRecord, ...]]]:
+    """Begin the trainings of a sweep that are not finished; the points follow from the straight run."""
+    evidence = _straight(context, straight, has_contents=True)
+    points, num_possible = points_by_name(evidence, context.commit, num)
+    context.listener.note(f"sweep: {len(points)} of {num_possible} points, drawn by commit {context.commit[:12]}")
+    known = {name: _taken(context, name) or () for name in points}
+    sweep = RunningSweep(context, evidence, {name: point for name, point in points.items() if not known[name]})
+
+    def train(name: str) -> tuple[RunRecord, ...]:
+        return known[name] or _kept(context, name, lambda: sweep.run(name))
+
+    return {name: pool.submit(train, name) for name in points}
 
 
 def _taken(context: RunContext, name: str) -> tuple[RunRecord, ...] | None:
@@ -145,11 +172,11 @@ def early_problems(context: RunContext, records: tuple[RunRecord, ...]) -> tuple
     return (*no_match(straight, declares_checkpoints=bool(declared.checkpoints)), *late_kills(kills, straight))
 
 
-def _straight(context: RunContext, records: tuple[RunRecord, ...]) -> TrajectoryEvidence:
-    """The straight run as far as it is needed while others wait for it: without the contents of its files."""
+def _straight(context: RunContext, records: tuple[RunRecord, ...], *, has_contents: bool = False) -> TrajectoryEvidence:
+    """The straight run as far as it is needed while others wait for it: mostly without the contents of its files."""
     declared, folder = context.experiment, context.folder / STRAIGHT
-    names = (declared.outputs, declared.checkpoints)
-    return load_trajectory(folder, STRAIGHT, records, *names, has_contents=False, derived=declared.derived)
+    globs = (declared.outputs, declared.checkpoints, declared.policy.volatile)
+    return load_trajectory(folder, STRAIGHT, records, *globs, has_contents=has_contents, derived=declared.derived)
 
 
 def _with_kills(context: RunContext, records: tuple[RunRecord, ...]) -> RunContext:

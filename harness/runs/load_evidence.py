@@ -21,7 +21,7 @@ from harness.documents.run import RunRecord
 from harness.errors import EvidenceError
 from harness.evidence.content import Content, read_content
 from harness.evidence.ledger import MAX_FILE_BYTES, parse_events, parse_ledger, parse_progress, parse_sidecar
-from harness.evidence.trajectory import FileEvidence, Role, RunEvidence, TrajectoryEvidence
+from harness.evidence.trajectory import SWEPT, FileEvidence, Role, RunEvidence, TrajectoryEvidence
 from harness.system.files import Files, as_files
 from harness.system.safe_read import clean
 
@@ -65,8 +65,9 @@ def load_trajectory(
     algorithm = TrajectoryEvidence(name=name, runs=runs, files=()).algorithm
     derived_globs, checkpoint_globs, keys = tuple(derived), tuple(checkpoints), tuple(volatile)
     output_globs = (*outputs, *derived_globs)
+    has_files = not name.startswith(SWEPT) or folder.exists("output")
     try:
-        paths = list(folder.walk("output"))
+        paths = list(folder.walk("output")) if has_files else []
     except EvidenceError as error:
         paths = []
         problems.append(error.problem)
@@ -95,7 +96,9 @@ def load_trajectory(
             file = _load_file(folder.below("output"), path, role, read, {} if known is None else known)
             files.append(dataclasses.replace(file, is_derived=_role(path, derived_globs, ()) is not None))
     saved = _saved_checkpoints(runs, output_globs, checkpoint_globs)
-    return TrajectoryEvidence(name=name, runs=runs, files=tuple(files), problems=tuple(problems), checkpoints=saved)
+    return TrajectoryEvidence(
+        name=name, runs=runs, files=tuple(files), problems=tuple(problems), checkpoints=saved, has_files=has_files
+    )
 
 
 def _saved_checkpoints(

@@ -18,6 +18,7 @@ def stages_of(
     fetch_bytes: int,
     disk_bytes: int,
     measured: Mapping[str, float],
+    num_swept: int = 0,
     scope: Prefix | None = None,
     is_on_host: bool = False,
     python: object = None,
@@ -32,6 +33,7 @@ def stages_of(
         fetch_bytes: what an image that is not would fetch.
         disk_bytes: what building it needs at its worst moment.
         measured: seconds of each stage when it last ran here, with all steps.
+        num_swept: how many more trainings are killed at a drawn point.
         scope: which prefix is run; None for the whole training.
         is_on_host: whether trainings run without containers.
         python: the interpreter that was given for them, if one was.
@@ -62,6 +64,7 @@ def stages_of(
     steps = f"{experiment.steps} steps each" if experiment.steps else "as many steps each as the straight run has"
     runs = f"{num_runs} runs of {', '.join(trajectories)}; {num_parallel} side by side; {steps}"
     detail = f"{runs}; kills: {kills or 'none'}"
+    detail += f"; sweep: {num_swept} trainings more, each killed once at a drawn point" if num_swept else ""
     if scope is None:
         stages.append(Stage(name="runs", detail=detail, seconds=measured.get("runs")))
     else:

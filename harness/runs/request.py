@@ -31,6 +31,7 @@ class Request:
         python: an interpreter to train with, on the host; it is compared with the image's lock.
         steps: run only so many of every training's steps, and stop at the first difference; None for all.
         continues: go on with the newest certify that was cut off, repeating nothing that it has finished.
+        sweep: kill trainings at so many points drawn at random, each in one of its own; None for no sweep.
         overrides: what is set in the experiment for this run, as `config.lr=0.001`.
     """
 
@@ -42,6 +43,7 @@ class Request:
     gpu: str | None = None
     python: Path | None = None
     steps: int | None = None
+    sweep: int | None = None
     overrides: tuple[str, ...] = ()
     continues: bool = False
 
@@ -64,6 +66,10 @@ class Request:
         Raises:
             UsageError: it contradicts itself or the experiment.
         """
+        if self.sweep is not None and experiment.resume is None:
+            raise UsageError("--sweep kills and resumes, and the experiment has no command `resume`", "declare one")
+        if self.sweep is not None and self.steps is not None:
+            raise UsageError("--sweep draws from the whole training, and --steps runs a part of it", "leave one out")
         if self.gpu is not None and experiment.gpus == 0:
             raise UsageError(f"--gpu is given, and {self.name} asks for no GPU", "set its key `gpus`, or leave it out")
         if self.continues and self.steps is not None:

@@ -38,9 +38,12 @@ def run_straight(context: RunContext, name: str, faults: tuple[Fault, ...] = ())
 
 
 def run_interrupted(
-    context: RunContext, name: str, branch_off: Callable[[int], object] | None = None
+    context: RunContext,
+    name: str,
+    branch_off: Callable[[int], object] | None = None,
+    kills: tuple[Fault, ...] | None = None,
 ) -> tuple[RunRecord, ...]:
-    """A trajectory that is killed at every interruption of the experiment and resumed after each.
+    """A trajectory that is killed and resumed after each kill.
 
     It stops early when a run did not die as planned: nothing after that would answer the question; also when a prefix
     ended before the kill came, or when a first difference was found.
@@ -51,14 +54,18 @@ def run_interrupted(
         branch_off: called once with a run's number, when that run has died and a checkpoint is there, or with the last;
             a control copies the trajectory's folder then, before it is resumed. If it returns something true, that was
             the last run.
+        kills: where; at every interruption of the experiment by default.
     """
+    if kills is None:
+        kills = tuple(interruption.fault for interruption in context.experiment.kills)
     with workspace(context, name) as own:
-        return tuple(_runs_between_kills(own, name, branch_off))
+        return tuple(_runs_between_kills(own, name, kills, branch_off))
 
 
-def _runs_between_kills(own: Workspace, name: str, branch_off: Callable[[int], object] | None) -> Iterator[RunRecord]:
+def _runs_between_kills(
+    own: Workspace, name: str, kills: tuple[Fault, ...], branch_off: Callable[[int], object] | None
+) -> Iterator[RunRecord]:
     context = own.context
-    kills = [interruption.fault for interruption in context.experiment.kills]
     for number, fault in enumerate([*kills, None], start=1):
         record = _run(own, name, number, "run" if number == 1 else "resume", (fault,) if fault else ())
         yield record
@@ -86,7 +93,8 @@ def run_resumed_once(
         return True
 
     with workspace(context, name) as own:
-        records = [*_runs_between_kills(own, name, stop)]
+        kills = tuple(interruption.fault for interruption in context.experiment.kills)
+        records = [*_runs_between_kills(own, name, kills, stop)]
         return (*records, *(_run(own, name, number + 1, "resume", faults(number)) for number in killed))
 
 

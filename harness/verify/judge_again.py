@@ -13,6 +13,7 @@ from harness.documents.verdict import EXIT_CODES, NOTHING_COMPARED, Review, Verd
 from harness.errors import TamperedError
 from harness.judge.kill_points import planned_kills
 from harness.judge.soundness import num_steps
+from harness.judge.sweep import sweep_inputs
 from harness.judge.tier import Tier, tier_of
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import RecordedTraining, ReplayedImage, ReplayInputs, VerdictInputs
@@ -30,6 +31,7 @@ _DECISIONS: dict[str, Any] = {
     "exit_code": True,
     "checks": dict.fromkeys(("rerun", "resume", "rebuild", "replay"), _OF_CHECK),
     "interruptions": True,
+    "sweep": True,
     "compared": True,
     "first_divergence": {"check", "trajectory", "run", "step", "micro_batch", "stream", "tensor"},
     "final_state_equal": True,
@@ -45,6 +47,7 @@ _DECISIONS_OF_ANOTHER: dict[str, Any] = {
     "exit_code": True,
     "checks": dict.fromkeys(("rerun", "resume", "rebuild", "replay"), _OF_CHECK - {"compared", "resumes"}),
     "first_divergence": {"check", "trajectory", "run", "step", "stream"},
+    "sweep": {"num_points", "num_held", "bound"},
     "final_state_equal": True,
     "control": {"controls": {"__all__": {"name", "detected"}}},
 }
@@ -142,6 +145,12 @@ def verdict_inputs_of(record: Record, evidence: Evidence, review: Basis | None) 
         rerun=evidence.trajectories.get("rerun"),
         resumed=evidence.trajectories.get("resumed"),
         interruptions=planned_kills(experiment, evidence.trajectories.get("straight"), verdict.commit),
+        sweep=sweep_inputs(
+            evidence.trajectories.get("straight"),
+            verdict.commit,
+            0 if verdict.sweep is None else verdict.sweep.num_asked,
+            evidence.trajectories,
+        ),
         declares_checkpoints=bool(experiment.checkpoints),
         controls=evidence.controls,
         rebuild=record.rebuild,

@@ -13,11 +13,12 @@ from harness.documents.scope import shortened
 from harness.documents.verdict import ControlResult, Verdict
 from harness.errors import HarnessError
 from harness.evidence.content import Content
-from harness.evidence.trajectory import TrajectoryEvidence
+from harness.evidence.trajectory import SWEPT, TrajectoryEvidence
 from harness.images.locks import export_lock
 from harness.judge.kill_points import planned_kills
 from harness.judge.manifest import Materials
 from harness.judge.soundness import num_steps
+from harness.judge.sweep import sweep_inputs
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Reviewer, VerdictInputs
 from harness.review.checklist import forbids_run
@@ -37,9 +38,9 @@ from harness.workflow.results import Result, write_documents
 from harness.workflow.training import Training
 
 
-def campaign_of(experiment: Experiment, *, with_controls: bool) -> campaign.Campaign:
+def campaign_of(experiment: Experiment, *, with_controls: bool, num_swept: int = 0) -> campaign.Campaign:
     """Which trajectories this machine runs for an experiment, and how many at once."""
-    planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=num_cores())
+    planned = campaign.plan_campaign(experiment, with_controls=with_controls, cores=num_cores(), num_swept=num_swept)
     # Runs side by side would share one GPU's memory, and what one of them takes is missing to the others.
     return dataclasses.replace(planned, num_parallel=1) if experiment.gpus else planned
 
@@ -119,12 +120,16 @@ class CertifySession(Training):
                 (self.folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
 
     def run(self, context: RunContext, *, with_controls: bool) -> tuple[campaign.Records, campaign.Campaign]:
-        planned = campaign_of(context.experiment, with_controls=with_controls)
+        num_swept = self.request.sweep or 0
+        planned = campaign_of(context.experiment, with_controls=with_controls, num_swept=num_swept)
         if context.sandbox.is_serial:
             planned = dataclasses.replace(planned, num_parallel=1)
-        with self.stage("runs", f"{', '.join(planned.trajectories)}; {planned.num_parallel} side by side"):
+        swept = [f"{SWEPT}{number:03}" for number in range(1, num_swept + 1)]
+        names = ", ".join((*planned.trajectories, *([f"{num_swept} swept"] if num_swept else [])))
+        with self.stage("runs", f"{names}; {planned.num_parallel} side by side"):
             if (kept := context.continuation) is not None:
-                kept.clear(campaign.TRAJECTORIES, planned.trajectories)
+                there = (path.name for path in sorted(self.folder.glob(f"{SWEPT}*")))
+                kept.clear((*campaign.TRAJECTORIES, *there), (*planned.trajectories, *swept))
             records = campaign.run_campaign(context, planned)
             self.case = dataclasses.replace(self.case, continued=() if kept is None else tuple(sorted(kept.taken)))
             return records, planned
@@ -146,6 +151,7 @@ class CertifySession(Training):
                 self.case,
                 steps=num_steps(self.case.steps, straight),
                 interruptions=planned_kills(shortened(self.experiment, self.scope), straight, self.source.commit),
+                sweep=sweep_inputs(straight, self.source.commit, self.request.sweep or 0, evidence),
                 straight=straight,
                 rerun=evidence.get(campaign.RERUN),
                 resumed=evidence.get(campaign.RESUMED),

@@ -141,7 +141,7 @@ class _Asked:
             is_built = any(need.name == f"image {recipe.name}" for need in self.needs)
             is_remembered = self.store.read_record("images", recipe.key) is not None
             trained = shortened(experiment, scope)
-            planned = campaign_of(trained, with_controls=True)
+            planned = campaign_of(trained, with_controls=True, num_swept=self.request.sweep or 0)
             return stages_of(
                 trained,
                 trajectories=planned.trajectories,
@@ -149,6 +149,7 @@ class _Asked:
                 is_image_cached=is_built if is_engine_up else is_remembered,
                 fetch_bytes=sum(need.size_bytes for need in self.needs if need.kind in ("base", "wheel")),
                 disk_bytes=peak_disk_bytes(recipe),
+                num_swept=self.request.sweep or 0,
                 measured=self.store.read_record("timings", self.request.name) or {},
                 scope=scope,
                 python=self.request.python,
