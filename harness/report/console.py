@@ -87,6 +87,7 @@ def _tables(view: View) -> Iterator[Table]:
         # Where there is a certificate, what could be fetched was fetched.
         yield view.replay.needs("gone", *(() if view.word.tone == "good" else ("unknown", "fetchable")))
     yield view.kills
+    yield view.sweep
     yield dataclasses.replace(view.controls, title="Negative controls")
     if view.review:
         yield view.review.open_items

@@ -13,7 +13,7 @@ from harness.documents.verdict import (
 from harness.report.check_view import TONES, CheckView, check_view, compared_text
 from harness.report.curves import Curve
 from harness.report.divergence_view import DivergenceView
-from harness.report.kill_words import ending, has_come, landed, place, went_on
+from harness.report.kill_words import ending, has_come, landed, place, place_text, went_on
 from harness.report.manifest import ManifestView
 from harness.report.replay_view import ReplayView
 from harness.report.review import ReviewView
@@ -171,6 +171,30 @@ class View:
         columns |= {"As planned": "short", "Resumed": "short"}
         came = any(map(has_come, self._full.interruptions))
         return table("Kills", columns, rows if came else (), of=self._full.interruptions if came else ())
+
+    @property
+    def sweep(self) -> Table:
+        """One row for each drawn point after which a training was not found equal."""
+        told = self.verdict.sweep
+        rows = [
+            (
+                one.trajectory,
+                place_text(one.kind, one.step, one.micro_batch),
+                "not known" if one.resumed_after_step is None else f"after step {one.resumed_after_step}",
+                State(one.verdict, TONES[one.verdict]),
+                line(one.reason) if one.stream is None else f"{line(one.stream)} at step {one.first_step}",
+                line(one.cause or ""),
+            )
+            for one in (told.not_held if told is not None else ())
+        ]
+        columns: dict[str, Kind] = {"Training": "key", "Killed": "text", "Resumed": "short", "Answer": "short"}
+        of = self._full.sweep.not_held if self._full.sweep is not None else ()
+        return table(
+            "Points of the sweep that did not hold",
+            columns | {"Differs first in": "text", "Cause": "text"},
+            rows,
+            of=of,
+        )
 
     @property
     def restored(self) -> Table:

@@ -66,7 +66,7 @@ def stages_of(
     detail = f"{runs}; kills: {kills or 'none'}"
     detail += f"; sweep: {num_swept} trainings more, each killed once at a drawn point" if num_swept else ""
     if scope is None:
-        stages.append(Stage(name="runs", detail=detail, seconds=measured.get("runs")))
+        stages.append(Stage(name="runs", detail=detail, seconds=None if num_swept else measured.get("runs")))
     else:
         took = f"; with all {scope.of} it took {measured['runs']:.0f} s" if "runs" in measured else ""
         detail += f"; PREFIX: {scope.text}, stopped at the first difference{took}"

@@ -72,8 +72,10 @@ class RunningSweep:
             straight=self._straight,
         )
         rerun = not_checked("it may still run", inputs, "rerun")
-        check = judge_point(inputs, self._straight, self._points[name], found, rerun).check
-        return "" if check.verdict == "CERTIFIED" else check.reason
+        result = judge_point(inputs, self._straight, self._points[name], found, rerun)
+        if result.differences:
+            return f"DIFFERS in {result.differences[0].stream} at step {result.differences[0].step}"
+        return "" if result.check.verdict == "CERTIFIED" else result.check.reason
 
     def _give_back(self, name: str) -> None:
         """Remove what is not needed to judge the ledgers again. The output goes at once or not at all."""

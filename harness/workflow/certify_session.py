@@ -174,8 +174,8 @@ class CertifySession(Training):
         """Every document of a certify; `latest` points at it, and the times of a whole one are kept for plans."""
         shutil.rmtree(self.folder / FOLDER, ignore_errors=True)
         result = write_documents(self, self.case.runner, verdict.to_json(), evidence, materials)
-        is_whole = self.scope is None and not self.request.overrides and not self.case.continued
-        if result.exit_code == 0 and is_whole:
+        is_usual = not (self.request.overrides or self.request.sweep or self.case.continued)
+        if result.exit_code == 0 and self.scope is None and is_usual:
             self.store.write_record("timings", self.request.name, self.seconds)
         point_latest(self.folder)
         return result

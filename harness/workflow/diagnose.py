@@ -209,8 +209,9 @@ class _Diagnosis:
                 given = executor.given(piece)
             except EvidenceError as error:
                 return Confirmation(outcome="not tried", detail=error.problem)
-        runs = self.record.runs[RESUMED]
-        resumed = load_trajectory(self.folder / RESUMED, RESUMED, runs, (), has_contents=False).runs[self.first.run - 1]
+        name = self.first.trajectory
+        told = load_trajectory(self.folder / name, name, self.record.runs[name], (), has_contents=False)
+        resumed = told.runs[self.first.run - 1]
         if given.ledger is None or resumed.ledger is None or straight.ledger is None:
             return Confirmation(outcome="not tried", detail=given.problem or "the run's own ledgers cannot be read")
         return judge_given(piece, straight, resumed, given, self.first.step)
@@ -230,7 +231,7 @@ class _Diagnosis:
         """Which step, and what ends the runs before the one whose step it is."""
         first, is_resume = self.first, self.first.check == "resume" and self.first.run > 1
         if is_resume:
-            runs = self.record.runs.get(RESUMED, ())[: first.run - 1]
+            runs = self.record.runs.get(first.trajectory, ())[: first.run - 1]
             kills = tuple(next(fault for fault in run.faults if fault.kind != "stop") for run in runs)
         else:
             kills = (Fault(kind="before_step", step=first.step),) if self.has_checkpoint() else ()

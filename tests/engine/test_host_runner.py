@@ -133,3 +133,17 @@ def test_what_is_no_interpreter_ends_in_words_and_in_a_verdict(shared_project, t
 def test_the_plan_names_the_host_when_an_interpreter_is_given(shared_project, locked_python):
     answer = shared_project.harness("certify", "plain", "--plan", "--python", str(locked_python))
     assert answer.code == 0 and "host runner" in answer.out
+
+
+def test_a_sweep_kills_each_of_its_trainings_once_gives_their_files_back_and_verifies(shared_project, locked_python):
+    settings = ("steps=6", "config.steps=6", "config.save_every=2", "interruptions=auto")
+    changed = [word for setting in settings for word in ("--set", setting)]
+    answer = shared_project.harness("certify", "plain", "--sweep", "4", *changed, "--python", str(locked_python))
+    assert (answer.code, answer.last_line.split(" (")[0]) == (0, "VERDICT: CERTIFIED"), answer.out + answer.err
+    sweep = shared_project.verdict("plain")["sweep"]
+    assert (sweep["num_points"], sweep["num_possible"], sweep["num_held"]) == (4, 6 * 2 + 2, 4)
+    assert sweep["bound"].startswith("4 of 4 held: with 95 % confidence, after fewer than 52.7 % of kills")
+    folder = shared_project.latest("plain")
+    assert sorted(path.name for path in folder.glob("swept-*")) == [f"swept-00{number}" for number in range(1, 5)]
+    assert [path.name for path in (folder / "swept-001").iterdir() if path.is_dir()] == ["runs"]
+    assert shared_project.harness("verify", str(folder)).code == 0

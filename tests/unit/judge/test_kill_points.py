@@ -1,12 +1,13 @@
 """Kill points that follow from a straight run: which kinds there are, that they are found again, what is warned of."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from harness.documents.experiment import Experiment
 from harness.documents.run import Fault
-from harness.judge.kill_points import choose_kills, not_shown, planned_kills
+from harness.judge.kill_points import choose_kills, drawn_points, not_shown, planned_kills
 from harness.judge.verdict import judge
 from tests.made.synthetic import STEPS, Quirks, case, resumed, straight
 
@@ -99,3 +100,33 @@ def test_listed_kills_are_those_of_the_experiment_and_none_are_chosen_where_no_r
     found = planned_kills(experiment, WHOLE, "0")
     assert len(found) == (num or (len(chosen().kills) if experiment.chooses_kills else 0))
     assert experiment.chooses_kills is (changes == {})
+
+
+def test_a_sweep_draws_each_micro_batch_and_each_write_as_likely_as_any_other():
+    everything, num = drawn_points(WHOLE, "0", 1000)
+    assert num == len(everything) == len(set(everything)) == 2 * STEPS + 3  # the write after the last step is none
+    assert {(one.step, one.micro_batch) for one in everything if one.micro_batch} == {
+        (step, micro) for step in range(1, STEPS + 1) for micro in (1, 2)
+    }
+    assert sorted(one.step for one in everything if one.write) == [2, 4, 6]
+    firsts = Counter(drawn_points(WHOLE, str(seed), 1)[0][0].step for seed in range(950))
+    # 50 draws of each of 19 points: steps 2, 4 and 6 have three of them, the others two; 5 standard deviations.
+    assert all(abs(firsts[step] - 50 * (3 if step in (2, 4, 6) else 2)) < 5 * 12 for step in range(1, STEPS + 1))
+    assert {one.kind for seed in range(9) for one in drawn_points(WHOLE, str(seed), 99)[0] if one.write} == {
+        "before_write",
+        "in_write",
+        "after_write",
+    }
+
+
+def test_fewer_points_are_the_first_of_more_and_the_same_commit_gives_the_same():
+    assert drawn_points(WHOLE, "a", 5) == (drawn_points(WHOLE, "a", 9)[0][:5], 2 * STEPS + 3)
+    assert drawn_points(WHOLE, "a", 5) != drawn_points(WHOLE, "b", 5)
+    assert drawn_points(None, "a", 5) == ((), 0)
+
+
+def test_the_second_file_of_a_checkpoint_is_the_second_write_after_its_step():
+    run = WHOLE.runs[0]
+    twice = tuple(event for one in run.events for event in ([one, one] if one.kind == "save_begin" else [one]))
+    points, _ = drawn_points(replace(WHOLE, runs=(replace(run, events=twice),)), "0", 99)
+    assert sorted((one.step, one.write) for one in points if one.write) == [(s, w) for s in (2, 4, 6) for w in (1, 2)]

@@ -10,6 +10,7 @@ from harness.documents.run import Fault
 from harness.documents.verdict import ControlResult
 from harness.evidence.content import read_content
 from harness.evidence.ledger import Event
+from harness.judge.sweep import points_by_name, sweep_inputs
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import Rebuild, VerdictInputs
 from harness.review.reviewer import reviewer_of
@@ -161,13 +162,60 @@ def test_a_training_that_trains_on_to_its_end_was_not_interrupted():
     assert "under_signal" not in document["interruptions"][0]
 
 
-def test_hand_picked_kills_get_no_bound_and_random_ones_do():
+def swept(num=8, **quirks):
+    """A case with a sweep; `quirks` are those of the resumes of the second point."""
+    points, _ = points_by_name(straight(), "c" * 40, num)
+    others = {name: Quirks() for name in points} | {"swept-002": Quirks(**quirks)}
+    trajectories = {
+        name: replace(resumed((point,), others[name], name=name), files=(), has_files=False)
+        for name, point in points.items()
+    }
+    return trajectories, sweep_inputs(straight(), "c" * 40, num, trajectories)
+
+
+def test_hand_picked_kills_get_no_bound_and_a_sweep_of_random_ones_does():
     assert judged()["checks"]["resume"]["bound"] is None
-    kills = (Fault(kind="after_step", step=3), Fault(kind="after_step", step=5), Fault(kind="after_step", step=7))
-    document = judged(resumed=resumed(kills), interruptions=kills, is_random=True)
-    assert document["checks"]["resume"]["bound"] == (
-        "3 of 3 held: with 95 % confidence, fewer than 63.2 % of resumes differ"
-    )
+    trajectories, sweep = swept()
+    document = judged(sweep=sweep)
+    assert document["verdict"] == "CERTIFIED", document["problems"]
+    bound = "8 of 8 held: with 95 % confidence, after fewer than 31.2 % of kills it differs"
+    assert document["checks"]["resume"]["bound"] == document["sweep"]["bound"] == bound
+    began_again = sum(one.runs[1].ledger.start.step == 0 for one in trajectories.values())
+    assert 0 < began_again < 8
+    assert document["sweep"] == {
+        "num_asked": 8,
+        "num_points": 8,
+        "num_possible": STEPS * 2 + 3,
+        "num_held": 8,
+        "num_began_again": began_again,
+        "bound": bound,
+        "not_held": [],
+    }
+
+
+def test_one_point_that_differs_makes_it_diverged_and_is_told_with_its_cause():
+    _, sweep = swept(forget=("moments",))
+    document = judged(sweep=sweep)
+    assert (document["verdict"], document["first_divergence"]["trajectory"]) == ("DIVERGED", "swept-002")
+    assert (document["sweep"]["num_held"], document["sweep"]["bound"]) == (7, None)
+    (row,) = document["sweep"]["not_held"]
+    assert (row["trajectory"], row["stream"], row["cause"]) == ("swept-002", "optim", document["cause"]["class"])
+
+
+def test_a_point_that_never_came_does_not_hold_and_there_is_no_bound():
+    trajectories, sweep = swept()
+    later = with_run(trajectories["swept-003"], 1, record_killed_by=None, record_exit_code=0)
+    assert_inconclusive(judged(sweep=replace(sweep, trajectories={**trajectories, "swept-003": later})), "never landed")
+    without = {name: one for name, one in trajectories.items() if name != "swept-003"}
+    document = judged(sweep=replace(sweep, trajectories=without))
+    assert_inconclusive(document, "swept-003, killed at step")
+    assert (document["sweep"]["num_held"], document["sweep"]["bound"]) == (7, None)
+
+
+def test_trainings_that_were_not_drawn_are_no_sweep():
+    trajectories, _ = swept()
+    fewer = sweep_inputs(straight(), "c" * 40, 2, trajectories)
+    assert_inconclusive(judged(sweep=fewer), "its trainings are not those of the drawn points")
 
 
 # --- rerun ------------------------------------------------------------------------------------------------------------

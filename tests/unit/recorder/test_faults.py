@@ -68,6 +68,14 @@ def test_the_plain_pipeline_resumes_exactly(new_trajectory):
     assert interrupted.final() == straight.final()
 
 
+def test_a_kill_at_a_later_write_leaves_the_earlier_ones_whole(new_trajectory):
+    trajectory = new_trajectory()
+    killed = trajectory.train(LOOP, CONFIG, faults=({"kind": "before_write", "step": 3, "write": 2},))
+    assert killed.returncode == -signal.SIGKILL
+    assert [event["step"] for event in killed.events("save_end")] == [4]
+    assert [event["step"] for event in killed.events("save_begin")] == [4, 8]
+
+
 def test_a_resumed_process_says_what_it_restored(new_trajectory):
     trajectory = new_trajectory()
     trajectory.train(LOOP, CONFIG, faults=({"kind": "stop", "step": 5},))

@@ -43,6 +43,12 @@ def test_every_run_and_every_kill_is_counted():
     assert "micro_batch at step 4 (self)" in text and "before_step at step 9 (outside)" in text
 
 
+def test_a_sweep_is_planned_with_its_trainings_and_without_the_time_of_a_certify_that_had_none():
+    plan = planned(num_swept=50, measured={"inputs": 2.0, "prepare": 10.0, "runs": 38.0, "judge": 1.0})
+    assert "sweep: 50 trainings more, each killed once at a drawn point" in render_plan(plan)
+    assert plan.seconds is None
+
+
 def test_a_prefix_is_planned_as_one_and_its_time_is_not_that_of_the_whole():
     declared = parse_experiment(TINY.read_text(), "tiny.yaml")
     scope = scope_of(declared, 5)

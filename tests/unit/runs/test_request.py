@@ -57,3 +57,11 @@ def test_a_prefix_of_an_experiment_that_has_none_is_refused():
 def test_the_path_of_an_experiments_file_is_its_name(given, tmp_path):
     assert Request(root=tmp_path, name=given.format(root=tmp_path)).name == "exp"
     assert Request(root=tmp_path / "other", name=f"{tmp_path}/exp.yaml").name == f"{tmp_path}/exp.yaml"
+
+
+def test_a_sweep_needs_a_resume_and_the_whole_training():
+    assert checked(sweep=3).sweep == 3
+    with pytest.raises(UsageError, match="no command `resume`"):
+        checked(TEXT.replace("resume: [python, train.py]\n", ""), sweep=3)
+    with pytest.raises(UsageError, match="--steps runs a part of it"):
+        checked(sweep=3, steps=1)
