@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.documents.verdict import Cause
 from harness.judge import observations
 from harness.judge.observations import Batch, Generator
-from harness.judge.symptom import Symptom, before, came_back, names_of, tensor_evidence
+from harness.judge.symptom import Symptom, before, came_back, names_of, step_of, tensor_evidence
 
 _ORDER_FIX = (
     "Give the sampler or loader a generator of its own, seed it from the configuration and the epoch, and save what "
@@ -23,7 +23,7 @@ def data_cause(symptom: Symptom) -> Cause:
     batch, generators = observations.batch(symptom), observations.generators(symptom)
     evidence = [*_when(symptom), *tensor_evidence(symptom), *_found(symptom, batch)]
     if batch.num_skipped and symptom.is_first_step:
-        return _half_window(symptom, batch, evidence)
+        return _half_window(symptom, batch.num_skipped, evidence)
     if batch.step is not None and batch.step != symptom.first.step:
         again = observations.given_again(symptom, batch.step)
         if again is not None:
@@ -85,13 +85,22 @@ def _direction(step: int, found: int) -> str:
     return f", {steps} too far" if found > step else "" if found == 1 else f", {steps} back"
 
 
-def _half_window(symptom: Symptom, batch: Batch, evidence: list[str]) -> Cause:
+def window_cause(symptom: Symptom) -> Cause | None:
+    """A resume that began where the straight run had saved too: all that it did of the window is equal, but the sum."""
+    whole, part = step_of(symptom.left, symptom.first.step), step_of(symptom.right, symptom.first.step)
+    if symptom.first.stream != "grad" or whole is None or part is None or part.micro_batches >= whole.micro_batches:
+        return None
+    said = f"the step had {part.micro_batches} micro-batches, and {whole.micro_batches} in the straight run"
+    return _half_window(symptom, whole.micro_batches - part.micro_batches, [said])
+
+
+def _half_window(symptom: Symptom, num_skipped: int, evidence: list[str]) -> Cause:
     return Cause(
         kind="accumulated_gradients_lost",
         title="The gradients of a half-done accumulation window were lost",
         evidence=(
             *evidence,
-            f"its first micro-batch is number {batch.num_skipped + 1} of that step in the straight run: the checkpoint "
+            f"its first micro-batch is number {num_skipped + 1} of that step in the straight run: the checkpoint "
             "was written inside the window, and what had been accumulated until then is missing",
         ),
         ruled_out=came_back(symptom),

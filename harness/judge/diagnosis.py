@@ -13,7 +13,7 @@ from harness.evidence.trajectory import RunEvidence
 from harness.judge import observations
 from harness.judge.computation_cause import computation_cause, schedule_cause, settings_cause, update_cause
 from harness.judge.crash import ends_at_another_step
-from harness.judge.data_cause import data_cause, evaluation_cause, rng_cause
+from harness.judge.data_cause import data_cause, evaluation_cause, rng_cause, window_cause
 from harness.judge.diff import LENGTH
 from harness.judge.file_cause import file_cause
 from harness.judge.locate import ledger_of
@@ -43,6 +43,8 @@ def diagnose(symptom: Symptom) -> Cause:
         return restored_cause(symptom)
     if first.phase != "step":
         return _unknown(symptom)
+    if (lost := window_cause(symptom)) is not None:
+        return lost
     if first.stream in ("loss", "grad") or (first.stream == "data" and observations.is_computed_otherwise(symptom)):
         return computation_cause(symptom)
     if first.stream == "data":

@@ -11,6 +11,7 @@ from harness.evidence.ledger import Event
 from harness.evidence.trajectory import FileEvidence
 from harness.judge.locate import state_tensors
 from harness.judge.verdict import judge
+from harness.judge.window import with_last_micro_batches
 from tests import ROOT
 from tests.made.synthetic import NAMES, Quirks, case, resumed, safetensors, straight
 
@@ -86,6 +87,22 @@ def test_an_order_that_differs_later_is_told_as_drawn_later():
 
 def test_a_window_that_begins_in_its_middle_is_told_by_its_first_micro_batch():
     found = cause(resumed=resumed(quirks=Quirks(shift=1)))
+    assert found.kind == "accumulated_gradients_lost" and "its first micro-batch is number 2" in said(found)
+
+
+def test_a_window_of_which_the_first_gradients_were_lost_is_told_where_the_straight_run_saved_in_it_too():
+    whole, other = straight(), resumed()
+    run, number = other.runs[1], 5
+    record = replace(whole.runs[0].ledger.steps[number - 1], rng_within={"1": run.ledger.steps[0].streams["rng"]})
+    steps = tuple(record if one.step == number else one for one in whole.runs[0].ledger.steps)
+    whole = replace(whole, runs=(replace(whole.runs[0], ledger=replace(whole.runs[0].ledger, steps=steps)),))
+    half = replace(record, micro_batches=1, rng_within={})
+    cut, _ = with_last_micro_batches(
+        whole.runs[0], replace(run, ledger=replace(run.ledger, steps=(half, *run.ledger.steps[1:])))
+    )
+    lost = replace(cut[number - 1], streams={**cut[number - 1].streams, "grad": record.streams["param"]})
+    run = replace(run, ledger=replace(run.ledger, steps=(lost, *run.ledger.steps[1:])))
+    found = cause(straight=whole, resumed=replace(other, runs=(other.runs[0], run)))
     assert found.kind == "accumulated_gradients_lost" and "its first micro-batch is number 2" in said(found)
 
 
