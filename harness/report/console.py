@@ -112,6 +112,7 @@ def _closing(view: View) -> Iterator[tuple[str, str]]:
     yield from (("problem", problem) for problem in view.problems)
     yield from (("not checked", entry) for entry in view.not_checked)
     yield "compared", view.compared
+    yield "sweep", view.sweep_sentence
     yield "varied", view.varied
     yield "commit", view.commit
     yield "took", view.ground.took

@@ -173,6 +173,16 @@ class View:
         return table("Kills", columns, rows if came else (), of=self._full.interruptions if came else ())
 
     @property
+    def sweep_sentence(self) -> str:
+        """How many drawn points held, of how many, and the bound; empty without a sweep."""
+        told = self.verdict.sweep
+        if told is None:
+            return ""
+        held = f"{told.num_held} of {told.num_points} points held, drawn from {told.num_possible}"
+        again = f"{told.num_began_again} of them came before a checkpoint, so training began again"
+        return "; ".join([held, again, *([line(told.bound)] if told.bound else [])])
+
+    @property
     def sweep(self) -> Table:
         """One row for each drawn point after which a training was not found equal."""
         told = self.verdict.sweep
