@@ -200,11 +200,11 @@ sys.exit(7)
         ("hangs", 'exec python job.py "$@"', "outside", {137}),
         ("ends", 'python job.py "$@"; sleep 60', "itself", {137}),  # what follows in a script is ended
         ("dies", 'python job.py "$@"; sleep 60', "self", {137}),
-        ("ends", 'until python job.py "$@"; do :; done', "outside", {137}),  # so is what is started again
+        ("ends", 'until python job.py "$@"; do sleep 1; done', "outside", {137}),  # so is what is started again
     ],
 )
 def test_a_training_that_is_told_to_end_has_its_time_of_grace(tmp_path, monkeypatch, way, script, killed_by, codes):
-    monkeypatch.setattr(run_watch, "LAUNCHER_WAIT_S", 1.0)
+    monkeypatch.setattr(run_watch, "LAUNCHER_WAIT_S", 20.0 if "until" in script else 1.0)
     context = context_of(tmp_path, ANSWERS)
     (tmp_path / "code" / "run.sh").write_text(script + "\n")
     kill = Interruption(kind="signal", signal="SIGTERM", step=2, grace_s=2 if way == "hangs" else 40)
