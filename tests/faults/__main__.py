@@ -161,14 +161,11 @@ def harness_killed(scene: Scene, row: Row, times: int) -> None:
         time.sleep(draw.uniform(0.2, seconds))
         process.kill()
         process.communicate()
-        if RUNNER == "docker":  # what is in the engine ends with the next command that uses it
-            scene.start("gc", "--dry-run").communicate()
+        # What is in the engine ends with the next command that uses it, which is this one.
         again = scene.start("certify", "killed", "--continue")
         scene.answer(row, again, (CERTIFIED, "no verdict, exit code 2"), "killed")
         if row.answers[-1] == CERTIFIED:
-            kept.append(
-                len(json.loads((scene.project.latest("killed") / "manifest.json").read_text()).get("continued", ()))
-            )
+            kept.append(len(scene.project.verdict("killed").get("continued", ())))
         row.left += scene.left_behind()
     row.kept = f"of 5 trajectories {sum(kept) / max(1, len(kept)):.1f} were not repeated"
 
@@ -278,28 +275,6 @@ def image_removed(scene: Scene, row: Row, times: int) -> None:
             with contextlib.suppress(docker.errors.APIError):
                 client.images.remove(image, force=True)
     scene.answer(row, process, (CERTIFIED, "INCONCLUSIVE, exit code 5", INCONCLUSIVE), "image")
-    row.left += scene.left_behind()
-
-
-@fault("the clock set back by a day while it runs", "as without it")
-def clock_back(scene: Scene, row: Row, times: int) -> None:
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-    if library is None:
-        row.answers.append("not tried: libfaketime is not installed")
-        return
-    scene.experiment("clock")
-    told = scene.temporary.parent / "clock"
-    told.write_text("+0\n")
-    clock = (
-        f"LD_PRELOAD={library}",
-        f"FAKETIME_TIMESTAMP_FILE={told}",
-        "FAKETIME_NO_CACHE=1",
-        "FAKETIME_DONT_FAKE_MONOTONIC=1",
-    )
-    process = scene.start("certify", "clock", prefix=("env", *clock))
-    time.sleep(15)
-    told.write_text("-1d\n")
-    scene.answer(row, process, (CERTIFIED,), "clock")
     row.left += scene.left_behind()
 
 
