@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Literal
 
-LOCK = ".lock"
+LOCK = ".repro-harness.lock"
 PREFIX = "rh-"  # of what is made in the machine's folder for temporary files
 _UNLOCKED_S = 3600
-"""How old a temporary folder without a lock file is, in seconds, before it counts as left: one that is being made, or
-one whose removal was cut off."""
+"""How old a folder without a lock file is, in seconds, before it counts as left where all folders are ours: one that is
+being made, or one whose removal was cut off."""
 
 
 def lock(stream: IO[str], kind: Literal["alone", "shared", "free"], *, is_patient: bool = True) -> None:
@@ -100,22 +100,29 @@ def temporary_folder(prefix: str = PREFIX, parent: Path | None = None, name: str
     except FileExistsError:
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
     try:
-        with locked(path / LOCK):
+        made = path / f"{LOCK}.made"
+        with locked(made):
+            made.rename(path / LOCK)  # whoever sees it sees it locked
             yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def left_folders(parent: Path, prefix: str = "") -> list[Path]:
-    """The temporary folders of this user that nobody holds any more, sorted."""
-    return [path for path in sorted(parent.glob(f"{prefix}*")) if _is_left(path)]
+    """The temporary folders of this user that nobody holds any more, sorted.
+
+    Where names begin with a prefix, others may have named folders like it: what has no lock file of ours stays.
+    """
+    return [path for path in sorted(parent.glob(f"{prefix}*")) if _is_left(path, is_ours=not prefix)]
 
 
-def _is_left(path: Path) -> bool:
+def _is_left(path: Path, *, is_ours: bool) -> bool:
     try:
         status = path.lstat()
     except OSError:
         return False
     if path.is_symlink() or not path.is_dir() or (os.name != "nt" and status.st_uid != os.geteuid()):
         return False
-    return is_free(path / LOCK) if (path / LOCK).exists() else time.time() - status.st_mtime > _UNLOCKED_S
+    if (path / LOCK).exists():
+        return is_free(path / LOCK)
+    return is_ours and time.time() - status.st_mtime > _UNLOCKED_S

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+from harness.system import held as module
 from harness.system.held import LOCK, held, is_free, is_held, left_folders, temporary_folder
 from tests import ROOT
 
@@ -37,9 +38,22 @@ def test_what_is_being_made_and_what_is_somebody_elses_stays(tmp_path):
     (tmp_path / "x-new").mkdir()
     (tmp_path / "x-old").mkdir()
     os.utime(tmp_path / "x-old", (0, 0))
-    (tmp_path / "other").mkdir()
-    (tmp_path / "x-link").symlink_to("other")
-    assert left_folders(tmp_path, "x-") == [tmp_path / "x-old"]
+    (tmp_path / "x-link").symlink_to("x-old")
+    assert left_folders(tmp_path) == [tmp_path / "x-old"]
+    assert left_folders(tmp_path, "x-") == [], "a folder of somebody else's may have that name"
+
+
+def test_a_folder_that_is_being_made_never_looks_like_one_that_was_left(tmp_path, monkeypatch):
+    honest, looked = module.lock, []
+
+    def look_first(stream, kind, **how):
+        if kind == "alone":
+            looked.append(left_folders(tmp_path, "x-"))
+        honest(stream, kind, **how)
+
+    monkeypatch.setattr(module, "lock", look_first)
+    with temporary_folder("x-", tmp_path):
+        assert looked == [[]]
 
 
 def test_a_lock_file_goes_with_its_holder_and_a_name_that_is_taken_is_no_obstacle(tmp_path):
