@@ -139,4 +139,4 @@ class Executor:
 
     def _why(self, record: RunRecord) -> str:
         end = last_lines(self._context.folder / record.trajectory / f"log-{record.number}.txt")
-        return f"{record.error or f'it ended with {describe_exit(record.exit_code)}'}\n{end}".rstrip()
+        return f"{record.error or f'it ended with {describe_exit(record)}'}\n{end}".rstrip()

@@ -131,7 +131,5 @@ def _check_cancel(context: RunContext) -> bool:
 def _check(outcome: Outcome, log: Path) -> None:
     if outcome.error is None and outcome.exit_code == 0:
         return
-    why = outcome.error or f"exit code {describe_exit(outcome.exit_code)}"
-    if outcome.oom_killed:
-        why += ", out of memory (see memory_gib)"
+    why = outcome.error or f"exit code {describe_exit(outcome)}"
     raise EvidenceError(f"`prepare` failed: {why}\n{last_lines(log)}", "the whole log is in the run's folder, prepare/")

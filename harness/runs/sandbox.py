@@ -17,7 +17,7 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from harness.documents.gpu import GpuRequest
-from harness.documents.run import SIGKILL_EXIT_CODE
+from harness.documents.run import SIGKILL_EXIT_CODE, RunFacts
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE
 from harness.runs.gpu_faults import fault_in
 
@@ -161,11 +161,10 @@ def with_gpu_fault(outcome: Outcome, log: Path) -> Outcome:
     return dataclasses.replace(outcome, error=fault) if fault else outcome
 
 
-def describe_exit(exit_code: int) -> str:
-    """An exit code in words."""
-    if exit_code == SIGKILL_EXIT_CODE:
-        return "SIGKILL (137)"
-    if exit_code > 128:
+def describe_exit(ended: Outcome | RunFacts) -> str:
+    """How a process ended, in words."""
+    words = str(ended.exit_code)
+    if ended.exit_code > 128:
         with contextlib.suppress(ValueError):
-            return f"{signal.Signals(exit_code - 128).name} ({exit_code})"
-    return str(exit_code)
+            words = f"{signal.Signals(ended.exit_code - 128).name} ({ended.exit_code})"
+    return f"{words}, out of memory (see memory_gib)" if ended.oom_killed else words

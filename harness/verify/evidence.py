@@ -201,7 +201,7 @@ def _log_end(run: RunRecord, files: Files) -> str:
     except EvidenceError:
         end = ""
     error = f": {run.error}" if run.error else ""
-    return f"{run.trajectory}/{run.number} ended with {describe_exit(run.exit_code)}{error}\n{end}"
+    return f"{run.trajectory}/{run.number} ended with {describe_exit(run)}{error}\n{end}"
 
 
 def _tampered(problem: str) -> TamperedError:

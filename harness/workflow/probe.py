@@ -94,9 +94,8 @@ def run_probe(context: RunContext) -> Probe:
     )
     outcome = context.sandbox.execute(spec, lambda: _check_cancel(context))
     if outcome.error is not None or outcome.exit_code != 0:
-        why = outcome.error or f"exit code {describe_exit(outcome.exit_code)}"
-        memory = ", out of memory (see memory_gib)" if outcome.oom_killed else ""
-        raise EvidenceError(f"the probe failed: {why}{memory}\n{last_lines(spec.log)}", "run it by itself to see more")
+        why = outcome.error or f"exit code {describe_exit(outcome)}"
+        raise EvidenceError(f"the probe failed: {why}\n{last_lines(spec.log)}", "run it by itself to see more")
     return parse_probe(bytes(safe_read(output, FILE, max_bytes=MAX_PROBE_BYTES)), FILE)
 
 

@@ -205,7 +205,7 @@ class Training:
         """The end of the log of every run that failed."""
         failed = [run for runs in records.values() for run in runs if run.exit_code != 0 and not run.is_planned_kill]
         return {
-            f"{run.trajectory}/{run.number}": f"{run.trajectory}/{run.number} ended with {describe_exit(run.exit_code)}"
+            f"{run.trajectory}/{run.number}": f"{run.trajectory}/{run.number} ended with {describe_exit(run)}"
             f"{': ' + run.error if run.error else ''}\n"
             f"{last_lines(self.folder / run.trajectory / f'log-{run.number}.txt')}"
             for run in failed

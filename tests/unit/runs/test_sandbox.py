@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,8 @@ def test_secrets_of_the_caller_do_not_reach_the_process(tmp_path, monkeypatch):
 def test_a_process_that_kills_itself_has_the_code_of_its_signal(tmp_path):
     outcome = run(tmp_path, "import os; os.kill(os.getpid(), 9)")
     assert (outcome.exit_code, outcome.was_killed_outside) == (137, False)
-    assert describe_exit(outcome.exit_code) == "SIGKILL (137)"
+    assert describe_exit(outcome) == "SIGKILL (137)"
+    assert describe_exit(replace(outcome, oom_killed=True)) == "SIGKILL (137), out of memory (see memory_gib)"
 
 
 def test_a_kill_from_outside_ends_the_whole_group(tmp_path):
