@@ -404,7 +404,7 @@ def _mapping(text: str, source: str) -> dict[str, Any]:
         document = yaml.load(text, Loader=StrictLoader)
     except yaml.YAMLError as error:
         raise UsageError(f"{source} is not valid YAML: {_yaml_problem(error)}", "correct that line") from error
-    except (RecursionError, ValueError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         problem = f"{source} cannot be read: {type(error).__name__}"
         raise UsageError(problem, "an experiment is a page of YAML") from error
     if not isinstance(document, dict):

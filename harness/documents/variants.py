@@ -29,6 +29,15 @@ class StrictLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(None, None, "aliases are not used here", event.start_mark)
         return super().compose_node(parent, index)
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            problem = (
+                f"{str(node.value)[:40]!a} is no value of the kind that is meant: {str(node.tag).rpartition(':')[2]}"
+            )
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key_node, _ in node.value:
@@ -80,7 +89,7 @@ def overridden(document: dict[str, Any], overrides: Iterable[str]) -> dict[str, 
             raise UsageError(f"--set {text[:200]}: that sets no key", _EXAMPLE)
         try:
             document = _with(document, path, yaml.load(value, Loader=_ValueLoader), text, is_closed=False)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+        except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
             raise UsageError(f"--set {text[:200]}: the value is not valid YAML", _EXAMPLE) from error
     return document
 

@@ -22,6 +22,6 @@ def start(run_dir: str, faults_json: str) -> None:
     Raises:
         ValueError: the list of faults is malformed.
     """
-    recording = steps.TrainingSession(ledger.RunFolder(run_dir), faults.parse(faults_json))
+    recording = steps.TrainingSession(ledger.RunFolder(run_dir), faults.due(faults.parse(faults_json), run_dir))
     recording.pace = variation.start(os.environ.get("HARNESS_VARY") or "{}")
     hooks.install(recording)

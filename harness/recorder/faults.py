@@ -11,7 +11,7 @@ import resource
 import signal
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,22 @@ def parse(text: str) -> list[dict]:
         if type(fault.get("rank", 0)) is not int:
             raise ValueError(f"HARNESS_FAULTS: no rank: {fault!r}")
     return faults
+
+
+def due(faults: list[dict], run_dir: str) -> list[dict]:
+    """Return the faults without the signals that a process of this run was sent already.
+
+    One that was told to end may have started the training again, in its own place or as a child.
+    """
+    if all(fault["kind"] != "signal" for fault in faults):
+        return faults
+    sent = any('"fault":{"' in line and '"kind":"signal"' in line for line in _events(run_dir))
+    return [fault for fault in faults if fault["kind"] != "signal" or not sent]
+
+
+def _events(run_dir: str) -> Iterator[str]:
+    for path in sorted(Path(run_dir).glob("events*.jsonl")):
+        yield from path.read_text("utf-8", "replace").splitlines()
 
 
 def die(fault: dict, report: Callable[..., None]) -> None:

@@ -120,7 +120,7 @@ class HostSandbox:
         """Run the process; everything below it is ended afterwards."""
         started = time.monotonic()
         watching = _Watching(spec, watch, started)
-        with held(spec.lock), temporary_folder(parent=spec.log.parent) as scratch:
+        with held(spec.lock), temporary_folder(parent=spec.log.parent, name=spec.log.stem) as scratch:
             ended = self._in_namespaces(spec, scratch, watching) if namespaces() else self._moved(spec, watching)
         error = watching.error
         if ended.outlived and error is None:

@@ -20,6 +20,7 @@ from harness.documents.gpu import GpuRequest
 from harness.documents.run import SIGKILL_EXIT_CODE, RunFacts
 from harness.judge.soundness import SIGXFSZ_EXIT_CODE
 from harness.runs.gpu_faults import fault_in
+from harness.system.held import PREFIX
 
 TRAINER_UID = 1000
 LOG_BYTES = 64 << 20  # what is kept of a log: a longer one begins again, as the engine's does
@@ -70,6 +71,11 @@ class ProcessSpec:
     host_name: str = "trainer"
     num_processes_before: int = 0
     elsewhere: Path | None = None
+
+    @property
+    def scratch(self) -> Path:
+        """Where, on the host, its temporary folders lie: what it writes there counts as well."""
+        return self.log.with_name(f"{PREFIX}{self.log.stem}")
 
     @property
     def lock(self) -> Path:

@@ -136,7 +136,13 @@ def _run(own: Workspace, trajectory: str, number: int, mode: str, faults: tuple[
     variation = variation_of(trajectory, number)
     spec = process_spec(context, folder, number, mode, faults, variation)
     # Each by itself: on a host without namespaces the folders lie elsewhere, with links where they were.
-    paths = (folder / "output", folder / "runs", spec.log, *([] if spec.elsewhere is None else [spec.elsewhere]))
+    paths = (
+        folder / "output",
+        folder / "runs",
+        spec.log,
+        spec.scratch,
+        *([] if spec.elsewhere is None else [spec.elsewhere]),
+    )
     quota = Quota(paths, context.experiment.output_gib)
     watch = RunWatch(context, trajectory, number, written, quota, faults)
     with checkout_in(folder / "output", context) if spec.starts_in == "output" else contextlib.nullcontext():

@@ -205,3 +205,10 @@ def test_whatever_stands_in_an_experiment_is_read_or_named():
 
 def test_steps_may_be_left_out():
     assert parse(steps=None).steps is None
+
+
+@pytest.mark.parametrize("value", ["!!bool yess", "!!int ''", "!!timestamp abc", "2026-02-30"])
+def test_a_value_that_is_not_of_its_kind_is_named_with_its_line(value):
+    with pytest.raises(UsageError) as caught:
+        parse_experiment(f"image: cpu\nconfig: {{a: {value}}}\n", "x.yaml")
+    assert "line 2" in str(caught.value), str(caught.value)

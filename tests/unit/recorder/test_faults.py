@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import time
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from tests.unit.recorder.comparison import assert_chain_holds, content, first_divergence
-from tests.unit.recorder.conftest import CONFIG, LOOP, PLAIN, SCRIPTS
+from tests.unit.recorder.conftest import CONFIG, LOOP, PLAIN, ROOT, SCRIPTS
 
 KILLS = {
     "micro_batch": ({"kind": "micro_batch", "step": 6, "micro_batch": 1}, 5, 4),
@@ -207,3 +208,12 @@ def test_a_kill_after_the_write_leaves_the_whole_file(new_trajectory):
     assert run.returncode == -signal.SIGKILL
     (path,) = (trajectory.output / "file").iterdir()
     assert path.stat().st_size > 400_000 and len(run.events("save_end")) == 1
+
+
+def test_a_signal_is_sent_once_in_a_run_also_where_the_training_starts_itself_again(tmp_path):
+    due = runpy.run_path(str(ROOT / "harness" / "recorder" / "faults.py"))["due"]
+    signal, kill = {"kind": "signal", "signal": "SIGTERM", "step": 7}, {"kind": "stop", "step": 9}
+    (tmp_path / "events.jsonl").write_text('{"kind":"setting"}\n')
+    assert due([signal, kill], str(tmp_path)) == [signal, kill]
+    (tmp_path / "events-2.jsonl").write_text('{"fault":{"kind":"signal","step":7},"kind":"fault"}\n')
+    assert due([signal, kill], str(tmp_path)) == [kill]
