@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.documents.experiment import Experiment
-from harness.documents.scope import shortened
+from harness.documents.scope import Prefix, shortened
 from harness.errors import HarnessError, UsageError
 from harness.judge.verdict import judge
 from harness.judge.verdict_inputs import VerdictInputs
@@ -41,13 +41,14 @@ def certify(request: Request, store: Store, progress: Progress) -> Result:
     """
     experiment = read_experiment(request.root, request.name, request.overrides)
     request = request.checked(experiment)
+    scope = request.scope(experiment)  # refused before anything is made
     checkout = read_checkout(request.root)
     check_clean(checkout, request)
     remember_checkout(store, request.root)
     folder = _folder(request, checkout, progress)
     with held(folder / LOCK, _refuse_second):
         remove_remains(folder)
-        session = _begin(request, experiment, checkout, store, progress, folder)
+        session = _begin(request, experiment, scope, checkout, store, progress, folder)
         try:
             with interruption_named(_AGAIN), store.in_use():
                 return session.go()
@@ -91,9 +92,14 @@ def check_clean(checkout: Checkout, request: Request) -> None:
 
 
 def _begin(
-    request: Request, experiment: Experiment, checkout: Checkout, store: Store, progress: Progress, folder: Path
+    request: Request,
+    experiment: Experiment,
+    scope: Prefix | None,
+    checkout: Checkout,
+    store: Store,
+    progress: Progress,
+    folder: Path,
 ) -> CertifySession:
-    scope = request.scope(experiment)
     trained = shortened(experiment, scope)
     case = VerdictInputs(
         experiment=request.name,

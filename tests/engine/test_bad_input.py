@@ -58,7 +58,7 @@ def test_make_hands_the_name_over_as_data_not_as_shell(tmp_path):
     [
         ("schema: [1", ["not valid YAML", "line"]),
         (yaml.safe_dump({**PLAIN, "stepps": 8}), ["unknown key `stepps`", "did you mean `steps`"]),
-        (yaml.safe_dump({**PLAIN, "steps": "eight"}), ["steps", "integer"]),
+        (yaml.safe_dump({**PLAIN, "steps": "eight"}), ["steps", "whole number"]),
         (yaml.safe_dump({**PLAIN, "steps": 0}), ["steps", "greater than or equal to 1"]),
         (
             yaml.safe_dump({**PLAIN, "interruptions": [{"kind": "after_step", "step": 9}]}),
