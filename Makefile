@@ -113,7 +113,7 @@ trainers: $(STAMP) ## certify public training code as it is; needs the network a
 mutants: $(STAMP) ## how often the verdict and its cause are right on planted bugs: hours; HARNESS_PYTHON=path [IDS="A7 clean"]
 	$(BIN)/python -m tests.mutants $(IDS)
 
-faults: $(STAMP) ## what comes of kills, full disks, hung trainings: an hour [NAMES="hung memory"] [RUNNER=host HARNESS_PYTHON=path]
+faults: $(STAMP) ## what comes of kills, full disks, hung trainings: hours [NAMES="hung memory"] [RUNNER=host HARNESS_PYTHON=path]
 	$(BIN)/python -m tests.faults $(NAMES)
 
 clean: ## remove the environment and all runs (the cache and the images stay)

@@ -3,9 +3,10 @@
     python -m tests.faults [NAME ...] [--times N]
     RUNNER=host HARNESS_PYTHON=python-with-torch python -m tests.faults [NAME ...] [--times N]
 
-Without names all faults are done, which takes an hour on two cores. What came of one is kept in
-runs/faults/<runner>/<name>.json, and the table has all that are there. A row is wrong (and the exit code 1) where a
-process, a container or a temporary folder stayed behind, where an answer had a traceback, or was not what it should be.
+Without names all faults are done, which takes hours on two cores: most go into `--times` kills, a minute each. What
+came of one is kept in runs/faults/<runner>/<name>.json, and the table has all that are there. A row is wrong (and the
+exit code 1) where a process, a container or a temporary folder stayed behind, where an answer had a traceback, or was
+not what it should be.
 """
 
 import argparse

@@ -50,6 +50,13 @@ def test_mounts_environment_and_log_reach_the_process(tmp_path):
     assert (tmp_path / "log.txt").read_text().split() == ["hello", "/tmp/run/out/output", "/tmp/run/code"]
 
 
+def test_temporary_files_lie_where_the_quota_looks(tmp_path):
+    order = spec(tmp_path, "import time; open('/tmp/much', 'w').write('x'); time.sleep(3)")
+    seen = []
+    HostSandbox(Path(sys.executable)).execute(order, lambda: seen.extend(order.scratch.rglob("much")) or bool(seen))
+    assert seen
+
+
 def test_a_log_that_is_too_long_begins_again(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.runs.host.LOG_BYTES", 1 << 20)
     code = "import time\nfor _ in range(20):\n print('x' * (1 << 20), flush=True)\n time.sleep(0.1)\nprint('end')"
